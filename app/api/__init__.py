@@ -1,0 +1,14 @@
+"""JSON: /api/v1, one file per noun, and the OpenAI-compatible /v1. Health is open; everything else needs a token or a session."""
+
+from fastapi import APIRouter
+
+from app.api import datasets, evaluations, experiments, generate, health, jobs, models, openai, prompts
+
+_v1 = APIRouter(prefix="/api/v1")
+for _noun in (datasets, prompts, generate, jobs, evaluations, experiments, models):
+    _v1.include_router(_noun.router)
+
+router = APIRouter()
+router.include_router(_v1)
+router.include_router(openai.router)
+router.include_router(health.router)

@@ -1,0 +1,45 @@
+"""/api/v1/evaluations"""
+
+from typing import Any, Literal
+
+from fastapi import APIRouter
+from pydantic import Field
+
+from app.api import shapes
+from app.doors import Person
+from app.services import evaluations
+
+router = APIRouter(prefix="/evaluations")
+
+
+class NewEvaluation(shapes.Body):
+    model: int | str
+    dataset: int | str
+    prompt_version: str | None = None
+    split: Literal["train", "validation", "test"] = "test"
+    answer: Literal["likelihood", "generate"] = "likelihood"
+    limit: int | None = Field(None, ge=1)
+
+
+@router.get("")
+def index(person: Person, after: int | None = None, limit: int = 50) -> dict[str, Any]:
+    rows, following = evaluations.recent(person, after, min(limit, 200))
+    return shapes.listing([shapes.evaluation(view.evaluation, view.job) for view in rows], following)
+
+
+@router.post("", status_code=202)
+def create(person: Person, body: NewEvaluation) -> dict[str, Any]:
+    view = evaluations.create(person, **body.model_dump())
+    return shapes.evaluation(view.evaluation, view.job)
+
+
+@router.get("/{key}")
+def show(person: Person, key: int) -> dict[str, Any]:
+    view = evaluations.find(person, key)
+    return shapes.evaluation(view.evaluation, view.job)
+
+
+@router.get("/{key}/predictions")
+def predictions(person: Person, key: int, offset: int = 0, limit: int = 100) -> dict[str, Any]:
+    rows = evaluations.predictions(person, key, offset=max(0, offset), limit=min(limit, 1000))
+    return shapes.listing([shapes.prediction(row, example) for row, example in rows], offset + len(rows) if len(rows) == limit else None)

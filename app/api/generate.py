@@ -1,0 +1,75 @@
+"""/api/v1/generate"""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+from anyio import to_thread
+from fastapi import APIRouter
+from fastapi.responses import Response
+from fastapi.sse import EventSourceResponse, format_sse_event
+
+from app.api import shapes
+from app.api.prompts import PromptFields
+from app.domain.generation import Parameters
+from app.doors import Person
+from app.errors import FettleError
+from app.services import generate
+
+router = APIRouter(prefix="/generate")
+
+
+class NewGeneration(shapes.Body):
+    """Either `prompt` (a draft) or `prompt_version`; without both, the prompt the model was tuned through."""
+
+    model: int | str
+    prompt: PromptFields | None = None
+    prompt_version: str | None = None
+    variables: dict[str, str] = {}
+    parameters: Parameters | None = None
+    stream: bool = False
+
+
+@router.post("", response_model=None)
+async def create(person: Person, body: NewGeneration) -> dict[str, Any] | Response:
+    """An answer at once, or as server-sent events. The engine's first event decides the status."""
+    prompt = body.prompt.model_dump() if body.prompt else None
+    model, fields = await to_thread.run_sync(generate.fields_for, person, body.model, prompt, body.prompt_version)
+    request = await to_thread.run_sync(generate.start, person, model, fields, body.variables, body.parameters)
+    if not body.stream:
+        return await generate.answer(request)
+    events = generate.events(request)
+    first = await anext(events)
+    return EventSourceResponse(_stream(request.id, first, events), headers={"X-Accel-Buffering": "no"})
+
+
+async def _stream(request: str, first: dict[str, Any], events: AsyncIterator[dict[str, Any]]) -> AsyncIterator[bytes]:
+    """The contract's events: unnamed {text}, then `done` {counts} or `error` {error}. `accepted` names the request, to stop it by."""
+    yield format_sse_event(event="accepted", data_str=json.dumps({"request": request}))
+    try:
+        yield _encode(first)
+        async for event in events:
+            yield _encode(event)
+    except FettleError as error:
+        yield format_sse_event(event="error", data_str=json.dumps({"error": error.as_dict()}))
+
+
+def _encode(event: dict[str, Any]) -> bytes:
+    values = {key: value for key, value in event.items() if key != "type"}
+    if event["type"] == "token":
+        return format_sse_event(data_str=json.dumps(values))
+    return format_sse_event(event=event["type"], data_str=json.dumps({**values, "cost": 0.0} if event["type"] == "done" else values))
+
+
+@router.post("/count")
+async def count(person: Person, body: NewGeneration) -> dict[str, Any]:
+    """How many tokens the prompt has, as this model's tokenizer cuts it."""
+    prompt = body.prompt.model_dump() if body.prompt else None
+    model, fields = await to_thread.run_sync(generate.fields_for, person, body.model, prompt, body.prompt_version)
+    request = await to_thread.run_sync(lambda: generate.start(person, model, fields, body.variables, body.parameters, count_only=True))
+    return await generate.count(request)
+
+
+@router.post("/{request}/stop", status_code=204)
+def stop(person: Person, request: str) -> None:
+    generate.stop(person, request)

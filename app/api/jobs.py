@@ -1,0 +1,61 @@
+"""/api/v1/jobs"""
+
+from typing import Any, Literal
+
+from fastapi import APIRouter
+from pydantic import Field
+
+from app.api import shapes
+from app.doors import Person
+from app.services import jobs
+
+router = APIRouter(prefix="/jobs")
+
+
+class NewJob(shapes.Body):
+    kind: Literal["tune"] = "tune"
+    model: int | str
+    dataset: int | str
+    method: str
+    parameters: dict[str, Any] = {}
+    prompt_version: str | None = None
+    seed: int = Field(0, ge=0, le=2**31 - 1)
+    priority: int = Field(0, ge=-100, le=100)
+
+
+@router.get("")
+def index(person: Person, after: int | None = None, limit: int = 50) -> dict[str, Any]:
+    rows, following = jobs.recent(person, after, min(limit, 200))
+    return shapes.listing([shapes.job(row) for row in rows], following)
+
+
+@router.post("", status_code=202)
+def create(person: Person, body: NewJob) -> dict[str, Any]:
+    view = jobs.start_tune(person, **body.model_dump(exclude={"kind"}))
+    return {"id": view.job.id, "state": view.job.state, "position": view.position}
+
+
+@router.get("/{key}")
+def show(person: Person, key: int) -> dict[str, Any]:
+    view = jobs.find(person, key)
+    return shapes.job(view.job, view.position)
+
+
+@router.get("/{key}/metrics")
+def metrics(person: Person, key: int, after_step: int = -1) -> dict[str, Any]:
+    return {"items": [{"name": point.name, "step": point.step, "value": point.value} for point in jobs.points(person, key, after_step)], "next": None}
+
+
+@router.post("/{key}/cancel", status_code=202)
+def cancel(person: Person, key: int) -> dict[str, Any]:
+    return shapes.job(jobs.cancel(person, key))
+
+
+@router.post("/{key}/retry", status_code=202)
+def retry(person: Person, key: int) -> dict[str, Any]:
+    return shapes.job(jobs.retry(person, key))
+
+
+@router.post("/{key}/clone", status_code=202)
+def clone(person: Person, key: int) -> dict[str, Any]:
+    return shapes.job(jobs.clone(person, key))

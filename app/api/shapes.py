@@ -1,0 +1,95 @@
+"""The JSON that goes out: rows as plain objects. What comes in is declared beside its route."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from app.domain.dataset import Dataset, DatasetVersion, Example
+from app.domain.evaluation import Evaluation, Prediction
+from app.domain.job import Job
+from app.domain.model import Model
+from app.domain.prompt import FIELDS, Prompt, PromptVersion
+
+
+class Body(BaseModel):
+    """A request body: unknown fields are refused by name."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+def listing(items: list[dict[str, Any]], following: int | None) -> dict[str, Any]:
+    return {"items": items, "next": following}
+
+
+def prompt(row: Prompt, version: PromptVersion) -> dict[str, Any]:
+    return {"id": row.id, "name": row.name, "version": version.number, "created_at": version.created_at, **{name: getattr(version, name) for name in FIELDS}}
+
+
+def dataset(row: Dataset, version: DatasetVersion) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "name": row.name,
+        "version": version.number,
+        "content_hash": version.content_hash,
+        "rows": version.rows,
+        "columns": version.columns,
+        "splits": version.splits,
+        "labels": version.labels,
+        "seed": version.seed,
+        "scored": version.scored,
+        "viewed": version.viewed,
+        "revealed": version.revealed_at is not None,
+        "created_at": version.created_at,
+    }
+
+
+def example(row: Example) -> dict[str, Any]:
+    return {"id": row.id, "position": row.position, "line": row.line, "split": row.split, "input": row.input, "output": row.output, **(row.cells or {})}
+
+
+def job(row: Job, position: int | None = None) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "kind": row.kind,
+        "name": row.name,
+        "state": row.state,
+        "phase": row.phase,
+        "position": position,
+        "priority": row.priority,
+        "attempt": row.attempt,
+        "step": row.step,
+        "total_steps": row.total_steps,
+        "eta_seconds": row.eta_seconds,
+        "error": row.error,
+        "result": row.result,
+        "settings": row.settings,
+        "worker": row.worker,
+        "created_at": row.created_at,
+        "started_at": row.started_at,
+        "finished_at": row.finished_at,
+    }
+
+
+def model(row: Model) -> dict[str, Any]:
+    names = ("id", "name", "kind", "alias", "licence", "source", "parameters", "content_hash", "base_model_id", "method", "method_parameters")
+    more = ("trainable_parameters", "training_seconds", "job_id", "prompt_version_id", "dataset_version_id", "created_at")
+    return {"slug": row.slug, **{name: getattr(row, name) for name in (*names, *more)}}
+
+
+def evaluation(row: Evaluation, of: Job) -> dict[str, Any]:
+    names = ("id", "job_id", "model_id", "prompt_version_id", "dataset_version_id", "split", "answer", "scores", "created_at")
+    return {**{name: getattr(row, name) for name in names}, "limit": row.row_limit, "state": of.state, "error": of.error}
+
+
+def prediction(row: Prediction, of: Example) -> dict[str, Any]:
+    return {
+        "example": row.example_id,
+        "input": of.input,
+        "gold": row.gold,
+        "answer": row.answer,
+        "correct": row.correct,
+        "likelihoods": row.likelihoods,
+        "latency_ms": row.latency_ms,
+        "input_tokens": row.input_tokens,
+        "output_tokens": row.output_tokens,
+    }

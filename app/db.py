@@ -1,0 +1,76 @@
+"""The database: engine, `transaction()`, the database's clock. The only file that commits.
+
+SQLite runs in WAL mode and takes its write lock at BEGIN: deferred transactions lose updates or fail with "database is
+locked" as soon as two processes write (measured; docs/decisions/0003). Reading pages ask for `readonly`, which never locks.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from app.domain.base import clock
+from app.settings import settings
+
+_SQLITE_PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=15000")
+
+
+def make_engine(url: str) -> Engine:
+    """An engine with this installation's transaction rules on SQLite or PostgreSQL."""
+    if not url.startswith("sqlite"):
+        return create_engine(url, pool_pre_ping=True, pool_size=20, max_overflow=20)
+    engine = create_engine(url, connect_args={"timeout": 15})
+
+    @event.listens_for(engine, "connect")
+    def _connect(connection: Any, _: ConnectionPoolEntry) -> None:
+        connection.isolation_level = None
+        for pragma in _SQLITE_PRAGMAS:
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Any) -> None:
+        readonly = connection.get_execution_options().get("readonly")
+        connection.exec_driver_sql("BEGIN" if readonly else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+@lru_cache
+def engine() -> Engine:
+    if settings().database.startswith("sqlite"):
+        settings().folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return make_engine(settings().database)
+
+
+@contextmanager
+def transaction(bind: Engine | None = None) -> Iterator[Session]:
+    """One unit of work: committed when the block ends well, rolled back when it raises."""
+    session = sessionmaker(bind or engine(), expire_on_commit=False)()
+    try:
+        yield session
+        session.commit()
+    except BaseException:
+        session.rollback()
+        raise
+    finally:
+        session.close()
+
+
+@contextmanager
+def reading(bind: Engine | None = None) -> Iterator[Session]:
+    """A session for pages that only look. On SQLite it takes no write lock."""
+    session = sessionmaker((bind or engine()).execution_options(readonly=True), expire_on_commit=False)()
+    try:
+        yield session
+    finally:
+        session.rollback()
+        session.close()
+
+
+def now(session: Session) -> int:
+    """Milliseconds since 1970 on the database's clock, so that machines with wrong clocks agree about leases."""
+    return int(session.execute(text(f"SELECT {clock(session.get_bind().dialect.name)}")).scalar_one())

@@ -1,0 +1,76 @@
+"""What every table shares: names of constraints, ids, the database's clock, who owns a row."""
+
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, ForeignKey, Integer, MetaData
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+
+Json = JSON().with_variant(JSONB(), "postgresql")
+
+_CLOCK = {
+    "sqlite": "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
+    "postgresql": "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)",
+}
+
+
+def clock(dialect: str) -> str:
+    """SQL for the time in whole milliseconds since 1970 on the database's own clock."""
+    return _CLOCK[dialect]
+
+
+class db_now(FunctionElement[int]):  # noqa: N801 reads as a SQL function
+    """The database's clock inside a statement: `update(Job).values(lease_until=db_now() + 30_000)`."""
+
+    type = BigInteger()
+    inherit_cache = True
+
+
+@compiles(db_now)
+def _compile_now(element: Any, compiler: SQLCompiler, **_: Any) -> str:
+    return clock(compiler.dialect.name)
+
+
+class Base(DeclarativeBase):
+    """Declarative base with fixed constraint names, so that migrations can name what they change."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_N_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {int: BigInteger().with_variant(Integer(), "sqlite"), dict[str, Any]: Json, list[Any]: Json}
+
+
+class Row:
+    """Columns of every noun."""
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    created_at: Mapped[int] = mapped_column(default=db_now(), server_default=None)
+
+
+class Owned(Row):
+    """Columns of everything a person made. `domain/access.py` decides by them who may read or write."""
+
+    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspace.id"), index=True)
+    author_id: Mapped[int | None] = mapped_column(ForeignKey("user.id"))
+
+
+def require(session: Session, table: type[Any], key: int, noun: str) -> Any:
+    """The row with this id. Raises NotFound."""
+    from app.errors import NotFound
+
+    row = session.get(table, key)
+    if row is None:
+        raise NotFound(noun, key)
+    return row
+
+
+__all__ = ["Base", "Json", "Owned", "Row", "clock", "db_now", "require"]

@@ -1,0 +1,55 @@
+"""What every tuning method's parameters share. No torch here: the form, the API and the worker read the same class."""
+
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from app.errors import Invalid
+
+
+class MethodParameters(BaseModel):
+    """Parameters of one tuning job. Bounds are refusals, descriptions are the form's help text."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    summary: ClassVar[str]
+    paper: ClassVar[str]
+
+    learning_rate: float = Field(gt=0.0, le=1.0, description="Step size of the optimiser at its peak.")
+    epochs: float = Field(gt=0.0, le=100.0, description="Passes over the train split. Ignored when max_steps is set.")
+    max_steps: int | None = Field(None, ge=1, le=1_000_000, description="Stop after this many optimiser steps.")
+    batch_size: int = Field(16, ge=1, le=1024, description="Examples in one optimiser step.")
+    accumulation: int = Field(1, ge=1, le=256, description="Split a step's examples over this many passes to save memory.")
+    max_length: int = Field(512, ge=8, le=131_072, description="Longest example in tokens, answer included; longer ones lose prompt tokens at the left.")
+    warmup: float = Field(0.1, ge=0.0, lt=1.0, description="Share of the steps over which the learning rate rises from 0.")
+    schedule: Literal["cosine", "constant"] = Field("cosine", description="How the learning rate goes on after the warm-up.")
+    early_stopping: int = Field(0, ge=0, le=100, description="Stop after this many validations without a better result; 0 never stops early.")
+    evaluations: int = Field(5, ge=1, le=100, description="How often the validation split is scored during the run.")
+
+    @model_validator(mode="after")
+    def _accumulation_divides(self) -> Self:
+        if self.accumulation > self.batch_size:
+            raise ValueError(f"accumulation ({self.accumulation}) cannot be larger than batch_size ({self.batch_size}); lower it.")
+        return self
+
+    def total_steps(self, examples: int) -> int:
+        """Optimiser steps of a run over so many train examples."""
+        if self.max_steps is not None:
+            return self.max_steps
+        return max(1, round(-(-examples // self.batch_size) * self.epochs))
+
+
+def parse(methods: dict[str, type[MethodParameters]], method: str, values: dict[str, Any]) -> MethodParameters:
+    """Validated parameters of a method. Raises Invalid with the field and its range."""
+    from pydantic import ValidationError
+
+    if method not in methods:
+        raise Invalid("unknown_method", f"There is no tuning method {method!r}.", f"Choose one of: {', '.join(methods)}.")
+    try:
+        return methods[method].model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "parameters"
+        raise Invalid("bad_parameter", f"{where}: {first['msg']}", f"See the ranges of {method}.", detail={"field": where}) from error

@@ -1,0 +1,87 @@
+"""Models: foundation models of the catalogue, and tuned models with what they were made from."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import ForeignKey, select
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from app.domain.access import Who, owned, read
+from app.domain.base import Base, Owned
+from app.errors import Invalid, NotFound
+
+
+class Model(Owned, Base):
+    """`kind` is foundation or tuned. `folder` is relative to the models folder (foundation) or the storage (tuned)."""
+
+    __tablename__ = "model"
+
+    name: Mapped[str]
+    kind: Mapped[str]
+    folder: Mapped[str]
+    content_hash: Mapped[str]
+    parameters: Mapped[int]
+    licence: Mapped[str] = mapped_column(default="")
+    source: Mapped[str] = mapped_column(default="")
+    alias: Mapped[str | None]
+    base_model_id: Mapped[int | None] = mapped_column(ForeignKey("model.id"))
+    method: Mapped[str | None]
+    method_parameters: Mapped[dict[str, Any] | None]
+    trainable_parameters: Mapped[int | None]
+    training_seconds: Mapped[float | None]
+    job_id: Mapped[int | None] = mapped_column(ForeignKey("job.id"), index=True)
+    prompt_version_id: Mapped[int | None] = mapped_column(ForeignKey("prompt_version.id"))
+    dataset_version_id: Mapped[int | None] = mapped_column(ForeignKey("dataset_version.id"))
+
+    @property
+    def slug(self) -> str:
+        """The name by which an OpenAI client asks for this model."""
+        return self.alias or f"{re.sub(r'[^a-z0-9.]+', '-', self.name.lower()).strip('-')}-{self.id}"
+
+
+def find(session: Session, person: Who, key: int | str) -> Model:
+    """A model by id, alias or slug. Raises NotFound."""
+    text = str(key)
+    if text.isdigit():
+        return read(session, person, Model, int(text), "model")
+    mine = select(Model).where(Model.workspace_id == person.workspace_id)
+    found = session.scalars(mine.where(Model.alias == text)).first()
+    tail = text.rpartition("-")[2]
+    if found is None and tail.isdigit():
+        candidate = session.scalars(mine.where(Model.id == int(tail))).first()
+        found = candidate if candidate is not None and candidate.slug == text else None
+    if found is None:
+        raise NotFound("model", text)
+    return found
+
+
+def folders(session: Session, model: Model, models_folder: Path, storage: Path) -> tuple[Path, Path | None]:
+    """(folder of the base weights, folder of the adapter or None). A fully tuned model is its own base."""
+    if model.kind == "foundation":
+        return models_folder / model.folder, None
+    if model.method == "full":
+        return storage / model.folder, None
+    base = session.get_one(Model, model.base_model_id)
+    return folders(session, base, models_folder, storage)[0], storage / model.folder
+
+
+def root(session: Session, model: Model) -> Model:
+    """The foundation model under a model."""
+    while model.base_model_id is not None:
+        model = session.get_one(Model, model.base_model_id)
+    return model
+
+
+def tunable(model: Model) -> None:
+    """Raises Invalid for a model that a job cannot start from."""
+    if model.kind != "foundation":
+        raise Invalid("not_a_foundation_model", f"{model.name} is already tuned.", "Start from its base model.")
+
+
+def register_tuned(session: Session, person: Who, **values: Any) -> Model:
+    """A new tuned model, in the transaction that finishes its job."""
+    model = Model(**owned(person), kind="tuned", alias=None, **values)
+    session.add(model)
+    session.flush()
+    return model

@@ -1,0 +1,192 @@
+"""The one template path: a prompt template and an example in, the text (or messages) a model reads out.
+
+Pure: no database, no tokenizer. `worker/engine/encode.py` turns the result into token ids, and nothing else does.
+
+A variable is `{name}`, name = [A-Za-z_][A-Za-z0-9_]*; `{{name}}` is a literal `{name}`; every other brace is literal;
+values are never scanned again. White space between prompt and answer belongs to the answer ("Label:" + " positive"),
+because that is how subword tokenizers cut text.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from app.errors import Invalid
+
+Mode = Literal["structured", "freeform", "chat"]
+
+_TOKEN = re.compile(r"\{\{([A-Za-z_][A-Za-z0-9_]*)\}\}|\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A stretch of text. `trusted` text was written by the prompt's author and may hold special tokens; a cell may not."""
+
+    text: str
+    trusted: bool
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One worked example inside a prompt."""
+
+    input: str
+    output: str
+
+
+@dataclass(frozen=True)
+class Message:
+    """One chat turn; `parts` joined is its content."""
+
+    role: Literal["system", "user", "assistant"]
+    parts: tuple[Part, ...]
+
+    @property
+    def content(self) -> str:
+        return "".join(part.text for part in self.parts)
+
+
+@dataclass(frozen=True)
+class Template:
+    """A prompt version as plain values. Which fields count depends on `mode`."""
+
+    mode: Mode = "structured"
+    instruction: str = ""
+    input_prefix: str = "Input:"
+    output_prefix: str = "Output:"
+    shots: tuple[Shot, ...] = ()
+    text: str = ""
+    messages: tuple[tuple[str, str], ...] = ()
+
+    def with_shots(self, shots: Iterable[Shot]) -> "Template":
+        return Template(self.mode, self.instruction, self.input_prefix, self.output_prefix, tuple(shots), self.text, self.messages)
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """What a model reads (`parts`, or `messages` in chat mode), the answer wanted of it, and where generation stops by default."""
+
+    parts: tuple[Part, ...] = ()
+    messages: tuple[Message, ...] = ()
+    answer: str | None = None
+    stop: tuple[str, ...] = field(default=())
+
+    @property
+    def text(self) -> str:
+        """The prompt as one string; chat turns are shown as `role: content` (the model sees its own chat template)."""
+        if self.messages:
+            return "\n".join(f"{message.role}: {message.content}" for message in self.messages)
+        return "".join(part.text for part in self.parts)
+
+
+DEFAULT = Template()
+"""The prompt recorded for a job that names none: `Input: {input}` newline `Output:`."""
+
+
+def variables(text: str) -> tuple[str, ...]:
+    """The names of the variables in a text, each once, in the order of their first use."""
+    return tuple(dict.fromkeys(match[2] for match in _TOKEN.finditer(text) if match[2]))
+
+
+def template_variables(template: Template) -> tuple[str, ...]:
+    """Every variable a template needs. A structured template always reads `input`."""
+    fields: Sequence[str]
+    if template.mode == "structured":
+        fields = ("{input}", template.instruction, template.input_prefix, template.output_prefix)
+    elif template.mode == "freeform":
+        fields = (template.text,)
+    else:
+        fields = tuple(content for _, content in template.messages)
+    return tuple(dict.fromkeys(name for text in fields for name in variables(text)))
+
+
+def check(template: Template, names: Iterable[str]) -> None:
+    """Refuse a template that reads a variable the data does not have. Raises Invalid naming the variables that exist."""
+    known = sorted(set(names))
+    missing = [name for name in template_variables(template) if name not in known]
+    if missing:
+        raise Invalid(
+            "unknown_variable",
+            f"The prompt uses {', '.join('{' + name + '}' for name in missing)}, which the data does not have.",
+            f"Available here: {', '.join('{' + name + '}' for name in known) or 'none'}.",
+        )
+
+
+def substitute(text: str, values: Mapping[str, str]) -> tuple[Part, ...]:
+    """Cut a text into the author's parts (trusted) and the values put in (untrusted). Raises Invalid for an unknown name."""
+    parts: list[Part] = []
+    at = 0
+    for match in _TOKEN.finditer(text):
+        literal = text[at : match.start()]
+        if match[1]:
+            literal += "{" + match[1] + "}"
+        if literal:
+            parts.append(Part(literal, trusted=True))
+        if match[2]:
+            if match[2] not in values:
+                names = ", ".join("{" + name + "}" for name in sorted(values)) or "none"
+                raise Invalid("unknown_variable", f"The prompt uses {{{match[2]}}}, which has no value.", f"Available here: {names}.")
+            parts.append(Part(values[match[2]], trusted=False))
+        at = match.end()
+    if text[at:]:
+        parts.append(Part(text[at:], trusted=True))
+    return tuple(parts)
+
+
+def render(template: Template, values: Mapping[str, str], answer: str | None = None) -> Rendered:
+    """The prompt for one example, with the answer as the model should write it (leading white space included).
+
+    Raises Invalid when the template reads a variable that `values` lacks.
+    """
+    if template.mode == "structured":
+        return _structured(template, values, answer)
+    if template.mode == "freeform":
+        parts = substitute(template.text, values)
+        stripped, space = _without_trailing_space(parts)
+        return Rendered(stripped, answer=None if answer is None else (space or " ") + answer, stop=("\n\n",))
+    messages = tuple(Message(role, substitute(content, values)) for role, content in template.messages)  # type: ignore[arg-type]
+    return Rendered(messages=messages, answer=answer)
+
+
+def _structured(template: Template, values: Mapping[str, str], answer: str | None) -> Rendered:
+    if "input" not in values:
+        raise Invalid("unknown_variable", "A structured prompt needs a value for {input}.", "Name a column `input`, or use a freeform prompt.")
+    parts: list[Part] = []
+    if template.instruction.strip():
+        parts += [*substitute(template.instruction.rstrip(), values), Part("\n\n", trusted=True)]
+    prefix, output = substitute(template.input_prefix, values), substitute(template.output_prefix, values)
+    gap = " " if template.input_prefix and not template.input_prefix[-1].isspace() else ""
+    for shot in template.shots:
+        parts += [*prefix, Part(gap, True), Part(shot.input, False), Part("\n", True), *output]
+        parts += [Part(answer_text(template, shot.output), False), Part("\n\n", True)]
+    parts += [*prefix, Part(gap, True), Part(values["input"], False), Part("\n", True), *output]
+    stripped, _ = _without_trailing_space(tuple(part for part in parts if part.text))
+    first = template.input_prefix.strip().split("{")[0]
+    stop = ("\n" + first,) if first else ("\n\n",)
+    return Rendered(stripped, answer=None if answer is None else answer_text(template, answer), stop=stop)
+
+
+def answer_text(template: Template, answer: str) -> str:
+    """An answer as it follows the prompt: with the white space that separates them, which belongs to the answer."""
+    prefix = template.output_prefix
+    if template.mode != "structured":
+        return answer
+    if not prefix:
+        return answer
+    trailing = prefix[len(prefix.rstrip()) :]
+    return (trailing or " ") + answer
+
+
+def _without_trailing_space(parts: tuple[Part, ...]) -> tuple[tuple[Part, ...], str]:
+    """Move white space at the end of the author's text out of the prompt; it is returned so that the answer can carry it."""
+    if not parts or not parts[-1].trusted:
+        return parts, ""
+    text = parts[-1].text.rstrip()
+    space = parts[-1].text[len(text) :]
+    return (*parts[:-1], Part(text, True)) if text else parts[:-1], space
+
+
+def literal(text: str) -> str:
+    """A text that renders to itself: each `{name}` in it becomes `{{name}}`."""
+    return _TOKEN.sub(lambda match: "{" + match[0] + "}", text)

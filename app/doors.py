@@ -1,0 +1,121 @@
+"""What every request passes: who is asking, where it comes from, and how an error looks on the way out."""
+
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from fastapi import Depends, Request
+from fastapi.responses import JSONResponse, RedirectResponse, Response
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.domain.access import Who
+from app.errors import FettleError, Forbidden, SignInNeeded
+from app.services import accounts
+from app.settings import settings
+
+COOKIE = "fettle_session"
+SAFE = ("GET", "HEAD", "OPTIONS")
+_POLICY = "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'; object-src 'none'"
+HEADERS = {
+    "Content-Security-Policy": _POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+}
+
+
+def bearer(request: Request) -> Who | None:
+    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    return accounts.by_token(secret.strip()) if scheme.lower() == "bearer" and secret else None
+
+
+def by_token(request: Request) -> Who:
+    """The owner of the API token, and nobody else: /v1 takes no cookies. Raises SignInNeeded."""
+    person = bearer(request)
+    if person is None:
+        raise SignInNeeded("No valid API token was sent.", "Send `Authorization: Bearer <token>`; `fettle token create --name N` makes one.")
+    return person
+
+
+def signed_in(request: Request) -> Who:
+    """The person behind the API token or the session cookie. Raises SignInNeeded."""
+    if "authorization" in request.headers:
+        return by_token(request)
+    cookie = request.cookies.get(COOKIE)
+    person = accounts.by_cookie(cookie) if cookie else None
+    if person is None:
+        raise SignInNeeded
+    return person
+
+
+Person = Annotated[Who, Depends(signed_in)]
+TokenOwner = Annotated[Who, Depends(by_token)]
+
+
+def same_origin(request: Request) -> None:
+    """Refuse a state change that a foreign page asks for with this browser's cookie. Raises Forbidden."""
+    if request.method in SAFE or "authorization" in request.headers:
+        return
+    site = request.headers.get("sec-fetch-site")
+    origin = request.headers.get("origin")
+    foreign = site not in (None, "same-origin", "none") or (origin is not None and urlsplit(origin).netloc != request.headers.get("host"))
+    if foreign or (site is None and origin is None and COOKIE in request.cookies):
+        raise Forbidden("foreign_origin", "This request came from another site.", "Open Fettle itself and try again.")
+
+
+def known_host(request: Request) -> None:
+    """Refuse names that are not this installation's (DNS rebinding). Raises Forbidden."""
+    name = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+    allowed = {"localhost", "127.0.0.1", "::1", settings().host, urlsplit(settings().address).hostname, *settings().hosts}
+    if name not in allowed and settings().host != "0.0.0.0":  # noqa: S104 a comparison, not a bind
+        raise Forbidden("unknown_host", f"This installation does not answer to the name {name!r}.", "Set FETTLE_PUBLIC_URL or FETTLE_HOSTS.")
+
+
+class Guard:
+    """Checks before every request and headers on every response. Plain ASGI, so that streams see their client leave."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        request = Request(scope)
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+                headers.setdefault("Cache-Control", "max-age=3600" if request.url.path.startswith("/static/") else "no-store")
+            await send(message)
+
+        try:
+            known_host(request)
+            same_origin(request)
+        except FettleError as error:
+            return await error_response(request, error)(scope, receive, with_headers)
+        return await self._app(scope, receive, with_headers)
+
+
+def wants_page(request: Request) -> bool:
+    """A browser asks for HTML; everything under /api and /v1 answers JSON."""
+    return not request.url.path.startswith(("/api/", "/v1/", "/healthz", "/readyz", "/metrics"))
+
+
+def error_response(request: Request, error: FettleError) -> Response:
+    """An error in the shape of the door it came through: page, API, or OpenAI."""
+    if request.url.path.startswith("/v1/"):
+        kind = "invalid_request_error" if error.status < 500 else "server_error"
+        body: dict[str, Any] = {"message": f"{error.message} {error.advice}".strip(), "type": kind, "param": None, "code": error.code}
+        return JSONResponse({"error": body}, error.status)
+    if not wants_page(request):
+        return JSONResponse({"error": error.as_dict()}, error.status)
+    if isinstance(error, SignInNeeded) and request.url.path != "/sign-in":
+        if request.headers.get("hx-request"):
+            return Response(status_code=401, headers={"HX-Redirect": "/sign-in"})
+        return RedirectResponse("/sign-in", 303)
+    from app.pages.render import error_page
+
+    return error_page(request, error)

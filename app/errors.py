@@ -1,0 +1,82 @@
+"""The error tree. Each error has a status code, a stable code, a sentence for a person, and advice."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class FettleError(Exception):
+    """Something a person can be told. `code` is stable and machine-readable; `detail` adds named values to the answer."""
+
+    status = 500
+
+    def __init__(self, code: str, message: str, advice: str = "", *, detail: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.code, self.message, self.advice, self.detail = code, message, advice, dict(detail or {})
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"code": self.code, "message": self.message, "advice": self.advice, **self.detail}
+
+
+class Invalid(FettleError):
+    """The request cannot be carried out as it was asked."""
+
+    status = 422
+
+
+class SignInNeeded(FettleError):
+    """Nobody is signed in, or the token is not known."""
+
+    status = 401
+
+    def __init__(self, message: str = "Sign in first.", advice: str = "Use your sign-in link or an API token.") -> None:
+        super().__init__("sign_in_needed", message, advice)
+
+
+class Forbidden(FettleError):
+    """The person may not do this."""
+
+    status = 403
+
+
+class Sealed(Forbidden):
+    """The rows of a test split, before somebody revealed them on purpose."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "sealed",
+            "The test split is sealed: its rows are not shown, so that scores on it stay honest.",
+            "Reveal it on purpose, with a reason, on the dataset's page.",
+        )
+
+
+class NotFound(FettleError):
+    """No such thing, or not one this person may read."""
+
+    status = 404
+
+    def __init__(self, noun: str, key: object) -> None:
+        super().__init__("not_found", f"There is no {noun} {key}.", "Check the address, or go back to the list.")
+
+
+class Conflict(FettleError):
+    """The thing is in a state that does not allow this."""
+
+    status = 409
+
+
+class TooLarge(FettleError):
+    """More bytes than this installation accepts."""
+
+    status = 413
+
+
+class TooMany(FettleError):
+    """Too many attempts in a short time."""
+
+    status = 429
+
+
+class Unavailable(FettleError):
+    """A part of the installation does not answer."""
+
+    status = 503

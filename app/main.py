@@ -1,0 +1,69 @@
+"""create_app(): routers, middleware, the one error handler. No logic."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+
+from app import api, pages
+from app.dispatcher import Dispatcher
+from app.doors import Guard, error_response
+from app.errors import FettleError, Invalid
+from app.settings import settings
+
+STATIC = Path(__file__).parent.parent / "static"
+
+
+@asynccontextmanager
+async def _lifespan(_: FastAPI) -> AsyncIterator[None]:
+    dispatcher = Dispatcher()
+    dispatcher.start()
+    yield
+    dispatcher.stop()
+
+
+async def _told(request: Request, error: FettleError) -> Response:
+    return error_response(request, error)
+
+
+async def _malformed(request: Request, error: RequestValidationError) -> Response:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"][1:]) or "body"
+    if first["type"] == "extra_forbidden":
+        message, advice = f"There is no field {where}.", "Check its spelling; unknown fields are refused so that none is silently ignored."
+    else:
+        message, advice = f"{where}: {first['msg']}", "Correct the field and send it again."
+    return error_response(request, Invalid("bad_request", message, advice, detail={"field": where}))
+
+
+async def _unrouted(request: Request, error: HTTPException) -> Response:
+    told = FettleError("not_found" if error.status_code == 404 else "refused", str(error.detail), "Check the address.")
+    told.status = error.status_code
+    return error_response(request, told)
+
+
+async def _crashed(request: Request, error: Exception) -> Response:
+    del error  # uvicorn logs it with its stack
+    return error_response(request, FettleError("crashed", "Something went wrong on the server.", "Nothing was changed. The web process's log says more."))
+
+
+def create_app() -> FastAPI:
+    """The web process's application."""
+    app = FastAPI(title="Fettle", version="1", lifespan=_lifespan, docs_url=None, redoc_url=None, openapi_url=None, max_body_size=settings().upload_bytes + 2**20)
+    app.add_middleware(Guard)
+    app.exception_handler(FettleError)(_told)
+    app.exception_handler(RequestValidationError)(_malformed)
+    app.exception_handler(HTTPException)(_unrouted)
+    app.exception_handler(Exception)(_crashed)
+    app.include_router(api.router)
+    app.include_router(pages.router)
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    return app
+
+
+app = create_app()

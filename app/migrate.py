@@ -1,0 +1,57 @@
+"""The schema: which tables there are, and bringing a database to the newest revision in `migrations/`."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, MetaData, text
+
+from app.db import engine
+
+SCRIPTS = Path(__file__).parents[1] / "migrations"
+_LOCK = 0x466574746C65  # "Fettle": one migration at a time on a PostgreSQL server's database
+
+
+def metadata() -> MetaData:
+    """Every table of the domain. A file that declares tables must be named here; a house test looks."""
+    from app.domain import dataset, evaluation, experiment, job, metric, model, prompt, user, worker  # noqa: F401
+    from app.domain.base import Base
+
+    return Base.metadata
+
+
+def newest() -> str | None:
+    """The revision that this code wants."""
+    return ScriptDirectory(str(SCRIPTS)).get_current_head()
+
+
+def current(bind: Engine | None = None) -> str | None:
+    """The revision that the database has; None for an empty one."""
+    with (bind or engine()).connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def migrate(bind: Engine | None = None) -> None:
+    """Upgrade to the newest revision, in one transaction and under a lock: whoever comes second finds nothing to do."""
+    config = Config()
+    config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
+    with (bind or engine()).connect() as connection:
+        _allow_rebuilding(connection)
+        with connection.begin():  # on SQLite this takes the write lock
+            if connection.dialect.name == "postgresql":
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+        connection.invalidate()  # its foreign keys are off on SQLite: nobody else may get it from the pool
+
+
+def _allow_rebuilding(connection: Connection) -> None:
+    """Alembic changes a SQLite table by copying and dropping it, and the drop would cascade to the rows that refer to it.
+
+    The pragma that prevents this works outside transactions only, hence the driver's own connection.
+    """
+    driver = connection.connection.driver_connection
+    if connection.dialect.name == "sqlite" and driver is not None:
+        driver.execute("PRAGMA foreign_keys=OFF")

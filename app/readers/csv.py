@@ -1,0 +1,165 @@
+"""CSV and its relatives, read as RFC 4180 says: a quote opens a cell or does not occur in it, every record has the header's width.
+
+The standard library's strict parser does the work; this file knows the lines, the limits and the words. After a broken
+record reading goes on with the next physical line, so one open quote does not swallow the rows behind it.
+"""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+from app.readers import MAX_CELL, MAX_COLUMNS, MAX_LINE, Detected, Note, Problem, Row
+from app.readers.excerpts import excerpt, visible
+from app.readers.grammar import Grammar, parser
+from app.readers.lines import BAD_BYTE, Lines, bad_bytes, open_text
+
+
+def read(path: Path, detected: Detected) -> Iterator[Row | Problem | Note]:
+    """Every record of a file as a row or a problem, in order, then notes. Stops at a header that cannot be used."""
+    with open_text(path, detected.encoding, newline="") as stream:
+        records = _Records(Lines(stream), detected)
+        header = records.header()
+        if isinstance(header, Problem):
+            yield header
+            return
+        rows = 0
+        for item in records:
+            rows += 1
+            yield item
+        if not rows:
+            yield Problem("no_rows", 1, "", excerpt(",".join(header)), "The file has a header but no rows. Add rows below the header.")
+        yield from records.notes()
+        if isinstance(stream.newlines, tuple):
+            yield Note("mixed_line_ends", "The lines end in different ways (CR, LF, CRLF); cells keep theirs.")
+
+
+class _Records(Iterator[Row | Problem]):
+    """The records below the header."""
+
+    def __init__(self, lines: Lines, detected: Detected) -> None:
+        self._lines, self._detected = lines, detected
+        self._reader = parser(lines, detected.delimiter, detected.quote)
+        self._grammar = Grammar(detected.delimiter, detected.quote)
+        self._names: list[str] = []
+        self._trailing = False
+        self._blank_lines = 0
+        self._padded: list[str] = []
+
+    def header(self) -> list[str] | Problem:
+        """The column names, or why there are none. Without a header the columns are `column 1`, `column 2` and so on."""
+        while self._lines.number < self._detected.first_line - 1 and next(self._lines, ""):
+            pass
+        record = self._record()
+        if record is None:
+            return Problem("empty_file", 1, "", "", "The file is empty. Add a header such as input,output and rows below it.")
+        if isinstance(record, Problem):
+            return record
+        line, cells = record
+        if not self._detected.header:
+            self._names = [f"column {number}" for number in range(1, len(cells) + 1)]
+            # Taken back whole: without a header the first record is a row.
+            self._lines.give_back(keep=0)
+            return self._names
+        names = [cell.strip() for cell in cells]
+        self._padded = [name for name, cell in zip(names, cells, strict=True) if name != cell]
+        if len(names) > 1 and not names[-1]:
+            self._trailing = True
+            names.pop()
+        self._names = names
+        return _name_problem(names, line, "".join(self._lines.taken)) or names
+
+    def notes(self) -> Iterator[Note]:
+        if self._padded:
+            yield Note("padded_header", f"White space around column names was removed: {', '.join(map(visible, self._padded))}.")
+        if self._trailing:
+            yield Note("trailing_delimiter", "Every line ends with a delimiter; the empty last column was left out.")
+        if self._blank_lines:
+            yield Note("blank_lines", f"{self._blank_lines:,} blank lines were skipped.")
+
+    def __next__(self) -> Row | Problem:
+        record = self._record()
+        if record is None:
+            raise StopIteration
+        if isinstance(record, Problem):
+            return record
+        line, cells = record
+        if self._trailing and len(cells) == len(self._names) + 1 and not cells[-1]:
+            cells.pop()
+        if len(cells) != len(self._names):
+            return self._ragged(line, len(cells))
+        return Row(line, dict(zip(self._names, cells, strict=True)))
+
+    def _record(self) -> tuple[int, list[str]] | Problem | None:
+        """The next record that is not a blank line; None at the end of the file."""
+        while True:
+            line = self._lines.begin()
+            try:
+                cells = next(self._reader, None)
+            except csv.Error as error:
+                problem = self._broken(line, str(error))
+                self._lines.give_back()
+                return problem
+            if cells is None:
+                return None
+            if cells and (len(self._names) == 1 or len(cells) > 1 or not cells[0].isspace()):
+                return self._damaged(line, cells) or (line, cells)
+            self._blank_lines += 1
+
+    def _damaged(self, line: int, cells: list[str]) -> Problem | None:
+        """What is wrong inside a record whose quotes and delimiters the parser could follow."""
+        raw = self._lines.taken[0] if len(self._lines.taken) == 1 else "".join(self._lines.taken)
+        if self._lines.cut:
+            return self._problem("line_too_long", line, raw, 0, f"Line {line} is longer than {MAX_LINE:,} characters. Shorten it or leave it out.")
+        if not raw.isascii() and (bad := BAD_BYTE.search(raw)):
+            return bad_bytes(raw, line, self._detected.encoding, self._column(raw, bad.start()))
+        if "\0" in raw:
+            advice = f"Line {line} contains a NUL character (U+0000), which is not text. Remove it."
+            return self._problem("nul_character", line, raw, raw.index("\0"), advice)
+        if self._detected.quote and any(self._detected.quote in cell for cell in cells) and not self._grammar.accepts(raw):
+            at = self._grammar.complete_cells(raw)[1]
+            return self._problem("unexpected_quote", line, raw, max(raw.find(self._detected.quote, at), at), _unexpected_quote(line))
+        return None
+
+    def _broken(self, line: int, error: str) -> Problem:
+        """Words for the parser's three complaints."""
+        raw, several = "".join(self._lines.taken), len(self._lines.taken) > 1
+        at = self._grammar.complete_cells(raw)[1]
+        if error.startswith("field larger") and not several:
+            advice = f"Line {line} has a cell of more than {MAX_CELL:,} characters. Shorten it or leave it out."
+            return self._problem("cell_too_long", line, raw, at, advice)
+        if several or error.startswith(("field larger", "unexpected end")):
+            advice = f"Line {line}: a quote is opened and never closed. Close it, and double every quote inside a quoted cell."
+            return self._problem("unclosed_quote", line, raw, at, advice)
+        return self._problem("unexpected_quote", line, raw, at, _unexpected_quote(line))
+
+    def _ragged(self, line: int, found: int) -> Problem:
+        raw, wanted = "".join(self._lines.taken), len(self._names)
+        hint = "Quote values that contain the delimiter." if found > wanted else "Add the missing values."
+        advice = f"Line {line} has {found} {'value' if found == 1 else 'values'}, the header has {wanted}: {excerpt(raw)} {hint}"
+        return Problem("wrong_number_of_values", line, "", excerpt(raw), advice)
+
+    def _problem(self, code: str, line: int, raw: str, at: int, advice: str) -> Problem:
+        return Problem(code, line, self._column(raw, at), excerpt(raw, at), advice)
+
+    def _column(self, raw: str, at: int) -> str:
+        """The name of the column a place in a record belongs to; "" beyond the header."""
+        index = self._grammar.complete_cells(raw, at)[0]
+        return self._names[index] if index < len(self._names) else ""
+
+
+def _unexpected_quote(line: int) -> str:
+    return f"Line {line}: unexpected quote. Put the whole cell in quotes and double the quotes inside it, or read the file without quoting."
+
+
+def _name_problem(names: list[str], line: int, raw: str) -> Problem | None:
+    """Why a header cannot name its columns."""
+    if len(names) > MAX_COLUMNS:
+        return Problem("too_many_columns", line, "", excerpt(raw), f"The header names {len(names):,} columns; the limit is {MAX_COLUMNS}.")
+    for index, name in enumerate(names):
+        if not name:
+            advice = f"Column {index + 1} has no name. Name every column in line {line}, or remove the column."
+            return Problem("unnamed_column", line, f"column {index + 1}", excerpt(raw), advice)
+        if name in names[:index]:
+            advice = f"Column '{visible(name)}' appears twice (columns {names.index(name) + 1} and {index + 1}). Rename one."
+            return Problem("duplicate_column", line, name, excerpt(raw), advice)
+    return None

@@ -1,0 +1,75 @@
+"""What the reading child tells its parent: length-prefixed msgpack frames on its standard output, in this order."""
+
+import struct
+from typing import BinaryIO
+
+import msgspec
+
+from app.readers import Detected, Example, Mapping, Note, Problem
+
+LENGTH = struct.Struct(">I")
+
+ROWS = 500
+"""Most examples in one chunk."""
+
+CHARACTERS = 1_000_000
+"""A chunk is closed when its cells hold so many, so that a frame stays small whatever the cells are."""
+
+
+class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a person decided about a file; None leaves it to detection. A mapping's missing keys are found by name."""
+
+    mapping: dict[str, str | None] = {}
+    encoding: str | None = None
+    delimiter: str | None = None
+    header: bool | None = None
+    quote: str | None = None
+
+
+class Found(msgspec.Struct, frozen=True, tag="found"):
+    """How the file is read. Comes before the first chunk."""
+
+    detected: Detected
+    columns: list[str]
+    mapping: Mapping
+
+
+class Chunk(msgspec.Struct, frozen=True, tag="chunk"):
+    """At most ROWS examples, in the order of the file."""
+
+    examples: list[Example]
+
+
+class Broken(msgspec.Struct, frozen=True, tag="broken"):
+    """One of the first problems; the others are only counted."""
+
+    problem: Problem
+
+
+class End(msgspec.Struct, frozen=True, tag="end"):
+    """The last frame. The file is refused when `problems` is not 0. `unlabelled` examples have no output."""
+
+    rows: int
+    unlabelled: int
+    problems: int
+    notes: list[Note]
+
+
+class Capped(msgspec.Struct, frozen=True, tag="capped"):
+    """Instead of everything that would follow: the child reached its cap on memory."""
+
+
+Frame = Found | Chunk | Broken | End | Capped
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder: msgspec.msgpack.Decoder[Frame] = msgspec.msgpack.Decoder(Frame)
+
+
+def write(frame: Frame, stream: BinaryIO) -> None:
+    body = _encoder.encode(frame)
+    stream.write(LENGTH.pack(len(body)) + body)
+
+
+def decode(body: bytes) -> Frame:
+    """Raises msgspec.MsgspecError for bytes that are no frame."""
+    return _decoder.decode(body)

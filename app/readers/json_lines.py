@@ -1,0 +1,49 @@
+"""JSON Lines: one record a line. Several records on one line are read too; a broken line costs only itself."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from app.readers import MAX_LINE, Detected, Note, Problem, Row
+from app.readers.excerpts import excerpt
+from app.readers.json_values import DECODER, WHITE, invalid, record
+from app.readers.lines import Lines, bad_bytes, open_text
+
+_WHITE = re.compile(f"[{WHITE}]*")
+
+
+def read(path: Path, detected: Detected) -> Iterator[Row | Problem | Note]:
+    """Every record of a file as a row or a problem, in order, then notes.
+
+    Lines end at LF only: U+2028 and U+0085 may stand in JSON text and do not end a line.
+    """
+    blank = 0
+    with open_text(path, detected.encoding, newline="\n") as stream:
+        lines = Lines(stream, ends=("\n",))
+        number = lines.begin()
+        while line := next(lines, ""):
+            text = line.strip(WHITE)
+            blank += not text
+            if lines.cut:
+                advice = f"Line {number} is longer than {MAX_LINE:,} characters. Shorten it or leave it out."
+                yield Problem("line_too_long", number, "", excerpt(text), advice)
+            elif problem := bad_bytes(text, number, detected.encoding):
+                yield problem
+            else:
+                yield from _records(text, number)
+            number = lines.begin()
+    if blank:
+        yield Note("blank_lines", f"{blank:,} blank lines were skipped.")
+
+
+def _records(text: str, line: int) -> Iterator[Row | Problem]:
+    at = 0
+    while at < len(text):
+        try:
+            value, end = DECODER.raw_decode(text, at)
+        except (json.JSONDecodeError, RecursionError) as error:
+            yield invalid(error, line, text)
+            return
+        yield record(value, line, text[at:end])
+        at = end if end == len(text) else _WHITE.match(text, end).end()  # type: ignore[union-attr]

@@ -1,0 +1,130 @@
+"""What JSON text means here: scalars keep their literal source text, and what JSON forbids is told apart, not repaired."""
+
+import json
+import re
+
+from app.readers import MAX_CELL, Problem, Row
+from app.readers.excerpts import excerpt, visible
+
+WHITE = " \t\r\n"
+"""All that JSON takes for white space; Python's own idea of it is wider."""
+
+LONGEST_NUMBER = 4_300
+"""Characters; Python refuses to convert longer integers, and no label or text is one."""
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_ROLES = ("system", "developer", "user", "assistant")
+
+
+class Number(str):
+    """A number as it was written, or one of NaN, Infinity, -Infinity."""
+
+    __slots__ = ()
+
+
+class Fields(list[tuple[str, object]]):
+    """An object's members in order, repeated names included."""
+
+
+class Refused(ValueError):
+    """A value that cannot be used; becomes a Problem of its record."""
+
+    def __init__(self, code: str, advice: str, column: str = "") -> None:
+        super().__init__(advice)
+        self.code, self.advice, self.column = code, advice, column
+
+
+DECODER = json.JSONDecoder(parse_int=Number, parse_float=Number, parse_constant=Number, object_pairs_hook=Fields)
+
+
+def record(value: object, line: int, raw: str) -> Row | Problem:
+    """A decoded record as a row; `raw` is its source, for the excerpt. A chat record (`messages`) becomes input and output."""
+    try:
+        return _row(value, line)
+    except Refused as refused:
+        at = max(0, raw.find(json.dumps(refused.column, ensure_ascii=False)))
+        return Problem(refused.code, line, refused.column, excerpt(raw, at), f"Line {line}: {refused.advice}")
+
+
+def invalid(error: json.JSONDecodeError | RecursionError, line: int, raw: str) -> Problem:
+    """The problem for text that is not JSON. `line` is where `raw` begins."""
+    if isinstance(error, RecursionError):
+        return Problem("json_too_deep", line, "", excerpt(raw), f"Line {line}: lists and objects are nested too deeply. Flatten the record.")
+    line += error.lineno - 1
+    advice = f"Line {line} is not valid JSON: {error.msg[0].lower() + error.msg[1:]} at character {error.colno}. Correct it or leave it out."
+    return Problem("invalid_json", line, "", excerpt(raw, error.pos), advice)
+
+
+def _row(fields: object, line: int) -> Row:
+    if not isinstance(fields, Fields):
+        raise Refused("not_a_record", f"expected a record with named fields, found {_kind(fields)}.")
+    cells: dict[str, str] = {}
+    nested: set[str] = set()
+    for name, value in fields:
+        found = _chat(value) if name == "messages" and type(value) is list else {name: _checked(_text(value, name), name)}
+        for repeated in found.keys() & cells.keys():
+            raise Refused("duplicate_key", f"'{visible(repeated)}' appears twice. Remove one.", repeated)
+        cells |= found
+        if name in found and isinstance(value, list):
+            nested.add(name)
+    return Row(line, cells, frozenset(nested))
+
+
+def _checked(cell: str, name: str) -> str:
+    if "\0" in cell:
+        raise Refused("nul_character", "contains a NUL character (U+0000), which is not text. Remove it.", name)
+    if _SURROGATE.search(cell):
+        raise Refused("lone_surrogate", "contains half of a surrogate pair, which is not a character. Remove it or write the pair.", name)
+    if len(cell) > MAX_CELL:
+        raise Refused("cell_too_long", f"has a value of more than {MAX_CELL:,} characters. Shorten it or leave it out.", name)
+    return cell
+
+
+def _text(value: object, name: str) -> str:
+    """A cell's text: scalars literally, null as nothing, lists and objects as JSON."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) and not isinstance(value, Number) else _source(value, name)
+
+
+def _source(value: object, name: str) -> str:
+    """A value as JSON text again, its numbers as they were written."""
+    if isinstance(value, Number):
+        if value[-1] in "Ny":
+            raise Refused("not_json", f"{value} is not valid JSON. Write null, or put it in quotes.", name)
+        if len(value) > LONGEST_NUMBER:
+            raise Refused("number_too_long", "number too long. Put it in quotes if it is text.", name)
+        return str(value)
+    if isinstance(value, Fields):
+        return "{" + ", ".join(f"{json.dumps(key, ensure_ascii=False)}: {_source(item, name)}" for key, item in value) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_source(item, name) for item in value) + "]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _chat(messages: list[object]) -> dict[str, str]:
+    """Chat turns as one example: the last answer is the output. A single question stands as it is, several turns with their roles."""
+    turns = [_turn(message, number) for number, message in enumerate(messages, 1)]
+    if not turns or turns[-1][0] != "assistant":
+        raise Refused("no_answer", "the last message is not from the assistant. End the conversation with the answer to learn.", "messages")
+    *before, (_, answer) = turns
+    if [role for role, _ in before] == ["user"]:
+        return {"input": before[0][1], "output": answer}
+    return {"input": "\n".join(f"{role}: {content}" for role, content in before), "output": answer}
+
+
+def _turn(message: object, number: int) -> tuple[str, str]:
+    members = dict(message) if isinstance(message, Fields) else {}
+    role, content = members.get("role"), members.get("content")
+    if role not in _ROLES:
+        raise Refused("unknown_role", f"message {number} has no known role. Roles: {', '.join(_ROLES)}.", "messages")
+    if type(content) is list and all(isinstance(part, Fields) and isinstance(dict(part).get("text"), str) for part in content):
+        content = "".join(str(dict(part)["text"]) for part in content)
+    if not isinstance(content, str) or not content.strip():
+        raise Refused("empty_content", f"message {number} ({role}) has no text.", "messages")
+    return str(role), _checked(content, "messages")
+
+
+def _kind(value: object) -> str:
+    kinds: tuple[tuple[type, str], ...] = ((Number, "a number"), (str, "a text"), (bool, "true or false"), (list, "a list"))
+    return next((words for kind, words in kinds if isinstance(value, kind)), "null")

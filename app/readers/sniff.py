@@ -1,0 +1,140 @@
+"""What the bytes of a file are, whatever its name says: its encoding, or the sentence for a file that is no table."""
+
+import codecs
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.readers import Note, Problem
+from app.readers.excerpts import excerpt
+
+HEAD = 1 << 20
+"""Bytes looked at to tell the format, the delimiter and the header. The encoding is checked to the end of the file."""
+
+_NOT_READ_YET = "{what} files are not read yet. Export the table as CSV (UTF-8) and upload that."
+_NOT_A_TABLE = "This is {what}, not a table. Accepted: CSV, TSV, JSON Lines, JSON."
+
+_MAGIC: tuple[tuple[bytes, str, str], ...] = (
+    (b"PK\x03\x04", "archive", "ZIP, XLSX and other zipped"),
+    (b"PK\x05\x06", "archive", "ZIP, XLSX and other zipped"),
+    (b"PAR1", "parquet", "Parquet"),
+    (b"PARE", "parquet", "Encrypted Parquet"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "old_office", "Old .xls and password-protected Excel"),
+    (b"\x1f\x8b", "archive", "Gzip-compressed"),
+    (b"BZh", "archive", "Bzip2-compressed"),
+    (b"\xfd7zXZ\x00", "archive", "XZ-compressed"),
+    (b"\x28\xb5\x2f\xfd", "archive", "Zstandard-compressed"),
+    (b"7z\xbc\xaf\x27\x1c", "archive", "7-Zip"),
+    (b"Rar!", "archive", "RAR"),
+    (b"ARROW1", "arrow", "Arrow"),
+    (b"SQLite format 3\x00", "sqlite", "SQLite"),
+    (b"%PDF-", "", "a PDF"),
+    (b"\x89PNG", "", "an image (PNG)"),
+    (b"\xff\xd8\xff", "", "an image (JPEG)"),
+    (b"GIF8", "", "an image (GIF)"),
+    (b"\x7fELF", "", "a program"),
+    (b"MZ\x90", "", "a program"),
+    (b"GGUF", "", "a model (GGUF)"),
+    (b"\x93NUMPY", "", "a NumPy array"),
+    (b"\x80\x02", "", "a Python pickle"),
+    (b"\x80\x03", "", "a Python pickle"),
+    (b"\x80\x04", "", "a Python pickle"),
+    (b"\x80\x05", "", "a Python pickle"),
+)
+
+# Longest first: the mark of UTF-32 little-endian begins with that of UTF-16.
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
+_MULTIBYTE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
+_HIGH_RUN = re.compile(rb"[\x80-\xff]+")
+_NOT_IN_1252 = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")
+
+
+@dataclass(frozen=True)
+class Sniffed:
+    """The encoding, the decoded beginning (without the byte order mark), whether that is the whole file, and what to tell."""
+
+    encoding: str
+    head: str
+    complete: bool
+    note: Note | None = None
+
+
+def sniff(path: Path, encoding: str | None = None) -> Sniffed | Problem:
+    """Look at a file's bytes. A given `encoding` is believed. Raises OSError when the file cannot be opened."""
+    with path.open("rb") as stream:
+        head = stream.read(HEAD)
+    if not head:
+        return Problem("empty_file", 1, "", "", "The file is empty. Choose a file with a header such as input,output and rows below it.")
+    note = None
+    if encoding is None:
+        refused = _binary(head)
+        found = refused or _encoding(path, head)
+        if isinstance(found, Problem):
+            return found
+        encoding, note = found
+    text = head.decode(encoding, errors="replace")
+    return _web_page(text) or Sniffed(encoding, text, len(head) < HEAD, note)
+
+
+def _binary(head: bytes) -> Problem | None:
+    for magic, code, what in _MAGIC:
+        if head.startswith(magic):
+            sentence = (_NOT_READ_YET if code else _NOT_A_TABLE).format(what=what)
+            return Problem(f"{code}_not_read" if code else "not_a_table", 1, "", excerpt(head[:8].decode("latin-1")), sentence)
+    return None
+
+
+def _encoding(path: Path, head: bytes) -> tuple[str, Note | None] | Problem:
+    for mark, name in _MARKS:
+        if head.startswith(mark):
+            return _not_utf8(head, "UTF-32") if name == "utf-32" else (name, None)
+    nul = head.count(0) / len(head)
+    if nul > 0.2:
+        return _not_utf8(head, "UTF-32" if nul > 0.6 else "UTF-16")
+    if len(_CONTROL.findall(head)) > len(head) // 10:
+        return Problem("not_a_table", 1, "", excerpt(head[:40].decode("latin-1")), _NOT_A_TABLE.format(what="binary data"))
+    return _one_byte_or_utf8(path)
+
+
+def _not_utf8(head: bytes, looks_like: str) -> Problem:
+    sentence = f"This file is not UTF-8. It looks like {looks_like}. Save it as UTF-8 and upload again."
+    return Problem("encoding_not_read", 1, "", excerpt(head[:40].decode("latin-1")), sentence)
+
+
+def _one_byte_or_utf8(path: Path) -> tuple[str, Note | None]:
+    """UTF-8 unless every line says otherwise. Bad bytes in a file with good UTF-8 stay problems of their lines.
+
+    Western text in Windows-1252 has its non-ASCII letters one or two at a time and practically never spells valid UTF-8;
+    other one-byte and two-byte encodings come in longer runs, and are not guessed at.
+    """
+    first: tuple[int, bytes] | None = None
+    with path.open("rb") as stream:
+        for line, raw in enumerate(iter(lambda: stream.readline(HEAD), b""), 1):
+            if raw.isascii():
+                continue
+            if _MULTIBYTE.search(raw) or _NOT_IN_1252.search(raw) or max(map(len, _HIGH_RUN.findall(raw))) > 2:
+                return "utf-8", None
+            at = next(_HIGH_RUN.finditer(raw)).start()
+            first = first or (line, raw[max(0, at - 20) : at + 20])
+    if first is None:
+        return "utf-8", None
+    shown = excerpt(first[1].decode("cp1252").strip())
+    sentence = f"The file is not UTF-8 (first on line {first[0]}) and was read as Windows-1252: {shown}. Choose another encoding if this looks wrong."
+    return "cp1252", Note("read_as_windows_1252", sentence)
+
+
+def _web_page(text: str) -> Problem | None:
+    start = text[:200].lstrip("\ufeff \t\r\n").lower()
+    if start.startswith(("<!doctype", "<html", "<?xml", "<head", "<body")):
+        return Problem("web_page", 1, "", excerpt(text), "This looks like a web page, not a table. Download the data itself and upload that.")
+    if start.startswith("version https://git-lfs"):
+        return Problem("git_lfs_pointer", 1, "", excerpt(text), "This is a Git LFS pointer, not the data. Fetch the file with `git lfs pull` and upload that.")
+    return None

@@ -1,0 +1,84 @@
+"""Evaluations: queue one, read its scores and predictions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import select
+
+from app import queue
+from app.db import reading, transaction
+from app.domain import dataset as datasets
+from app.domain import model as models
+from app.domain import prompt as prompts
+from app.domain.access import Who, page, read, visible
+from app.domain.dataset import DatasetVersion, Example
+from app.domain.evaluation import Evaluation, Prediction
+from app.domain.experiment import queue_evaluation
+from app.domain.job import Job
+from app.domain.rendering import check
+from app.errors import Invalid
+
+ANSWERS = ("likelihood", "generate")
+
+
+@dataclass(frozen=True)
+class EvaluationView:
+    evaluation: Evaluation
+    job: Job
+
+
+def create(
+    person: Who, *, model: int | str, prompt_version: str | None, dataset: int | str, split: str = "test", answer: str = "likelihood", limit: int | None = None
+) -> EvaluationView:
+    """Queue the scoring of a model with a prompt on a split. Without a prompt version the one the model was tuned through counts."""
+    with transaction() as session:
+        row = models.find(session, person, model)
+        version = datasets.find(session, person, dataset)
+        usable(version, split, answer)
+        if prompt_version is not None:
+            prompt = prompts.find(session, person, prompt_version)
+        elif row.prompt_version_id is not None:
+            prompt = session.get_one(prompts.PromptVersion, row.prompt_version_id)
+        else:
+            raise Invalid("no_prompt", f"{row.name} is not tuned, so a prompt version is needed.", "Save a prompt in the lab and name it here.")
+        check(prompt.template(), ["input", *version.columns])
+        evaluation = queue_evaluation(session, person, row, prompt, version, split, answer, limit)
+        queue.announce(session)
+        return EvaluationView(evaluation, session.get_one(Job, evaluation.job_id))
+
+
+def usable(version: DatasetVersion, split: str, answer: str) -> None:
+    """Raises Invalid when a split cannot be scored this way."""
+    if answer not in ANSWERS:
+        raise Invalid("unknown_answer", f"There is no way of answering called {answer!r}.", f"Choose one of: {', '.join(ANSWERS)}.")
+    if split == "unlabelled" or not version.splits.get(split):
+        raise Invalid("no_such_split", f"Dataset {version.reference} has no labelled split {split!r}.", f"It has: {', '.join(version.splits)}.")
+    if answer == "likelihood" and len(version.labels) < 2:
+        raise Invalid("no_label_set", f"Dataset {version.reference} has no fixed set of labels.", "Score it by generation: answer = generate.")
+
+
+def find(person: Who, key: int) -> EvaluationView:
+    with reading() as session:
+        evaluation = read(session, person, Evaluation, key, "evaluation")
+        return EvaluationView(evaluation, session.get_one(Job, evaluation.job_id))
+
+
+def recent(person: Who, after: int | None = None, limit: int = 50) -> tuple[list[EvaluationView], int | None]:
+    with reading() as session:
+        rows, following = page(session, visible(person, Evaluation), Evaluation, after, limit)
+        return [EvaluationView(row, session.get_one(Job, row.job_id)) for row in rows], following
+
+
+def predictions(person: Who, key: int, *, offset: int = 0, limit: int = 100) -> Sequence[tuple[Prediction, Example]]:
+    """Per-example predictions with their examples. Raises Sealed on a test split that nobody revealed."""
+    with transaction() as session:
+        evaluation = read(session, person, Evaluation, key, "evaluation")
+        version = session.get_one(DatasetVersion, evaluation.dataset_version_id)
+        datasets.readable(version, evaluation.split)
+        if evaluation.split == "test":
+            datasets.count_viewed(session, version.id)
+        query = select(Prediction, Example).join(Example, Example.id == Prediction.example_id)
+        query = query.where(Prediction.evaluation_id == evaluation.id).order_by(Prediction.correct, Prediction.example_id)
+        return [(prediction, example) for prediction, example in session.execute(query.offset(offset).limit(limit)).tuples()]
+
+

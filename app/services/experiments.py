@@ -1,0 +1,215 @@
+"""Experiments: queue the rungs of a ladder, read the table and its verdict."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app import queue
+from app.db import reading, transaction
+from app.domain import dataset as datasets
+from app.domain import evaluation as evaluations
+from app.domain import experiment as experiments
+from app.domain import ladder
+from app.domain import model as models
+from app.domain import prompt as prompts
+from app.domain.access import Who, owned, page, read, visible, write
+from app.domain.dataset import Dataset, DatasetVersion
+from app.domain.evaluation import Evaluation
+from app.domain.experiment import PROMPT_RUNGS, TECHNIQUES, Experiment, Rung
+from app.domain.job import FINAL, Job
+from app.domain.ladder import Comparison, Recommendation, Step
+from app.domain.methods import METHODS
+from app.domain.methods.base import parse
+from app.domain.model import Model
+from app.domain.prompt import PromptVersion
+from app.domain.rendering import DEFAULT, Shot, check
+from app.domain.shots import Candidate, draw
+from app.errors import Invalid
+from app.services.evaluations import usable
+
+
+@dataclass(frozen=True)
+class RungRow:
+    """One line of the ladder."""
+
+    rung: Rung
+    model: Model
+    prompt: PromptVersion
+    tune_job: Job | None
+    evaluation: Evaluation | None
+    evaluation_job: Job | None
+    comparison: Comparison | None
+    labels_used: int
+
+    @property
+    def job(self) -> Job | None:
+        """The job that this rung waits for now."""
+        return self.evaluation_job or self.tune_job
+
+    @property
+    def state(self) -> str:
+        return self.job.state if self.job else "queued"
+
+    @property
+    def scores(self) -> dict[str, Any] | None:
+        return self.evaluation.scores if self.evaluation else None
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """An experiment as its page shows it."""
+
+    experiment: Experiment
+    dataset: Dataset
+    version: DatasetVersion
+    model: Model
+    rows: list[RungRow]
+    baseline: int | None
+    recommendation: Recommendation | None
+
+    @property
+    def state(self) -> str:
+        states = {row.state for row in self.rows}
+        if states <= set(FINAL):
+            return "finished"
+        return "waiting" if states == {"queued"} else "running"
+
+    @property
+    def majority(self) -> dict[str, Any] | None:
+        return next((row.scores["majority"] for row in self.rows if row.scores), None)
+
+
+def create(
+    person: Who,
+    *,
+    name: str,
+    dataset: int | str,
+    model: int | str,
+    rungs: Sequence[dict[str, Any]],
+    prompt_version: str | None = None,
+    margin: float = 0.0,
+    targets: dict[str, Any] | None = None,
+) -> int:
+    """Queue an experiment; returns its id. Every rung's prompt and parameters are fixed now."""
+    if not rungs:
+        raise Invalid("no_rungs", "An experiment needs at least one rung.", f"Choose from: {', '.join(TECHNIQUES)}.")
+    with transaction() as session:
+        version = datasets.find(session, person, dataset)
+        base = models.find(session, person, model)
+        models.tunable(base)
+        prompt = prompts.find(session, person, prompt_version) if prompt_version else prompts.create(session, person, "Default", prompts.fields_of(DEFAULT))
+        check(prompt.template(), ["input", *version.columns])
+        title = name.strip() or session.get_one(Dataset, version.dataset_id).name
+        row = Experiment(
+            **owned(person), name=title, dataset_version_id=version.id, model_id=base.id, prompt_version_id=prompt.id, margin=margin, targets=targets or {}
+        )
+        session.add(row)
+        session.flush()
+        ordered = sorted(rungs, key=lambda rung: TECHNIQUES.index(_technique(rung)))
+        for position, rung in enumerate(ordered):
+            _add_rung(session, person, row, version, base, prompt, position, rung)
+        queue.announce(session)
+        return row.id
+
+
+def _technique(rung: dict[str, Any]) -> str:
+    technique = str(rung.get("technique", ""))
+    if technique not in TECHNIQUES:
+        raise Invalid("unknown_technique", f"There is no technique {technique!r}.", f"Choose from: {', '.join(TECHNIQUES)}.")
+    return technique
+
+
+def _add_rung(
+    session: Session, person: Who, row: Experiment, version: DatasetVersion, base: Model, prompt: PromptVersion, position: int, wanted: dict[str, Any]
+) -> None:
+    technique = _technique(wanted)
+    answer = wanted.get("answer") or ("likelihood" if version.labels else "generate")
+    usable(version, "test", answer)
+    seed = int((wanted.get("seeds") or [0])[0])
+    settings: dict[str, Any] = {"answer": answer, "seed": seed}
+    own = prompts.find(session, person, wanted["prompt_version"]) if wanted.get("prompt_version") else prompt
+    if technique in METHODS:
+        settings["parameters"] = parse(METHODS, technique, wanted.get("parameters") or {}).model_dump()
+        own = prompts.derive(session, person, own, [], f"{row.name}: without shots")
+    else:
+        fallback = len(own.shots) if technique == "few_shot" and len(own.shots) > 1 else PROMPT_RUNGS[technique]
+        settings["shots"] = fallback if wanted.get("shots") is None else int(wanted["shots"])
+        own = prompts.derive(session, person, own, _shots(session, version, own, settings["shots"], seed), f"{row.name}: {settings['shots']} shots")
+    rung = Rung(experiment_id=row.id, position=position, technique=technique, settings=settings, prompt_version_id=own.id, model_id=base.id)
+    session.add(rung)
+    session.flush()
+    experiments.queue_rung(session, person, row, rung)
+
+
+def _shots(session: Session, version: DatasetVersion, prompt: PromptVersion, count: int, seed: int) -> list[Shot]:
+    """The prompt's own shots when it has as many, else a seeded, class-balanced draw from the train split."""
+    if count == len(prompt.shots):
+        return list(prompt.template().shots)
+    return [Shot(row.input, row.output) for row in draw((Candidate(row.position, row.input, row.output or "") for row in datasets.rows(session, version, "train")), count, seed)]
+
+
+def find(person: Who, key: int) -> Ladder:
+    """The whole table. Comparisons are against the first finished rung; the verdict is over all finished ones."""
+    with reading() as session:
+        experiment = read(session, person, Experiment, key, "experiment")
+        version = session.get_one(DatasetVersion, experiment.dataset_version_id)
+        rungs = experiments.rungs(session, key)
+        steps = [Step(rung.position, rung.title, evaluations.correct(session, rung.evaluation_id)) for rung in rungs if _finished(session, rung)]  # type: ignore[arg-type]
+        baseline = steps[0].position if steps else None
+        comparisons = ladder.compare(steps, baseline, experiment.margin) if baseline is not None else {}
+        return Ladder(
+            experiment,
+            session.get_one(Dataset, version.dataset_id),
+            version,
+            session.get_one(Model, experiment.model_id),
+            [_row(session, version, rung, comparisons.get(rung.position)) for rung in rungs],
+            baseline,
+            ladder.recommend(steps, experiment.margin),
+        )
+
+
+def _finished(session: Session, rung: Rung) -> bool:
+    return rung.evaluation_id is not None and session.get_one(Evaluation, rung.evaluation_id).scores is not None
+
+
+def _row(session: Session, version: DatasetVersion, rung: Rung, comparison: Comparison | None) -> RungRow:
+    evaluation = session.get(Evaluation, rung.evaluation_id) if rung.evaluation_id else None
+    prompt = session.get_one(PromptVersion, rung.prompt_version_id)
+    labels = version.splits.get("train", 0) + version.splits.get("validation", 0) if rung.tunes else len(prompt.shots)
+    return RungRow(
+        rung,
+        session.get_one(Model, rung.model_id),
+        prompt,
+        session.get(Job, rung.tune_job_id) if rung.tune_job_id else None,
+        evaluation,
+        session.get_one(Job, evaluation.job_id) if evaluation else None,
+        comparison,
+        labels,
+    )
+
+
+def recent(person: Who, after: int | None = None, limit: int = 50) -> tuple[list[Experiment], int | None]:
+    with reading() as session:
+        rows, following = page(session, visible(person, Experiment), Experiment, after, limit)
+        return list(rows), following
+
+
+def of_model(person: Who, model: Model) -> list[Experiment]:
+    """Experiments in which a tuned model takes part."""
+    with reading() as session:
+        found = session.scalars(visible(person, Experiment)).all()
+        return [row for row in found if any(rung.model_id == model.id for rung in experiments.rungs(session, row.id))]
+
+
+def rerun(person: Who, key: int, position: int) -> None:
+    """Queue a failed or cancelled rung again; the others stand."""
+    with transaction() as session:
+        experiment = write(session, person, Experiment, key, "experiment")
+        rung = next((rung for rung in experiments.rungs(session, key) if rung.position == position), None)
+        if rung is None:
+            raise Invalid("no_such_rung", f"This experiment has no rung {position}.", "Reload the page.")
+        rung.evaluation_id, rung.tune_job_id, rung.model_id = None, None, experiment.model_id
+        experiments.queue_rung(session, person, experiment, rung)
+        queue.announce(session)

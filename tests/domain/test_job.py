@@ -1,0 +1,186 @@
+"""The job protocol, on SQLite and on PostgreSQL: claims, fencing, leases, cancels, attempts."""
+
+import threading
+
+import pytest
+from sqlalchemy import select, update
+
+from app.db import now, transaction
+from app.domain import job as jobs
+from app.domain.access import Who
+from app.domain.job import MOVES, STATES, Attempt, Fenced, Job
+from app.errors import Conflict
+
+
+def add(person: Who, priority: int = 0, name: str = "a tune") -> int:
+    with transaction() as session:
+        return jobs.add(session, person, "tune", name, {"method": "lora"}, priority).id
+
+
+def claim(worker: str = "w1") -> Job:
+    with transaction() as session:
+        job = jobs.claim(session, "gpu", worker, 30)
+    assert job is not None
+    return job
+
+
+def state(key: int) -> Job:
+    with transaction() as session:
+        return session.get_one(Job, key)
+
+
+def silence(key: int) -> None:
+    """Let the lease of a job run out, as it does when its worker is gone."""
+    with transaction() as session:
+        session.execute(update(Job).where(Job.id == key).values(lease_until=now(session) - 1))
+
+
+def test_claim_takes_the_highest_priority_then_the_oldest(person: Who) -> None:
+    late, urgent, first = add(person), add(person, priority=5), add(person)
+    assert [claim().id for _ in range(3)] == [urgent, late, first]
+    with transaction() as session:
+        assert jobs.claim(session, "gpu", "w1", 30) is None
+
+
+def test_many_claims_at_once_hand_out_each_job_once(person: Who) -> None:
+    keys = [add(person) for _ in range(6)]
+    taken: list[int] = []
+    start = threading.Barrier(4)
+
+    def work(name: str) -> None:
+        start.wait()
+        while True:
+            with transaction() as session:
+                job = jobs.claim(session, "gpu", name, 30)
+            if job is None:
+                return
+            taken.append(job.id)
+
+    threads = [threading.Thread(target=work, args=(f"w{number}",)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    # On PostgreSQL a claim that meets only locked rows finds nothing and goes home; what it left waits for the next look.
+    while len(taken) < len(keys):
+        taken.append(claim().id)
+    assert sorted(taken) == keys
+
+
+def test_a_write_without_the_lease_changes_nothing(person: Who) -> None:
+    add(person)
+    job = claim()
+    with pytest.raises(Fenced), transaction() as session:
+        jobs.write(session, job.id, "somebody else's token", step=7)
+    assert state(job.id).step == 0
+
+
+def test_an_expired_lease_hands_the_job_to_the_next_worker_and_fences_the_first(person: Who) -> None:
+    key = add(person)
+    first = claim("zombie")
+    silence(key)
+    with transaction() as session:
+        assert jobs.expire(session) == [key]
+    second = claim("healthy")
+    assert second.id == key and second.attempt == 2
+    for act in (lambda session: jobs.beat(session, key, first.lease_token or "", 30), lambda session: jobs.succeed(session, key, first.lease_token or "", {"model": 1})):
+        with pytest.raises(Fenced), transaction() as session:
+            act(session)
+    with transaction() as session:
+        jobs.succeed(session, key, second.lease_token or "", {"model": 2})
+    assert state(key).result == {"model": 2}
+    with transaction() as session:
+        assert [(row.number, row.worker, row.outcome) for row in jobs.attempts(session, key)] == [(1, "zombie", "lost"), (2, "healthy", "succeeded")]
+
+
+def test_a_live_lease_is_not_taken_back(person: Who) -> None:
+    add(person)
+    claim()
+    with transaction() as session:
+        assert jobs.expire(session) == []
+
+
+def test_the_third_lost_attempt_fails_the_job_visibly(person: Who) -> None:
+    key = add(person)
+    for _ in range(jobs.MAX_ATTEMPTS):
+        claim()
+        silence(key)
+        with transaction() as session:
+            jobs.expire(session)
+    job = state(key)
+    assert job.state == "failed" and job.error is not None and job.error["code"] == "worker_lost"
+    with transaction() as session:
+        assert jobs.claim(session, "gpu", "w1", 30) is None
+        assert len(session.scalars(select(Attempt).where(Attempt.job_id == key)).all()) == jobs.MAX_ATTEMPTS
+
+
+def test_a_deploy_does_not_count_as_a_lost_attempt(person: Who) -> None:
+    key = add(person)
+    for _ in range(jobs.MAX_ATTEMPTS + 1):
+        job = claim()
+        with transaction() as session:
+            jobs.give_back(session, key, job.lease_token or "", "the worker was asked to leave", counts=False)
+    assert state(key).state == "queued"
+
+
+def test_cancelling_a_waiting_job_ends_it_at_once(person: Who) -> None:
+    key = add(person)
+    with transaction() as session:
+        jobs.cancel(session, session.get_one(Job, key))
+    assert state(key).state == "cancelled"
+    with transaction() as session:
+        assert jobs.claim(session, "gpu", "w1", 30) is None
+
+
+def test_cancelling_a_running_job_reaches_its_worker_through_the_heartbeat(person: Who) -> None:
+    key = add(person)
+    job = claim()
+    with transaction() as session:
+        assert jobs.beat(session, key, job.lease_token or "", 30) is False
+        jobs.cancel(session, session.get_one(Job, key))
+    with transaction() as session:
+        assert jobs.beat(session, key, job.lease_token or "", 30) is True
+    with pytest.raises(Fenced), transaction() as session:
+        jobs.succeed(session, key, job.lease_token or "", {"model": 1})
+    with transaction() as session:
+        jobs.stop(session, key, job.lease_token or "")
+    assert state(key).state == "cancelled" and state(key).result is None
+
+
+def test_a_finished_job_cannot_be_cancelled_but_a_cancelled_one_can_be_retried(person: Who) -> None:
+    done, other = add(person), add(person)
+    job = claim()
+    with transaction() as session:
+        jobs.succeed(session, done, job.lease_token or "", {"model": 1})
+    with pytest.raises(Conflict), transaction() as session:
+        jobs.cancel(session, session.get_one(Job, done))
+    with pytest.raises(Conflict), transaction() as session:
+        jobs.retry(session, session.get_one(Job, done))
+    with transaction() as session:
+        jobs.cancel(session, session.get_one(Job, other))
+        jobs.retry(session, session.get_one(Job, other))
+    assert claim().id == other
+
+
+def test_waiting_queues_are_named_once_until_it_is_time_to_send_again(person: Who) -> None:
+    add(person)
+    with transaction() as session:
+        assert jobs.waiting(session, resend_seconds=60) == ["gpu"]
+    with transaction() as session:
+        assert jobs.waiting(session, resend_seconds=60) == []
+    with transaction() as session:
+        session.execute(update(Job).values(woken_at=now(session) - 61_000))
+    with transaction() as session:
+        assert jobs.waiting(session, resend_seconds=60) == ["gpu"]
+
+
+def test_every_move_leads_to_a_known_state_and_success_is_final() -> None:
+    assert set(MOVES) == set(STATES)
+    assert all(target in STATES for targets in MOVES.values() for target in targets)
+    assert MOVES["succeeded"] == ()
+
+
+def test_queue_place_counts_what_goes_before(person: Who) -> None:
+    first, second, urgent = add(person), add(person), add(person, priority=1)
+    with transaction() as session:
+        assert [jobs.queue_place(session, session.get_one(Job, key)) for key in (first, second, urgent)] == [2, 3, 1]

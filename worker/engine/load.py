@@ -1,0 +1,132 @@
+"""A model folder in, a model and its tokenizer out. Only safetensors, only local files, never code that came with a model."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftConfig, PeftModel, get_peft_model_state_dict
+from safetensors import SafetensorError, safe_open
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig
+from transformers.utils import logging
+
+from app.errors import Invalid
+from worker.engine.folders import fingerprint, whole
+
+__all__ = ["Loaded", "convert_gguf", "fingerprint", "load", "load_tokenizer", "parameters", "tensor_shapes", "window"]
+
+logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model ready to run, in evaluation mode. `dtype_reason` says why it has that precision."""
+
+    model: Any
+    tokenizer: Any
+    device: torch.device
+    dtype: torch.dtype
+    dtype_reason: str
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the parameters and buffers."""
+        tensors = [*self.model.parameters(), *self.model.buffers()]
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def load(folder: Path, *, adapter: Path | None = None, device: str = "auto") -> Loaded:
+    """The model in `folder`, with the adapter on it if one is named. Raises Invalid when the files are not such a model.
+
+    bfloat16 on a GPU that computes in it, float32 elsewhere. `device` is "auto" or a torch device name.
+    """
+    where = _device(device)
+    dtype, reason = _precision(where)
+    with _readable(folder):
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        if config.is_encoder_decoder:
+            raise Invalid("unsupported_architecture", f"{config.model_type} is an encoder-decoder model.", "Choose a decoder-only model.")
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, config=config, dtype=dtype, use_safetensors=True, local_files_only=True, trust_remote_code=False
+        )
+    if adapter is not None:
+        model = _with_adapter(model, adapter)
+    return Loaded(model.to(where).eval(), load_tokenizer(folder), where, dtype, reason)
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer alone: light enough for token counts."""
+    with _readable(folder):
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+
+
+def parameters(model: Any) -> tuple[int, int]:
+    """(trainable, total) parameters; tied weights count once."""
+    every = list(model.parameters())
+    return sum(p.numel() for p in every if p.requires_grad), sum(p.numel() for p in every)
+
+
+def window(model: Any) -> int:
+    """The most tokens, prompt and answer together, the model takes at once."""
+    return int(getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None) or 1 << 30)
+
+
+def tensor_shapes(file: Path) -> dict[str, list[int]]:
+    """Names and shapes of the tensors in a safetensors file, from its header alone."""
+    with safe_open(file, framework="pt") as tensors:
+        return {name: list(tensors.get_slice(name).get_shape()) for name in tensors.keys()}
+
+
+def convert_gguf(gguf: Path, target: Path) -> None:
+    """Write a GGUF file's model as a float32 safetensors folder with its tokenizer; `target` appears whole or not at all."""
+    with _readable(gguf), whole(target) as folder:
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, local_files_only=True)
+        model = AutoModelForCausalLM.from_pretrained(
+            gguf.parent, gguf_file=gguf.name, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True), local_files_only=True
+        )
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)
+
+
+def _precision(device: torch.device) -> tuple[torch.dtype, str]:
+    if device.type != "cuda":
+        return torch.float32, "float32: bfloat16 gains nothing on this processor"
+    if not torch.cuda.is_bf16_supported():
+        return torch.float32, "float32: this GPU does not compute in bfloat16"
+    return torch.bfloat16, "bfloat16: half the memory, and the range of float32"
+
+
+def _with_adapter(model: Any, adapter: Path) -> Any:
+    """Put an adapter on a model, and make sure that every one of its tensors found its place (peft by itself says nothing)."""
+    with _readable(adapter):
+        config = PeftConfig.from_pretrained(adapter, local_files_only=True)
+        peft = PeftModel.from_pretrained(model, adapter, config=config, local_files_only=True, low_cpu_mem_usage=False)
+        found = tensor_shapes(adapter / "adapter_model.safetensors")
+    wanted = {name: list(tensor.shape) for name, tensor in get_peft_model_state_dict(peft).items()}
+    if found != wanted:
+        odd = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
+        raise Invalid("adapter_mismatch", f"The adapter does not fit this model: {odd[0]} and {len(odd) - 1} more tensors differ.", "Use its own base model.")
+    return peft
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turn what the libraries raise about a bad folder into one clear error; the cause stays attached for the log."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    if not path.exists():
+        raise Invalid("model_missing", f"There is no model at {path.name}.", "Add the model again.")
+    try:
+        yield
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, json.JSONDecodeError) as error:
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise Invalid("model_unreadable", f"{path.name} cannot be loaded: {first_line}", "Check that it is a complete safetensors model folder.") from error

@@ -1,0 +1,71 @@
+"""What the engine tells, and asks, the outside world: its only way out. Who listens is not its business."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+Phase = Literal["load", "preflight", "train", "evaluate", "save"]
+
+
+class Stopped(Exception):
+    """The run was asked to stop and did so at a safe place. `checkpoint` is where it can go on, if there is such a place."""
+
+    def __init__(self, checkpoint: Path | None = None) -> None:
+        super().__init__("stopped on request")
+        self.checkpoint = checkpoint
+
+
+class Reporter(Protocol):
+    """Listens to a run. Every call comes from the run's own thread and should return quickly."""
+
+    def phase(self, name: Phase, total: int | None = None) -> None:
+        """A part of the run begins; `total` is the number of steps (or rows) it will take, when known."""
+
+    def step(self, done: int, total: int, values: dict[str, float], eta_seconds: float | None) -> None:
+        """Metric points of optimiser step `done` (from 1). May come twice for one step, with other names in `values`."""
+
+    def progress(self, done: int, total: int, eta_seconds: float | None) -> None:
+        """So many of the present phase's units are done."""
+
+    def log(self, text: str) -> None:
+        """One line for the job's log."""
+
+    def should_stop(self) -> bool:
+        """Whether the run was asked to stop. Asked at least once a step."""
+
+    def checkpoint(self, folder: Path, step: int, manifest_sha256: str) -> None:
+        """A checkpoint is complete and on disk."""
+
+
+@dataclass
+class NullReporter:
+    """Keeps what it is told in lists: for tests, and for runs from a command line. `stop_at` asks to stop at that step."""
+
+    stop_at: int | None = None
+    phases: list[tuple[Phase, int | None]] = field(default_factory=list)
+    steps: list[tuple[int, int, dict[str, float], float | None]] = field(default_factory=list)
+    ticks: list[tuple[int, int, float | None]] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    checkpoints: list[tuple[Path, int, str]] = field(default_factory=list)
+
+    def phase(self, name: Phase, total: int | None = None) -> None:
+        self.phases.append((name, total))
+
+    def step(self, done: int, total: int, values: dict[str, float], eta_seconds: float | None) -> None:
+        self.steps.append((done, total, values, eta_seconds))
+
+    def progress(self, done: int, total: int, eta_seconds: float | None) -> None:
+        self.ticks.append((done, total, eta_seconds))
+
+    def log(self, text: str) -> None:
+        self.lines.append(text)
+
+    def should_stop(self) -> bool:
+        return self.stop_at is not None and bool(self.steps) and self.steps[-1][0] >= self.stop_at
+
+    def checkpoint(self, folder: Path, step: int, manifest_sha256: str) -> None:
+        self.checkpoints.append((folder, step, manifest_sha256))
+
+    def points(self, name: str) -> dict[int, float]:
+        """Every value reported under `name`, by step."""
+        return {done: values[name] for done, _, values, _ in self.steps if name in values}

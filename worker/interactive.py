@@ -1,0 +1,101 @@
+"""The engine process's door: a request's payload out of Redis, its events back into a Redis stream.
+
+The task hands the request to the one scheduler thread (`engine/serve.py`), which batches, and waits for its end.
+"""
+
+import json
+import threading
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import structlog
+from redis import Redis
+
+from app.db import reading
+from app.domain import model as models
+from app.domain.generation import LIFE, Parameters, cancel_key, payload_key, stream_key
+from app.domain.model import Model
+from app.domain.prompt import template_of
+from app.domain.rendering import render
+from app.errors import FettleError
+from app.settings import settings
+from worker.engine.serve import Scheduler, ServeRequest
+
+log = structlog.get_logger(__name__)
+
+CANCEL_LOOK_SECONDS = 0.1
+_begin = threading.Lock()
+
+
+@lru_cache
+def _redis() -> Redis:
+    return Redis.from_url(settings().redis, decode_responses=True)
+
+
+@lru_cache
+def _scheduler() -> Scheduler:
+    return Scheduler(settings().engine_memory, device=settings().device, threads=settings().threads)
+
+
+def scheduler() -> Scheduler:
+    """The process's one scheduler; several tasks may ask for it first at the same time."""
+    with _begin:
+        return _scheduler()
+
+
+class Stream:
+    """The events of one request on their way to whoever asked."""
+
+    def __init__(self, request: str) -> None:
+        self._key, self._cancel = stream_key(request), cancel_key(request)
+        self.ended = threading.Event()
+        self.cancelled = threading.Event()
+
+    def send(self, event: dict[str, Any]) -> None:
+        pipe = _redis().pipeline(transaction=False)
+        pipe.xadd(self._key, {"event": json.dumps(event)})
+        pipe.expire(self._key, LIFE)
+        pipe.execute()
+        if event["type"] in ("done", "error"):
+            self.ended.set()
+
+    def watch(self) -> None:
+        """Wait for the end, and look for the cancel flag meanwhile."""
+        while not self.ended.wait(CANCEL_LOOK_SECONDS):
+            if not self.cancelled.is_set() and _redis().exists(self._cancel):
+                self.cancelled.set()
+
+
+def generate(request: str) -> None:
+    """Answer one request. A request whose payload has expired is dropped: nobody waits for it any more."""
+    raw = _redis().getdel(payload_key(request))
+    if raw is None:
+        log.info("request has expired or was taken already", request=request)
+        return
+    stream = Stream(request)
+    try:
+        payload = json.loads(str(raw))
+        wanted = serve_request(payload)
+        if payload["count_only"]:
+            stream.send({"type": "done", **scheduler().count(wanted)})
+            return
+        scheduler().submit(wanted, stream.send, stream.cancelled.is_set)
+    except FettleError as error:
+        stream.send({"type": "error", **error.as_dict()})
+        return
+    stream.watch()
+
+
+def serve_request(payload: dict[str, Any]) -> ServeRequest:
+    """The engine's plain request from a payload. Raises NotFound when the model was deleted meanwhile."""
+    with reading() as session:
+        model = session.get(Model, payload["model"])
+        if model is None:
+            raise FettleError("not_found", "The model was deleted.", "Choose another model.")
+        base, adapter = models.folders(session, model, settings().models_folder, settings().storage_folder)
+    return ServeRequest(_key(base, adapter), base, adapter, render(template_of(payload["template"]), payload["variables"]), Parameters.model_validate(payload["parameters"]))
+
+
+def _key(base: Path, adapter: Path | None) -> str:
+    return str(base if adapter is None else adapter)

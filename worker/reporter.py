@@ -1,0 +1,63 @@
+"""The engine's only way out of a job's process: metric points, log lines, progress, and whether to stop.
+
+Points are gathered and written at most once a second, in one short fenced transaction each. A write that finds the lease
+gone raises Fenced, which ends the process: somebody else has the job now.
+"""
+
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from app.db import transaction
+from app.domain import job as jobs
+from app.domain import metric as metrics
+
+PAUSE_SECONDS = 1.0
+
+
+class JobReporter:
+    """Implements `worker.engine.reporting.Reporter` over the database."""
+
+    def __init__(self, job_id: int, token: str, attempt: int, stop: threading.Event) -> None:
+        self._job, self._token, self._attempt, self._stop = job_id, token, attempt, stop
+        self._points: list[tuple[int, Mapping[str, float]]] = []
+        self._lines: list[str] = []
+        self._progress: dict[str, object] = {}
+        self._written = 0.0
+
+    def phase(self, name: str, total: int | None = None) -> None:
+        self.flush()
+        with transaction() as session:
+            jobs.enter(session, self._job, self._token, name, total)
+
+    def step(self, done: int, total: int, values: Mapping[str, float], eta_seconds: float | None) -> None:
+        if values:
+            self._points.append((done, dict(values)))
+        self.progress(done, total, eta_seconds)
+
+    def progress(self, done: int, total: int, eta_seconds: float | None) -> None:
+        self._progress = {"step": done, "total_steps": total, "eta_seconds": eta_seconds}
+        if time.monotonic() - self._written >= PAUSE_SECONDS:
+            self.flush()
+
+    def log(self, text: str) -> None:
+        sys.stderr.write(text + "\n")
+        self._lines += text.splitlines()
+        if time.monotonic() - self._written >= PAUSE_SECONDS:
+            self.flush()
+
+    def checkpoint(self, folder: Path, step: int, manifest_sha256: str) -> None:
+        self.log(f"checkpoint at step {step}: {folder.name}, manifest {manifest_sha256[:12]}")
+
+    def should_stop(self) -> bool:
+        return self._stop.is_set()
+
+    def flush(self) -> None:
+        """Write what was gathered. Raises Fenced."""
+        if not (self._points or self._lines or self._progress):
+            return
+        with transaction() as session:
+            metrics.record(session, self._job, self._token, self._attempt, self._points, self._lines, **self._progress)
+        self._points, self._lines, self._progress, self._written = [], [], {}, time.monotonic()

@@ -1,0 +1,87 @@
+"""One job's own process: `python -m worker.run_job ID`. The lease token comes on stdin, and so does "stop".
+
+When stdin closes, the parent is gone and so is this process: an orphan never goes on working.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+import traceback
+
+from app.db import reading, transaction
+from app.domain import job as jobs
+from app.domain.job import Fenced, Job
+from app.errors import FettleError
+from worker.reporter import JobReporter
+
+PR_SET_PDEATHSIG = 1
+_stop = threading.Event()
+
+
+def main(job_id: int) -> None:
+    """Run a claimed job to its end and write that end."""
+    die_with_parent()
+    token = sys.stdin.readline().strip()
+    signal.signal(signal.SIGTERM, lambda *_: _stop.set())
+    threading.Thread(target=_listen, daemon=True).start()
+    with reading() as session:
+        job = session.get_one(Job, job_id)
+    reporter = JobReporter(job.id, token, job.attempt, _stop)
+    try:
+        run(job, token, reporter)
+    except Fenced:
+        sys.exit("this attempt no longer holds the job")
+    except FettleError as error:
+        _fail(job, token, reporter, error.as_dict())
+    except Exception as error:  # noqa: BLE001 the door of the process: every end is recorded
+        reporter.log(traceback.format_exc())
+        advice = "Its log has the details. If it looks like a fault of Fettle, please report it."
+        _fail(job, token, reporter, {"code": "crashed", "message": f"The job ended with an unexpected error: {type(error).__name__}: {error}", "advice": advice})
+
+
+def run(job: Job, token: str, reporter: JobReporter) -> None:
+    """Do the work of one job kind, then write its end; a stop that was asked for is an end too."""
+    from worker import evaluate, tune
+    from worker.engine.train import Stopped
+
+    kinds = {"tune": tune.run, "evaluate": evaluate.run}
+    try:
+        kinds[job.kind](job, token, reporter)
+    except Stopped:
+        reporter.flush()
+        with transaction() as session:
+            if session.get_one(Job, job.id).state == "stopping":
+                jobs.stop(session, job.id, token)
+            else:
+                jobs.give_back(session, job.id, token, "the worker was asked to leave", counts=False)
+
+
+def _fail(job: Job, token: str, reporter: JobReporter, error: dict[str, object]) -> None:
+    try:
+        reporter.log(f"failed: {error['message']}")
+        reporter.flush()
+        with transaction() as session:
+            jobs.fail(session, job.id, token, error)
+    except Fenced:
+        sys.exit("this attempt no longer holds the job")
+
+
+def die_with_parent() -> None:
+    """Ask the kernel (Linux) to kill this process when its parent dies; elsewhere the closed pipe does."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() == 1:
+            sys.exit("the parent has gone")
+
+
+def _listen() -> None:
+    for line in sys.stdin:
+        if line.strip() == "stop":
+            _stop.set()
+    os._exit(3)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

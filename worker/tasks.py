@@ -1,0 +1,43 @@
+"""Doors: one short task for each kind of message, and the signals that start and end a worker process."""
+
+import signal
+from typing import Any
+
+from celery.signals import worker_init, worker_process_init, worker_ready, worker_shutting_down
+
+from worker import interactive, parent, presence
+from worker.celery_app import celery
+
+
+@celery.task(name="fettle.work")
+def work(queue: str) -> None:
+    """Something waits in this queue: claim and run jobs until nothing does."""
+    parent.drain(queue)
+
+
+@celery.task(name="fettle.generate")
+def generate(request: str) -> None:
+    """A person or a program waits for an answer."""
+    interactive.generate(request)
+
+
+@worker_init.connect
+def _init(sender: Any = None, **_: Any) -> None:
+    presence.started(sender)
+
+
+@worker_ready.connect
+def _ready(sender: Any = None, **_: Any) -> None:
+    presence.ready(sender)
+
+
+@worker_process_init.connect
+def _process(**_: Any) -> None:
+    # The pool process must outlive a SIGTERM of its group long enough to hand its job back; Celery's parent ends it.
+    signal.signal(signal.SIGTERM, lambda *_: parent.leave())
+
+
+@worker_shutting_down.connect
+def _leave(**_: Any) -> None:
+    parent.leave()
+    presence.ended()
