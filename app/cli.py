@@ -20,22 +20,31 @@ app.add_typer(models, name="models")
 
 
 @app.command()
-def up() -> None:
+def up(reload: Annotated[bool, typer.Option("--reload", help="For development: start web again when a file changes.")] = False) -> None:
     """Run everything on this machine until Ctrl-C."""
     from app.supervisor import up as run
 
-    run()
+    run(reload)
 
 
 @app.command()
-def web() -> None:
+def web(reload: Annotated[bool, typer.Option("--reload", help="For development: start again when a file changes.")] = False) -> None:
     """Run the web process: pages and APIs."""
     import uvicorn
 
     from app.settings import settings
 
     here = settings()
-    uvicorn.run("app.main:app", host=here.host, port=here.port, server_header=False, timeout_graceful_shutdown=5, log_level="warning")
+    uvicorn.run(
+        "app.main:app",
+        host=here.host,
+        port=here.port,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+        log_level="warning",
+        reload=reload,
+        reload_dirs=["app"] if reload else None,
+    )
 
 
 @app.command()

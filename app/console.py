@@ -19,7 +19,7 @@ def step(title: str) -> Iterator[Callable[[str], None]]:
                 yield lambda text: status.update(f"[dim]{title}: {text}[/]")
         else:
             yield lambda text: out.print(f"       {title}: {text}", markup=False)
-    except BaseException:
+    except Exception:  # told by whoever catches it; the end by Ctrl-C is no failure
         out.print(f"  [red]✗[/] {title}")
         raise
     out.print(f"  [green]✓[/] {title:<52} [dim]{time.monotonic() - began:5.1f} s[/]")

@@ -13,6 +13,7 @@ from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from app.domain import tables  # noqa: F401 a session needs all tables, or foreign keys cannot be resolved
 from app.domain.base import clock
 from app.settings import settings
 
@@ -67,8 +68,7 @@ def reading(bind: Engine | None = None) -> Iterator[Session]:
     try:
         yield session
     finally:
-        session.rollback()
-        session.close()
+        session.close()  # not rollback(): that would expire the rows a page is about to show
 
 
 def now(session: Session) -> int:

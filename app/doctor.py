@@ -1,9 +1,10 @@
 """`fettle doctor`: looks at every part of an installation and says in sentences what is wrong and what to do."""
 
+import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -44,10 +45,7 @@ def examine() -> Iterator[Finding]:
 
 
 def python() -> Finding:
-    version = ".".join(str(part) for part in sys.version_info[:3])
-    if sys.version_info < (3, 11):
-        return Finding(f"Python {version} is too old.", "Install Python 3.11 or newer and run `make run` again.", bad=True)
-    return Finding(f"Python {version}")
+    return Finding(f"Python {platform.python_version()}")
 
 
 def torch() -> Finding:
@@ -120,7 +118,6 @@ def workers() -> Iterator[Finding]:
 
 
 def model() -> Finding:
-    check: Callable[[], bool]
-    from app.services.seed import has_starter as check
+    from app.services.models import has_starter
 
-    return Finding("Starter model") if check() else Finding("The starter model is not there.", "`fettle models starter` fetches it (93 MB).")
+    return Finding("Starter model") if has_starter() else Finding("The starter model is not there.", "`fettle models starter` fetches it (93 MB).")

@@ -1,4 +1,4 @@
-"""The schema: which tables there are, and bringing a database to the newest revision in `migrations/`."""
+"""Brings a database to the newest revision in `migrations/`."""
 
 from pathlib import Path
 
@@ -6,20 +6,13 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, MetaData, text
+from sqlalchemy import Connection, Engine, text
 
 from app.db import engine
+from app.errors import Conflict
 
 SCRIPTS = Path(__file__).parents[1] / "migrations"
 _LOCK = 0x466574746C65  # "Fettle": one migration at a time on a PostgreSQL server's database
-
-
-def metadata() -> MetaData:
-    """Every table of the domain. A file that declares tables must be named here; a house test looks."""
-    from app.domain import dataset, evaluation, experiment, job, metric, model, prompt, user, worker  # noqa: F401
-    from app.domain.base import Base
-
-    return Base.metadata
 
 
 def newest() -> str | None:
@@ -34,7 +27,13 @@ def current(bind: Engine | None = None) -> str | None:
 
 
 def migrate(bind: Engine | None = None) -> None:
-    """Upgrade to the newest revision, in one transaction and under a lock: whoever comes second finds nothing to do."""
+    """Upgrade to the newest revision, in one transaction and under a lock: whoever comes second finds nothing to do.
+
+    Raises Conflict when the database is ahead of this code.
+    """
+    known = {script.revision for script in ScriptDirectory(str(SCRIPTS)).walk_revisions()}
+    if (found := current(bind)) is not None and found not in known:
+        raise Conflict("newer_database", f"The database is at revision {found}, which this version of Fettle does not know.", "Update Fettle, or restore a backup.")
     config = Config()
     config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
     with (bind or engine()).connect() as connection:

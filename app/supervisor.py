@@ -32,12 +32,12 @@ class Ended(BaseException):
     """Somebody pressed Ctrl-C or sent SIGTERM."""
 
 
-def up() -> None:
+def up(reload: bool = False) -> None:
     """Run Fettle until Ctrl-C. Raises FettleError with a sentence when it cannot start."""
     here = settings()
     with _signals(), _alone(here):
         _port_is_free(here)
-        began, parts = time.monotonic(), _parts(here)
+        began, parts = time.monotonic(), _parts(here, reload)
         try:
             console.out.print(f"[bold]Fettle[/] starts, with its data in {here.folder}")
             _prepare(here, parts)
@@ -96,7 +96,7 @@ def _port_is_free(here: Settings) -> None:
             raise Conflict("port_in_use", f"Port {here.port} is used by another program.", f"Choose another: FETTLE_PORT={here.port + 1} make run") from error
 
 
-def _parts(here: Settings) -> list[Part]:
+def _parts(here: Settings, reload: bool) -> list[Part]:
     """What runs, in the order in which it starts. The embedded broker only where no other one is named."""
     logs = here.folder / "logs"
     found = []
@@ -106,7 +106,8 @@ def _parts(here: Settings) -> list[Part]:
         found.append(Part("broker", run, log))
     for name in ("web", "worker", "engine"):
         log = logs / f"{name}.log"
-        found.append(Part(name, partial(launch, [sys.executable, "-m", "app.cli", name], log), log))
+        options = ["--reload"] if reload and name == "web" else []
+        found.append(Part(name, partial(launch, [sys.executable, "-m", "app.cli", name, *options], log), log))
     return found
 
 
@@ -130,7 +131,7 @@ def _prepare(here: Settings, parts: list[Part]) -> None:
 
 def _starter_model(here: Settings) -> None:
     """Fetch the starter model once. Without it Fettle still runs, so this only tells."""
-    from app.services.seed import has_starter
+    from app.services.models import has_starter
 
     if has_starter():
         return

@@ -6,7 +6,7 @@ from alembic import context
 from sqlalchemy import JSON, Connection
 
 from app.db import engine
-from app.migrate import metadata
+from app.domain.tables import Base
 
 
 def render(kind: str, item: Any, autogenerate: Any) -> str | Literal[False]:
@@ -21,7 +21,7 @@ def run(connection: Connection) -> None:
     """One transaction for everything: a migration that fails leaves the database as it was."""
     context.configure(
         connection=connection,
-        target_metadata=metadata(),
+        target_metadata=Base.metadata,
         render_as_batch=connection.dialect.name == "sqlite",
         transactional_ddl=True,
         compare_type=True,

@@ -17,8 +17,9 @@ from app import broker as valkey
 from app.db import engine, make_engine, transaction
 from app.domain import access
 from app.domain.access import Who
+from app.domain.tables import Base
 from app.domain.user import User, the_workspace
-from app.migrate import SCRIPTS, metadata, migrate
+from app.migrate import SCRIPTS, migrate
 from app.settings import settings
 
 
@@ -56,7 +57,7 @@ def build(bind: Engine) -> None:
         if any(SCRIPTS.glob("versions/*.py")):
             migrate(bind)
         else:
-            metadata().create_all(bind)
+            Base.metadata.create_all(bind)
     finally:
         bind.dispose()
 

@@ -44,7 +44,7 @@ def main(job_id: int) -> None:
 def run(job: Job, token: str, reporter: JobReporter) -> None:
     """Do the work of one job kind, then write its end; a stop that was asked for is an end too."""
     from worker import evaluate, tune
-    from worker.engine.train import Stopped
+    from worker.engine.reporting import Stopped
 
     kinds = {"tune": tune.run, "evaluate": evaluate.run}
     try:

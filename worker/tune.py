@@ -1,6 +1,7 @@
 """A tune job: rows in, the engine's training, a registered model out, and whatever follows it."""
 
-from pathlib import Path
+import shutil
+from dataclasses import asdict
 
 from app.db import reading, transaction
 from app.domain import dataset as datasets
@@ -12,7 +13,7 @@ from app.domain.job import Job
 from app.domain.methods import METHODS
 from app.domain.methods.base import parse
 from app.settings import settings
-from worker.engine import artefact
+from worker.engine.folders import fingerprint
 from worker.engine.train import TrainResult, TrainSpec, train
 from worker.parent import attempt_folder
 from worker.reporter import JobReporter
@@ -20,7 +21,6 @@ from worker.reporter import JobReporter
 
 def run(job: Job, token: str, reporter: JobReporter) -> None:
     """Train, register the model, queue what follows: the last two in the transaction that ends the job."""
-    reporter.phase("load")
     result = train(spec_of(job), reporter)
     reporter.flush()
     finish(job, token, result)
@@ -40,24 +40,30 @@ def spec_of(job: Job) -> TrainSpec:
         return TrainSpec(
             base=folder,
             template=prompt.template(),
-            train_rows=tuple(train_rows),
-            validation_rows=tuple(validation),
+            train=train_rows,
+            validation=validation,
             labels=tuple(version.label_texts()),
             method=chosen["method"],
             parameters=parse(METHODS, chosen["method"], chosen["parameters"]),
             seed=chosen.get("seed", 0),
             folder=attempt_folder(job),
-            resume_from=tuple(_earlier(job)),
+            resume=_adopt_checkpoints(job),
+            threads=settings().threads or None,
             device=settings().device,
-            threads=settings().threads,
         )
 
 
-def _earlier(job: Job) -> list[Path]:
-    """Folders of earlier attempts, newest first, where a checkpoint may wait."""
-    root = attempt_folder(job).parent
-    found = [path for path in root.glob("attempt-*") if path != attempt_folder(job)]
-    return sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
+def _adopt_checkpoints(job: Job) -> bool:
+    """Copy what an earlier attempt saved into this one's folder, so that no attempt ever writes into another's.
+
+    True when there is something to go on from. A copy that was broken off is made again.
+    """
+    here = attempt_folder(job)
+    earlier = [path for path in here.parent.glob("attempt-*") if path != here and any(path.glob("checkpoint-*"))]
+    if earlier:
+        newest = max(earlier, key=lambda path: int(path.name.removeprefix("attempt-")))
+        shutil.copytree(newest, here, dirs_exist_ok=True, ignore=shutil.ignore_patterns("process.log", "artefact", ".tmp-*"))
+    return bool(earlier)
 
 
 def finish(job: Job, token: str, result: TrainResult) -> None:
@@ -72,7 +78,7 @@ def finish(job: Job, token: str, result: TrainResult) -> None:
             job.person(),
             name=f"{dataset.name} {METHODS[job.settings['method']].name}",
             folder=str(result.artefact.relative_to(settings().storage_folder)),
-            content_hash=artefact.fingerprint(result.artefact),
+            content_hash=fingerprint(result.artefact),
             parameters=base.parameters,
             licence=base.licence,
             source=f"job {job.id}",
@@ -86,5 +92,5 @@ def finish(job: Job, token: str, result: TrainResult) -> None:
             dataset_version_id=version.id,
         )
         experiments.advance(session, job, model)
-        summary = {"model": model.id, **result.summary()}
-        jobs.succeed(session, job.id, token, summary)
+        measured = {name: value for name, value in asdict(result).items() if name != "artefact"}
+        jobs.succeed(session, job.id, token, {"model": model.id, **measured})

@@ -53,6 +53,12 @@ class DatasetVersion(Owned, Base):
     def rows(self) -> int:
         return sum(self.splits.values())
 
+    @property
+    def variables(self) -> list[str]:
+        """What a prompt may name: `input`, and the columns that are neither input, output nor split."""
+        used = set((self.origin.get("mapping") or {}).values())
+        return ["input", *(column for column in self.columns if column not in used | {"input"})]
+
     def label_texts(self) -> list[str]:
         """What the model reads and writes for each label, in a fixed order. Empty when the outputs are free text."""
         return [label["display"] for label in self.labels]
@@ -103,11 +109,11 @@ def draft(session: Session, person: Who, dataset: Dataset, seed: int, origin: di
 
 def seal(session: Session, version: DatasetVersion, label_limit: int = 1000) -> None:
     """Freeze a version: count its splits, write its label table and its hash. Raises Invalid when there is nothing to learn from."""
-    counts = dict(session.execute(select(Example.split, func.count()).where(Example.version_id == version.id).group_by(Example.split)).tuples().all())
+    counts = dict(session.execute(select(Example.split, func.count()).where(Example.version_id == version.id).group_by(Example.split)).all())
     if not counts.get("train") and not counts.get("test"):
         raise Invalid("no_labelled_rows", "No row has an output.", "Fettle needs rows whose output is filled in; check the column mapping.")
     labelled = select(Example.output, func.count()).where(Example.version_id == version.id, Example.output.is_not(None))
-    table = session.execute(labelled.group_by(Example.output).order_by(Example.output).limit(label_limit + 1)).tuples().all()
+    table = session.execute(labelled.group_by(Example.output).order_by(Example.output).limit(label_limit + 1)).all()
     few = len(table) <= label_limit and len(table) * 2 <= sum(count for _, count in table)
     version.labels = [{"key": text, "display": text, "count": count} for text, count in table] if few else []
     version.splits = {split: counts[split] for split in SPLITS if counts.get(split)}

@@ -7,6 +7,7 @@ from sqlalchemy import ForeignKey, insert, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from app.domain.base import Base, Json, Owned
+from app.domain.dataset import count_scored
 from app.domain.scoring import Scores, score
 from app.domain.stats import percentile
 
@@ -63,11 +64,11 @@ def predictions(session: Session, evaluation_id: int) -> Sequence[Prediction]:
 def correct(session: Session, evaluation_id: int) -> dict[int, bool]:
     """Right or wrong by example: what paired comparisons are made of."""
     query = select(Prediction.example_id, Prediction.correct).where(Prediction.evaluation_id == evaluation_id)
-    return dict(session.execute(query).tuples().all())
+    return dict(session.execute(query).all())
 
 
 def settle(session: Session, evaluation: Evaluation, labels: Sequence[str], latency_ms: Sequence[float], measured: Mapping[str, Any]) -> Scores:
-    """Compute an evaluation's scores from its predictions and write them into its row.
+    """Compute an evaluation's scores from its predictions and write them into its row; a test split counts how often it was scored.
 
     `latency_ms` are requests answered one at a time; `measured` says where and how.
     """
@@ -81,6 +82,8 @@ def settle(session: Session, evaluation: Evaluation, labels: Sequence[str], late
         "output_tokens": sum(row.output_tokens for row in rows),
         "measured": dict(measured),
     }
+    if evaluation.split == "test":
+        count_scored(session, evaluation.dataset_version_id)
     session.flush()
     return scores
 

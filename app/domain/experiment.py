@@ -63,6 +63,8 @@ class Rung(Base):
         shots = self.settings.get("shots", 0)
         if self.technique == "few_shot":
             return f"{shots}-shot"
+        if self.settings.get("model") and self.tunes:
+            return f"{METHODS[self.technique].title}, model {self.settings['model']}"
         return TITLES.get(self.technique) or METHODS[self.technique].title
 
 
@@ -93,11 +95,12 @@ def queue_evaluation(
 
 
 def queue_rung(session: Session, person: Who, experiment: Experiment, rung: Rung) -> None:
-    """Queue the first job of a rung."""
+    """Queue the first job of a rung. A rung with a model of its own (`settings["model"]`) is only scored."""
     version = session.get_one(datasets.DatasetVersion, experiment.dataset_version_id)
     prompt = session.get_one(PromptVersion, rung.prompt_version_id)
-    model = session.get_one(Model, experiment.model_id)
-    if not rung.tunes:
+    model = session.get_one(Model, rung.settings.get("model") or experiment.model_id)
+    if not rung.tunes or rung.settings.get("model"):
+        rung.model_id = model.id
         rung.evaluation_id = queue_evaluation(session, person, model, prompt, version, "test", rung.settings.get("answer", "likelihood"), None).id
         return
     settings = {

@@ -159,10 +159,10 @@ def beat(session: Session, job_id: int, token: str, lease_seconds: int) -> bool:
 
 
 def enter(session: Session, job_id: int, token: str, phase: str, total: int | None) -> None:
-    """A phase begins; the time is kept so that pages can show how long each took."""
+    """A phase begins. The time of its first beginning is kept, so that pages can show how long each took (training is interrupted by validations)."""
     job = session.get_one(Job, job_id, populate_existing=True)
     began = session.execute(select(db_now())).scalar_one()
-    write(session, job_id, token, phase=phase, phases={**job.phases, phase: began}, **({} if total is None else {"total_steps": total}))
+    write(session, job_id, token, phase=phase, phases={phase: began, **job.phases}, **({} if total is None else {"total_steps": total}))
 
 
 def cancel(session: Session, job: Job) -> None:

@@ -140,6 +140,12 @@ class Axis:
     ticks: tuple[float, ...]
     baseline: float | None = None
 
+    @property
+    def digits(self) -> int:
+        """Decimals that tell the ticks apart."""
+        step = self.ticks[1] - self.ticks[0]
+        return next((digits for digits in range(6) if abs(round(step, digits) - step) < step * 1e-6), 6)
+
     def at(self, value: float) -> str:
         """Where a value lies, as a percentage of the axis for an SVG attribute; values outside are held at its ends."""
         share = (min(max(value, self.low), self.high) - self.low) / (self.high - self.low)

@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from app.domain.access import Who
 from app.errors import FettleError
-from app.pages import formatting
+from app.pages import formatting, text
 from app.services import jobs
 from app.settings import settings
 
@@ -22,7 +22,7 @@ TEMPLATES = Path(__file__).parent.parent.parent / "templates"
 def environment() -> Environment:
     """Strict: a name that a template reads and nobody gave is an error, never blank text."""
     found = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    found.filters.update(formatting.FILTERS)
+    found.filters.update(formatting.FILTERS | text.FILTERS)
     return found
 
 

@@ -17,6 +17,12 @@ MAX_LINE = 2_000_000
 MAX_COLUMNS = 200
 MAX_ROWS = 1_000_000
 
+MEMORY = 400 << 20
+"""Bytes of address space the reading child may use above what it has at its start."""
+
+CPU_SECONDS = 60
+"""Processor time the reading child may use."""
+
 Format = Literal["csv", "json_lines", "json"]
 Split = Literal["train", "validation", "test"]
 

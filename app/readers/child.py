@@ -9,13 +9,10 @@ from pathlib import Path
 
 import msgspec
 
-from app.readers.frames import Capped, Options, write
+from app.readers import CPU_SECONDS, MEMORY
+from app.readers.frames import Capped, write
+from app.readers.options import Options
 from app.readers.pipeline import frames
-
-MEMORY = 400 << 20
-"""Bytes of address space above what the process has at its start."""
-
-CPU_SECONDS = 60
 
 
 def limit() -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping as Map
 from collections.abc import Sequence
 
-from app.errors import Invalid
 from app.readers import Detected, Example, Mapping, Problem, Row, Split
 from app.readers.excerpts import excerpt, visible
 
@@ -16,14 +15,6 @@ SPLITS: Map[str, Split] = {"train": "train", "validation": "validation", "valid"
 
 def is_known_name(name: str) -> bool:
     return name.strip().casefold() in (*INPUT_NAMES, *OUTPUT_NAMES, *SPLIT_NAMES)
-
-
-def check_mapping(wanted: Map[str, str | None] | None) -> dict[str, str | None]:
-    """A person's mapping with known keys only. Raises Invalid naming the others."""
-    unknown = sorted(set(wanted or ()) - {"input", "output", "split"})
-    if unknown:
-        raise Invalid("unknown_field", f"A mapping has no {', '.join(unknown)}.", "It names the columns of input, output and split.")
-    return dict(wanted or {})
 
 
 def choose(columns: Sequence[str], wanted: Map[str, str | None], detected: Detected) -> Mapping | Problem:

@@ -4,12 +4,12 @@ import csv
 import io
 import json
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from app.readers import Detected, Format, Note, Problem
 from app.readers.columns import is_known_name
 from app.readers.grammar import Grammar, parser
+from app.readers.options import Options
 from app.readers.sniff import Sniffed, sniff
 
 DELIMITERS = (",", ";", "\t", "|")
@@ -18,17 +18,7 @@ SAMPLE_RECORDS = 200
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\r?\n', re.IGNORECASE)
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What a person decided about reading a file; None leaves it to detection. `quote` "" reads csv without quoting."""
-
-    encoding: str | None = None
-    delimiter: str | None = None
-    header: bool | None = None
-    quote: str | None = None
-
-
-def detect(path: Path, wanted: Wanted = Wanted()) -> tuple[Detected, list[Note]] | Problem:
+def detect(path: Path, wanted: Options) -> tuple[Detected, list[Note]] | Problem:
     """How to read a file, with what a person should know about it; or why it cannot be read. Raises OSError when it cannot be opened."""
     sniffed = sniff(path, wanted.encoding)
     if isinstance(sniffed, Problem):
@@ -65,7 +55,7 @@ def is_records(value: object) -> bool:
     return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
 
 
-def _csv(sniffed: Sniffed, wanted: Wanted) -> Detected:
+def _csv(sniffed: Sniffed, wanted: Options) -> Detected:
     text = sniffed.head.lstrip("\ufeff")
     separator = _SEPARATOR_LINE.match(text)
     if separator:

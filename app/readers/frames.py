@@ -16,16 +16,6 @@ CHARACTERS = 1_000_000
 """A chunk is closed when its cells hold so many, so that a frame stays small whatever the cells are."""
 
 
-class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a person decided about a file; None leaves it to detection. A mapping's missing keys are found by name."""
-
-    mapping: dict[str, str | None] = {}
-    encoding: str | None = None
-    delimiter: str | None = None
-    header: bool | None = None
-    quote: str | None = None
-
-
 class Found(msgspec.Struct, frozen=True, tag="found"):
     """How the file is read. Comes before the first chunk."""
 

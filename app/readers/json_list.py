@@ -124,5 +124,7 @@ def _lists(value: object) -> list[str]:
 
 def _wrapped(names: list[str], line: int, raw: str) -> Problem:
     found = " and ".join(f"'{name}'" for name in names)
-    advice = f"Found {'lists' if len(names) > 1 else 'a list'} under {found}. Upload the list itself; for several splits, one list whose records have a field split."
+    advice = (
+        f"Found {'lists' if len(names) > 1 else 'a list'} under {found}. Upload the list itself; for several splits, one list whose records have a field split."
+    )
     return Problem("wrapped_lists", line, names[0], excerpt(raw), advice)

@@ -8,7 +8,8 @@ from pathlib import Path
 from app.readers import MAX_COLUMNS, MAX_ROWS, Detected, Example, Mapping, Note, Problem, Row, csv, json_lines, json_list
 from app.readers.columns import choose, example
 from app.readers.detect import detect
-from app.readers.frames import CHARACTERS, ROWS, Broken, Chunk, End, Found, Frame, Options
+from app.readers.frames import CHARACTERS, ROWS, Broken, Chunk, End, Found, Frame
+from app.readers.options import Options
 
 KEPT = 20
 """Problems told in full; the others are counted."""

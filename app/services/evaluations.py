@@ -41,7 +41,7 @@ def create(
             prompt = session.get_one(prompts.PromptVersion, row.prompt_version_id)
         else:
             raise Invalid("no_prompt", f"{row.name} is not tuned, so a prompt version is needed.", "Save a prompt in the lab and name it here.")
-        check(prompt.template(), ["input", *version.columns])
+        check(prompt.template(), version.variables)
         evaluation = queue_evaluation(session, person, row, prompt, version, split, answer, limit)
         queue.announce(session)
         return EvaluationView(evaluation, session.get_one(Job, evaluation.job_id))
@@ -63,6 +63,12 @@ def find(person: Who, key: int) -> EvaluationView:
         return EvaluationView(evaluation, session.get_one(Job, evaluation.job_id))
 
 
+def of_job(person: Who, job: int) -> Evaluation | None:
+    """The evaluation that a job fills."""
+    with reading() as session:
+        return session.scalars(visible(person, Evaluation).where(Evaluation.job_id == job)).first()
+
+
 def recent(person: Who, after: int | None = None, limit: int = 50) -> tuple[list[EvaluationView], int | None]:
     with reading() as session:
         rows, following = page(session, visible(person, Evaluation), Evaluation, after, limit)
@@ -79,6 +85,6 @@ def predictions(person: Who, key: int, *, offset: int = 0, limit: int = 100) -> 
             datasets.count_viewed(session, version.id)
         query = select(Prediction, Example).join(Example, Example.id == Prediction.example_id)
         query = query.where(Prediction.evaluation_id == evaluation.id).order_by(Prediction.correct, Prediction.example_id)
-        return [(prediction, example) for prediction, example in session.execute(query.offset(offset).limit(limit)).tuples()]
+        return [(prediction, example) for prediction, example in session.execute(query.offset(offset).limit(limit))]
 
 

@@ -1,9 +1,10 @@
 """Experiments: queue the rungs of a ladder, read the table and its verdict."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from app import queue
@@ -15,6 +16,7 @@ from app.domain import ladder
 from app.domain import model as models
 from app.domain import prompt as prompts
 from app.domain.access import Who, owned, page, read, visible, write
+from app.domain.base import Owned
 from app.domain.dataset import Dataset, DatasetVersion
 from app.domain.evaluation import Evaluation
 from app.domain.experiment import PROMPT_RUNGS, TECHNIQUES, Experiment, Rung
@@ -28,6 +30,8 @@ from app.domain.rendering import DEFAULT, Shot, check
 from app.domain.shots import Candidate, draw
 from app.errors import Invalid
 from app.services.evaluations import usable
+
+T = TypeVar("T", bound=Owned)
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,19 @@ class Ladder:
         return next((row.scores["majority"] for row in self.rows if row.scores), None)
 
 
+@dataclass(frozen=True)
+class Line:
+    """An experiment as a list shows it: `states` of its rungs in ladder order, the best rung scored so far and its scores."""
+
+    experiment: Experiment
+    dataset: Dataset
+    version: DatasetVersion
+    model: Model
+    states: list[str]
+    best: Rung | None
+    scores: dict[str, Any] | None
+
+
 def create(
     person: Who,
     *,
@@ -100,7 +117,7 @@ def create(
         base = models.find(session, person, model)
         models.tunable(base)
         prompt = prompts.find(session, person, prompt_version) if prompt_version else prompts.create(session, person, "Default", prompts.fields_of(DEFAULT))
-        check(prompt.template(), ["input", *version.columns])
+        check(prompt.template(), version.variables)
         title = name.strip() or session.get_one(Dataset, version.dataset_id).name
         row = Experiment(
             **owned(person), name=title, dataset_version_id=version.id, model_id=base.id, prompt_version_id=prompt.id, margin=margin, targets=targets or {}
@@ -130,7 +147,11 @@ def _add_rung(
     seed = int((wanted.get("seeds") or [0])[0])
     settings: dict[str, Any] = {"answer": answer, "seed": seed}
     own = prompts.find(session, person, wanted["prompt_version"]) if wanted.get("prompt_version") else prompt
-    if technique in METHODS:
+    if wanted.get("model") is not None:
+        own, settings["model"] = _given(session, person, technique, wanted["model"], own)
+    if "model" in settings and technique in METHODS:
+        settings["parameters"] = session.get_one(Model, settings["model"]).method_parameters
+    elif technique in METHODS:
         settings["parameters"] = parse(METHODS, technique, wanted.get("parameters") or {}).model_dump()
         own = prompts.derive(session, person, own, [], f"{row.name}: without shots")
     else:
@@ -141,6 +162,14 @@ def _add_rung(
     session.add(rung)
     session.flush()
     experiments.queue_rung(session, person, row, rung)
+
+
+def _given(session: Session, person: Who, technique: str, key: int | str, prompt: PromptVersion) -> tuple[PromptVersion, int]:
+    """A model that is there already, with the prompt that it is scored through: a tuned one brings its own. Raises Invalid."""
+    model = models.find(session, person, key)
+    if technique in METHODS and model.method != technique:
+        raise Invalid("not_this_method", f"{model.name} was not tuned by {technique}.", "Choose a model of that method, or leave the model out to tune one.")
+    return session.get_one(PromptVersion, model.prompt_version_id) if model.prompt_version_id else prompt, model.id
 
 
 def _shots(session: Session, version: DatasetVersion, prompt: PromptVersion, count: int, seed: int) -> list[Shot]:
@@ -188,6 +217,39 @@ def _row(session: Session, version: DatasetVersion, rung: Rung, comparison: Comp
         comparison,
         labels,
     )
+
+
+def lines(person: Who, after: int | None = None, limit: int = 50) -> tuple[list[Line], int | None]:
+    """Experiments with their best score so far, newest first: the same number of queries however many there are."""
+    with reading() as session:
+        rows, following = page(session, visible(person, Experiment), Experiment, after, limit)
+        versions = _by_id(session, DatasetVersion, {row.dataset_version_id for row in rows})
+        names = _by_id(session, Dataset, {version.dataset_id for version in versions.values()})
+        bases = _by_id(session, Model, {row.model_id for row in rows})
+        rungs = session.scalars(select(Rung).where(Rung.experiment_id.in_([row.id for row in rows])).order_by(Rung.position)).all()
+        scored = _by_id(session, Evaluation, {rung.evaluation_id for rung in rungs if rung.evaluation_id})
+        under_way = {rung.id: scored[rung.evaluation_id].job_id if rung.evaluation_id else rung.tune_job_id for rung in rungs}
+        work = _by_id(session, Job, {key for key in under_way.values() if key})
+        found = []
+        for row in rows:
+            mine = [rung for rung in rungs if rung.experiment_id == row.id]
+            done = [(rung, scores) for rung in mine if rung.evaluation_id and (scores := scored[rung.evaluation_id].scores)]
+            best = max(done, key=lambda pair: (pair[1]["accuracy"], -pair[0].position), default=None)
+            states = [work[key].state if (key := under_way[rung.id]) else "queued" for rung in mine]
+            version = versions[row.dataset_version_id]
+            found.append(Line(row, names[version.dataset_id], version, bases[row.model_id], states, *(best or (None, None))))
+        return found, following
+
+
+def _by_id(session: Session, table: type[T], keys: Collection[int]) -> dict[int, T]:
+    return {row.id: row for row in session.scalars(select(table).where(table.id.in_(keys)))} if keys else {}
+
+
+def of_job(person: Who, job: int) -> Experiment | None:
+    """The experiment that a job works for."""
+    with reading() as session:
+        query = visible(person, Experiment).join(Rung, Rung.experiment_id == Experiment.id).outerjoin(Evaluation, Evaluation.id == Rung.evaluation_id)
+        return session.scalars(query.where(or_(Rung.tune_job_id == job, Evaluation.job_id == job)).limit(1)).first()
 
 
 def recent(person: Who, after: int | None = None, limit: int = 50) -> tuple[list[Experiment], int | None]:

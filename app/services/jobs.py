@@ -1,5 +1,6 @@
 """Jobs: start a tune, cancel, retry, clone, list, follow."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ from app.domain import model as models
 from app.domain import prompt as prompts
 from app.domain import worker as workers
 from app.domain.access import Who, page, read, visible, write
-from app.domain.job import ACTIVE, Attempt, Job
+from app.domain.job import ACTIVE, HELD, STATES, Attempt, Job
 from app.domain.methods import METHODS
 from app.domain.methods.base import parse
 from app.domain.metric import LogLine, MetricPoint
@@ -32,6 +33,9 @@ class JobView:
     attempts: list[Attempt]
     model: models.Model | None
     workers: int
+    device: str | None = None
+    ahead: Job | None = None
+    """The job that has the queue's device while this one waits."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ def start_tune(person: Who, *, model: int | str, dataset: int | str, method: str
         if not version.splits.get("train"):
             raise Invalid("no_train_split", f"Dataset {version.reference} has no train split.", "Upload labelled rows, or choose another version.")
         prompt = prompts.find(session, person, prompt_version) if prompt_version else prompts.create(session, person, "Default", prompts.fields_of(DEFAULT))
-        check(prompt.template(), ["input", *version.columns])
+        check(prompt.template(), version.variables)
         name = f"{METHODS[method].title} on {session.get_one(datasets.Dataset, version.dataset_id).name}"
         settings = {
             "model": base.id,
@@ -98,12 +102,16 @@ def find(person: Who, key: int) -> JobView:
     with reading() as session:
         job = read(session, person, Job, key, "job")
         model = session.scalars(select(models.Model).where(models.Model.job_id == job.id)).first()
-        alive = len(workers.alive(session, job.queue))
-        return JobView(job, jobs.queue_place(session, job), list(jobs.attempts(session, job.id)), model, alive)
+        alive = workers.alive(session, job.queue)
+        device = next((row.devices[0]["name"] for row in alive if row.name == f"{job.worker}/{job.queue}" and row.devices), None)
+        held = visible(person, Job).where(Job.queue == job.queue, Job.state.in_(HELD)) if job.state == "queued" else None
+        ahead = None if held is None else session.scalars(held.limit(1)).first()
+        return JobView(job, jobs.queue_place(session, job), list(jobs.attempts(session, job.id)), model, len(alive), device, ahead)
 
 
-def recent(person: Who, after: int | None = None, limit: int = 50, kind: str | None = None) -> tuple[list[Job], int | None]:
-    query = visible(person, Job) if kind is None else visible(person, Job).where(Job.kind == kind)
+def recent(person: Who, after: int | None = None, limit: int = 50, kind: str | None = None, states: Sequence[str] = STATES) -> tuple[list[Job], int | None]:
+    query = visible(person, Job).where(Job.state.in_(states))
+    query = query if kind is None else query.where(Job.kind == kind)
     with reading() as session:
         rows, following = page(session, query, Job, after, limit)
         return list(rows), following
@@ -117,10 +125,14 @@ def active(person: Who) -> list[Job]:
 
 
 def news(person: Who, key: int, after_event: int) -> News:
-    """Everything after an event number, for streams that replay."""
+    """Everything after an event number and up to `job.event`, for streams that replay.
+
+    The bound matters: on PostgreSQL a commit between two of these reads would show later lines without the points before them.
+    """
     with reading() as session:
         job = read(session, person, Job, key, "job")
-        return News(job, list(metrics.points(session, key, after_event)), list(metrics.lines(session, key, after_event)))
+        points = [point for point in metrics.points(session, key, after_event) if point.event <= job.event]
+        return News(job, points, [line for line in metrics.lines(session, key, after_event) if line.event <= job.event])
 
 
 def points(person: Who, key: int, after_step: int = -1) -> list[MetricPoint]:

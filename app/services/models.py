@@ -9,6 +9,9 @@ from app.domain import model as models
 from app.domain.access import Who, page, visible
 from app.domain.model import Model
 from app.domain.prompt import PromptVersion
+from app.settings import settings
+
+STARTER = "starter"
 
 
 @dataclass(frozen=True)
@@ -42,3 +45,10 @@ def find(person: Who, key: int | str) -> Lineage:
 def of_job(job: int) -> Model | None:
     with reading() as session:
         return session.scalars(select(Model).where(Model.job_id == job)).first()
+
+
+def has_starter() -> bool:
+    """Is the starter model registered, with its weights in place?"""
+    with reading() as session:
+        model = session.scalars(select(Model).where(Model.alias == STARTER).order_by(Model.id).limit(1)).first()
+    return model is not None and (settings().models_folder / model.folder / "config.json").exists()

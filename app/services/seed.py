@@ -6,18 +6,15 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from app.db import reading, transaction
+from app.db import transaction
 from app.domain import prompt as prompts
 from app.domain.access import Who, installation, visible
 from app.domain.dataset import Dataset
-from app.domain.model import Model
 from app.domain.prompt import FIELDS, Prompt, fields_of
 from app.domain.rendering import Template
 from app.services import datasets
-from app.settings import settings
 
 SAMPLES = Path(__file__).parents[2] / "samples"
-STARTER = "starter"
 
 
 def seed(say: Callable[[str], None] = print) -> None:
@@ -41,10 +38,3 @@ def _load(person: Who, task: dict[str, object]) -> None:
         if not names:
             fields = {**fields_of(Template()), **{name: task[name] for name in FIELDS if name in task}}
             prompts.create(session, person, str(task["name"]), fields)
-
-
-def has_starter() -> bool:
-    """Is the starter model registered, with its weights in place?"""
-    with reading() as session:
-        model = session.scalars(select(Model).where(Model.alias == STARTER).order_by(Model.id).limit(1)).first()
-    return model is not None and (settings().models_folder / model.folder / "config.json").exists()

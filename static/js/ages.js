@@ -1,6 +1,9 @@
 // <time data-age="milliseconds"> counts on in the words of app/pages/formatting.py: ago(); <time data-clock> shows the reader's own time zone.
 const STEPS = [[60, 1, "s"], [3600, 60, "min"], [86400, 3600, "h"], [604800, 86400, "d"]];
 
+// From here on a number that should be live is old; the strip then shows its age.
+const OLD_MS = 15000;
+
 /** The age in words, or "" past a week, where the server's date stays. */
 export function ago(thenMs, nowMs) {
   const age = Math.max(0, Math.floor((nowMs - thenMs) / 1000));
@@ -17,6 +20,7 @@ function tick() {
   for (const element of document.querySelectorAll("time[data-age]")) {
     const text = ago(Number(element.dataset.age), Date.now() + skew);
     if (text && element.textContent !== text) element.textContent = text;
+    element.toggleAttribute("data-old", Date.now() + skew - element.dataset.age > OLD_MS);
   }
 }
 

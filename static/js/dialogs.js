@@ -1,18 +1,21 @@
 // One question dialog for data-confirm (plain forms and links) and hx-confirm (htmx requests); data-dialog="id" opens any <dialog>.
 //   <button data-confirm="The best checkpoint is kept." data-confirm-title="Stop job 12?" data-confirm-verb="Stop">
+// The answer is red when what asks is: class "danger".
 const dialog = document.getElementById("confirm");
 
 /** Resolves to true when the person says yes. Without a verb of its own the dialog says Continue. */
-export function ask({ title, text, verb }) {
+export function ask({ title, text, verb, danger }) {
   document.getElementById("confirm-title").textContent = title || "Are you sure?";
   document.getElementById("confirm-text").textContent = text;
-  dialog.querySelector("[value=yes]").textContent = verb || "Continue";
+  const yes = dialog.querySelector("[value=yes]");
+  yes.textContent = verb || "Continue";
+  yes.classList.toggle("danger", Boolean(danger));
   dialog.returnValue = "no";
   dialog.showModal();
   return new Promise((resolve) => dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true }));
 }
 
-const words = (element, text) => ({ text, title: element.dataset.confirmTitle, verb: element.dataset.confirmVerb });
+const words = (element, text) => ({ text, title: element.dataset.confirmTitle, verb: element.dataset.confirmVerb, danger: element.matches(".danger") });
 
 document.addEventListener("click", async (event) => {
   const opener = event.target.closest("[data-dialog]");

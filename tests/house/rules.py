@@ -69,11 +69,14 @@ def long_function(source: Source) -> Iterator[str]:
 
 def long_chain(source: Source) -> Iterator[str]:
     for node in ast.walk(source.tree):
-        links = 1
-        while isinstance(node, ast.If) and len(node.orelse) == 1 and isinstance(node.orelse[0], ast.If):
-            node, links = node.orelse[0], links + 1
-        if links > CHAIN:
+        if isinstance(node, ast.If) and (links := _links(node)) > CHAIN:
             yield f"line {node.lineno}: {links} branches of if/elif, the limit is {CHAIN}: use a dict"
+
+
+def _links(node: ast.If) -> int:
+    """The branches of an if with its elifs, without the else."""
+    following = node.orelse[0] if len(node.orelse) == 1 else None
+    return 1 + (_links(following) if isinstance(following, ast.If) else 0)
 
 
 def broad_except(source: Source) -> Iterator[str]:

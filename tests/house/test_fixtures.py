@@ -1,7 +1,7 @@
 """The shared fixtures do what the other tests rely on."""
 
 import redis
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 
 from app.db import engine, now, reading
 from app.domain.access import Who, visible
@@ -12,7 +12,7 @@ from app.settings import settings
 def test_each_test_has_an_empty_database_of_its_own(database: str, person: Who) -> None:
     assert settings().database == database
     with reading() as session:
-        assert engine().dialect.name == session.get_bind().dialect.name == database.split(":")[0].split("+")[0]
+        assert engine().dialect.name == session.get_bind().dialect.name == make_url(database).get_backend_name()
         assert session.scalars(visible(person, Prompt)).all() == []
         assert session.scalar(text('SELECT count(*) FROM "user"')) == 1
         assert now(session) > 1_700_000_000_000

@@ -72,6 +72,8 @@ def test_an_axis_of_scores() -> None:
     axis = f.axis([0.41, 0.77, 0.898], baseline=0.77)
     assert (axis.low, axis.high, axis.ticks) == (0.4, 1.0, (0.4, 0.6, 0.8, 1.0))
     assert (axis.at(0.7), axis.at(2.0), axis.at(-1.0)) == ("50.00%", "100.00%", "0.00%")
+    assert axis.digits == 1
+    assert (f.axis([0.72, 0.9]).digits, f.axis([0.0, 40.0]).digits) == (2, 0)
     assert f.axis([]).ticks[0] == 0.0
 
 

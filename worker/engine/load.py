@@ -1,7 +1,7 @@
 """A model folder in, a model and its tokenizer out. Only safetensors, only local files, never code that came with a model."""
 
 import json
-import os
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from transformers.utils import logging
 from app.errors import Invalid
 from worker.engine.folders import fingerprint, whole
 
-__all__ = ["Loaded", "convert_gguf", "fingerprint", "load", "load_tokenizer", "parameters", "tensor_shapes", "window"]
+__all__ = ["Loaded", "convert_gguf", "fingerprint", "load", "load_tokenizer", "needed_bytes", "parameters", "tensor_shapes", "window"]
 
 logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
@@ -81,6 +81,14 @@ def tensor_shapes(file: Path) -> dict[str, list[int]]:
         return {name: list(tensors.get_slice(name).get_shape()) for name in tensors.keys()}
 
 
+def needed_bytes(folder: Path, *, adapter: Path | None = None, device: str = "auto") -> int:
+    """Memory a model's parameters will take once loaded, from the headers of its files."""
+    size = torch.empty((), dtype=_precision(_device(device))[0]).element_size()
+    files = [*folder.glob("*.safetensors"), *(adapter.glob("*.safetensors") if adapter else ())]
+    with _readable(folder):
+        return sum(math.prod(shape) * size for file in files for shape in tensor_shapes(file).values())
+
+
 def convert_gguf(gguf: Path, target: Path) -> None:
     """Write a GGUF file's model as a float32 safetensors folder with its tokenizer; `target` appears whole or not at all."""
     with _readable(gguf), whole(target) as folder:
@@ -122,11 +130,10 @@ def _with_adapter(model: Any, adapter: Path) -> Any:
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
     """Turn what the libraries raise about a bad folder into one clear error; the cause stays attached for the log."""
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
     if not path.exists():
         raise Invalid("model_missing", f"There is no model at {path.name}.", "Add the model again.")
     try:
         yield
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, json.JSONDecodeError) as error:
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        first_line = (str(error).replace(str(path), path.name).strip() or type(error).__name__).splitlines()[0]
         raise Invalid("model_unreadable", f"{path.name} cannot be loaded: {first_line}", "Check that it is a complete safetensors model folder.") from error

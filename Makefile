@@ -1,0 +1,51 @@
+# Fettle. `make` alone lists what there is. Stamps of finished steps lie in .state/; deleting that folder starts over.
+SHELL := /bin/sh
+BIN := .venv/bin
+BOOTSTRAP := sh scripts/python.sh scripts/bootstrap.py
+
+.DEFAULT_GOAL := help
+.PHONY: help run dev test check format bench test-faults test-security docs lock
+
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: ## Install what is missing, then run Fettle until Ctrl-C
+	@$(BOOTSTRAP) run
+	@exec $(BIN)/fettle up
+
+dev: ## Like run, with the tools for development installed and web starting again on changes
+	@$(BOOTSTRAP) dev
+	@exec $(BIN)/fettle up --reload
+
+test: ## Install what the tests need, then check everything and run all tests
+	@$(BOOTSTRAP) test
+	@$(BIN)/python scripts/verify.py lint format types contracts tests
+
+check: ## The quick part: lint, format, types, import contracts, house rules
+	@$(BOOTSTRAP) dev
+	@$(BIN)/python scripts/verify.py lint format types contracts house
+
+format: ## Format the code and put imports in order
+	@$(BOOTSTRAP) dev
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format --quiet .
+
+test-faults: ## Kill processes and cut connections, and look at what is left
+	@$(BOOTSTRAP) dev
+	@$(BIN)/python scripts/verify.py faults
+
+test-security: ## The tests that hold closed doors closed
+	@$(BOOTSTRAP) dev
+	@$(BIN)/python scripts/verify.py security
+
+bench: ## Side by side with peers; FETTLE_BENCH_DATA names the folder of data
+	@$(BOOTSTRAP) dev
+	@$(BIN)/python scripts/verify.py bench
+
+docs: ## Write the reference pages of settings and methods anew
+	@$(BOOTSTRAP) dev
+	@$(BIN)/python -m scripts.reference
+
+lock: ## Choose versions anew and write both lock files
+	@$(BOOTSTRAP) dev
+	@sh scripts/lock.sh

@@ -1,0 +1,113 @@
+"""One archive of an installation, made while it runs, and the way back into an empty data folder."""
+
+import io
+import json
+import os
+import sqlite3
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import make_url
+
+from app.errors import Conflict, Invalid
+from app.settings import Settings, settings
+
+MANIFEST = "fettle-backup.json"
+FORMAT = 1
+
+
+def backup(archive: Path, models: bool = False) -> Iterator[str]:
+    """Write the archive; yields what it did, line by line. Only its owner may read it: it holds the secret key. Raises Conflict."""
+    from app.migrate import current
+
+    here = settings()
+    if archive.exists():
+        raise Conflict("archive_exists", f"{archive} is already there.", "Give a new name; an archive is never overwritten.")
+    about = {"format": FORMAT, "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "revision": current(), "database": _kind(here)}
+    unfinished = archive.with_name(archive.name + ".part")
+    with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file, tarfile.open(fileobj=file, mode="w:gz") as tar:
+        note = tarfile.TarInfo(MANIFEST)
+        content = json.dumps(about, indent=1).encode()
+        note.size = len(content)
+        tar.addfile(note, io.BytesIO(content))
+        yield from _database(here, tar)
+        for folder, name in [(here.storage_folder, "storage"), (here.folder / "secret", "secret"), *([(here.models_folder, "models")] if models else [])]:
+            if folder.exists():
+                tar.add(folder, name)
+                yield f"{name}: saved"
+    unfinished.rename(archive)
+    yield f"{archive}: {archive.stat().st_size / 1e6:.1f} MB. Keep it safe: it holds the secret key and everything people wrote."
+
+
+def _kind(here: Settings) -> str:
+    return make_url(here.database).get_backend_name()
+
+
+def _database(here: Settings, tar: tarfile.TarFile) -> Iterator[str]:
+    """SQLite copies itself consistently while others write; PostgreSQL has its own tool, which we do not replace."""
+    if _kind(here) != "sqlite":
+        yield "database: NOT in this archive. Save PostgreSQL with its own tool: pg_dump --format=custom --file=fettle.dump <its address>"
+        return
+    with tempfile.TemporaryDirectory() as box:
+        copy = Path(box) / "fettle.db"
+        with closing(sqlite3.connect(_file(here))) as source, closing(sqlite3.connect(copy)) as target:
+            source.backup(target)
+        tar.add(copy, "fettle.db")
+    yield "database: saved"
+
+
+def _file(here: Settings) -> Path:
+    return Path(make_url(here.database).database or "")
+
+
+def restore(archive: Path) -> Iterator[str]:
+    """Unpack an archive where nothing is yet; yields what it did. Raises Conflict for a data folder in use, Invalid for another file."""
+    here = settings()
+    taken = [path for path in (_file(here) if _kind(here) == "sqlite" else None, here.storage_folder, here.folder / "secret") if path and _holds(path)]
+    if taken:
+        raise Conflict("not_empty", f"There is already something at {taken[0]}.", "Restore into an empty data folder: set FETTLE_DATA to a new one.")
+    with _opened(archive) as tar:
+        about = _about(tar, archive)
+        if about["database"] != _kind(here):
+            raise Conflict(
+                "other_database", f"The archive was made with {about['database']}, this installation uses {_kind(here)}.", "Set FETTLE_DATABASE_URL to the same kind."
+            )
+        here.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for member in tar.getmembers():
+            top, _, rest = member.name.partition("/")
+            place = {"fettle.db": _file(here), "storage": here.storage_folder, "secret": here.folder / "secret", "models": here.models_folder}.get(top)
+            if place is not None:
+                place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                tar.extract(member.replace(name=f"{place.name}/{rest}" if rest else place.name), place.parent, filter="data")
+                if not rest:
+                    yield f"{top}: restored"
+    yield "Run `fettle migrate` when this code is newer than the archive; `fettle up` does it by itself."
+    if about["database"] != "sqlite":
+        yield "database: not in the archive. Restore PostgreSQL with its own tool: pg_restore --clean --dbname=<its address> fettle.dump"
+
+
+def _holds(path: Path) -> bool:
+    return any(path.iterdir()) if path.is_dir() else path.exists()
+
+
+def _opened(archive: Path) -> tarfile.TarFile:
+    try:
+        return tarfile.open(archive, "r:gz")
+    except (OSError, tarfile.TarError) as error:
+        raise Invalid("no_archive", f"{archive} cannot be read: {error}", "Give a file that `fettle backup` wrote.") from error
+
+
+def _about(tar: tarfile.TarFile, archive: Path) -> dict[str, Any]:
+    try:
+        stream = tar.extractfile(MANIFEST)
+        about: dict[str, Any] = json.loads(stream.read()) if stream else {}
+    except (KeyError, ValueError, tarfile.TarError):
+        about = {}
+    if about.get("format") != FORMAT:
+        raise Invalid("no_archive", f"{archive} is no backup that this version can read.", "Give a file that `fettle backup` wrote.")
+    return about

@@ -1,0 +1,109 @@
+"""Cutting a dataset into train, validation and test: seeded, every label in its share, look-alike rows never on two sides.
+
+Pure. A row's place is a hash of seed and text, so the cut does not depend on the order of the rows.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from math import ceil
+from typing import Protocol
+
+from app.domain.scoring import normalise
+from app.errors import Invalid
+
+VALIDATION_SHARE = 0.1
+VALIDATION_ROWS = 50
+"""What is cut from train when the given splits have no validation: this share, and at least so many rows, but never more than half."""
+
+EVENNESS = 4
+"""How much the size of a split counts beside its labels; without it many small labels would all round the same way."""
+
+
+class Row(Protocol):
+    """What a split looks at. `output` None: unlabelled. `split` None: to be made."""
+
+    @property
+    def input(self) -> str: ...
+    @property
+    def output(self) -> str | None: ...
+    @property
+    def split(self) -> str | None: ...
+
+
+def assign_splits(
+    rows: Sequence[Row],
+    seed: int,
+    shares: tuple[float, float, float] = (0.7, 0.1, 0.2),
+    groups: Iterable[Sequence[int]] | None = None,
+) -> list[str]:
+    """The split of each row: train, validation, test, or unlabelled for rows without an output.
+
+    Given splits are kept; when they have no validation, it is cut from train. `shares` are those of train, validation and test.
+    `groups` are lists of row numbers to keep together (near-duplicates); without them, rows with the same normalised text are.
+    Raises Invalid when only some of the labelled rows have a split, or when the shares do not add up to 1.
+    """
+    if min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
+        raise Invalid("bad_shares", "The shares of train, validation and test do not add up to 1.", "Use for example 0.7, 0.1 and 0.2.")
+    labelled = [number for number, row in enumerate(rows) if row.output is not None]
+    splits = ["unlabelled" if row.output is None else row.split or "" for row in rows]
+    given = {splits[number] for number in labelled}
+    if "" in given and len(given) > 1:
+        missing = sum(not splits[number] for number in labelled)
+        raise Invalid("partial_splits", f"{missing:,} labelled rows have no split while others have one.", "Give every row its split, or none.")
+    units = _units(rows, groups)
+    if given == {""}:
+        _distribute(rows, labelled, units, seed, dict(zip(("train", "validation", "test"), shares, strict=True)), splits)
+    elif "train" in given and "validation" not in given:
+        train = [number for number in labelled if splits[number] == "train"]
+        wanted = min(max(ceil(VALIDATION_SHARE * len(train)), VALIDATION_ROWS), len(train) // 2)
+        share = wanted / len(train)
+        _distribute(rows, train, units, seed, {"train": 1 - share, "validation": share}, splits)
+    return splits
+
+
+def _units(rows: Sequence[Row], groups: Iterable[Sequence[int]] | None) -> list[int]:
+    """For each row the number of the first row it has to stay with."""
+    if groups is None:
+        first: dict[str, int] = {}
+        return [first.setdefault(normalise(row.input, casefold=True), number) for number, row in enumerate(rows)]
+    units = list(range(len(rows)))
+    for group in groups:
+        for number in group:
+            units[number] = min(group)
+    return units
+
+
+def _distribute(rows: Sequence[Row], numbers: Sequence[int], units: Sequence[int], seed: int, shares: dict[str, float], splits: list[str]) -> None:
+    """Give whole units to splits, large ones first, each to the split that lacks its labels most. Writes into `splits`."""
+    labels = _labels(rows, numbers)
+    members: dict[int, list[int]] = {}
+    for number in numbers:
+        members.setdefault(units[number], []).append(number)
+    totals = Counter(labels.values())
+    lacking = {(split, label): share * count for split, share in shares.items() for label, count in totals.items()}
+    wanted = {split: share * len(numbers) for split, share in shares.items() if share > 0}
+    filled = dict.fromkeys(wanted, 0)
+    for unit in sorted(members.values(), key=lambda unit: (-len(unit), _place(seed, min(rows[number].input for number in unit)))):
+        counts = Counter(labels[number] for number in unit)
+
+        def need(split: str, counts: Counter[str] = counts) -> float:
+            of_labels = sum(lacking[split, label] * count for label, count in counts.items()) / counts.total()
+            return of_labels + EVENNESS * (1 - filled[split] / wanted[split])
+
+        chosen = max(wanted, key=need)
+        filled[chosen] += len(unit)
+        for label, count in counts.items():
+            lacking[chosen, label] -= count
+        for number in unit:
+            splits[number] = chosen
+
+
+def _labels(rows: Sequence[Row], numbers: Sequence[int]) -> dict[int, str]:
+    """What to stratify by: the output where outputs repeat like labels do, nothing where they are free text."""
+    outputs = {number: rows[number].output or "" for number in numbers}
+    return outputs if 2 * len(set(outputs.values())) <= len(outputs) else dict.fromkeys(outputs, "")
+
+
+def _place(seed: int, text: str) -> bytes:
+    return hashlib.sha256(f"{seed}\0{text}".encode("utf-8", "surrogatepass")).digest()

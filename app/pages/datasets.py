@@ -1,0 +1,140 @@
+"""The Data room: the list, the upload, and a dataset's page with its sealed test split."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any
+
+from fastapi import APIRouter, Request, UploadFile
+from fastapi.responses import HTMLResponse, Response
+
+from app.domain.dataset import DatasetVersion
+from app.domain.stats import detectable
+from app.doors import Person
+from app.errors import FettleError, Invalid
+from app.pages.forms import Text, whole
+from app.pages.render import fragment, page, seen
+from app.services import datasets
+from app.settings import settings
+
+router = APIRouter(prefix="/datasets")
+
+ROWS = 50
+LABELS = 12
+"""Labels shown before "more"."""
+
+SEED = (0, 2**31 - 1)
+COLUMNS = ("input", "output", "split")
+
+
+@router.get("")
+def index(request: Request, person: Person, after: int | None = None) -> HTMLResponse:
+    rows, following = datasets.recent(person, after)
+    return page(request, "datasets/index.html", person, "data", rows=rows, following=following, paged=after is not None)
+
+
+@router.get("/new")
+def new(request: Request, person: Person) -> HTMLResponse:
+    return _form(request, person, {})
+
+
+def _form(request: Request, person: Person, values: dict[str, str], error: FettleError | None = None) -> HTMLResponse:
+    told = error.as_dict() if error else None
+    status = error.status if error else 200
+    if request.headers.get("hx-request"):
+        return fragment("datasets/_refused.html", status, error=told)
+    return page(request, "datasets/new.html", person, "data", status, values=values, error=told, most=settings().upload_bytes)
+
+
+@router.post("", response_model=None)
+def create(
+    request: Request, person: Person, file: UploadFile | None = None, name: Text = "", seed: Text = "", input: Text = "", output: Text = "", split: Text = ""
+) -> Response:
+    """Take a file in. A refused one says what is wrong where, and nothing that was typed is lost."""
+    columns = dict(zip(COLUMNS, (input, output, split), strict=True))
+    try:
+        if file is None or not file.filename:
+            raise Invalid("no_file", "No file was sent.", "Choose a CSV, JSON or JSON Lines file.")
+        with _stored(file) as path:
+            view = datasets.import_file(
+                person,
+                path,
+                name=name,
+                filename=file.filename,
+                mapping={key: column.strip() for key, column in columns.items() if column.strip()} or None,
+                seed=whole(seed.strip() or "0", "seed", *SEED),
+            )
+    except Invalid as error:
+        return _form(request, person, {"name": name, "seed": seed, **columns}, error)
+    place = f"/datasets/{view.dataset.id}"
+    return Response(status_code=204, headers={"HX-Redirect": place}) if request.headers.get("hx-request") else seen(place)
+
+
+@contextmanager
+def _stored(file: UploadFile) -> Iterator[Path]:
+    """The upload as a file of the installation while it is read, whatever its size."""
+    folder = settings().folder / "uploads"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with NamedTemporaryFile(dir=folder, suffix=Path(file.filename or "").suffix[:12]) as target:
+        shutil.copyfileobj(file.file, target, 1 << 20)
+        target.flush()
+        yield Path(target.name)
+
+
+@router.get("/{reference}")
+def show(request: Request, person: Person, reference: str, split: str | None = None, offset: int = 0) -> HTMLResponse:
+    return _show(request, person, reference, split, offset)
+
+
+def _show(request: Request, person: Person, reference: str, split: str | None = None, offset: int = 0, reason_error: str = "") -> HTMLResponse:
+    view = datasets.find(person, reference)
+    version = view.version
+    chosen = split if split in version.splits else next(iter(version.splits))
+    sealed = chosen == "test" and version.revealed_at is None
+    offset = max(0, offset) // ROWS * ROWS
+    rows = [] if sealed else datasets.examples(person, version.reference, chosen, offset, ROWS)
+    return page(
+        request,
+        "datasets/show.html",
+        person,
+        "data",
+        422 if reason_error else 200,
+        dataset=view.dataset,
+        version=version,
+        split=chosen,
+        sealed=sealed,
+        rows=rows,
+        pager=_pager(version, chosen, offset, len(rows)),
+        labels=sorted(version.labels, key=lambda label: -label["count"]),
+        first_labels=LABELS,
+        detectable=detectable(version.splits.get("test", 0)) if version.splits.get("test") else None,
+        reason_error=reason_error,
+    )
+
+
+def _pager(version: DatasetVersion, split: str, offset: int, rows: int) -> dict[str, Any]:
+    total = version.splits[split]
+
+    def place(start: int) -> str:
+        return f"/datasets/{version.reference}?split={split}&offset={start}#examples"
+
+    return {
+        "noun": f"{split} rows",
+        "first": min(offset + 1, total),
+        "last": offset + rows,
+        "total": total,
+        "previous": place(offset - ROWS) if offset else None,
+        "next": place(offset + ROWS) if offset + ROWS < total else None,
+    }
+
+
+@router.post("/{reference}/reveal", response_model=None)
+def reveal(request: Request, person: Person, reference: str, reason: Text = "") -> Response:
+    """Open the test split on the record; without a reason it stays closed."""
+    try:
+        datasets.reveal(person, reference, reason)
+    except Invalid as error:
+        return _show(request, person, reference, "test", reason_error=f"{error.message} {error.advice}")
+    return seen(f"/datasets/{reference}?split=test#examples")

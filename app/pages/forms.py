@@ -1,0 +1,32 @@
+"""What a person typed into a form, read with a refusal that names the field."""
+
+from typing import Annotated
+
+from fastapi import Form
+
+from app.errors import Invalid
+
+Text = Annotated[str, Form(max_length=10_000)]
+
+
+def number(text: str, field: str, low: float, high: float) -> float:
+    """A number within bounds. Raises Invalid with the field's name in its detail."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise _refused(field, f"“{text}” is not a number.", low, high) from None
+    if not low <= value <= high:
+        raise _refused(field, f"{value:g} is out of range.", low, high)
+    return value
+
+
+def whole(text: str, field: str, low: int, high: int) -> int:
+    """A whole number within bounds. Raises Invalid with the field's name in its detail."""
+    value = number(text, field, low, high)
+    if value != int(value):
+        raise _refused(field, f"{value:g} is not a whole number.", low, high)
+    return int(value)
+
+
+def _refused(field: str, sentence: str, low: float, high: float) -> Invalid:
+    return Invalid("bad_value", sentence, f"Give a number from {low:,g} to {high:,g}.", detail={"field": field})

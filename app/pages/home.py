@@ -1,0 +1,35 @@
+"""Home: one line a task with one next step each. And the strip of running work that every page carries."""
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse
+
+from app.doors import Person
+from app.pages.render import fragment, is_fragment, live, page
+from app.services import accounts, home
+from app.settings import settings
+
+router = APIRouter()
+
+VISIT = "visit"
+VISIT_SECONDS = 1800
+
+
+@router.get("/")
+def show(request: Request, person: Person) -> HTMLResponse:
+    """The tasks. While something runs the page asks again for its table only."""
+    tasks = home.tasks(person)
+    if is_fragment(request):
+        return fragment("home/_tasks.html", tasks=tasks)
+    moment = request.cookies.get(VISIT, "")
+    # A visit lasts half an hour: within it a reload counts from the same moment, so that the news does not vanish at a second look.
+    before = int(moment) if moment.isdigit() else accounts.seen(person) or 0
+    since = home.since(person, before) if before else None
+    response = page(request, "home/home.html", person, "home", tasks=tasks, since=since, troubles=home.trouble(person))
+    response.set_cookie(VISIT, str(before), max_age=VISIT_SECONDS, path="/", httponly=True, samesite="lax", secure=settings().secure_cookies)
+    return response
+
+
+@router.get("/live")
+def strip(person: Person) -> HTMLResponse:
+    """What runs and waits now."""
+    return fragment("shared/_live.html", live=live(person))

@@ -1,0 +1,35 @@
+"""Labels a person would take for the same: what a classifier would then learn as two classes."""
+
+import unicodedata
+from collections.abc import Iterable
+
+# The Cyrillic and Greek letters drawn like Latin ones in common fonts (a part of Unicode TR 39's confusables).
+_LATIN = str.maketrans("АВЕКМНОРСТУХаеорсухіјѕΑΒΕΖΗΙΚΜΝΟΡΤΥΧο", "ABEKMHOPCTYXaeopcyxijsABEZHIKMNOPTYXo")
+
+_DIFFERENCES = ("the way accents are stored", "an invisible character or white space", "a look-alike letter", "case")
+
+
+def look_alike_groups(labels: Iterable[str]) -> list[tuple[list[str], str]]:
+    """Groups of labels that look the same, each with what they differ by; the subtlest difference first. Case is the least subtle one."""
+    labels = sorted(set(labels))
+    found: list[tuple[list[str], str]] = []
+    grouped: set[str] = set()
+    for step, difference in enumerate(_DIFFERENCES, 1):
+        groups: dict[str, list[str]] = {}
+        for label in labels:
+            groups.setdefault(_seen(label, step), []).append(label)
+        for group in groups.values():
+            if len(group) > 1 and not grouped.issuperset(group):
+                found.append((group, difference))
+                grouped.update(group)
+    return found
+
+
+def _seen(label: str, step: int) -> str:
+    """A label without the first so many differences."""
+    text = unicodedata.normalize("NFC", label)
+    if step >= 2:
+        text = " ".join("".join(" " if character.isspace() else character for character in text if unicodedata.category(character) != "Cf").split())
+    if step >= 3:
+        text = unicodedata.normalize("NFKC", text).translate(_LATIN)
+    return text.casefold() if step >= 4 else text

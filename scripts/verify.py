@@ -1,0 +1,38 @@
+"""Runs the checks by name, one after the other, and says what each took: `verify.py lint types tests`. Stops at the first that fails."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+BIN = Path(sys.executable).parent
+
+PARTS: dict[str, list[list[str]]] = {
+    "lint": [["ruff", "check", "--quiet", "."]],
+    "format": [["ruff", "format", "--check", "--quiet", "."]],
+    "types": [["mypy"]],
+    "contracts": [["lint-imports"]],
+    "house": [["pytest", "-q", "tests/house"]],
+    "tests": [["pytest", "-q"]],
+    "faults": [["pytest", "-q", "-m", "faults"]],
+    "security": [["pytest", "-q", "-m", "security"]],
+    "bench": [["python", "-m", f"bench.{path.stem}"] for path in sorted((ROOT / "bench").glob("[a-z]*.py"))],
+}
+
+
+def run(name: str) -> bool:
+    """One part, with its output as it comes. True when it passed."""
+    print(f"── {name}", flush=True)
+    began = time.monotonic()
+    codes = [subprocess.run([str(BIN / words[0]), *words[1:]], cwd=ROOT, check=False).returncode for words in PARTS[name]]
+    passed = not any(codes)
+    print(f"── {name} {'passed' if passed else 'FAILED'} in {time.monotonic() - began:.1f} s\n", flush=True)
+    return passed
+
+
+if __name__ == "__main__":
+    unknown = [name for name in sys.argv[1:] if name not in PARTS]
+    if unknown:
+        sys.exit(f"There is no check named {unknown[0]}; there are: {', '.join(PARTS)}.")
+    sys.exit(0 if all(run(name) for name in sys.argv[1:]) else 1)

@@ -1,0 +1,94 @@
+"""Splits keep every label's share, keep look-alikes together, and do not move when rows do."""
+
+import random
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.domain.splits import assign_splits
+from app.errors import Invalid
+from app.readers import Example, Split
+
+
+def rows(count: int, labels: str = "aaab", split: Split | None = None) -> list[Example]:
+    return [Example(number, f"text number {number}", labels[number % len(labels)], split) for number in range(count)]
+
+
+def test_every_label_has_its_share_of_every_split() -> None:
+    table = rows(1000)
+    counts = Counter(zip(assign_splits(table, 0), (row.output for row in table), strict=True))
+    assert counts == {
+        ("train", "a"): 525, ("train", "b"): 175, ("validation", "a"): 75, ("validation", "b"): 25, ("test", "a"): 150, ("test", "b"): 50,
+    }  # fmt: skip
+
+
+def test_many_small_labels_do_not_all_round_the_same_way() -> None:
+    table = [Example(number, f"text number {number}", f"label {number % 77}") for number in range(77 * 4)]
+    counts = Counter(assign_splits(table, 0))
+    assert abs(counts["validation"] - 31) <= 4 and abs(counts["test"] - 62) <= 6
+
+
+def test_free_text_outputs_are_split_too() -> None:
+    table = [Example(number, f"question {number}", f"answer {number}") for number in range(200)]
+    assert Counter(assign_splits(table, 0)) == {"train": 140, "validation": 20, "test": 40}
+
+
+@given(st.integers(0, 1000), st.randoms(use_true_random=False))
+def test_a_row_goes_where_it_goes_whatever_the_order(seed: int, shuffler: random.Random) -> None:
+    table = rows(60)
+    order = list(range(60))
+    shuffler.shuffle(order)
+    splits = assign_splits(table, seed)
+    assert assign_splits([table[number] for number in order], seed) == [splits[number] for number in order]
+
+
+def test_seeds_differ() -> None:
+    assert len({tuple(assign_splits(rows(60), seed)) for seed in range(10)}) == 10
+
+
+def test_groups_stay_together_and_so_do_equal_texts() -> None:
+    table = rows(300)
+    groups = [[number, number + 100, number + 200] for number in range(0, 100, 7)]
+    splits = assign_splits(table, 0, groups=groups)
+    assert all(len({splits[number] for number in group}) == 1 for group in groups)
+    twice = [Example(number, f"Text  NUMBER {number % 50}" if number < 50 else f"text number {number % 50}", "a") for number in range(100)]
+    splits = assign_splits(twice, 0)
+    assert all(splits[number] == splits[number + 50] for number in range(50))
+    assert set(splits) == {"train", "validation", "test"}
+
+
+def test_given_splits_are_kept_and_a_missing_validation_is_cut_from_train() -> None:
+    table = rows(1000, split="train") + [Example(number, f"test number {number}", "a", "test") for number in range(100)]
+    splits = assign_splits(table, 0)
+    assert splits[1000:] == ["test"] * 100
+    assert Counter(splits[:1000]) == {"train": 900, "validation": 100}
+    assert sum(split == "validation" and row.output == "b" for split, row in zip(splits, table, strict=True)) == 25
+    small = assign_splits(rows(200, split="train"), 0)
+    assert Counter(small)["validation"] == 50
+    tiny = assign_splits(rows(20, split="train"), 0)
+    assert Counter(tiny)["validation"] == 10
+
+
+def test_nothing_is_cut_when_validation_is_there() -> None:
+    table = rows(20, split="train") + rows(5, split="validation")
+    assert assign_splits(table, 0) == ["train"] * 20 + ["validation"] * 5
+
+
+def test_unlabelled_rows_are_kept_apart() -> None:
+    table = [*rows(40), Example(40, "nobody knows", None)]
+    assert assign_splits(table, 0)[40] == "unlabelled"
+    assert assign_splits([Example(0, "alone", None)], 0) == ["unlabelled"]
+    assert assign_splits([], 0) == []
+
+
+def test_splits_for_some_rows_only_are_refused() -> None:
+    with pytest.raises(Invalid, match="5 labelled rows have no split"):
+        assign_splits([*rows(20, split="train"), *rows(5)], 0)
+
+
+def test_shares_must_add_up() -> None:
+    with pytest.raises(Invalid, match="add up to 1"):
+        assign_splits(rows(10), 0, (0.7, 0.1, 0.1))
+    assert Counter(assign_splits(rows(100), 0, (0.5, 0.0, 0.5))) == {"train": 50, "test": 50}

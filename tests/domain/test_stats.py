@@ -1,0 +1,185 @@
+"""Intervals and tests against published figures, and verdicts that agree with them."""
+
+import random
+from math import log, sqrt
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.domain.stats import (
+    Difference,
+    corrected,
+    detectable,
+    holm,
+    mcnemar,
+    paired_difference,
+    percentile,
+    verdict,
+    wilson,
+)
+
+
+def difference(gained: int, lost: int, n: int) -> Difference:
+    a = [True] * gained + [False] * lost + [True] * (n - gained - lost)
+    b = [False] * gained + [True] * lost + [True] * (n - gained - lost)
+    return paired_difference(a, b)
+
+
+@pytest.mark.parametrize(
+    ("k", "n", "low", "high"),
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_wilson_gives_the_figures_of_newcombe_1998(k: int, n: int, low: float, high: float) -> None:
+    interval = wilson(k, n)
+    assert (round(interval.low, 4), round(interval.high, 4)) == (low, high)
+
+
+def test_wilson_at_the_ends() -> None:
+    assert wilson(20, 20).high == 1.0 and wilson(0, 20).low == 0.0
+    assert (wilson(0, 0).low, wilson(0, 0).high) == (0.0, 1.0)
+    with pytest.raises(ValueError, match="21 of 20"):
+        wilson(21, 20)
+
+
+def test_seventeen_of_twenty_is_not_850_of_1000() -> None:
+    assert wilson(17, 20).high - wilson(17, 20).low > 0.3
+    assert wilson(850, 1000).high - wilson(850, 1000).low < 0.05
+
+
+def test_mcnemar_is_exact() -> None:
+    # Bentur et al. 2009, as in Fagerland, Lydersen and Laake 2014: 1 and 7 discordant pairs, 2 * (1 + 8) / 2**8.
+    assert mcnemar(1, 7) == pytest.approx(18 / 256)
+    assert mcnemar(7, 1) == pytest.approx(18 / 256)
+    assert mcnemar(0, 0) == 1.0
+
+
+def test_paired_difference_gives_tangos_published_interval() -> None:
+    # Bentur et al. 2009: 1 and 7 discordant pairs of 21.
+    one = difference(1, 7, 21)
+    assert (round(one.difference, 3), round(one.low, 3), round(one.high, 3)) == (-0.286, -0.517, -0.026)
+    assert (one.gained, one.lost, one.n) == (1, 7, 21)
+
+
+@pytest.mark.parametrize(("gained", "lost", "n"), [(12, 2, 50), (0, 1, 44), (3, 3, 20), (40, 20, 160)])
+def test_the_limits_are_where_the_score_test_just_does_not_reject(gained: int, lost: int, n: int) -> None:
+    one = difference(gained, lost, n)
+    for delta, sign in ((one.low, 1), (one.high, -1)):
+        share = constrained_share(gained, lost, n, delta)
+        score = (gained - lost - n * delta) / sqrt(n * (2 * share + delta * (1 - delta)))
+        assert score == pytest.approx(sign * 1.959964, abs=1e-3)
+
+
+def constrained_share(gained: int, lost: int, n: int, delta: float) -> float:
+    """The likeliest share of lost rows when gained - lost is delta, by searching the likelihood itself."""
+
+    def likelihood(share: float) -> float:
+        rest = 1 - 2 * share - delta
+        return gained * log(share + delta) + lost * log(share) + (n - gained - lost) * log(rest)
+
+    low, high = max(1e-9, -delta + 1e-9), (1 - delta) / 2 - 1e-9
+    for _ in range(200):
+        a, b = low + (high - low) / 3, high - (high - low) / 3
+        low, high = (a, high) if likelihood(a) < likelihood(b) else (low, b)
+    return (low + high) / 2
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60))
+def test_an_interval_holds_its_difference_and_turns_round_with_it(pairs: list[tuple[bool, bool]]) -> None:
+    a, b = [first for first, _ in pairs], [second for _, second in pairs]
+    one, other = paired_difference(a, b), paired_difference(b, a)
+    assert -1 <= one.low <= one.difference <= one.high <= 1
+    assert (other.low, other.high) == pytest.approx((-one.high, -one.low), abs=1e-9)
+    assert 0 < one.p_value <= 1
+
+
+def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
+    draw, covered = random.Random(3), 0
+    for _ in range(600):
+        rows = [draw.random() for _ in range(80)]
+        a, b = [row < 0.12 or row > 0.4 for row in rows], [0.12 <= row < 0.2 or row > 0.4 for row in rows]
+        one = paired_difference(a, b)
+        covered += one.low <= 0.12 - 0.08 <= one.high
+    assert 0.93 <= covered / 600 <= 0.98
+
+
+def test_results_of_different_rows_are_not_compared() -> None:
+    with pytest.raises(ValueError, match="same rows"):
+        paired_difference([True], [True, False])
+    with pytest.raises(ValueError, match="at least one"):
+        paired_difference([], [])
+
+
+def test_holm_gives_the_figures_of_r() -> None:
+    # p.adjust(c(0.01, 0.04, 0.03, 0.005), "holm")
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_correction_can_take_a_verdict_back() -> None:
+    lucky = difference(9, 1, 100)
+    assert verdict(lucky).kind == "better"
+    assert [verdict(one).kind for one in corrected([lucky, difference(5, 5, 100), difference(4, 5, 100)])] == ["cannot_tell"] * 3
+
+
+def test_verdicts() -> None:
+    assert verdict(difference(40, 10, 300)).kind == "better"
+    assert verdict(difference(10, 40, 300)).kind == "worse"
+    assert verdict(difference(10, 12, 1000), margin=0.02).kind == "at_most_margin_below"
+    assert verdict(difference(0, 0, 50)).kind == "cannot_tell"
+    # A loss that is certain but within the margin is still acceptable; beyond the margin it is worse.
+    assert verdict(difference(2, 20, 2000), margin=0.02).kind == "at_most_margin_below"
+    assert verdict(difference(2, 60, 2000), margin=0.02).kind == "worse"
+
+
+def test_sentences_are_computed() -> None:
+    assert verdict(difference(40, 10, 300)).sentence == "Better than the baseline by 10.0 points [5.6, 14.8]: of 300 test rows it gained 40 and lost 10."
+    assert verdict(difference(10, 40, 300)).sentence.startswith("Worse than the baseline by 10.0 points [5.6, 14.8]")
+    assert verdict(difference(45, 33, 872)).sentence == (
+        "Cannot tell from 872 test rows (1.4 points [-0.6, 3.4]): about 2,700 more test rows would, if the difference stays as it is."
+    )
+    assert verdict(difference(5, 5, 100)).sentence.endswith("more test rows are unlikely to tell either.")
+    assert "At most 2.0 points below" in verdict(difference(10, 12, 1000), margin=0.02).sentence
+
+
+def test_the_rows_that_were_asked_for_do_settle_it() -> None:
+    first = difference(45, 33, 872)
+    more = verdict(first).more_rows
+    assert more is not None
+    times = (first.n + more) / first.n
+    assert verdict(difference(round(45 * times), round(33 * times), first.n + more)).kind == "better"
+
+
+def test_more_rows_are_not_asked_for_where_they_do_not_help() -> None:
+    assert verdict(difference(5, 5, 100)).more_rows is None
+    assert verdict(difference(0, 0, 100)).more_rows is None
+    assert verdict(difference(5001, 5000, 100_000)).more_rows is None
+
+
+def test_detectable_differences_shrink_with_rows() -> None:
+    assert [round(detectable(n), 3) for n in (100, 300, 1000)] == [0.124, 0.072, 0.04]
+    assert detectable(0) == 1.0
+    assert detectable(3) == 1.0
+
+
+def test_a_detectable_difference_is_found_four_times_in_five() -> None:
+    n, gap, draw = 400, detectable(400), random.Random(5)
+    found = 0
+    for _ in range(300):
+        rows = [draw.random() for _ in range(n)]
+        gained, lost = sum(row < 0.1 + gap / 2 for row in rows), sum(row > 0.9 + gap / 2 for row in rows)
+        found += mcnemar(gained, lost) <= 0.05
+    assert 0.68 <= found / 300 <= 0.88
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30), st.floats(0, 100))
+def test_percentile_is_numpys(values: list[float], q: float) -> None:
+    import numpy
+
+    assert percentile(values, q) == pytest.approx(float(numpy.percentile(values, q)), abs=1e-6)
+
+
+def test_no_values_have_no_percentile() -> None:
+    with pytest.raises(ValueError, match="50th percentile of 0"):
+        percentile([], 50)

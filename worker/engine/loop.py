@@ -1,0 +1,234 @@
+"""The training loop: transformers.Trainer with our batches, our loss, our validation and our checkpoints.
+
+From Trainer come accumulation, clipping, schedules, mixed precision, several devices and the exact order of a resumed run. What it
+saves, and when, is ours: its own checkpoints are written in place, are not verified, and lose the encoders of soft prompts.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+
+from app.domain.methods.base import MethodParameters
+from worker.engine import checkpoint
+from worker.engine.artefact import restore_trainable, save_trainable
+from worker.engine.batches import Example, collate
+from worker.engine.pace import Pace
+from worker.engine.preflight import answer_loss, mixed_precision, refuse_not_finite
+from worker.engine.reporting import Reporter, Stopped
+from worker.engine.validate import Validation, rank
+
+TENSORS, STATE, RUN_STATE = "trainable.safetensors", "trainer_state.json", "run_state.json"
+
+
+@dataclass
+class RunState:
+    """What a resumed run must know besides Trainer's own state."""
+
+    best_step: int | None = None
+    best: dict[str, float] | None = None
+    stale: int = 0
+    """Validations since the best one."""
+    validated: int = 0
+    """The last step whose validation is done."""
+    seconds: float = 0.0
+    """Training time of earlier attempts."""
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The examples and the indices of every micro-batch of the run, in order."""
+
+    examples: Sequence[Example]
+    micro: list[list[int]]
+    per_step: int
+    pad: int
+
+
+class Loop(Trainer):
+    """One run of one model. `run()` returns when the last step is done, or raises Stopped with the checkpoint to go on from."""
+
+    loss_is_scaled_for_ga = True
+
+    def __init__(
+        self, model: Any, arguments: TrainingArguments, batches: Batches, validation: Validation | None, pace: Pace, reporter: Reporter, patience: int
+    ) -> None:
+        self.batches, self.validation, self.pace, self.reporter, self.patience = batches, validation, pace, reporter, patience
+        self.run_state = RunState()
+        self.stopping = False
+        self.last_checkpoint: Path | None = None
+        super().__init__(model=model, args=arguments, data_collator=partial(collate, pad=batches.pad), train_dataset=batches.examples, callbacks=[_Watch(self)])
+        self.model_accepts_loss_kwargs = True
+        self.remove_callback(PrinterCallback)
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.args.output_dir)
+
+    def run(self, resume_from: Path | None) -> RunState:
+        began = time.monotonic()
+        if resume_from is not None:
+            self.run_state = RunState(**json.loads((resume_from / RUN_STATE).read_text()))
+            self.last_checkpoint = resume_from
+        self.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
+        self.run_state.seconds += time.monotonic() - began
+        if self.stopping:
+            raise Stopped(self.last_checkpoint)
+        return self.run_state
+
+    def best_tensors(self) -> Path | None:
+        """The trainable parameters at the best validation, if there was one."""
+        return None if self.run_state.best_step is None else self.folder / f"best-{self.run_state.best_step}" / TENSORS
+
+    # What Trainer calls.
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        # The whole run is one pass over a fixed list of micro-batches, so a resumed run only has to skip the first ones.
+        loader: DataLoader[Any] = DataLoader(
+            self.batches.examples,  # type: ignore[arg-type]  # a sequence is all it needs
+            batch_sampler=self.batches.micro,
+            collate_fn=self.data_collator,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
+        prepared: DataLoader[Any] = self.accelerator.prepare(loader)
+        return prepared
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
+        loss = answer_loss(model, inputs, num_items_in_batch)
+        refuse_not_finite(loss, self.state.global_step + 1)
+        return loss
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        return 0
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if "loss" in logs:
+            self._tell({name: logs[name] for name in ("loss", "learning_rate", "grad_norm") if name in logs})
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Validate, keep the parameters if they are the best so far, and end the run when nothing got better for too long."""
+        self.control.should_evaluate = False  # or the end of the pass asks for the last validation a second time
+        if self.validation is None:
+            return {}
+        began = time.monotonic()
+        self.reporter.phase("evaluate", len(self.validation.examples))
+        try:
+            values = self.validation.run(self.model, lambda done, total: self.reporter.progress(done, total, None), self.reporter.should_stop)
+        except Stopped:
+            self.stop()
+            return {}
+        self.pace.validation_seconds = time.monotonic() - began
+        refuse_not_finite(torch.tensor(values.get("validation_loss", 0.0)), self.state.global_step)
+        self._judge(values)
+        self._tell(values)
+        self.reporter.phase("train", self.state.max_steps)
+        return {}
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        began = time.monotonic()
+        self.last_checkpoint, manifest = checkpoint.write(self.folder, self.state.global_step, self._fill)
+        self._drop_old_best()
+        self.pace.saved(time.monotonic() - began)
+        self.reporter.checkpoint(self.last_checkpoint, self.state.global_step, manifest)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        restore_trainable(self.model, Path(resume_from_checkpoint) / TENSORS)
+
+    # Our own.
+
+    def stop(self) -> None:
+        self.stopping = True
+        self.control.should_save = self.control.should_training_stop = True
+
+    def _tell(self, values: dict[str, float]) -> None:
+        done = self.state.global_step
+        self.reporter.step(done, self.state.max_steps, values, self.pace.eta(done))
+
+    def _judge(self, values: dict[str, float]) -> None:
+        state, step = self.run_state, self.state.global_step
+        state.validated = step
+        if state.best is None or rank(values) > rank(state.best):
+            with checkpoint.whole(self.folder / f"best-{step}") as folder:
+                save_trainable(self.model, folder / TENSORS)
+            state.best, state.best_step, state.stale = values, step, 0
+            return
+        state.stale += 1
+        if self.patience and state.stale >= self.patience:
+            self.reporter.log(f"Stopped early at step {step}: no better validation since step {state.best_step}.")
+            self.control.should_training_stop = True
+
+    def _fill(self, folder: Path) -> None:
+        save_trainable(self.model, folder / TENSORS)
+        self._save_optimizer_and_scheduler(str(folder))
+        self._save_scaler(str(folder))
+        self._save_rng_state(str(folder))
+        self.state.save_to_json(str(folder / STATE))
+        (folder / RUN_STATE).write_text(json.dumps(asdict(self.run_state), indent=1))
+
+    def _drop_old_best(self) -> None:
+        """Keep the best parameters that this moment or a kept checkpoint may still ask for."""
+        states = [json.loads((folder / RUN_STATE).read_text()) for _, folder in checkpoint.found(self.folder) if (folder / RUN_STATE).exists()]
+        wanted = {self.run_state.best_step, *(state["best_step"] for state in states)}
+        for old in self.folder.glob("best-*"):
+            if old.name not in {f"best-{step}" for step in wanted}:
+                shutil.rmtree(old)
+
+
+class _Watch(TrainerCallback):
+    """Decides at each step's end what follows it."""
+
+    def __init__(self, loop: Loop) -> None:
+        self.loop = loop
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        # A run stopped in the middle of a validation takes it up first.
+        if self.loop.run_state.validated < state.global_step in self.loop.pace.plan.validations:
+            self.loop.evaluate()
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.loop.pace.step_begins()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.loop.pace.step_ends()
+        control.should_log = self.loop.pace.plan.is_reported(state.global_step)
+        control.should_evaluate = state.global_step in self.loop.pace.plan.validations
+        control.should_save = state.global_step < state.max_steps and self.loop.pace.is_checkpoint_due()
+        if self.loop.reporter.should_stop():
+            control.should_evaluate = False
+            self.loop.stop()
+
+
+def arguments(folder: Path, parameters: MethodParameters, total: int, per_step: int, seed: int, device: torch.device) -> TrainingArguments:
+    """What Trainer is told. Its own logging, validating and saving schedules are off: `_Watch` decides."""
+    on_gpu = device.type == "cuda"
+    return TrainingArguments(
+        output_dir=str(folder),
+        max_steps=total,
+        per_device_train_batch_size=-(-parameters.batch_size // per_step),
+        gradient_accumulation_steps=per_step,
+        learning_rate=parameters.learning_rate,
+        lr_scheduler_type="cosine" if parameters.schedule == "cosine" else "constant_with_warmup",
+        warmup_steps=round(parameters.warmup * total),
+        weight_decay=0.0,
+        max_grad_norm=1.0,
+        optim="adamw_torch_fused" if on_gpu else "adamw_torch",
+        bf16=mixed_precision(device),
+        use_cpu=not on_gpu,
+        seed=seed,
+        logging_strategy="no",
+        eval_strategy="no",
+        save_strategy="no",
+        logging_nan_inf_filter=False,
+        dataloader_pin_memory=on_gpu,
+        remove_unused_columns=False,
+        report_to="none",
+        disable_tqdm=True,
+    )

@@ -1,0 +1,67 @@
+"""When things happen in a run, and how long it still takes."""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+POINTS = 2000
+"""The most points of one curve: a longer run reports every so many steps, which no eye can tell from every step."""
+
+CHECKPOINT_SHARE = 0.05
+"""The most of a run's time that goes into writing checkpoints."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which steps of a run are reported and which are followed by a validation. Steps count from 1 to `total`."""
+
+    total: int
+    validations: tuple[int, ...]
+
+    @classmethod
+    def of(cls, total: int, evaluations: int, *, has_validation: bool) -> "Plan":
+        """Validations evenly spread, the last one after the last step."""
+        steps = {round(total * part / evaluations) for part in range(1, evaluations + 1)} - {0}
+        return cls(total, tuple(sorted(steps)) if has_validation else ())
+
+    def is_reported(self, step: int) -> bool:
+        return step % -(-self.total // POINTS) == 0 or step in (1, self.total) or step in self.validations
+
+
+@dataclass
+class Pace:
+    """Measured times of this run: of recent steps, of the last validation, of the last checkpoint."""
+
+    plan: Plan
+    checkpoint_seconds: float
+    validation_seconds: float
+    """Until the first validation is measured, an estimate."""
+    clock: Callable[[], float] = time.monotonic
+    _steps: deque[float] = field(default_factory=lambda: deque(maxlen=50))
+    _step_began: float = 0.0
+    _saved_at: float = 0.0
+    _save_took: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._saved_at = self.clock()
+
+    def step_begins(self) -> None:
+        self._step_began = self.clock()
+
+    def step_ends(self) -> None:
+        self._steps.append(self.clock() - self._step_began)
+
+    def is_checkpoint_due(self) -> bool:
+        """After `checkpoint_seconds`, or later when writing one takes so long that it would cost too much of the run."""
+        return self.clock() - self._saved_at >= max(self.checkpoint_seconds, self._save_took / CHECKPOINT_SHARE)
+
+    def saved(self, took: float) -> None:
+        self._saved_at, self._save_took = self.clock(), took
+
+    def eta(self, done: int) -> float | None:
+        """Seconds left after step `done`, validations included. None before three steps are measured: a guess helps nobody."""
+        if len(self._steps) < min(3, self.plan.total):
+            return None
+        ahead = sum(step > done for step in self.plan.validations)
+        return (self.plan.total - done) * sum(self._steps) / len(self._steps) + ahead * self.validation_seconds

