@@ -7,7 +7,7 @@ import sqlite3
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,8 @@ MANIFEST = "fettle-backup.json"
 FORMAT = 1
 
 
-def backup(archive: Path, models: bool = False) -> Iterator[str]:
-    """Write the archive; yields what it did, line by line. Only its owner may read it: it holds the secret key. Raises Conflict."""
+def backup(archive: Path, models: bool = False, say: Callable[[str], None] = print) -> None:
+    """Write the archive and say what was done. Only its owner may read it: it holds the secret key. Raises Conflict."""
     from app.migrate import current
 
     here = settings()
@@ -35,38 +35,38 @@ def backup(archive: Path, models: bool = False) -> Iterator[str]:
         content = json.dumps(about, indent=1).encode()
         note.size = len(content)
         tar.addfile(note, io.BytesIO(content))
-        yield from _database(here, tar)
+        _database(here, tar, say)
         for folder, name in [(here.storage_folder, "storage"), (here.folder / "secret", "secret"), *([(here.models_folder, "models")] if models else [])]:
             if folder.exists():
                 tar.add(folder, name)
-                yield f"{name}: saved"
+                say(f"{name}: saved")
     unfinished.rename(archive)
-    yield f"{archive}: {archive.stat().st_size / 1e6:.1f} MB. Keep it safe: it holds the secret key and everything people wrote."
+    say(f"{archive}: {archive.stat().st_size / 1e6:.1f} MB. Keep it safe: it holds the secret key and everything people wrote.")
 
 
 def _kind(here: Settings) -> str:
     return make_url(here.database).get_backend_name()
 
 
-def _database(here: Settings, tar: tarfile.TarFile) -> Iterator[str]:
+def _database(here: Settings, tar: tarfile.TarFile, say: Callable[[str], None]) -> None:
     """SQLite copies itself consistently while others write; PostgreSQL has its own tool, which we do not replace."""
     if _kind(here) != "sqlite":
-        yield "database: NOT in this archive. Save PostgreSQL with its own tool: pg_dump --format=custom --file=fettle.dump <its address>"
+        say("database: NOT in this archive. Save PostgreSQL with its own tool: pg_dump --format=custom --file=fettle.dump <its address>")
         return
     with tempfile.TemporaryDirectory() as box:
         copy = Path(box) / "fettle.db"
         with closing(sqlite3.connect(_file(here))) as source, closing(sqlite3.connect(copy)) as target:
             source.backup(target)
         tar.add(copy, "fettle.db")
-    yield "database: saved"
+    say("database: saved")
 
 
 def _file(here: Settings) -> Path:
     return Path(make_url(here.database).database or "")
 
 
-def restore(archive: Path) -> Iterator[str]:
-    """Unpack an archive where nothing is yet; yields what it did. Raises Conflict for a data folder in use, Invalid for another file."""
+def restore(archive: Path, say: Callable[[str], None] = print) -> None:
+    """Unpack an archive where nothing is yet and say what was done. Raises Conflict for a data folder in use, Invalid for another file."""
     here = settings()
     taken = [path for path in (_file(here) if _kind(here) == "sqlite" else None, here.storage_folder, here.folder / "secret") if path and _holds(path)]
     if taken:
@@ -83,12 +83,15 @@ def restore(archive: Path) -> Iterator[str]:
             place = {"fettle.db": _file(here), "storage": here.storage_folder, "secret": here.folder / "secret", "models": here.models_folder}.get(top)
             if place is not None:
                 place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                tar.extract(member.replace(name=f"{place.name}/{rest}" if rest else place.name), place.parent, filter="data")
+                try:
+                    tar.extract(member.replace(name=f"{place.name}/{rest}" if rest else place.name), place.parent, filter="data")
+                except tarfile.FilterError as error:
+                    raise Invalid("bent_archive", f"The archive wants to write outside its place: {member.name}", "Do not use it; it was changed after it was made.") from error
                 if not rest:
-                    yield f"{top}: restored"
-    yield "Run `fettle migrate` when this code is newer than the archive; `fettle up` does it by itself."
+                    say(f"{top}: restored")
+    say("Run `fettle migrate` when this code is newer than the archive; `fettle up` does it by itself.")
     if about["database"] != "sqlite":
-        yield "database: not in the archive. Restore PostgreSQL with its own tool: pg_restore --clean --dbname=<its address> fettle.dump"
+        say("database: not in the archive. Restore PostgreSQL with its own tool: pg_restore --clean --dbname=<its address> fettle.dump")
 
 
 def _holds(path: Path) -> bool:

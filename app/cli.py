@@ -71,10 +71,14 @@ def migrate() -> None:
 
 
 @app.command()
-def seed() -> None:
+def seed(new: Annotated[bool, typer.Option("--new", help="Only while there is no account yet.")] = False) -> None:
     """Load the sample tasks that are not there yet."""
+    from app.services.accounts import has_accounts
     from app.services.seed import seed as run
 
+    if new and has_accounts():
+        typer.echo("There are accounts already; the sample tasks are left as they are.")
+        return
     run(typer.echo)
     typer.echo("The sample tasks are there.")
 
@@ -97,8 +101,7 @@ def backup(archive: Path, models: Annotated[bool, typer.Option(help="Foundation 
     """Write database, artefacts and secret key into a new archive. Fettle may be running."""
     from app.backup import backup as run
 
-    for line in run(archive, models):
-        typer.echo(line)
+    run(archive, models, typer.echo)
 
 
 @app.command()
@@ -106,8 +109,7 @@ def restore(archive: Path) -> None:
     """Unpack an archive of `fettle backup` into an empty data folder."""
     from app.backup import restore as run
 
-    for line in run(archive):
-        typer.echo(line)
+    run(archive, typer.echo)
 
 
 @token.command("create")

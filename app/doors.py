@@ -88,7 +88,7 @@ class Guard:
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
-                headers.setdefault("Cache-Control", "max-age=3600" if request.url.path.startswith("/static/") else "no-store")
+                headers.setdefault("Cache-Control", cached(request.url.path))
             await send(message)
 
         try:
@@ -97,6 +97,13 @@ class Guard:
         except FettleError as error:
             return await error_response(request, error)(scope, receive, with_headers)
         return await self._app(scope, receive, with_headers)
+
+
+def cached(path: str) -> str:
+    """Vendored files carry their version in the path; our own are asked for again each time; pages are never kept."""
+    if path.startswith("/static/vendor/"):
+        return "public, max-age=31536000, immutable"
+    return "no-cache" if path.startswith("/static/") else "no-store"
 
 
 def wants_page(request: Request) -> bool:
@@ -111,7 +118,9 @@ def error_response(request: Request, error: FettleError) -> Response:
         body: dict[str, Any] = {"message": f"{error.message} {error.advice}".strip(), "type": kind, "param": None, "code": error.code}
         return JSONResponse({"error": body}, error.status)
     if not wants_page(request):
-        return JSONResponse({"error": error.as_dict()}, error.status)
+        body = {"error": error.as_dict()}
+        problems = body["error"].pop("problems", None)
+        return JSONResponse(body if problems is None else body | {"problems": problems}, error.status)
     if isinstance(error, SignInNeeded) and request.url.path != "/sign-in":
         if request.headers.get("hx-request"):
             return Response(status_code=401, headers={"HX-Redirect": "/sign-in"})

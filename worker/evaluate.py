@@ -19,7 +19,7 @@ from app.domain.prompt import PromptVersion
 from app.domain.rendering import Rendered, Template, answer_text, render
 from app.domain.scoring import as_label, extract
 from app.settings import settings
-from worker.engine.generate import generate_batch
+from worker.engine.generate import complete, prepare
 from worker.engine.load import Loaded, load
 from worker.engine.score import score_labels
 from worker.reporter import JobReporter
@@ -98,13 +98,13 @@ class Answerer:
             }
 
     def _by_generation(self, prompts: Sequence[Rendered], progress: Any) -> Iterable[dict[str, Any]]:
-        for at, one in enumerate(generate_batch(self._loaded, prompts, self._parameters, should_stop=self._reporter.should_stop)):
-            progress(at + 1)
+        ready = [prepare(self._loaded, prompt, self._parameters) for prompt in prompts]
+        for one in complete(self._loaded, ready, progress=lambda part, _: progress(part), should_stop=self._reporter.should_stop):
             text = extract(one.text)
             yield {
                 "answer": (as_label(text, self._labels, casefold=True) or text) if self._labels else text,
                 "likelihoods": None,
-                "latency_ms": one.latency_ms,
-                "input_tokens": one.input_tokens,
-                "output_tokens": one.output_tokens,
+                "latency_ms": one.finish.latency_ms,
+                "input_tokens": one.finish.input_tokens,
+                "output_tokens": one.finish.output_tokens,
             }

@@ -5,6 +5,8 @@ The task hands the request to the one scheduler thread (`engine/serve.py`), whic
 
 import json
 import threading
+from collections.abc import Mapping
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from app.domain.prompt import template_of
 from app.domain.rendering import render
 from app.errors import FettleError
 from app.settings import settings
-from worker.engine.serve import Scheduler, ServeRequest
+from worker.engine.serve import Scheduler, ServeRequest, count
 
 log = structlog.get_logger(__name__)
 
@@ -35,7 +37,7 @@ def _redis() -> Redis:
 
 @lru_cache
 def _scheduler() -> Scheduler:
-    return Scheduler(settings().engine_memory, device=settings().device, threads=settings().threads)
+    return Scheduler(settings().engine_memory, device=settings().device)
 
 
 def scheduler() -> Scheduler:
@@ -52,9 +54,9 @@ class Stream:
         self.ended = threading.Event()
         self.cancelled = threading.Event()
 
-    def send(self, event: dict[str, Any]) -> None:
+    def send(self, event: Mapping[str, Any]) -> None:
         pipe = _redis().pipeline(transaction=False)
-        pipe.xadd(self._key, {"event": json.dumps(event)})
+        pipe.xadd(self._key, {"event": json.dumps(dict(event))})
         pipe.expire(self._key, LIFE)
         pipe.execute()
         if event["type"] in ("done", "error"):
@@ -78,7 +80,7 @@ def generate(request: str) -> None:
         payload = json.loads(str(raw))
         wanted = serve_request(payload)
         if payload["count_only"]:
-            stream.send({"type": "done", **scheduler().count(wanted)})
+            stream.send({"type": "done", **asdict(count(wanted.folder, wanted.rendered)), "texts": [part.text for part in wanted.rendered.parts]})
             return
         scheduler().submit(wanted, stream.send, stream.cancelled.is_set)
     except FettleError as error:

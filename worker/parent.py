@@ -31,6 +31,7 @@ log = structlog.get_logger(__name__)
 BEAT_SECONDS = 1.0
 STOP_SECONDS = 4.0
 LEAVE_SECONDS = 25.0
+EXIT_SECONDS = 10.0
 _leaving = threading.Event()
 
 
@@ -61,7 +62,8 @@ def run_one(queue: str) -> bool:
         return False
     log.info("job starts", job=job.id, attempt=job.attempt, kind=job.kind)
     try:
-        reason = _watch(job, _start(job))
+        with _start(job) as process:
+            reason = _watch(job, process)
     except Fenced:
         log.warning("job was taken back", job=job.id)
         return True
@@ -99,10 +101,7 @@ def _watch(job: Job, process: subprocess.Popen[bytes]) -> str:
             with transaction() as session:
                 stop = jobs.beat(session, job.id, token, settings().lease_seconds)
         except Fenced:
-            kill(process)
-            if process.returncode == 0:
-                return _ending(0)
-            raise
+            return _released(job, process)
         except OperationalError as error:
             log.warning("database does not answer; the job goes on", job=job.id, reason=str(error))
             continue
@@ -112,6 +111,19 @@ def _watch(job: Job, process: subprocess.Popen[bytes]) -> str:
         if asked and time.monotonic() - asked > (LEAVE_SECONDS if leaving else STOP_SECONDS):
             kill(process)
             return "stopped" if not leaving else "did not stop in time and was killed"
+
+
+def _released(job: Job, process: subprocess.Popen[bytes]) -> str:
+    """The lease is no longer ours: because the process has just ended the job, or because somebody else has it. Raises Fenced then."""
+    with reading() as session:
+        over = session.get_one(Job, job.id).over
+    try:
+        process.wait(EXIT_SECONDS if over else 0)
+    except subprocess.TimeoutExpired:
+        kill(process)
+    if not over:
+        raise Fenced(job.id)
+    return _ending(process.returncode)
 
 
 def _settle(job: Job, reason: str) -> None:

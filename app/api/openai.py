@@ -132,7 +132,7 @@ async def _respond(request: generate.Request, body: Sampling, kind: str) -> dict
     if not body.stream:
         answer = await generate.answer(request)
         text = answer["text"].lstrip() if kind.startswith("chat") else answer["text"]
-        choice: dict[str, Any] = {"index": 0, "finish_reason": answer["finish_reason"], "logprobs": None}
+        choice: dict[str, Any] = {"index": 0, "finish_reason": answer["reason"], "logprobs": None}
         choice |= {"message": {"role": "assistant", "content": text}} if kind.startswith("chat") else {"text": text}
         return {**head, "object": kind, "choices": [choice], "usage": _usage(answer)}
     events = generate.events(request)
@@ -165,7 +165,7 @@ async def _chunks(head: dict[str, Any], first: dict[str, Any], events: AsyncIter
                 begun = begun or bool(text)
                 yield chunk(text, None)
             elif event["type"] == "done":
-                yield chunk(None, event["finish_reason"])
+                yield chunk(None, event["reason"])
                 if usage:
                     yield format_sse_event(data_str=json.dumps({**head, "choices": [], "usage": _usage(event)}))
                 yield b"data: [DONE]\n\n"

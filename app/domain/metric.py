@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import ForeignKey, Index, Text, select
+from sqlalchemy import ForeignKey, Index, Text, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
@@ -66,6 +66,17 @@ def points(session: Session, job_id: int, after_event: int = 0, after_step: int 
     """A job's points in event order."""
     query = select(MetricPoint).where(MetricPoint.job_id == job_id, MetricPoint.event > after_event, MetricPoint.step > after_step)
     return session.scalars(query.order_by(MetricPoint.event)).all()
+
+
+def curve(session: Session, job_id: int, name: str) -> Sequence[MetricPoint]:
+    """The points of one name by step."""
+    query = select(MetricPoint).where(MetricPoint.job_id == job_id, MetricPoint.name == name)
+    return session.scalars(query.order_by(MetricPoint.step)).all()
+
+
+def reached(session: Session, job_id: int) -> int:
+    """The last step that reported anything; 0 before the first."""
+    return session.scalar(select(func.max(MetricPoint.step)).where(MetricPoint.job_id == job_id)) or 0
 
 
 def lines(session: Session, job_id: int, after_event: int = 0, limit: int = 500) -> Sequence[LogLine]:

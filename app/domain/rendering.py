@@ -9,7 +9,7 @@ because that is how subword tokenizers cut text.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from app.errors import Invalid
@@ -142,9 +142,8 @@ def render(template: Template, values: Mapping[str, str], answer: str | None = N
     if template.mode == "structured":
         return _structured(template, values, answer)
     if template.mode == "freeform":
-        parts = substitute(template.text, values)
-        stripped, space = _without_trailing_space(parts)
-        return Rendered(stripped, answer=None if answer is None else (space or " ") + answer, stop=("\n\n",))
+        parts = substitute(template.text.rstrip(), values)
+        return Rendered(parts, answer=None if answer is None else answer_text(template, answer), stop=("\n\n",))
     messages = tuple(Message(role, substitute(content, values)) for role, content in template.messages)  # type: ignore[arg-type]
     return Rendered(messages=messages, answer=answer)
 
@@ -155,36 +154,39 @@ def _structured(template: Template, values: Mapping[str, str], answer: str | Non
     parts: list[Part] = []
     if template.instruction.strip():
         parts += [*substitute(template.instruction.rstrip(), values), Part("\n\n", trusted=True)]
-    prefix, output = substitute(template.input_prefix, values), substitute(template.output_prefix, values)
+    prefix, lead = substitute(template.input_prefix, values), substitute(_lead(template).rstrip(), values)
     gap = " " if template.input_prefix and not template.input_prefix[-1].isspace() else ""
     for shot in template.shots:
-        parts += [*prefix, Part(gap, True), Part(shot.input, False), Part("\n", True), *output]
-        parts += [Part(answer_text(template, shot.output), False), Part("\n\n", True)]
-    parts += [*prefix, Part(gap, True), Part(values["input"], False), Part("\n", True), *output]
-    stripped, _ = _without_trailing_space(tuple(part for part in parts if part.text))
+        parts += [*prefix, Part(gap, True), Part(shot.input, False), *lead, Part(answer_text(template, shot.output), False), Part("\n\n", True)]
+    parts += [*prefix, Part(gap, True), Part(values["input"], False), *lead]
     first = template.input_prefix.strip().split("{")[0]
     stop = ("\n" + first,) if first else ("\n\n",)
-    return Rendered(stripped, answer=None if answer is None else answer_text(template, answer), stop=stop)
+    return Rendered(tuple(part for part in parts if part.text), answer=None if answer is None else answer_text(template, answer), stop=stop)
+
+
+def sections(template: Template, values: Mapping[str, str]) -> tuple[str, ...]:
+    """What each part of a rendered prompt belongs to: `instruction`, `shot 1` and so on, or `input`. Without structure all of it is `text`."""
+    parts = len(render(template, values).parts)
+    if template.mode != "structured":
+        return ("text",) * parts
+    bare = replace(template, instruction="", shots=())
+    own = len(_structured(bare, values, None).parts)
+    shots = [len(_structured(bare.with_shots([shot]), values, None).parts) - own for shot in template.shots]
+    named = [name for number, size in enumerate(shots, 1) for name in [f"shot {number}"] * size]
+    return (*["instruction"] * (parts - own - len(named)), *named, *["input"] * own)
 
 
 def answer_text(template: Template, answer: str) -> str:
     """An answer as it follows the prompt: with the white space that separates them, which belongs to the answer."""
-    prefix = template.output_prefix
-    if template.mode != "structured":
+    if template.mode == "chat":
         return answer
-    if not prefix:
-        return answer
-    trailing = prefix[len(prefix.rstrip()) :]
-    return (trailing or " ") + answer
+    lead = _lead(template)
+    return (lead[len(lead.rstrip()) :] or " ") + answer
 
 
-def _without_trailing_space(parts: tuple[Part, ...]) -> tuple[tuple[Part, ...], str]:
-    """Move white space at the end of the author's text out of the prompt; it is returned so that the answer can carry it."""
-    if not parts or not parts[-1].trusted:
-        return parts, ""
-    text = parts[-1].text.rstrip()
-    space = parts[-1].text[len(text) :]
-    return (*parts[:-1], Part(text, True)) if text else parts[:-1], space
+def _lead(template: Template) -> str:
+    """The author's text that an answer follows."""
+    return "\n" + template.output_prefix if template.mode == "structured" else template.text
 
 
 def literal(text: str) -> str:

@@ -26,7 +26,6 @@ LABELS = 12
 """Labels shown before "more"."""
 
 SEED = (0, 2**31 - 1)
-COLUMNS = ("input", "output", "split")
 
 
 @router.get("")
@@ -50,37 +49,37 @@ def _form(request: Request, person: Person, values: dict[str, str], error: Fettl
 
 @router.post("", response_model=None)
 def create(
-    request: Request, person: Person, file: UploadFile | None = None, name: Text = "", seed: Text = "", input: Text = "", output: Text = "", split: Text = ""
+    request: Request, person: Person, file: UploadFile | None = None, name: Text = "", seed: Text = "", inputs: Text = "", outputs: Text = "", splits: Text = ""
 ) -> Response:
     """Take a file in. A refused one says what is wrong where, and nothing that was typed is lost."""
-    columns = dict(zip(COLUMNS, (input, output, split), strict=True))
+    columns = {"input": inputs.strip(), "output": outputs.strip(), "split": splits.strip()}
     try:
-        if file is None or not file.filename:
-            raise Invalid("no_file", "No file was sent.", "Choose a CSV, JSON or JSON Lines file.")
-        with _stored(file) as path:
+        with _stored(file) as (path, filename):
             view = datasets.import_file(
                 person,
                 path,
                 name=name,
-                filename=file.filename,
-                mapping={key: column.strip() for key, column in columns.items() if column.strip()} or None,
+                filename=filename,
+                mapping={key: column for key, column in columns.items() if column} or None,
                 seed=whole(seed.strip() or "0", "seed", *SEED),
             )
     except Invalid as error:
-        return _form(request, person, {"name": name, "seed": seed, **columns}, error)
+        return _form(request, person, {"name": name, "seed": seed, "inputs": inputs, "outputs": outputs, "splits": splits}, error)
     place = f"/datasets/{view.dataset.id}"
     return Response(status_code=204, headers={"HX-Redirect": place}) if request.headers.get("hx-request") else seen(place)
 
 
 @contextmanager
-def _stored(file: UploadFile) -> Iterator[Path]:
-    """The upload as a file of the installation while it is read, whatever its size."""
+def _stored(file: UploadFile | None) -> Iterator[tuple[Path, str]]:
+    """The upload as a file of the installation while it is read, whatever its size, and its name. Raises Invalid without one."""
+    if file is None or not file.filename:
+        raise Invalid("no_file", "No file was sent.", "Choose a CSV, JSON or JSON Lines file.")
     folder = settings().folder / "uploads"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with NamedTemporaryFile(dir=folder, suffix=Path(file.filename or "").suffix[:12]) as target:
+    with NamedTemporaryFile(dir=folder, suffix=Path(file.filename).suffix[:12]) as target:
         shutil.copyfileobj(file.file, target, 1 << 20)
         target.flush()
-        yield Path(target.name)
+        yield Path(target.name), file.filename
 
 
 @router.get("/{reference}")
@@ -105,6 +104,7 @@ def _show(request: Request, person: Person, reference: str, split: str | None = 
         version=version,
         split=chosen,
         sealed=sealed,
+        variables=_variables(version),
         rows=rows,
         pager=_pager(version, chosen, offset, len(rows)),
         labels=sorted(version.labels, key=lambda label: -label["count"]),
@@ -112,6 +112,12 @@ def _show(request: Request, person: Person, reference: str, split: str | None = 
         detectable=detectable(version.splits.get("test", 0)) if version.splits.get("test") else None,
         reason_error=reason_error,
     )
+
+
+def _variables(version: DatasetVersion) -> list[str]:
+    """What a prompt may name: the input, and the columns that are neither input, output nor split."""
+    mapped = set((version.origin.get("mapping") or {}).values())
+    return ["input", *(name for name in version.columns if name not in mapped)]
 
 
 def _pager(version: DatasetVersion, split: str, offset: int, rows: int) -> dict[str, Any]:

@@ -2,11 +2,16 @@
 
 from typing import Annotated
 
-from fastapi import Form
+from fastapi import Form, Request
 
 from app.errors import Invalid
 
 Text = Annotated[str, Form(max_length=10_000)]
+
+
+async def typed(request: Request) -> dict[str, str]:
+    """A form's fields as text, for forms whose fields depend on what was chosen."""
+    return {name: value for name, value in (await request.form()).items() if isinstance(value, str)}
 
 
 def number(text: str, field: str, low: float, high: float) -> float:

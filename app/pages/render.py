@@ -29,6 +29,7 @@ def environment() -> Environment:
 def page(request: Request, template: str, person: Who | None, section: str = "", status: int = 200, **context: Any) -> HTMLResponse:
     """A whole page: the frame's own values beside the page's context."""
     frame: dict[str, Any] = {
+        "status": status,
         "theme": request.cookies.get("theme", ""),
         "section": section,
         "person": person.name if person else None,

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from app.readers import Detected, Example, Mapping, Problem, Row, Split
 from app.readers.excerpts import excerpt, visible
+from app.readers.lines import place
 
 INPUT_NAMES = ("input", "text", "sentence", "question", "prompt", "instruction", "message")
 OUTPUT_NAMES = ("output", "label", "answer", "completion", "response", "category")
@@ -40,25 +41,26 @@ def choose(columns: Sequence[str], wanted: Map[str, str | None], detected: Detec
 
 def example(row: Row, mapping: Mapping) -> Example | Problem:
     """A row as an example, its text untouched. An output that is blank, null or left out of a JSON record means unlabelled."""
-    for name in (mapping.input, mapping.split):
-        if name is not None and name not in row.cells:
-            return Problem("missing_column", row.line, name, excerpt(", ".join(row.cells)), f"Line {row.line} has no '{visible(name)}'. Add it to the record.")
-    for name in (mapping.input, mapping.output, mapping.split):
-        if name in row.nested:
-            advice = f"Line {row.line}: column '{visible(name)}' holds a list or an object; only text and numbers can be used."
+    others = dict(row.cells)
+    text = others.pop(mapping.input, None)
+    output = others.pop(mapping.output, "") if mapping.output is not None else ""
+    split = others.pop(mapping.split, None) if mapping.split is not None else ""
+    if text is None or split is None:
+        name = (mapping.input if text is None else mapping.split) or ""
+        return Problem("missing_column", row.line, name, excerpt(", ".join(row.cells)), f"Line {row.line} has no '{visible(name)}'. Add it to the record.")
+    if row.nested:
+        for name in row.nested.intersection((mapping.input, mapping.output or "", mapping.split or "")):
+            advice = f"{place(row.line, name)} holds a list or an object; only text and numbers can be used."
             return Problem("nested_value", row.line, name, excerpt(row.cells[name]), advice)
-    text = row.cells[mapping.input]
     if not text.strip():
-        advice = f"Line {row.line}: column '{visible(mapping.input)}' is empty. Fill it in or remove the row."
+        advice = f"{place(row.line, mapping.input)} is empty. Fill it in or remove the row."
         return Problem("empty_input", row.line, mapping.input, excerpt(text), advice)
-    output = row.cells.get(mapping.output, "") if mapping.output is not None else ""
-    split = None if mapping.split is None else SPLITS.get(row.cells[mapping.split].strip().casefold())
-    if mapping.split is not None and split is None and output.strip():
-        advice = f"Line {row.line}: column '{visible(mapping.split)}' must be train, validation or test."
-        return Problem("unknown_split", row.line, mapping.split, excerpt(row.cells[mapping.split]), advice)
-    used = {mapping.input, mapping.output, mapping.split}
-    others = {name: cell for name, cell in row.cells.items() if name not in used}
-    return Example(row.line, text, output if output.strip() else None, split, others)
+    labelled = bool(output.strip())
+    known = SPLITS.get(split.strip().casefold())
+    if mapping.split is not None and known is None and labelled:
+        advice = f"{place(row.line, mapping.split)} must be train, validation or test."
+        return Problem("unknown_split", row.line, mapping.split, excerpt(split), advice)
+    return Example(row.line, text, output if labelled else None, known, others)
 
 
 def _first(names: Sequence[str], columns: Sequence[str], taken: set[str | None]) -> str | None:

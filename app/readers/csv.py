@@ -11,7 +11,9 @@ from pathlib import Path
 from app.readers import MAX_CELL, MAX_COLUMNS, MAX_LINE, Detected, Note, Problem, Row
 from app.readers.excerpts import excerpt, visible
 from app.readers.grammar import Grammar, parser
-from app.readers.lines import BAD_BYTE, Lines, bad_bytes, open_text
+from app.readers.lines import BAD_BYTE, Lines, bad_bytes, open_text, place
+
+_UNEXPECTED = "unexpected quote. Put the whole cell in quotes and double the quotes inside it, or read the file without quoting."
 
 
 def read(path: Path, detected: Detected) -> Iterator[Row | Problem | Note]:
@@ -109,28 +111,27 @@ class _Records(Iterator[Row | Problem]):
         """What is wrong inside a record whose quotes and delimiters the parser could follow."""
         raw = self._lines.taken[0] if len(self._lines.taken) == 1 else "".join(self._lines.taken)
         if self._lines.cut:
-            return self._problem("line_too_long", line, raw, 0, f"Line {line} is longer than {MAX_LINE:,} characters. Shorten it or leave it out.")
+            return Problem("line_too_long", line, "", excerpt(raw), f"Line {line} is longer than {MAX_LINE:,} characters. Shorten it or leave it out.")
         if not raw.isascii() and (bad := BAD_BYTE.search(raw)):
             return bad_bytes(raw, line, self._detected.encoding, self._column(raw, bad.start()))
         if "\0" in raw:
-            advice = f"Line {line} contains a NUL character (U+0000), which is not text. Remove it."
-            return self._problem("nul_character", line, raw, raw.index("\0"), advice)
-        if self._detected.quote and any(self._detected.quote in cell for cell in cells) and not self._grammar.accepts(raw):
-            at = self._grammar.complete_cells(raw)[1]
-            return self._problem("unexpected_quote", line, raw, max(raw.find(self._detected.quote, at), at), _unexpected_quote(line))
+            return self._problem("nul_character", line, raw, raw.index("\0"), "contains a NUL character (U+0000). Remove it.")
+        if self._detected.quote and self._detected.quote in "".join(cells) and not self._grammar.accepts(raw):
+            begins = self._grammar.complete_cells(raw)[1]
+            return self._problem("unexpected_quote", line, raw, max(raw.find(self._detected.quote, begins), begins), _UNEXPECTED)
         return None
 
     def _broken(self, line: int, error: str) -> Problem:
         """Words for the parser's three complaints."""
         raw, several = "".join(self._lines.taken), len(self._lines.taken) > 1
-        at = self._grammar.complete_cells(raw)[1]
+        begins = self._grammar.complete_cells(raw)[1]
         if error.startswith("field larger") and not several:
-            advice = f"Line {line} has a cell of more than {MAX_CELL:,} characters. Shorten it or leave it out."
-            return self._problem("cell_too_long", line, raw, at, advice)
+            advice = f"more than {MAX_CELL:,} characters in a cell; that is the limit. Shorten it or leave the row out."
+            return self._problem("cell_too_long", line, raw, begins, advice)
         if several or error.startswith(("field larger", "unexpected end")):
             advice = f"Line {line}: a quote is opened and never closed. Close it, and double every quote inside a quoted cell."
-            return self._problem("unclosed_quote", line, raw, at, advice)
-        return self._problem("unexpected_quote", line, raw, at, _unexpected_quote(line))
+            return Problem("unclosed_quote", line, self._column(raw, begins), excerpt(raw, begins), advice)
+        return self._problem("unexpected_quote", line, raw, begins, _UNEXPECTED)
 
     def _ragged(self, line: int, found: int) -> Problem:
         raw, wanted = "".join(self._lines.taken), len(self._names)
@@ -139,16 +140,13 @@ class _Records(Iterator[Row | Problem]):
         return Problem("wrong_number_of_values", line, "", excerpt(raw), advice)
 
     def _problem(self, code: str, line: int, raw: str, at: int, advice: str) -> Problem:
-        return Problem(code, line, self._column(raw, at), excerpt(raw, at), advice)
+        column = self._column(raw, at)
+        return Problem(code, line, column, excerpt(raw, at), f"{place(line, column)}: {advice}")
 
     def _column(self, raw: str, at: int) -> str:
         """The name of the column a place in a record belongs to; "" beyond the header."""
         index = self._grammar.complete_cells(raw, at)[0]
         return self._names[index] if index < len(self._names) else ""
-
-
-def _unexpected_quote(line: int) -> str:
-    return f"Line {line}: unexpected quote. Put the whole cell in quotes and double the quotes inside it, or read the file without quoting."
 
 
 def _name_problem(names: list[str], line: int, raw: str) -> Problem | None:

@@ -15,6 +15,8 @@ from app.readers.sniff import Sniffed, sniff
 DELIMITERS = (",", ";", "\t", "|")
 SAMPLE_RECORDS = 200
 
+# A list or an object, also one with the usual mistakes; not a csv header that happens to begin with a bracket.
+_JSON = re.compile(r"""\{\s*(?:["'}]|\w+\s*:|$)|\[\s*(?:["'{\[\]\d-]|true|false|null|$)""")
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\r?\n', re.IGNORECASE)
 
 
@@ -25,7 +27,7 @@ def detect(path: Path, wanted: Options) -> tuple[Detected, list[Note]] | Problem
         return sniffed
     notes = [sniffed.note] if sniffed.note else []
     start = sniffed.head.lstrip("\ufeff \t\r\n")
-    if start.startswith(("[", "{")):
+    if _JSON.match(start):
         return Detected(_json_format(start, sniffed.complete), sniffed.encoding, "", False, ""), notes
     detected = _csv(sniffed, wanted)
     if detected.delimiter != "," and wanted.delimiter is None:

@@ -1,17 +1,14 @@
 """Showing a piece of a file to a person, so that what cannot be seen can be."""
 
-import unicodedata
-
 WIDTH = 40
 """Characters of the file in an excerpt."""
 
 _NAMED = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
-_INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"}
 
 
 def visible(text: str) -> str:
     """Text with control, format, private and odd space characters as escapes; a byte that could not be decoded as `\\xE9`."""
-    return "".join(_visible(character) for character in text)
+    return text if text.isprintable() else "".join(map(_visible, text))
 
 
 def excerpt(text: str, at: int = 0) -> str:
@@ -22,7 +19,7 @@ def excerpt(text: str, at: int = 0) -> str:
 
 
 def _visible(character: str) -> str:
-    if character == " " or unicodedata.category(character) not in _INVISIBLE:
+    if character.isprintable():
         return character
     code = ord(character)
     if 0xDC00 <= code <= 0xDCFF:

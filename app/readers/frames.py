@@ -36,6 +36,13 @@ class Broken(msgspec.Struct, frozen=True, tag="broken"):
     problem: Problem
 
 
+class Progress(msgspec.Struct, frozen=True, tag="progress"):
+    """A sign of life between problems that are only counted."""
+
+    rows: int
+    problems: int
+
+
 class End(msgspec.Struct, frozen=True, tag="end"):
     """The last frame. The file is refused when `problems` is not 0. `unlabelled` examples have no output."""
 
@@ -49,7 +56,7 @@ class Capped(msgspec.Struct, frozen=True, tag="capped"):
     """Instead of everything that would follow: the child reached its cap on memory."""
 
 
-Frame = Found | Chunk | Broken | End | Capped
+Frame = Found | Chunk | Broken | Progress | End | Capped
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Frame] = msgspec.msgpack.Decoder(Frame)

@@ -32,8 +32,9 @@ def read(path: Path, detected: Detected) -> Iterator[Row | Problem | Note]:
                     yield bad_bytes(raw, line, detected.encoding) or record(value, line, raw)
         except (json.JSONDecodeError, RecursionError) as error:
             yield invalid(error, source.line, source.rest)
+            return
         if not records and source.listed:
-            yield Problem("no_rows", 1, "", "[]", "Expected a list of records with named fields; this one begins without any.")
+            yield Problem("no_rows", 1, "", "[]", "Expected a list of records with named fields; this one has none.")
 
 
 class _Source:

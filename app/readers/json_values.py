@@ -3,8 +3,9 @@
 import json
 import re
 
-from app.readers import MAX_CELL, Problem, Row
+from app.readers import MAX_CELL, MAX_COLUMNS, Problem, Row
 from app.readers.excerpts import excerpt, visible
+from app.readers.lines import place
 
 WHITE = " \t\r\n"
 """All that JSON takes for white space; Python's own idea of it is wider."""
@@ -43,7 +44,7 @@ def record(value: object, line: int, raw: str) -> Row | Problem:
         return _row(value, line)
     except Refused as refused:
         at = max(0, raw.find(json.dumps(refused.column, ensure_ascii=False)))
-        return Problem(refused.code, line, refused.column, excerpt(raw, at), f"Line {line}: {refused.advice}")
+        return Problem(refused.code, line, visible(refused.column), excerpt(raw, at), f"{place(line, refused.column)}: {refused.advice}")
 
 
 def invalid(error: json.JSONDecodeError | RecursionError, line: int, raw: str) -> Problem:
@@ -58,26 +59,36 @@ def invalid(error: json.JSONDecodeError | RecursionError, line: int, raw: str) -
 def _row(fields: object, line: int) -> Row:
     if not isinstance(fields, Fields):
         raise Refused("not_a_record", f"expected a record with named fields, found {_kind(fields)}.")
+    if len(fields) > MAX_COLUMNS:
+        raise Refused("too_many_columns", f"the record has {len(fields):,} fields; the limit is {MAX_COLUMNS}.")
     cells: dict[str, str] = {}
     nested: set[str] = set()
     for name, value in fields:
-        found = _chat(value) if name == "messages" and type(value) is list else {name: _checked(_text(value, name), name)}
+        if name == "messages" and type(value) is list:
+            found = _chat(value)
+        else:
+            found = {name: value if type(value) is str else _text(value, name)}
+            if isinstance(value, list):
+                nested.add(name)
         for repeated in found.keys() & cells.keys():
             raise Refused("duplicate_key", f"'{visible(repeated)}' appears twice. Remove one.", repeated)
         cells |= found
-        if name in found and isinstance(value, list):
-            nested.add(name)
+    _check(cells)
     return Row(line, cells, frozenset(nested))
 
 
-def _checked(cell: str, name: str) -> str:
-    if "\0" in cell:
-        raise Refused("nul_character", "contains a NUL character (U+0000), which is not text. Remove it.", name)
-    if _SURROGATE.search(cell):
-        raise Refused("lone_surrogate", "contains half of a surrogate pair, which is not a character. Remove it or write the pair.", name)
-    if len(cell) > MAX_CELL:
-        raise Refused("cell_too_long", f"has a value of more than {MAX_CELL:,} characters. Shorten it or leave it out.", name)
-    return cell
+def _check(cells: dict[str, str]) -> None:
+    """Refuse what no text may hold. All cells are looked at as one first: nearly always there is nothing to find."""
+    whole = "".join([*cells, *cells.values()])
+    if len(whole) <= MAX_CELL and "\0" not in whole and (whole.isascii() or not _SURROGATE.search(whole)):
+        return
+    for name, cell in cells.items():
+        if "\0" in name + cell:
+            raise Refused("nul_character", "contains a NUL character (U+0000). Remove it.", name)
+        if _SURROGATE.search(name + cell):
+            raise Refused("lone_surrogate", "contains half of a surrogate pair, which is not a character. Remove it or write the pair.", name)
+        if len(cell) > MAX_CELL:
+            raise Refused("cell_too_long", f"more than {MAX_CELL:,} characters in a value; that is the limit. Shorten it or leave the record out.", name)
 
 
 def _text(value: object, name: str) -> str:
@@ -122,7 +133,7 @@ def _turn(message: object, number: int) -> tuple[str, str]:
         content = "".join(str(dict(part)["text"]) for part in content)
     if not isinstance(content, str) or not content.strip():
         raise Refused("empty_content", f"message {number} ({role}) has no text.", "messages")
-    return str(role), _checked(content, "messages")
+    return str(role), content
 
 
 def _kind(value: object) -> str:

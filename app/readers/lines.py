@@ -32,14 +32,18 @@ def open_text(path: Path, encoding: str, newline: Literal["", "\n"]) -> TextIOWr
     return path.open(encoding="utf-8-sig" if encoding == "utf-8" else encoding, errors=_ERRORS, newline=newline)
 
 
+def place(line: int, column: str) -> str:
+    """Where something is, as a sentence begins."""
+    return f"Line {line}, column {visible(column)}" if column else f"Line {line}"
+
+
 def bad_bytes(text: str, line: int, encoding: str, column: str = "") -> Problem | None:
     """The problem of a text that holds a byte its encoding does not have."""
     bad = None if text.isascii() else BAD_BYTE.search(text)
     if bad is None:
         return None
-    where = f"Line {line}, column {visible(column)}" if column else f"Line {line}"
     advice = (
-        f"{where}: byte 0x{ord(bad[0]) - 0xDC00:02X} is not valid {encoding.upper()}. Save the file as UTF-8, "
+        f"{place(line, column)}: byte 0x{ord(bad[0]) - 0xDC00:02X} is not valid {encoding.upper()}. Save the file as UTF-8, "
         "or choose the encoding it was written in (often Windows-1252)."
     )
     return Problem("invalid_bytes", line, column, excerpt(text, bad.start()), advice)

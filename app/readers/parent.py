@@ -71,8 +71,10 @@ def _frames(child: subprocess.Popen[bytes], options: bytes, timeout: float) -> I
             return bytes(taken)
 
         while len(head := take(LENGTH.size)) == LENGTH.size:
-            body = take(LENGTH.unpack(head)[0])
-            frame = decode(body) if body else Capped()
+            try:
+                frame = decode(take(LENGTH.unpack(head)[0]))
+            except msgspec.MsgspecError:
+                break
             if isinstance(frame, Capped):
                 raise _too_costly(f"more than {MEMORY >> 20} MB of memory")
             yield frame

@@ -8,7 +8,7 @@ from pathlib import Path
 from app.readers import MAX_COLUMNS, MAX_ROWS, Detected, Example, Mapping, Note, Problem, Row, csv, json_lines, json_list
 from app.readers.columns import choose, example
 from app.readers.detect import detect
-from app.readers.frames import CHARACTERS, ROWS, Broken, Chunk, End, Found, Frame
+from app.readers.frames import CHARACTERS, ROWS, Broken, Chunk, End, Found, Frame, Progress
 from app.readers.options import Options
 
 KEPT = 20
@@ -75,6 +75,8 @@ def _frames(items: Iterable[Example | Problem | Note]) -> Iterator[Frame]:
             problems += 1
             if problems <= KEPT:
                 yield Broken(item)
+            elif problems % 10_000 == 0:
+                yield Progress(rows, problems)
         else:
             rows, unlabelled = rows + 1, unlabelled + (item.output is None)
             size += len(item.input) + len(item.output or "") + sum(map(len, item.cells.values()))

@@ -99,9 +99,18 @@ def _encoding(path: Path, head: bytes) -> tuple[str, Note | None] | Problem:
     nul = head.count(0) / len(head)
     if nul > 0.2:
         return _not_utf8(head, "UTF-32" if nul > 0.6 else "UTF-16")
-    if len(_CONTROL.findall(head)) > len(head) // 10:
+    if not _is_utf8(head) and len(_CONTROL.findall(head)) > len(head) // 20:
         return Problem("not_a_table", 1, "", excerpt(head[:40].decode("latin-1")), _NOT_A_TABLE.format(what="binary data"))
     return _one_byte_or_utf8(path)
+
+
+def _is_utf8(head: bytes) -> bool:
+    """Whether these bytes begin a UTF-8 text; the last character may be cut."""
+    try:
+        codecs.utf_8_decode(head, "strict", False)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _not_utf8(head: bytes, looks_like: str) -> Problem:
@@ -117,6 +126,9 @@ def _one_byte_or_utf8(path: Path) -> tuple[str, Note | None]:
     """
     first: tuple[int, bytes] | None = None
     with path.open("rb") as stream:
+        if all(block.isascii() for block in iter(lambda: stream.read(HEAD), b"")):
+            return "utf-8", None
+        stream.seek(0)
         for line, raw in enumerate(iter(lambda: stream.readline(HEAD), b""), 1):
             if raw.isascii():
                 continue

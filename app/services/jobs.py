@@ -18,7 +18,7 @@ from app.domain import worker as workers
 from app.domain.access import Who, page, read, visible, write
 from app.domain.job import ACTIVE, HELD, STATES, Attempt, Job
 from app.domain.methods import METHODS
-from app.domain.methods.base import parse
+from app.domain.methods.base import MethodParameters, parse
 from app.domain.metric import LogLine, MetricPoint
 from app.domain.rendering import DEFAULT, check
 from app.errors import Invalid
@@ -45,6 +45,22 @@ class News:
     job: Job
     points: list[MetricPoint]
     lines: list[LogLine]
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What a tune job works with and how far it is: `validations` are the points of `measure`, an accuracy or (free text) a loss."""
+
+    base: models.Model
+    dataset: datasets.Dataset
+    version: datasets.DatasetVersion
+    prompt: prompts.Prompt
+    prompt_version: prompts.PromptVersion
+    parameters: MethodParameters
+    total_steps: int
+    reached: int
+    measure: str
+    validations: list[MetricPoint]
 
 
 def start_tune(person: Who, *, model: int | str, dataset: int | str, method: str, parameters: dict[str, Any], prompt_version: str | None, seed: int, priority: int = 0) -> JobView:
@@ -107,6 +123,28 @@ def find(person: Who, key: int) -> JobView:
         held = visible(person, Job).where(Job.queue == job.queue, Job.state.in_(HELD)) if job.state == "queued" else None
         ahead = None if held is None else session.scalars(held.limit(1)).first()
         return JobView(job, jobs.queue_place(session, job), list(jobs.attempts(session, job.id)), model, len(alive), device, ahead)
+
+
+def tuning(person: Who, job: Job) -> Tuning:
+    """The rows behind a tune job's settings, and its validations so far."""
+    chosen = job.settings
+    with reading() as session:
+        version = datasets.find(session, person, chosen["dataset"])
+        prompt = prompts.find(session, person, chosen["prompt_version"])
+        parameters = parse(METHODS, chosen["method"], chosen["parameters"])
+        measure = "validation_accuracy" if version.labels else "validation_loss"
+        return Tuning(
+            models.find(session, person, chosen["model"]),
+            session.get_one(datasets.Dataset, version.dataset_id),
+            version,
+            session.get_one(prompts.Prompt, prompt.prompt_id),
+            prompt,
+            parameters,
+            parameters.total_steps(version.splits.get("train", 0)),
+            metrics.reached(session, job.id),
+            measure,
+            list(metrics.curve(session, job.id, measure)),
+        )
 
 
 def recent(person: Who, after: int | None = None, limit: int = 50, kind: str | None = None, states: Sequence[str] = STATES) -> tuple[list[Job], int | None]:

@@ -25,7 +25,7 @@ def seed(say: Callable[[str], None] = print) -> None:
     tasks = json.loads((SAMPLES / "prompts.json").read_text())
     for task in tasks:
         if task["dataset"] not in there:
-            say(f"{task['dataset']}")
+            say(task["dataset"])
             _load(person, task)
 
 

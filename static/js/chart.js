@@ -1,6 +1,6 @@
 // Live curves: uPlot behind <figure data-chart> (macro chart in templates/shared/_macros.html). The figure's JSON:
 //   {"x": "step", "digits": 3, "series": [{"name": "validation", "metric": "eval_accuracy", "points": [[0, 0.41], [100, 0.72]]}],
-//    "baseline": {"label": "untuned", "value": 0.45}, "job": 12, "sync": "job-12", "href": "/jobs/12/checkpoints/{x}", "low": 0, "high": 1, "total": 900}
+//    "baseline": {"label": "untuned", "value": 0.45} (or "step": 0 instead of a value: the first line's point there, once it comes), "job": 12, "sync": "job-12", "href": "/jobs/12/checkpoints/{x}", "low": 0, "high": 1, "total": 900}
 // Only x and series are needed; "total" is where x ends, so that a running curve does not shrink. A DOM event `metric` (htmx makes one of `event: metric` in a stream) brings {step, name, value} or a list of them; a step
 // that is there already is replaced, so a replayed stream draws nothing twice. With "job" only events that name that job, or none, are taken.
 import { colour } from "./theme.js";
@@ -45,6 +45,13 @@ class Chart {
       this.describe();
       this.fillTable();
     });
+  }
+
+  /** The dashed line, once its value is known. */
+  baseline() {
+    const { baseline } = this.spec;
+    const value = baseline?.value ?? this.series[0].values.get(baseline?.step);
+    return value === undefined ? undefined : { ...baseline, value };
   }
 
   data() {
@@ -92,7 +99,7 @@ class Chart {
 
   range(min, max) {
     if (min === null) [min, max] = [0, 1];
-    const values = [min, max, this.spec.baseline?.value].filter((value) => value !== undefined);
+    const values = [min, max, this.baseline()?.value].filter((value) => value !== undefined);
     const [low, high] = uPlot.rangeNum(Math.min(...values), Math.max(...values), 0.08, false);
     return [this.spec.low ?? low, this.spec.high ?? high];
   }
@@ -104,8 +111,9 @@ class Chart {
     ctx.save();
     ctx.font = FONT.replace("11.5px", `${11.5 * ratio}px`);
     ctx.textBaseline = "middle";
-    if (this.spec.baseline) {
-      const y = Math.round(plot.valToPos(this.spec.baseline.value, "y", true)) + 0.5;
+    const baseline = this.baseline();
+    if (baseline) {
+      const y = Math.round(plot.valToPos(baseline.value, "y", true)) + 0.5;
       ctx.strokeStyle = ctx.fillStyle = this.palette["--faint"];
       ctx.setLineDash([4 * ratio, 4 * ratio]);
       ctx.beginPath();
@@ -113,7 +121,7 @@ class Chart {
       ctx.lineTo(bbox.left + bbox.width, y);
       ctx.stroke();
       ctx.textAlign = "right";
-      ctx.fillText(`${this.spec.baseline.label} ${shown(this.spec.baseline.value, this.digits)}`, bbox.left + bbox.width - 4 * ratio, y - 9 * ratio);
+      ctx.fillText(`${baseline.label} ${shown(baseline.value, this.digits)}`, bbox.left + bbox.width - 4 * ratio, y - 9 * ratio);
     }
     ctx.textAlign = "left";
     let last = -Infinity;
@@ -157,8 +165,9 @@ class Chart {
   describe() {
     this.read(null);
     const title = this.figure.querySelector("figcaption strong").textContent;
-    const baseline = this.spec.baseline ? `; ${this.spec.baseline.label} ${shown(this.spec.baseline.value, this.digits)}` : "";
-    this.plot.setAttribute("aria-label", `${title}: ${this.readout.textContent || "no points yet"}${baseline}`);
+    const baseline = this.baseline();
+    const named = baseline ? `; ${baseline.label} ${shown(baseline.value, this.digits)}` : "";
+    this.plot.setAttribute("aria-label", `${title}: ${this.readout.textContent || "no points yet"}${named}`);
   }
 
   /** The same points as a table, made when somebody opens it; newest first, and each step leads to its checkpoint where there is one. */

@@ -1,5 +1,6 @@
 // Uploads with a progress bar that tells the truth (XHR; fetch has no upload progress) and a cancel button.
 //   <form data-upload data-max-bytes="..." action method="post" enctype="multipart/form-data" data-target="#result"> drop(...) </form>
+// data-upload="wait": a chosen file is only named, and sent when the form is submitted.
 // The answer: HX-Redirect goes there; anything else is HTML for data-target (problems of a refused file, for example).
 const UNITS = [[1e9, "GB"], [1e6, "MB"], [1e3, "kB"]];
 
@@ -49,6 +50,16 @@ function send(form) {
   request.send(new FormData(form));
 }
 
+/** Names the chosen file, and offers its name to a field that waits for one (data-file-name). */
+function name(form, file) {
+  const { box, text, bar, cancel } = panel(form);
+  box.hidden = false;
+  bar.hidden = cancel.hidden = true;
+  text.textContent = `${file.name}, ${size(file.size)}`;
+  const field = form.querySelector("[data-file-name]");
+  if (field) field.placeholder = file.name.replace(/\.[^.]+$/, "");
+}
+
 function start(form) {
   const file = form.querySelector("input[type=file]").files[0];
   if (!file || form.getAttribute("aria-busy")) return;
@@ -66,7 +77,10 @@ document.addEventListener("submit", (event) => {
   start(event.target);
 });
 document.addEventListener("change", (event) => {
-  if (event.target.matches("form[data-upload] .drop input[type=file]")) start(event.target.form);
+  if (!event.target.matches("form[data-upload] .drop input[type=file]")) return;
+  const { form, files } = event.target;
+  if (form.dataset.upload !== "wait") start(form);
+  else if (files[0]) name(form, files[0]);
 });
 for (const kind of ["dragover", "dragleave", "drop"]) {
   document.addEventListener(kind, (event) => {

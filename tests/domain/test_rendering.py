@@ -1,10 +1,12 @@
 """The one template path: braces come back as written, values are never scanned, white space goes to the answer."""
 
+from typing import Literal
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.rendering import DEFAULT, Rendered, Shot, Template, check, render, substitute, template_variables, variables
+from app.domain.rendering import DEFAULT, Rendered, Shot, Template, answer_text, check, literal, render, substitute, template_variables, variables
 from app.errors import Invalid
 
 NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,8}", fullmatch=True)
@@ -41,9 +43,8 @@ def test_values_are_never_scanned_again(first: str, second: str) -> None:
 @given(st.text())
 def test_what_a_cell_holds_is_never_trusted(cell: str) -> None:
     template = Template(instruction="Classify {input}.", shots=(Shot(cell, cell),))
-    rendered = render(template, {"input": cell})
-    assert cell == "" or {part.text for part in rendered.parts if not part.trusted} <= {cell, " " + cell}
-    assert all(cell not in part.text or not cell.strip("Clasify.nptOu: \n") for part in rendered.parts if part.trusted)
+    trusted = [part.text for part in render(template, {"input": cell}).parts if part.trusted]
+    assert trusted == ["Classify ", ".", "\n\n", "Input:", " ", "\nOutput:", "\n\n", "Input:", " ", "\nOutput:"]
 
 
 @given(st.text())
@@ -72,19 +73,40 @@ def test_shots_stand_between_instruction_and_input_in_their_order() -> None:
     assert rendered.answer == " z"
 
 
-@pytest.mark.parametrize(("prefix", "prompt", "answer"), [("Label:", "Label:", " z"), ("Label:\n", "Label:", "\nz"), ("Label:  ", "Label:", "  z"), ("", "", "z")])
+@pytest.mark.parametrize(
+    ("prefix", "prompt", "answer"),
+    [
+        ("Label:", "c\nLabel:", " z"),
+        ("Label:\n", "c\nLabel:", "\nz"),
+        ("Label:  ", "c\nLabel:", "  z"),
+        ("", "c", "\nz"),
+        (" ", "c", "\n z"),
+        ("{tone}:", "c\nbrief:", " z"),
+    ],
+)
 def test_white_space_before_the_answer_belongs_to_it(prefix: str, prompt: str, answer: str) -> None:
-    rendered = render(Template(input_prefix="", output_prefix=prefix), {"input": "c"}, "z")
-    assert rendered.text == f"c\n{prompt}".rstrip("\n") or rendered.text == f"c\n{prompt}"
-    assert (rendered.answer or "").strip() == "z" and (rendered.answer == answer or not prefix)
+    template = Template(input_prefix="", output_prefix=prefix)
+    rendered = render(template, {"input": "c", "tone": "brief"}, "z")
+    assert (rendered.text, rendered.answer) == (prompt, answer)
+    assert answer_text(template, "z") == answer
 
 
-def test_prompt_and_answer_of_a_shot_are_those_of_the_example_itself() -> None:
+@given(st.text(max_size=8), st.text(max_size=8), st.sampled_from(["structured", "freeform"]))
+def test_a_label_reads_the_same_scored_alone_and_rendered(text: str, label: str, mode: Literal["structured", "freeform"]) -> None:
+    template = Template(mode, text=literal(text), output_prefix=literal(text))
+    assert render(template, {"input": "c"}, label).answer == answer_text(template, label)
+    assert render(template, {"input": "c"}).text + answer_text(template, "") == (f"Input: c\n{text}" if mode == "structured" else text) + (
+        "" if text[-1:].isspace() or (mode == "structured" and not text) else " "
+    )
+
+
+@given(st.sampled_from(["Output:", "Output:\n", "Output: ", "", "\n", "{input}"]), st.text(max_size=5), st.text(max_size=5))
+def test_a_shot_reads_exactly_like_an_example_with_its_answer(prefix: str, text: str, label: str) -> None:
     # What a shot shows between prompt and answer is what the model is then trained and scored on.
-    template = Template(output_prefix="Output:\n")
-    shot = render(template.with_shots([Shot("a", "x")]), {"input": "b"}).text
-    alone = render(template, {"input": "a"}, "x")
-    assert shot.startswith(alone.text + (alone.answer or ""))
+    template = Template(output_prefix=prefix)
+    shot = render(template.with_shots([Shot(text, label)]), {"input": text}).text
+    alone = render(template, {"input": text}, label)
+    assert shot == alone.text + (alone.answer or "") + "\n\n" + alone.text
 
 
 def test_freeform_and_chat() -> None:

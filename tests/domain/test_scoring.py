@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef, precision_recall_fscore_support
 
 from app.domain.scoring import OFF_LIST, as_label, correct_rows, extract, normalise, score
 
@@ -16,8 +17,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:A single label was found")
 
 @given(st.lists(st.tuples(st.sampled_from(LABELS), st.sampled_from(LABELS)), min_size=1, max_size=40))
 def test_scores_are_those_of_scikit_learn(pairs: list[tuple[str, str]]) -> None:
-    from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef, precision_recall_fscore_support
-
     gold, answers = [wanted for wanted, _ in pairs], [given for _, given in pairs]
     scores = score(gold, answers, LABELS)
     seen = sorted(set(gold) | set(answers))
@@ -34,8 +33,6 @@ def test_scores_are_those_of_scikit_learn(pairs: list[tuple[str, str]]) -> None:
 
 @given(st.lists(st.tuples(st.sampled_from(LABELS), st.sampled_from([*LABELS, "nonsense", ""])), min_size=1, max_size=40))
 def test_an_off_list_answer_is_wrong_and_counted_apart(pairs: list[tuple[str, str]]) -> None:
-    from sklearn.metrics import f1_score, matthews_corrcoef
-
     gold, answers = [wanted for wanted, _ in pairs], [given for _, given in pairs]
     scores = score(gold, answers, LABELS)
     assert scores.off_list == sum(given not in LABELS for given in answers)

@@ -3,6 +3,7 @@
 import random
 from math import log, sqrt
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -111,7 +112,7 @@ def test_results_of_different_rows_are_not_compared() -> None:
 
 
 def test_holm_gives_the_figures_of_r() -> None:
-    # p.adjust(c(0.01, 0.04, 0.03, 0.005), "holm")
+    # As p.adjust gives them for the method "holm".
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.6, 0.9]) == [1.0, 1.0]
     assert holm([]) == []
@@ -137,7 +138,7 @@ def test_sentences_are_computed() -> None:
     assert verdict(difference(40, 10, 300)).sentence == "Better than the baseline by 10.0 points [5.6, 14.8]: of 300 test rows it gained 40 and lost 10."
     assert verdict(difference(10, 40, 300)).sentence.startswith("Worse than the baseline by 10.0 points [5.6, 14.8]")
     assert verdict(difference(45, 33, 872)).sentence == (
-        "Cannot tell from 872 test rows (1.4 points [-0.6, 3.4]): about 2,700 more test rows would, if the difference stays as it is."
+        "Cannot tell from 872 test rows (1.4 points [-0.6, 3.4]): about 2,800 more test rows would, if the difference stays as it is."
     )
     assert verdict(difference(5, 5, 100)).sentence.endswith("more test rows are unlikely to tell either.")
     assert "At most 2.0 points below" in verdict(difference(10, 12, 1000), margin=0.02).sentence
@@ -175,9 +176,7 @@ def test_a_detectable_difference_is_found_four_times_in_five() -> None:
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30), st.floats(0, 100))
 def test_percentile_is_numpys(values: list[float], q: float) -> None:
-    import numpy
-
-    assert percentile(values, q) == pytest.approx(float(numpy.percentile(values, q)), abs=1e-6)
+    assert percentile(values, q) == pytest.approx(float(np.percentile(values, q)), abs=1e-6)
 
 
 def test_no_values_have_no_percentile() -> None:

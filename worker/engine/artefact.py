@@ -110,6 +110,6 @@ def _weights(folder: Path) -> list[Path]:
 def _refuse_not_finite(folder: Path) -> None:
     for file in _weights(folder):
         with safe_open(file, framework="pt") as tensors:
-            for name in tensors.keys():
+            for name in tensors.keys():  # noqa: SIM118  # not a dict
                 if not bool(torch.isfinite(tensors.get_tensor(name)).all()):
                     raise Invalid("weights_not_finite", f"{name} holds NaN or infinite values.", "Train again with a lower learning rate.")

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -51,7 +52,8 @@ def schedule(lengths: Sequence[int], batch_size: int, accumulation: int, steps: 
     micro: list[list[int]] = []
     passes = -(-len(lengths) // batch_size)
     for epoch in range(-(-steps // passes)):
-        for batch in _epoch(lengths, batch_size, random.Random(f"{seed}/{epoch}"))[: steps - epoch * passes]:
+        rng = random.Random(f"{seed}/{epoch}")  # noqa: S311  # an order that must come out the same again, not a secret
+        for batch in _epoch(lengths, batch_size, rng)[: steps - epoch * passes]:
             micro += _cut(sorted(batch, key=lambda index: lengths[index]), accumulation)
     return micro
 
@@ -105,4 +107,4 @@ def _epoch(lengths: Sequence[int], batch_size: int, rng: random.Random) -> list[
 def _cut(items: list[int], pieces: int) -> list[list[int]]:
     """The items in that many runs whose sizes differ by at most one."""
     edges = [len(items) * piece // pieces for piece in range(pieces + 1)]
-    return [items[start:stop] for start, stop in zip(edges, edges[1:], strict=False)]
+    return [items[start:stop] for start, stop in pairwise(edges)]

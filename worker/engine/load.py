@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftConfig, PeftModel, get_peft_model_state_dict
+from peft import PeftConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig
 from transformers.utils import logging
 
@@ -19,7 +20,7 @@ from worker.engine.folders import fingerprint, whole
 
 __all__ = ["Loaded", "convert_gguf", "fingerprint", "load", "load_tokenizer", "needed_bytes", "parameters", "tensor_shapes", "window"]
 
-logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+logging.disable_progress_bar()
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,7 @@ def load(folder: Path, *, adapter: Path | None = None, device: str = "auto") -> 
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         if config.is_encoder_decoder:
             raise Invalid("unsupported_architecture", f"{config.model_type} is an encoder-decoder model.", "Choose a decoder-only model.")
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, config=config, dtype=dtype, use_safetensors=True, local_files_only=True, trust_remote_code=False
-        )
+        model = AutoModelForCausalLM.from_pretrained(folder, config=config, dtype=dtype, use_safetensors=True, local_files_only=True, trust_remote_code=False)
     if adapter is not None:
         model = _with_adapter(model, adapter)
     return Loaded(model.to(where).eval(), load_tokenizer(folder), where, dtype, reason)
@@ -78,7 +77,7 @@ def window(model: Any) -> int:
 def tensor_shapes(file: Path) -> dict[str, list[int]]:
     """Names and shapes of the tensors in a safetensors file, from its header alone."""
     with safe_open(file, framework="pt") as tensors:
-        return {name: list(tensors.get_slice(name).get_shape()) for name in tensors.keys()}
+        return {name: list(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118  # not a dict
 
 
 def needed_bytes(folder: Path, *, adapter: Path | None = None, device: str = "auto") -> int:
@@ -116,14 +115,17 @@ def _precision(device: torch.device) -> tuple[torch.dtype, str]:
 
 def _with_adapter(model: Any, adapter: Path) -> Any:
     """Put an adapter on a model, and make sure that every one of its tensors found its place (peft by itself says nothing)."""
+    file = adapter / "adapter_model.safetensors"
     with _readable(adapter):
         config = PeftConfig.from_pretrained(adapter, local_files_only=True)
-        peft = PeftModel.from_pretrained(model, adapter, config=config, local_files_only=True, low_cpu_mem_usage=False)
-        found = tensor_shapes(adapter / "adapter_model.safetensors")
+        config.inference_mode = True
+        peft = get_peft_model(model, config)
+        found = tensor_shapes(file)
     wanted = {name: list(tensor.shape) for name, tensor in get_peft_model_state_dict(peft).items()}
     if found != wanted:
         odd = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
         raise Invalid("adapter_mismatch", f"The adapter does not fit this model: {odd[0]} and {len(odd) - 1} more tensors differ.", "Use its own base model.")
+    set_peft_model_state_dict(peft, load_file(file))
     return peft
 
 

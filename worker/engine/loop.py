@@ -21,6 +21,7 @@ from app.domain.methods.base import MethodParameters
 from worker.engine import checkpoint
 from worker.engine.artefact import restore_trainable, save_trainable
 from worker.engine.batches import Example, collate
+from worker.engine.folders import whole
 from worker.engine.pace import Pace
 from worker.engine.preflight import answer_loss, mixed_precision, refuse_not_finite
 from worker.engine.reporting import Reporter, Stopped
@@ -156,7 +157,7 @@ class Loop(Trainer):
         state, step = self.run_state, self.state.global_step
         state.validated = step
         if state.best is None or rank(values) > rank(state.best):
-            with checkpoint.whole(self.folder / f"best-{step}") as folder:
+            with whole(self.folder / f"best-{step}") as folder:
                 save_trainable(self.model, folder / TENSORS)
             state.best, state.best_step, state.stale = values, step, 0
             return

@@ -53,8 +53,9 @@ class Pace:
         self._steps.append(self.clock() - self._step_began)
 
     def is_checkpoint_due(self) -> bool:
-        """After `checkpoint_seconds`, or later when writing one takes so long that it would cost too much of the run."""
-        return self.clock() - self._saved_at >= max(self.checkpoint_seconds, self._save_took / CHECKPOINT_SHARE)
+        """After `checkpoint_seconds` (0: after every step), or later when writing one takes so long that it costs too much of the run."""
+        since = self.clock() - self._saved_at
+        return self.checkpoint_seconds == 0 or since >= max(self.checkpoint_seconds, self._save_took / CHECKPOINT_SHARE)
 
     def saved(self, took: float) -> None:
         self._saved_at, self._save_took = self.clock(), took

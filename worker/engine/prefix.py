@@ -28,7 +28,7 @@ def common(rows: Sequence[Sequence[int]]) -> int:
     """How many ids all rows start with, leaving at least one id of each row to read. 0 for a single row."""
     if len(rows) < 2:
         return 0
-    low, high = min(rows), max(rows)
+    low, high = min(map(list, rows)), max(map(list, rows))
     same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(low, high, strict=False)))
     return min(same, min(map(len, rows)) - 1)
 

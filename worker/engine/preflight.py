@@ -1,5 +1,6 @@
 """One real optimiser step at the longest batch before the run begins: does it fit, how long does it take, what is a fair ETA."""
 
+import math
 import resource
 import sys
 import time
@@ -28,15 +29,17 @@ def answer_loss(model: Any, batch: dict[str, torch.Tensor], answer_tokens: Any) 
     """Sum of the cross entropies of a batch's answer tokens, divided by `answer_tokens`, those of the whole optimiser step."""
     keep, targets = answer_positions(batch["labels"])
     logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False, logits_to_keep=keep).logits
-    return torch.nn.functional.cross_entropy(logits.float(), targets, reduction="sum") / answer_tokens
+    loss: torch.Tensor = torch.nn.functional.cross_entropy(logits.float(), targets, reduction="sum") / answer_tokens
+    return loss
 
 
 def refuse_not_finite(loss: torch.Tensor, step: int) -> None:
     """Raises Invalid `loss_not_finite` at the step (0 is the preflight), so that a broken run is never shown as a good one."""
-    if not bool(torch.isfinite(loss)):
+    value = float(loss.detach())
+    if not math.isfinite(value):
         raise Invalid(
             "loss_not_finite",
-            f"The loss became {float(loss)} at step {step}.",
+            f"The loss became {value} at step {step}.",
             "Lower the learning rate or lengthen the warm-up. If it happens at step 0, the base model's weights are damaged.",
             detail={"step": step},
         )

@@ -39,9 +39,9 @@ class Reporter(Protocol):
 
 @dataclass
 class NullReporter:
-    """Keeps what it is told in lists: for tests, and for runs from a command line. `stop_at` asks to stop at that step."""
+    """Keeps what it is told in lists: for tests, and for runs from a command line. `stop_after` asks to stop once that step is reported."""
 
-    stop_at: int | None = None
+    stop_after: int | None = None
     phases: list[tuple[Phase, int | None]] = field(default_factory=list)
     steps: list[tuple[int, int, dict[str, float], float | None]] = field(default_factory=list)
     ticks: list[tuple[int, int, float | None]] = field(default_factory=list)
@@ -61,7 +61,7 @@ class NullReporter:
         self.lines.append(text)
 
     def should_stop(self) -> bool:
-        return self.stop_at is not None and bool(self.steps) and self.steps[-1][0] >= self.stop_at
+        return self.stop_after is not None and bool(self.steps) and self.steps[-1][0] >= self.stop_after
 
     def checkpoint(self, folder: Path, step: int, manifest_sha256: str) -> None:
         self.checkpoints.append((folder, step, manifest_sha256))

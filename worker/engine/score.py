@@ -156,7 +156,7 @@ def _read_pack(model: Any, prefix: Prefix, rows: Sequence[Ids], tree: _Tree) -> 
     """Logits [rows * (1 + nodes), vocabulary] at every row's last prompt token and tree nodes. The prefix's cache is left as it was."""
     start, nodes = len(prefix.ids), len(tree.tokens)
     blocks = [_block(len(row), tree) for row in rows]
-    sees = torch.block_diag(*blocks).bool()
+    sees = torch.block_diag(*blocks).bool()  # type: ignore[no-untyped-call]
     mask = torch.cat([torch.ones((len(sees), start), dtype=torch.bool), sees], 1)
     ids = [token for row in rows for token in (*row, *tree.tokens)]
     positions = [start + at for row in rows for at in (*range(len(row)), *(len(row) - 1 + depth for depth in tree.depths))]

@@ -18,15 +18,19 @@ import torch
 
 from app.domain.generation import Parameters
 from app.domain.rendering import Rendered
-from app.errors import FettleError, Invalid, Unavailable
+from app.errors import FettleError, Unavailable
 from worker.engine import encode
-from worker.engine.generate import Delta, Generation, Prompt, prepare
-from worker.engine.load import Loaded, load, load_tokenizer, needed_bytes
+from worker.engine.generate import Finish, Generation, Prompt, prepare
+from worker.engine.load import Loaded, load_tokenizer
+from worker.engine.shelf import Shelf
 
 logger = logging.getLogger(__name__)
 
 GATHER = 0.005
 """Seconds an idle scheduler waits after the first request for others that arrive together with it."""
+
+MOST_GROUPS = 8
+"""Batches under way at once: bounds the memory of their caches."""
 
 Sink = Callable[[Mapping[str, Any]], None]
 
@@ -47,6 +51,7 @@ class _Client:
     request: ServeRequest
     sink: Sink
     cancelled: Callable[[], bool]
+    answered: bool = False
     gone: bool = False
     """Its sink failed: nobody reads the answer any more."""
 
@@ -64,49 +69,162 @@ class Scheduler:
     """Answers requests with local models, within a budget of memory for their parameters."""
 
     def __init__(self, budget_bytes: int, *, max_batch: int = 8, device: str = "auto") -> None:
-        self._budget, self._max_batch, self._device = budget_bytes, max_batch, device
-        self._models: dict[str, Loaded] = {}
-        """Least recently used first."""
+        self._shelf, self._max_batch = Shelf(budget_bytes, device), max_batch
         self._waiting: deque[_Client] = deque()
         self._groups: deque[_Group] = deque()
         self._changed = threading.Condition()
-        self._give_back = False
-        self._closed = False
+        self._give_back = self._closed = False
+        self._full = False
+        """The first in the queue needs memory that only a model in mid-answer can give."""
         self._thread = threading.Thread(target=self._run, name="engine-scheduler", daemon=True)
         self._thread.start()
 
     def submit(self, request: ServeRequest, sink: Sink, cancelled: Callable[[], bool] = lambda: False) -> None:
-        """Queue a request. Its events go to `sink`, from the scheduler's thread, ending in `done` or `error`:
+        """Queue a request. Its events go to `sink`, from the scheduler's thread, and end with `done` or `error`:
 
         {"type": "loading", "model"}, {"type": "token", "text"}, {"type": "done", "reason", "input_tokens", "output_tokens",
         "latency_ms"}, {"type": "error", "code", "message", "advice"}. `cancelled` is asked before every step.
         """
         with self._changed:
             if self._closed:
-                raise Unavailable("engine_closed", "The engine is shutting down.", "Try again in a minute.")
+                raise _closed()
             self._waiting.append(_Client(request, sink, cancelled))
             self._changed.notify()
 
     def loaded(self) -> dict[str, int]:
         """Bytes of every model in memory, by its key, least recently used first."""
-        with self._changed:
-            return {key: model.bytes for key, model in self._models.items()}
+        return self._shelf.sizes()
 
     def release_idle(self) -> None:
-        """Give back the memory of every model that is not answering, before the next step."""
+        """Give back, before the next step, the memory of every model that is not answering."""
         with self._changed:
             self._give_back = True
             self._changed.notify()
 
     def close(self, timeout: float = 10.0) -> None:
-        """Stop after the present step. Whoever still waits for an answer is told."""
+        """End after the present step. Whoever still waits for an answer is told so."""
         with self._changed:
             self._closed = True
             self._changed.notify()
         self._thread.join(timeout)
 
+    # Everything below runs in the scheduler's thread.
+
     def _run(self) -> None:
         while self._await_work():
-            for client in self._take_waiting():
-                self._try(lambda client=client: self._admit(client), [client])  # type: ignore[misc]  # mypy cannot infer the default
-            ...
+            while batch := self._next_batch():
+                self._try(batch, lambda batch=batch: self._begin(batch))  # type: ignore[misc]
+            if self._groups:
+                group = self._groups.popleft()
+                if self._try(group.clients, lambda group=group: self._advance(group)) and not group.generation.done:  # type: ignore[misc]
+                    self._groups.append(group)
+                else:
+                    self._full = False
+        for client in [*self._waiting, *(client for group in self._groups for client in group.clients)]:
+            self._send(client, {"type": "error", **_closed().as_dict()})
+
+    def _await_work(self) -> bool:
+        """Sleep until there is something to do. False when it is time to end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._give_back or self._waiting or self._groups)
+            if self._give_back:
+                self._shelf.drop_idle(self._busy())
+                self._give_back = False
+        if self._waiting and not self._groups:
+            time.sleep(GATHER)
+        return not self._closed
+
+    def _busy(self) -> set[str]:
+        return {group.model for group in self._groups}
+
+    def _next_batch(self) -> list[_Client]:
+        """Requests for the model that was asked for first. While that one has no room, those behind it wait too, so that a large
+        model is not passed over for ever."""
+        with self._changed:
+            if not self._waiting or self._full or len(self._groups) >= MOST_GROUPS:
+                return []
+            model = self._waiting[0].request.model
+            batch = [client for client in self._waiting if client.request.model == model][: self._max_batch]
+            self._waiting = deque(client for client in self._waiting if client not in batch)
+            return batch
+
+    def _begin(self, batch: list[_Client]) -> None:
+        """Load the model if need be and make the batch a group; a request that cannot be answered leaves alone."""
+        here = [client for client in batch if not self._has_left(client)]
+        for client in batch:
+            if client not in here:
+                self._send(client, {"type": "done", **asdict(Finish("cancelled", 0, 0, 0.0))})
+        if not here:
+            return
+        request = here[0].request
+        loading = {"type": "loading", "model": request.model}
+        loaded = self._shelf.take(request.model, request.folder, request.adapter, self._busy(), lambda: self._send_all(here, loading))
+        if loaded is None:
+            self._full = True
+            with self._changed:
+                self._waiting.extendleft(reversed(here))
+            return
+        ready: list[tuple[_Client, Prompt]] = []
+        for client in here:
+            self._try([client], lambda client=client: ready.append((client, self._prompt(loaded, client))))  # type: ignore[misc]
+        if ready:
+            clients, prompts = zip(*ready, strict=True)
+            self._groups.append(_Group(request.model, Generation(loaded, prompts), list(clients)))
+
+    def _prompt(self, loaded: Loaded, client: _Client) -> Prompt:
+        return prepare(loaded, client.request.rendered, client.request.parameters, lambda: self._has_left(client))
+
+    def _advance(self, group: _Group) -> None:
+        for delta in group.generation.step():
+            client = group.clients[delta.row]
+            if delta.text:
+                self._send(client, {"type": "token", "text": delta.text})
+            if delta.finish:
+                client.answered = True
+                self._send(client, {"type": "done", **asdict(delta.finish)})
+
+    def _has_left(self, client: _Client) -> bool:
+        answer: list[bool] = []
+        # When asking fails the answer goes on: its sink will tell whether anybody still listens.
+        self._try([], lambda: answer.append(client.cancelled()))
+        return client.gone or any(answer)
+
+    def _send_all(self, clients: list[_Client], event: Mapping[str, Any]) -> None:
+        for client in clients:
+            self._send(client, event)
+
+    def _send(self, client: _Client, event: Mapping[str, Any]) -> None:
+        if not client.gone:
+            client.gone = not self._try([], lambda: client.sink(event))
+
+    def _try(self, clients: list[_Client], work: Callable[[], None]) -> bool:
+        """Do it; when it fails, tell these clients why and go on serving all others. Whether it worked."""
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001  # a process door: one bad request must not end the thread that serves everybody
+            self._send_all([client for client in clients if not client.answered], {"type": "error", **_explained(error).as_dict()})
+            return False
+        return True
+
+
+def _explained(error: Exception) -> FettleError:
+    if isinstance(error, FettleError):
+        return error
+    if isinstance(error, torch.OutOfMemoryError):
+        return Unavailable("out_of_memory", "The model ran out of memory while answering.", "Use a shorter prompt, or ask again when less is going on.")
+    logger.error("the engine failed at a request", exc_info=error)
+    return FettleError("engine_failed", "The engine failed at this request.", "The worker's log has the details.")
+
+
+def _closed() -> Unavailable:
+    return Unavailable("engine_closed", "The engine is shutting down.", "Send the request again in a minute.")
+
+
+@lru_cache(maxsize=16)
+def _tokenizer(folder: Path) -> Any:
+    return load_tokenizer(folder)
+
+
+def count(folder: Path, rendered: Rendered) -> encode.Count:
+    """Tokens of a prompt for the model in `folder`, total and per part, with its tokenizer alone. Safe from any thread."""
+    return encode.count(_tokenizer(folder), rendered)

@@ -1,6 +1,5 @@
 """Tune a model on labelled examples: from plain values to a checked artefact, with everything worth knowing reported on the way."""
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -167,7 +166,7 @@ def _save(model: Any, loaded: Loaded, spec: TrainSpec, state: RunState, steps: i
     saved = artefact.save(model, loaded.tokenizer, spec.folder / "artefact", facts)
     return TrainResult(
         saved.folder, trainable, total, steps, state.seconds, best, state.best_step,
-        facts["peak_memory_bytes"], facts["threads"], saved.facts["versions"],
+        peak_memory(loaded.device), torch.get_num_threads(), saved.facts["versions"],
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ def prepare(model: Any, parameters: Lora) -> Any:
     config = LoraConfig(
         task_type=TaskType.CAUSAL_LM,
         r=parameters.rank,
-        lora_alpha=parameters.alpha,  # type: ignore[arg-type]  # peft takes any number
+        lora_alpha=parameters.alpha,
         lora_dropout=parameters.dropout,
         target_modules="all-linear",
     )

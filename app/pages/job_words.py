@@ -1,0 +1,167 @@
+"""A job in words: the one sentence, what stands at each phase, what there is to do. Pure; times are milliseconds since 1970."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from app.domain.job import Job
+from app.domain.metric import MetricPoint
+from app.domain.stats import wilson
+from app.pages.formatting import about, count, duration, percent
+from app.services.jobs import JobView, Tuning
+
+PHASES: Mapping[str, tuple[str, ...]] = {"tune": ("load", "preflight", "train", "save"), "evaluate": ("load", "evaluate")}
+SILENT_MS = 15_000
+"""From here on a missing heartbeat is worth a word."""
+
+DOING = {
+    "load": "Loading the model and the data",
+    "preflight": "Trying one step at the longest examples",
+    "train": "Training",
+    "evaluate": "Evaluating",
+    "save": "Saving the tuned model",
+}
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """What a job does now: `strong` is the part to see first, `aside` what to know besides."""
+
+    start: str
+    strong: str = ""
+    end: str = ""
+    aside: str = ""
+
+
+def phase_of(job: Job) -> str | None:
+    """Where a job stands on its line. Validations interrupt training, and belong to it."""
+    if job.state == "queued":
+        return None
+    return "train" if job.kind == "tune" and job.phase == "evaluate" else job.phase
+
+
+def sentence(view: JobView, tuning: Tuning | None, now_ms: int) -> Sentence:
+    job = view.job
+    if job.state == "queued":
+        return _waiting(view)
+    if job.state in ("running", "stopping"):
+        return _working(view, tuning, now_ms)
+    took = duration(((job.finished_at or now_ms) - (job.started_at or job.created_at)) / 1000)
+    if job.state == "succeeded":
+        return Sentence("Done", end=f" in {took}.")
+    if job.state == "failed":
+        at = f", at step {tuning.reached:,} of {tuning.total_steps:,}" if tuning and tuning.reached else ""
+        return Sentence("Failed", end=f" after {took}{at}.")
+    return Sentence("Cancelled", end=f" after {took}." if job.started_at else " before it began.")
+
+
+def _waiting(view: JobView) -> Sentence:
+    place = view.position or 1
+    lead = Sentence("Waiting, ", "next" if place == 1 else f"{_ordinal(place)}", " in the queue.")
+    if not view.workers:
+        return Sentence(lead.start, lead.strong, lead.end, "No worker answers: run `fettle worker`. The job is safe.")
+    if view.ahead is None:
+        return lead
+    left = f", {about(view.ahead.eta_seconds)} left" if view.ahead.eta_seconds is not None else ""
+    return Sentence(lead.start, lead.strong, lead.end, f"Job {view.ahead.id} has the device{left}.")
+
+
+def _working(view: JobView, tuning: Tuning | None, now_ms: int) -> Sentence:
+    job = view.job
+    silence = now_ms - (job.heartbeat_at or now_ms)
+    aside = _improvement(tuning) if tuning else ""
+    if silence > SILENT_MS:
+        aside = f"No heartbeat for {duration(silence / 1000)}; if the worker stays away, the job goes on by itself from its newest checkpoint."
+    place = f", on {view.device}" if view.device else ""
+    if job.state == "stopping":
+        return Sentence("Stopping", end=f" after the present step{place}.", aside="What is done so far is kept for a retry.")
+    left = f", {about(job.eta_seconds)} left" if job.eta_seconds is not None else ""
+    validating = job.kind == "tune" and job.phase == "evaluate"
+    doing = "Validating" if validating else DOING.get(job.phase or "", "Running")
+    unit = "step" if job.phase == "train" else "row" if job.phase == "evaluate" else ""
+    strong = f"{unit} {job.step:,} of {job.total_steps:,}" if unit and job.total_steps else ""
+    return Sentence(doing + (", " if strong else ""), strong, f"{left}{place}.", aside)
+
+
+def _improvement(tuning: Tuning) -> str:
+    """How long ago validation was best, when that is worth knowing."""
+    best = best_of(tuning)
+    stale = sum(point.step > best.step for point in tuning.validations) if best else 0
+    patience = tuning.parameters.early_stopping
+    if not stale:
+        return ""
+    since = f"Validation stopped improving {stale} {'evaluation' if stale == 1 else 'evaluations'} ago"
+    return f"{since}; early stop after {patience}." if patience else f"{since}."
+
+
+def best_of(tuning: Tuning) -> MetricPoint | None:
+    """The best validation of the tuned model; step 0 is the untuned one."""
+    tuned = [point for point in tuning.validations if point.step > 0]
+    sign = 1 if tuning.measure == "validation_accuracy" else -1
+    return max(tuned, key=lambda point: (sign * point.value, -point.step), default=None)
+
+
+def untuned_of(tuning: Tuning) -> MetricPoint | None:
+    return next((point for point in tuning.validations if point.step == 0), None)
+
+
+def bounds_of(tuning: Tuning, point: MetricPoint) -> tuple[float, float] | None:
+    """95 % Wilson interval of a validation accuracy; a loss has none."""
+    rows = tuning.version.splits.get("validation", 0)
+    if tuning.measure != "validation_accuracy" or not rows:
+        return None
+    interval = wilson(min(rows, round(point.value * rows)), rows)
+    return interval.low, interval.high
+
+
+def notes(view: JobView, tuning: Tuning | None) -> dict[str, str]:
+    """What stands beside each phase: how long it took, or how far it is."""
+    job = view.job
+    began = [(name, job.phases[name]) for name in PHASES[job.kind] if name in job.phases]
+    found = {"queued": _ordinal(view.position) + " in the queue"} if view.position else {}
+    if job.started_at and not view.position:
+        found["queued"] = duration(max(0, job.started_at - job.created_at) / 1000)
+    for (name, start), (_, end) in pairwise([*began, ("", job.finished_at)]):
+        if end is not None and not view.position:
+            found[name] = duration(max(0, end - start) / 1000)
+    share = fraction(job, tuning)
+    if share is not None:
+        found[phase_of(job) or ""] = percent(share)
+    return found
+
+
+def fraction(job: Job, tuning: Tuning | None) -> float | None:
+    """How much of the phase under way is done, when that is known."""
+    if job.state not in ("running", "stopping"):
+        return None
+    if tuning:
+        return min(1.0, max(tuning.reached, job.step if job.phase == "train" else 0) / tuning.total_steps) if phase_of(job) == "train" else None
+    return job.step / job.total_steps if job.phase == "evaluate" and job.total_steps else None
+
+
+def _ordinal(place: int | None) -> str:
+    value = place or 0
+    ending = "th" if 10 <= value % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(value % 10, "th")
+    return f"{count(value)}{ending}"
+
+
+def offset(line_ms: int, job: Job) -> str:
+    """When a log line was written, from the job's start: 0:12, 1:02:45."""
+    seconds = max(0, line_ms - (job.started_at or job.created_at)) // 1000
+    hours, minutes = seconds // 3600, seconds // 60 % 60
+    return f"{hours}:{minutes:02}:{seconds % 60:02}" if hours else f"{minutes}:{seconds % 60:02}"
+
+
+def charts(job: Job, tuning: Tuning, points: list[MetricPoint]) -> dict[str, dict[str, Any]]:
+    """The two curves of a tune job as static/js/chart.js draws them; both share one crosshair."""
+    shared = {"x": "step", "job": job.id, "sync": f"job-{job.id}", "total": tuning.total_steps}
+
+    def series(name: str, metric: str) -> dict[str, Any]:
+        return {"name": name, "metric": metric, "points": [[point.step, point.value] for point in points if point.name == metric]}
+
+    loss = {**shared, "digits": 2, "series": [series("train", "loss"), series("validation", "validation_loss")]}
+    if tuning.measure != "validation_accuracy":
+        return {"loss": loss}
+    accuracy = {**shared, "digits": 3, "series": [series("validation", "validation_accuracy")], "baseline": {"label": "untuned", "step": 0}}
+    return {"accuracy": accuracy, "loss": loss}

@@ -1,0 +1,132 @@
+"""The Tune room: queue and history, the form of a new job, a job's page and what can be done with it."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import HTMLResponse, Response
+
+from app.domain.access import Who
+from app.domain.job import FINAL
+from app.domain.methods import METHODS
+from app.domain.methods.base import parse
+from app.doors import Person
+from app.errors import FettleError, Invalid
+from app.pages import job_events, job_form
+from app.pages.forms import typed, whole
+from app.pages.job_view import job_context
+from app.pages.render import fragment, is_fragment, page, seen
+from app.services import datasets, jobs, models, prompts
+
+router = APIRouter(prefix="/jobs")
+router.include_router(job_events.router)
+
+SEED = (0, 2**31 - 1)
+REFUSALS = {"unknown_variable": "prompt_version", "not_a_foundation_model": "model", "no_train_split": "dataset", "unknown_method": "method"}
+"""The form's field at which an error of the service is shown."""
+
+
+@router.get("")
+def index(request: Request, person: Person, after: int | None = None, state: str | None = None) -> HTMLResponse:
+    """What runs and waits, and what is over. The page asks again for its tables only."""
+    over = (state,) if state in FINAL else FINAL
+    active = jobs.active(person) if after is None and state not in FINAL else []
+    history, following = jobs.recent(person, after, states=over)
+    context: dict[str, Any] = {"active": active, "history": history, "following": following, "paged": after is not None, "state": state if state in FINAL else None}
+    if is_fragment(request):
+        return fragment("jobs/_tables.html", **context)
+    return page(request, "jobs/index.html", person, "tune", **context)
+
+
+@router.get("/new")
+def new(request: Request, person: Person, like: int | None = None) -> HTMLResponse:
+    """The form. Its state is its address: what changes is drawn again by the server. `like` starts from another job's settings."""
+    values = dict(request.query_params)
+    if like is not None:
+        chosen = jobs.find(person, like).job.settings
+        values |= {name: str(chosen[name]) for name in ("model", "dataset", "method", "prompt_version", "seed") if name in chosen}
+        values |= {name: job_form.plain(value) for name, value in chosen.get("parameters", {}).items() if value is not None}
+    return _form(request, person, values)
+
+
+def _form(request: Request, person: Who, values: Mapping[str, str], error: FettleError | None = None) -> HTMLResponse:
+    bases, views, worded = models.foundation(person), datasets.recent(person)[0], prompts.recent(person)[0]
+    views = [view for view in views if view.version.splits.get("train")]
+    chosen = next((view for view in views if values.get("dataset") in (str(view.dataset.id), view.version.reference)), views[0] if views else None)
+    method = job_form.chosen_method(values)
+    planned = None
+    try:
+        planned = parse(METHODS, method, job_form.given_parameters(values))
+    except Invalid as refused:
+        error = error or refused
+    context: dict[str, Any] = {
+        "values": values,
+        "models": bases,
+        "datasets": views,
+        "dataset": chosen,
+        "prompts": worded,
+        "methods": METHODS,
+        "method": METHODS[method],
+        "fields": job_form.parameter_fields(values),
+        "estimate": job_form.estimate(planned, chosen.version) if planned and chosen else None,
+        "error": error.as_dict() if error else None,
+        "refused": {} if error is None else {_field_of(error): _at_field(error)},
+    }
+    if is_fragment(request):
+        return fragment("jobs/_form.html", **context)
+    return page(request, "jobs/new.html", person, "tune", error.status if error else 200, **context)
+
+
+def _at_field(error: FettleError) -> str:
+    """An error as it stands at its field, which need not be named there."""
+    if error.code != "bad_parameter":
+        return f"{error.message} {error.advice}"
+    return error.message.removeprefix(f"{_field_of(error)}: ").replace("Input should", "It should", 1) + "."
+
+
+def _field_of(error: FettleError) -> str:
+    return str(error.detail.get("field") or REFUSALS.get(error.code, ""))
+
+
+@router.post("", response_model=None)
+def create(request: Request, person: Person, values: Annotated[dict[str, str], Depends(typed)]) -> Response:
+    """Queue the job. A refused value comes back in the form, at its field."""
+    try:
+        view = jobs.start_tune(
+            person,
+            model=values.get("model", ""),
+            dataset=values.get("dataset", ""),
+            method=job_form.chosen_method(values),
+            parameters=job_form.given_parameters(values),
+            prompt_version=values.get("prompt_version") or None,
+            seed=whole(values.get("seed") or "0", "seed", *SEED),
+        )
+    except Invalid as error:
+        return _form(request, person, values, error)
+    return seen(f"/jobs/{view.job.id}")
+
+
+@router.get("/{key}")
+def show(request: Request, person: Person, key: int) -> HTMLResponse:
+    """Everything about a job, from the database; the stream goes on where this ends."""
+    news = jobs.news(person, key, 0)
+    context: dict[str, Any] = job_context(person, key) | {"lines": news.lines, "after": news.job.event, "points": news.points}
+    return page(request, "jobs/show.html", person, "tune", **context)
+
+
+@router.post("/{key}/cancel")
+def cancel(person: Person, key: int) -> Response:
+    jobs.cancel(person, key)
+    return seen(f"/jobs/{key}")
+
+
+@router.post("/{key}/retry")
+def retry(person: Person, key: int) -> Response:
+    jobs.retry(person, key)
+    return seen(f"/jobs/{key}")
+
+
+@router.post("/{key}/clone")
+def clone(person: Person, key: int) -> Response:
+    """The same work again, unchanged, as a new job."""
+    return seen(f"/jobs/{jobs.clone(person, key).id}")

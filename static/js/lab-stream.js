@@ -1,0 +1,53 @@
+// Server-sent events over fetch: a POST whose answer is read while it is written. (EventSource can neither post nor be aborted.)
+
+/** What went wrong, with the server's code, sentence and advice. */
+export class Problem extends Error {
+  constructor({ code = "", message, advice = "" }) {
+    super(message);
+    Object.assign(this, { code, advice });
+  }
+}
+
+const SILENT = { code: "no_answer", message: "The server does not answer.", advice: "Check that it runs, then try again." };
+
+/** POST JSON; a refusal is thrown as a Problem, a lost connection too. */
+export async function post(url, body, signal) {
+  let response;
+  try {
+    response = await fetch(url, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body), signal });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Problem(SILENT);
+  }
+  if (response.status === 401) location.assign("/sign-in");
+  if (response.ok) return response;
+  const told = await response.json().catch(() => ({}));
+  throw new Problem(told.error ?? { ...SILENT, message: `The server answered ${response.status}.` });
+}
+
+/** The events of a stream as {event, data}: `event` is "message" where the server named none, `data` is JSON. */
+export async function* events(response) {
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  try {
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) return;
+      const blocks = (rest + value.replaceAll("\r", "")).split("\n\n");
+      rest = blocks.pop();
+      for (const block of blocks) {
+        const event = parse(block);
+        if (event) yield event;
+      }
+    }
+  } finally {
+    reader.cancel().catch(() => {});
+  }
+}
+
+function parse(block) {
+  const lines = block.split("\n").filter((line) => line && !line.startsWith(":"));
+  const value = (name) => lines.filter((line) => line.startsWith(`${name}:`)).map((line) => line.slice(name.length + 1).replace(/^ /, ""));
+  const data = value("data").join("\n");
+  return data ? { event: value("event")[0] ?? "message", data: JSON.parse(data) } : null;
+}

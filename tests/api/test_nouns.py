@@ -1,0 +1,129 @@
+"""The JSON contract, noun by noun, over real databases."""
+
+import json
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from app.domain.access import Who
+from tests.rows import add_dataset, add_model
+
+CSV = "input,output\n" + "".join(f"message {number} about {word},{label}\n" for number, (word, label) in enumerate([("a bill", "billing"), ("a parcel", "delivery")] * 40))
+
+
+def upload(client: TestClient, text: str | bytes, **fields: Any) -> Any:
+    return client.post("/api/v1/datasets", files={"file": ("tickets.csv", text)}, data=fields)
+
+
+def test_a_file_becomes_a_split_sealed_dataset(client: TestClient) -> None:
+    answer = upload(client, CSV, name="tickets", seed=7)
+    body = answer.json()
+    assert answer.status_code == 201, body
+    assert body["rows"] == 80 and set(body["splits"]) == {"train", "validation", "test"} and [label["key"] for label in body["labels"]] == ["billing", "delivery"]
+    assert client.get(f"/api/v1/datasets/{body['id']}@1").json()["content_hash"] == body["content_hash"]
+    again = upload(client, CSV, name="the same", seed=7).json()
+    assert again["content_hash"] == body["content_hash"], "the same file and seed give the same version"
+
+
+def test_a_broken_file_is_refused_with_lines_and_leaves_nothing(client: TestClient) -> None:
+    answer = upload(client, 'input,output\nfine,yes\nthree,cells,here\n"unclosed,no\n')
+    body = answer.json()
+    assert answer.status_code == 422 and body["error"]["code"] == "broken_file"
+    assert 3 in [problem["line"] for problem in body["problems"]] and all(problem["advice"] for problem in body["problems"])
+    assert client.get("/api/v1/datasets").json() == {"items": [], "next": None}
+
+
+def test_the_test_split_is_sealed_until_it_is_revealed_with_a_reason(client: TestClient) -> None:
+    key = upload(client, CSV).json()["id"]
+    assert client.get(f"/api/v1/datasets/{key}/examples?split=train").status_code == 200
+    for query in ("?split=test", ""):
+        answer = client.get(f"/api/v1/datasets/{key}/examples{query}")
+        assert answer.status_code == 403 and answer.json()["error"]["code"] == "sealed"
+    assert client.post(f"/api/v1/datasets/{key}/reveal", json={"reason": " "}).status_code == 422
+    assert client.post(f"/api/v1/datasets/{key}/reveal", json={"reason": "label errors"}).json()["revealed"] is True
+    assert len(client.get(f"/api/v1/datasets/{key}/examples?split=test").json()["items"]) > 0
+    assert client.get(f"/api/v1/datasets/{key}").json()["viewed"] == 1
+
+
+def test_lists_go_on_where_they_ended(client: TestClient, person: Who) -> None:
+    keys = [add_dataset(person, f"tickets {number}").dataset_id for number in range(3)]
+    first = client.get("/api/v1/datasets?limit=2").json()
+    rest = client.get(f"/api/v1/datasets?limit=2&after={first['next']}").json()
+    assert [item["id"] for item in first["items"] + rest["items"]] == keys[::-1] and rest["next"] is None
+
+
+def test_prompts_have_immutable_versions(client: TestClient) -> None:
+    made = client.post("/api/v1/prompts", json={"name": "route", "instruction": "Route it.", "shots": [{"input": "a", "output": "b"}]})
+    assert made.status_code == 201 and made.json()["version"] == 1
+    key = made.json()["id"]
+    assert client.post(f"/api/v1/prompts/{key}/versions", json={"instruction": "Route it well."}).json()["version"] == 2
+    assert client.post(f"/api/v1/prompts/{key}/versions", json={"instruction": "Route it well."}).json()["version"] == 2, "the same wording is the same version"
+    assert client.get(f"/api/v1/prompts/{key}@1").json()["instruction"] == "Route it."
+
+
+@pytest.mark.parametrize("extra", ["workspace_id", "author_id", "state", "__proto__"])
+def test_unknown_fields_are_refused_by_name(client: TestClient, extra: str) -> None:
+    answer = client.post("/api/v1/prompts", json={"name": "x", extra: 1})
+    assert answer.status_code == 422 and answer.json()["error"]["field"] == extra
+
+
+def tune(client: TestClient, person: Who, **changes: Any) -> Any:
+    body = {"kind": "tune", "model": add_model(person), "dataset": add_dataset(person).dataset_id, "method": "lora"} | changes
+    return client.post("/api/v1/jobs", json=body)
+
+
+def test_a_job_is_a_row_first_and_can_be_cancelled(client: TestClient, person: Who) -> None:
+    answer = tune(client, person, parameters={"rank": 4})
+    assert answer.status_code == 202 and answer.json()["state"] == "queued" and answer.json()["position"] == 1
+    key = answer.json()["id"]
+    job = client.get(f"/api/v1/jobs/{key}").json()
+    assert job["settings"]["dataset"].endswith("@1") and job["settings"]["parameters"]["rank"] == 4 and job["settings"]["prompt_version"].endswith("@1")
+    assert client.post(f"/api/v1/jobs/{key}/cancel").json()["state"] == "cancelled"
+    assert client.post(f"/api/v1/jobs/{key}/cancel").status_code == 409
+    assert client.post(f"/api/v1/jobs/{key}/retry").json()["state"] == "queued"
+    assert client.get(f"/api/v1/jobs/{key}/metrics?after_step=0").json() == {"items": [], "next": None}
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [({"method": "magic"}, "unknown_method"), ({"parameters": {"rank": 0}}, "bad_parameter"), ({"parameters": {"ranc": 4}}, "bad_parameter"), ({"model": 999}, "not_found"), ({"dataset": "999@2"}, "not_found")],
+)
+def test_a_job_that_cannot_run_is_refused_before_it_is_one(client: TestClient, person: Who, changes: dict[str, Any], code: str) -> None:
+    answer = tune(client, person, **changes)
+    assert answer.status_code in (404, 422) and answer.json()["error"]["code"] == code and answer.json()["error"]["advice"]
+    assert client.get("/api/v1/jobs").json()["items"] == []
+
+
+def test_an_experiment_answers_with_its_rows(client: TestClient, person: Who) -> None:
+    body = {"name": "t", "dataset": add_dataset(person).dataset_id, "model": add_model(person), "rungs": [{"technique": "lora"}, {"technique": "zero_shot"}]}
+    made = client.post("/api/v1/experiments", json=body)
+    assert made.status_code == 202, made.json()
+    view = client.get(f"/api/v1/experiments/{made.json()['id']}").json()
+    assert [row["technique"] for row in view["rows"]] == ["zero_shot", "lora"] and view["recommendation"] is None and view["state"] == "waiting"
+
+
+def test_generation_without_an_engine_says_what_to_start(client: TestClient, person: Who) -> None:
+    answer = client.post("/api/v1/generate", json={"model": add_model(person), "variables": {"input": "hello"}})
+    assert answer.status_code == 503 and answer.json()["error"]["code"] == "engine_away" and "fettle engine" in answer.json()["error"]["advice"]
+
+
+def test_a_misspelt_variable_is_an_error_with_the_names_that_exist(client: TestClient, person: Who) -> None:
+    body = {"model": add_model(person), "prompt": {"mode": "freeform", "text": "Say {nmae}"}, "variables": {"name": "Ada"}}
+    answer = client.post("/api/v1/generate", json=body)
+    assert answer.status_code == 422 and "{nmae}" in answer.json()["error"]["message"] and "{name}" in answer.json()["error"]["advice"]
+
+
+def test_v1_lists_models_and_speaks_the_openai_error_shape(client: TestClient, person: Who) -> None:
+    add_model(person)
+    assert [model["id"] for model in client.get("/v1/models").json()["data"]] == ["starter"]
+    answer = client.post("/v1/chat/completions", json={"model": "nobody", "messages": [{"role": "user", "content": "hi"}]})
+    assert answer.status_code == 404 and set(answer.json()["error"]) == {"message", "type", "param", "code"}
+    answer = client.post("/v1/chat/completions", json={"model": "starter", "messages": [{"role": "user", "content": "hi"}], "chat_template": "{{ 1 }}"})
+    assert answer.status_code in (400, 422) and "chat_template" in answer.json()["error"]["message"]
+
+
+def test_hostile_json_is_a_4xx(client: TestClient) -> None:
+    for raw in (b'{"name": NaN}', b'{"name": "\\ud800"}', b"[" * 5000, b"\xff\xfe", json.dumps({"name": "x" * 300}).encode()):
+        answer = client.post("/api/v1/prompts", content=raw, headers={"Content-Type": "application/json"})
+        assert 400 <= answer.status_code < 500, (raw[:20], answer.status_code)

@@ -1,0 +1,200 @@
+"""The scheduler: it loads, batches, takes turns, gives memory back, and no request brings it down."""
+
+import queue
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.domain.generation import Parameters
+from app.domain.rendering import Rendered, Template, render
+from app.errors import Unavailable
+from tests.engine.conftest import toy_spec
+from worker.engine import serve
+from worker.engine.generate import Generation, complete, prepare
+from worker.engine.load import load, needed_bytes
+from worker.engine.reporting import NullReporter
+from worker.engine.serve import Scheduler, ServeRequest, count
+from worker.engine.train import train
+
+BUDGET = 1 << 30
+WAIT = 20.0
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Scheduler]]:
+    running: list[Scheduler] = []
+
+    def make(budget: int = BUDGET, **changes: Any) -> Scheduler:
+        running.append(Scheduler(budget, device="cpu", **changes))
+        return running[-1]
+
+    yield make
+    for scheduler in running:
+        scheduler.close()
+
+
+class Listener:
+    """A request's sink that can be waited for."""
+
+    def __init__(self) -> None:
+        self.events: list[Mapping[str, Any]] = []
+        self._ended = threading.Event()
+
+    def __call__(self, event: Mapping[str, Any]) -> None:
+        self.events.append(event)
+        if event["type"] in ("done", "error"):
+            self._ended.set()
+
+    def last(self) -> Mapping[str, Any]:
+        assert self._ended.wait(WAIT), f"no end after {WAIT} s: {self.events}"
+        return self.events[-1]
+
+    @property
+    def text(self) -> str:
+        return "".join(event["text"] for event in self.events if event["type"] == "token")
+
+
+def request(folder: Path, text: str = "a film", adapter: Path | None = None, **parameters: object) -> ServeRequest:
+    chosen = Parameters.model_validate({"max_tokens": 8, "min_tokens": 8, "stop": [], **parameters})
+    return ServeRequest(f"{folder.name}+{adapter}", folder, adapter, render(Template(), {"input": text}), chosen)
+
+
+def ask(scheduler: Scheduler, wanted: ServeRequest, cancelled: Callable[[], bool] = lambda: False) -> Listener:
+    listener = Listener()
+    scheduler.submit(wanted, listener, cancelled)
+    return listener
+
+
+def test_an_answer_streams_and_says_what_it_cost(tiny: Path, start: Callable[..., Scheduler]) -> None:
+    listener = ask(start(), request(tiny))
+    done = listener.last()
+    assert listener.events[0] == {"type": "loading", "model": request(tiny).model}
+    assert (done["type"], done["reason"], done["output_tokens"]) == ("done", "length", 8)
+    loaded = load(tiny, device="cpu")
+    assert listener.text == complete(loaded, [prepare(loaded, request(tiny).rendered, request(tiny).parameters)])[0].text
+
+
+def test_requests_arriving_together_share_a_batch(tiny: Path, start: Callable[..., Scheduler], monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    monkeypatch.setattr(serve, "Generation", lambda loaded, prompts: (sizes.append(len(prompts)), Generation(loaded, prompts))[1])
+    monkeypatch.setattr(serve, "GATHER", 0.2)
+    scheduler = start(max_batch=3)
+    listeners = [ask(scheduler, request(tiny, text)) for text in ("a", "b", "c", "d")]
+    assert [listener.last()["type"] for listener in listeners] == ["done"] * 4
+    assert sizes == [3, 1]
+    assert sum(event["type"] == "loading" for listener in listeners for event in listener.events) == 3
+
+
+def test_a_short_answer_does_not_wait_for_a_long_one(tiny: Path, other: Path, start: Callable[..., Scheduler]) -> None:
+    scheduler = start()
+    ended: queue.Queue[str] = queue.Queue()
+
+    def sink(name: str) -> Callable[[Mapping[str, Any]], None]:
+        return lambda event: ended.put(name) if event["type"] == "done" else None
+
+    began = threading.Event()
+    scheduler.submit(request(tiny, max_tokens=300, min_tokens=300), lambda event: (began.set(), sink("long")(event))[1])
+    assert began.wait(WAIT)
+    scheduler.submit(request(other, max_tokens=3, min_tokens=3), sink("short"))
+    assert [ended.get(timeout=WAIT), ended.get(timeout=WAIT)] == ["short", "long"]
+
+
+def test_two_models_stay_within_the_budget_least_recently_used_leaves(tiny: Path, other: Path, start: Callable[..., Scheduler]) -> None:
+    room_for_one = int(needed_bytes(tiny) * 1.5)
+    scheduler = start(room_for_one)
+    for folder, loads in ((tiny, 1), (tiny, 0), (other, 1), (tiny, 1)):
+        listener = ask(scheduler, request(folder))
+        assert listener.last()["type"] == "done"
+        assert sum(event["type"] == "loading" for event in listener.events) == loads
+        assert list(scheduler.loaded()) == [request(folder).model]
+    both = [ask(scheduler, request(folder, max_tokens=40, min_tokens=40)) for folder in (tiny, other)]
+    assert [listener.last()["type"] for listener in both] == ["done", "done"]
+    assert sum(scheduler.loaded().values()) <= room_for_one
+
+
+def test_a_model_larger_than_the_budget_is_refused_and_the_others_go_on(tiny: Path, start: Callable[..., Scheduler]) -> None:
+    refused = ask(start(1000), request(tiny)).last()
+    assert (refused["type"], refused["code"]) == ("error", "model_too_large")
+
+
+def test_idle_models_are_given_back_and_busy_ones_are_not(tiny: Path, other: Path, start: Callable[..., Scheduler]) -> None:
+    scheduler = start()
+    ask(scheduler, request(other)).last()
+    began = threading.Event()
+    stop = threading.Event()
+    busy = Listener()
+    scheduler.submit(request(tiny, max_tokens=400, min_tokens=400), lambda event: (busy(event), event["type"] == "token" and began.set())[0], stop.is_set)
+    assert began.wait(WAIT)
+    scheduler.release_idle()
+    ask(scheduler, request(tiny, max_tokens=1, min_tokens=1)).last()
+    assert list(scheduler.loaded()) == [request(tiny).model]
+    stop.set()
+    assert busy.last()["reason"] == "cancelled"
+
+
+def test_a_bad_request_fails_alone(tiny: Path, tmp_path: Path, start: Callable[..., Scheduler], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "GATHER", 0.1)
+    scheduler = start()
+    good = ask(scheduler, request(tiny))
+    long = ask(scheduler, request(tiny, "long " * 900))
+    missing = ask(scheduler, request(tmp_path / "nowhere"))
+    assert good.last()["type"] == "done"
+    assert long.last()["code"] == "prompt_too_long"
+    assert missing.last()["code"] == "model_missing"
+    assert all(missing.last()[field] for field in ("message", "advice"))
+
+
+def test_neither_a_broken_sink_nor_a_broken_question_hurts_others(tiny: Path, start: Callable[..., Scheduler], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "GATHER", 0.1)
+    scheduler = start()
+
+    def broken(*_: object) -> bool:
+        raise ConnectionError("the stream is gone")
+
+    scheduler.submit(request(tiny), broken)  # type: ignore[arg-type]
+    asking = ask(scheduler, request(tiny), broken)
+    fine = ask(scheduler, request(tiny))
+    assert asking.last()["type"] == fine.last()["type"] == "done"
+    assert fine.last()["reason"] == "length"
+
+
+def test_a_crash_in_a_step_is_told_and_the_thread_lives(tiny: Path, start: Callable[..., Scheduler], monkeypatch: pytest.MonkeyPatch) -> None:
+    scheduler = start()
+    with monkeypatch.context() as patch:
+        patch.setattr(Generation, "step", lambda self: 1 / 0)
+        failed = ask(scheduler, request(tiny)).last()
+    assert (failed["type"], failed["code"]) == ("error", "engine_failed")
+    assert ask(scheduler, request(tiny)).last()["type"] == "done"
+
+
+def test_cancelled_before_it_began_loads_nothing(tiny: Path, start: Callable[..., Scheduler]) -> None:
+    scheduler = start()
+    done = ask(scheduler, request(tiny), lambda: True).last()
+    assert (done["reason"], done["output_tokens"]) == ("cancelled", 0)
+    assert scheduler.loaded() == {}
+
+
+def test_adapters_are_models_of_their_own(tiny: Path, tmp_path: Path, start: Callable[..., Scheduler]) -> None:
+    adapter = train(toy_spec(tiny, tmp_path, validation=[], max_steps=30), NullReporter()).artefact
+    scheduler = start()
+    plain, tuned = ask(scheduler, request(tiny, "it is bad 3")), ask(scheduler, request(tiny, "it is bad 3", adapter, min_tokens=0))
+    assert tuned.last()["type"] == plain.last()["type"] == "done"
+    assert tuned.text.strip().startswith("negative")
+    assert plain.text != tuned.text
+
+
+def test_closing_tells_those_who_wait(tiny: Path, start: Callable[..., Scheduler]) -> None:
+    scheduler = start()
+    waiting = ask(scheduler, request(tiny, max_tokens=400, min_tokens=400))
+    scheduler.close()
+    assert waiting.last()["code"] == "engine_closed"
+    with pytest.raises(Unavailable):
+        scheduler.submit(request(tiny), Listener())
+
+
+def test_tokens_are_counted_without_the_model(tiny: Path) -> None:
+    rendered: Rendered = request(tiny).rendered
+    assert count(tiny, rendered).total == len(prepare(load(tiny, device="cpu"), rendered, Parameters()).ids)

@@ -1,0 +1,200 @@
+"""Training runs: they learn, they stop and go on bit for bit, they find the best moment, and they say so when they break."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from app.errors import Invalid
+from tests.engine.conftest import toy_rows, toy_spec
+from worker.engine import artefact
+from worker.engine.load import load
+from worker.engine.methods import METHODS as METHODS_HALVES
+from worker.engine.methods import full
+from worker.engine.reporting import NullReporter, Stopped
+from worker.engine.score import score_labels
+from worker.engine.train import train
+
+METHODS = ["lora", "full"]
+RATES = {"lora": 2e-2, "full": 5e-3}
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return {name: tensor for file in sorted(folder.glob("*.safetensors")) for name, tensor in load_file(file).items()}
+
+
+def same_bits(one: Path, two: Path) -> bool:
+    first, second = weights(one), weights(two)
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_run_learns_and_leaves_a_checked_artefact(tiny: Path, tmp_path: Path, method: str) -> None:
+    reporter = NullReporter()
+    result = train(toy_spec(tiny, tmp_path, method, max_steps=40, learning_rate=RATES[method]), reporter)
+    losses = list(reporter.points("loss").values())
+    assert len(losses) == 40
+    assert sum(losses[-5:]) < sum(losses[:5]) / 2
+    assert result.best_value == max(reporter.points("validation_accuracy").values()) == 1.0
+    assert result.best_step in reporter.points("validation_loss")
+    assert [phase for phase, _ in reporter.phases][:3] == ["load", "preflight", "train"]
+    assert (result.steps, result.threads) == (40, 1)
+    assert result.peak_memory_bytes > 1 << 20
+    assert result.seconds > 0
+    assert 0 < result.trainable <= result.total
+    checked = artefact.check(result.artefact)
+    assert checked.kind == ("adapter" if method == "lora" else "full")
+    assert checked.facts["best"]["step"] == result.best_step
+    assert str(tiny) not in "".join(file.read_text(errors="replace") for file in result.artefact.iterdir() if file.suffix == ".json")
+
+
+def test_the_saved_adapter_is_the_model_that_was_validated(tiny: Path, tmp_path: Path) -> None:
+    reporter = NullReporter()
+    result = train(toy_spec(tiny, tmp_path, max_steps=40), reporter)
+    tuned = load(tiny, adapter=result.artefact, device="cpu")
+    from app.domain.rendering import DEFAULT, render
+
+    rows = toy_rows(10)
+    scores = score_labels(tuned, [render(DEFAULT, values) for values, _ in rows], [" positive", " negative"])
+    right = sum(("positive", "negative")[scores.sums[at].argmax()] == answer for at, (_, answer) in enumerate(rows))
+    assert right / 10 == result.best_value
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_stopped_run_goes_on_bit_for_bit(tiny: Path, tmp_path: Path, method: str) -> None:
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    control = NullReporter()
+    uninterrupted = train(toy_spec(tiny, whole, method, learning_rate=RATES[method]), control)
+    first, second = NullReporter(stop_after=5), NullReporter()
+    with pytest.raises(Stopped) as stopped:
+        train(toy_spec(tiny, halves, method, learning_rate=RATES[method]), first)
+    assert stopped.value.checkpoint == halves / "checkpoint-6"
+    assert first.steps[-1][0] == 6
+    resumed = train(toy_spec(tiny, halves, method, learning_rate=RATES[method], resume=True), second)
+    for name in ("loss", "validation_loss", "validation_accuracy", "learning_rate"):
+        assert {**first.points(name), **second.points(name)} == control.points(name)
+    assert min(second.points("loss")) == 7
+    assert same_bits(uninterrupted.artefact, resumed.artefact)
+    assert resumed.best_step == uninterrupted.best_step
+
+
+def test_a_stop_during_a_validation_takes_it_up_again(tiny: Path, tmp_path: Path) -> None:
+    class Impatient(NullReporter):
+        def should_stop(self) -> bool:
+            return ("evaluate", 10) in self.phases
+
+    control, first, second = NullReporter(), Impatient(), NullReporter()
+    train(toy_spec(tiny, tmp_path / "whole"), control)
+    with pytest.raises(Stopped) as stopped:
+        train(toy_spec(tiny, tmp_path / "halves"), first)
+    assert stopped.value.checkpoint == tmp_path / "halves" / "checkpoint-4"
+    assert not first.points("validation_loss")
+    train(toy_spec(tiny, tmp_path / "halves", resume=True), second)
+    assert second.points("validation_loss") == control.points("validation_loss")
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_is_never_shown_as_a_number(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Poison(NullReporter):
+        """Spoils a weight after the third step, as a step too far would."""
+
+        def step(self, done: int, total: int, values: dict[str, float], eta_seconds: float | None) -> None:
+            super().step(done, total, values, eta_seconds)
+            if done == 3:
+                next(iter(models[0].parameters())).data.fill_(torch.inf)
+
+    models: list[Any] = []
+    monkeypatch.setitem(METHODS_HALVES, "full", lambda model, parameters: (models.append(full.prepare(model, parameters)), models[0])[1])
+    reporter = Poison()
+    with pytest.raises(Invalid) as broken:
+        train(toy_spec(tiny, tmp_path, "full", validation=[]), reporter)
+    assert (broken.value.code, broken.value.detail) == ("loss_not_finite", {"step": 4})
+    assert list(reporter.points("loss")) == [1, 2, 3]
+    assert not (tmp_path / "artefact").exists()
+
+
+def test_a_base_with_broken_weights_is_found_before_the_first_step(tiny: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "base"
+    broken.mkdir()
+    for file in tiny.iterdir():
+        (broken / file.name).write_bytes(file.read_bytes())
+    tensors = load_file(broken / "model.safetensors")
+    tensors["model.norm.weight"][0] = torch.nan
+    save_file(tensors, broken / "model.safetensors", metadata={"format": "pt"})
+    reporter = NullReporter()
+    with pytest.raises(Invalid, match="step 0"):
+        train(toy_spec(broken, tmp_path / "run"), reporter)
+    assert reporter.steps == []
+
+
+def test_the_preflight_moves_no_weight_and_no_random_number(tiny: Path, tmp_path: Path) -> None:
+    one, two = NullReporter(), NullReporter()
+    train(toy_spec(tiny, tmp_path / "one", max_steps=3), one)
+    from worker.engine import train as module
+
+    with pytest.MonkeyPatch.context() as patch:
+        measured = module.Measured(1.0, 100, 1)
+        patch.setattr(module, "_preflight", lambda *_: measured)
+        train(toy_spec(tiny, tmp_path / "two", max_steps=3), two)
+    assert one.points("loss") == two.points("loss")
+    assert same_bits(tmp_path / "one" / "artefact", tmp_path / "two" / "artefact")
+
+
+def test_accumulation_does_not_change_the_step(tiny: Path, tmp_path: Path) -> None:
+    losses = []
+    for accumulation in (1, 4):
+        reporter = NullReporter()
+        train(toy_spec(tiny, tmp_path / str(accumulation), max_steps=3, accumulation=accumulation, dropout=0.0, validation=[]), reporter)
+        losses.append(list(reporter.points("loss").values()))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_early_stopping_ends_a_run_that_gets_no_better(tiny: Path, tmp_path: Path) -> None:
+    reporter = NullReporter()
+    result = train(toy_spec(tiny, tmp_path, max_steps=40, evaluations=40, early_stopping=2, learning_rate=1e-9), reporter)
+    assert result.steps < 40
+    assert any("Stopped early" in line for line in reporter.lines)
+
+
+def test_free_text_answers_are_validated_by_their_loss(tiny: Path, tmp_path: Path) -> None:
+    reporter = NullReporter()
+    result = train(toy_spec(tiny, tmp_path, labels=()), reporter)
+    assert not reporter.points("validation_accuracy")
+    assert result.best_value == min(reporter.points("validation_loss").values())
+
+
+def test_no_eta_before_it_is_measured_and_a_falling_one_after(tiny: Path, tmp_path: Path) -> None:
+    reporter = NullReporter()
+    train(toy_spec(tiny, tmp_path, validation=[]), reporter)
+    etas = [eta for _, _, _, eta in reporter.steps]
+    assert etas[:2] == [None, None]
+    assert all(eta is not None for eta in etas[2:])
+    assert etas[-1] == 0.0
+
+
+def test_what_a_person_can_mend_is_told(tiny: Path, tmp_path: Path) -> None:
+    with pytest.raises(Invalid, match="no training examples"):
+        train(toy_spec(tiny, tmp_path, train=[]), NullReporter())
+    with pytest.raises(Invalid, match="no model at"):
+        train(toy_spec(tmp_path / "nowhere", tmp_path), NullReporter())
+    with pytest.raises(Stopped) as stopped:
+        reporter = NullReporter()
+        reporter.should_stop = lambda: True  # type: ignore[method-assign]
+        train(toy_spec(tiny, tmp_path / "never"), reporter)
+    assert stopped.value.checkpoint is None
+
+
+def test_long_prompts_are_cut_and_that_is_logged(tiny: Path, tmp_path: Path) -> None:
+    reporter = NullReporter()
+    train(toy_spec(tiny, tmp_path, max_length=12, max_steps=2), reporter)
+    assert any("lost the start" in line for line in reporter.lines)
+
+
+def test_the_run_file_says_how_it_was_made(tiny: Path, tmp_path: Path) -> None:
+    result = train(toy_spec(tiny, tmp_path, max_steps=2), NullReporter())
+    facts = json.loads((result.artefact / "run.json").read_text())
+    assert (facts["method"], facts["seed"], facts["rows"]) == ("lora", 3, {"train": 30, "validation": 10})
+    assert facts["template"]["input_prefix"] == "Input:"
+    assert facts["versions"]["torch"] == torch.__version__

@@ -1,0 +1,151 @@
+"""`fettle up` as a person meets it: it comes up, mends itself, refuses what cannot work, and leaves nobody behind."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from pathlib import Path
+
+import psutil
+import pytest
+
+from app.broker import wait
+from tests.house.rules import ROOT
+
+pytestmark = [pytest.mark.faults, pytest.mark.slow]
+
+START_SECONDS = 120
+END_SECONDS = 10
+
+
+@dataclass
+class Running:
+    """A `fettle up` in a data folder of its own."""
+
+    process: "subprocess.Popen[bytes]"
+    environment: dict[str, str]
+    output: Path
+
+    def said(self) -> str:
+        return self.output.read_text()
+
+    def family(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def one(self, *words: str) -> psutil.Process:
+        """The first process whose command line holds all these words."""
+        return next(process for process in self.family() if all(word in " ".join(process.cmdline()) for word in words))
+
+    def ready(self) -> bool:
+        connection = HTTPConnection("127.0.0.1", int(self.environment["FETTLE_PORT"]), timeout=5)
+        try:
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == 200
+        except OSError:
+            return False
+        finally:
+            connection.close()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def environment(folder: Path, port: int) -> dict[str, str]:
+    """No setting from outside, and no package index: the starter model is not fetched here."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("FETTLE_", "PIP_"))}
+    runtime = folder / "run"
+    runtime.mkdir(mode=0o700, exist_ok=True)
+    own = {"FETTLE_DATA": str(folder / "data"), "FETTLE_PORT": str(port), "XDG_RUNTIME_DIR": str(runtime)}
+    return {**kept, **own, "PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": "/dev/null"}
+
+
+def start(folder: Path, port: int) -> Running:
+    output, given = folder / "up.txt", environment(folder, port)
+    with output.open("wb") as file:
+        process = subprocess.Popen([sys.executable, "-m", "app.cli", "up"], cwd=ROOT, env=given, stdout=file, stderr=file)
+    running = Running(process, given, output)
+    assert wait(lambda: "Ctrl-C ends everything" in running.said() or process.poll() is not None, START_SECONDS), running.said()
+    assert process.poll() is None, running.said()
+    return running
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Running]:
+    with tempfile.TemporaryDirectory(prefix="fettle-up-") as folder:
+        found = start(Path(folder), free_port())
+        yield found
+        found.process.terminate()
+        found.process.wait(END_SECONDS)
+
+
+def up(environment: dict[str, str]) -> tuple[int, str]:
+    """A `fettle up` that is expected to refuse."""
+    done = subprocess.run([sys.executable, "-m", "app.cli", "up"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_it_tells_each_step_and_ends_with_a_link(running: Running) -> None:
+    said = running.said()
+    for step in ("Data folder", "Broker", "Database", "Starter model", "Sample tasks", "Web, worker and engine"):
+        assert re.search(rf"✓ {step}.* s\n", said), said
+    assert "There is no starter model yet: The package index cannot be reached" in said
+    assert re.search(rf"http://127\.0\.0\.1:{running.environment['FETTLE_PORT']}/welcome/[\w-]{{40,}}\n", said)
+    assert "\x1b" not in said, "colours in a file"
+    assert running.ready()
+
+
+def test_a_second_one_on_the_same_data_refuses(running: Running) -> None:
+    code, said = up({**running.environment, "FETTLE_PORT": str(free_port())})
+    assert code == 1
+    assert said.startswith(f"Fettle already runs on this data folder (process {running.process.pid}, ")
+
+
+def test_a_port_in_use_is_told_before_anything_starts(running: Running, tmp_path: Path) -> None:
+    code, said = up(environment(tmp_path, int(running.environment["FETTLE_PORT"])))
+    assert code == 1
+    assert f"Port {running.environment['FETTLE_PORT']} is used by another program." in said
+    assert not (tmp_path / "data" / "fettle.db").exists()
+
+
+@pytest.mark.parametrize("words", [("app.cli", "web"), ("celery", "gpu"), ("valkey-server",)], ids=["web", "worker", "broker"])
+def test_what_is_killed_runs_again(running: Running, words: tuple[str, ...]) -> None:
+    before = running.one(*words)
+    before.kill()
+    assert wait(lambda: "was killed by SIGKILL and starts again" in running.said(), 10)
+    assert wait(lambda: any(process.pid != before.pid and all(word in " ".join(process.cmdline()) for word in words) for process in running.family()), 30)
+    assert wait(running.ready, 60), running.said()
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_the_end_comes_within_ten_seconds_and_takes_everybody(tmp_path_factory: pytest.TempPathFactory, sign: signal.Signals) -> None:
+    with tempfile.TemporaryDirectory(prefix="fettle-up-") as folder:
+        one = start(Path(folder), free_port())
+        family, began = one.family(), time.monotonic()
+        one.process.send_signal(sign)
+        assert one.process.wait(END_SECONDS) == 0
+        assert time.monotonic() - began < END_SECONDS
+        assert not alive(family)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the wish to end with the parent is Linux's")
+def test_a_killed_supervisor_leaves_nobody(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="fettle-up-") as folder:
+        one = start(Path(folder), free_port())
+        family = one.family()
+        one.process.kill()
+        one.process.wait()
+        assert wait(lambda: not alive(family), 30), alive(family)
+
+
+def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
+    return [process for process in processes if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]

@@ -1,0 +1,201 @@
+"""Each finding appears where it should, says its sentence, and stays away from healthy data."""
+
+import random
+import time
+
+import pytest
+
+from app.readers import Example, Split
+from app.readers.health import Finding, examine, near_duplicate_groups
+from app.readers.lookalikes import look_alike_groups
+
+WORDS = [
+    "card",
+    "money",
+    "account",
+    "late",
+    "parcel",
+    "phone",
+    "screen",
+    "refund",
+    "order",
+    "city",
+    "train",
+    "coffee",
+    "window",
+    "paper",
+    "garden",
+    "bridge",
+    "winter",
+    "doctor",
+    "music",
+    "river",
+]
+
+
+def sentence(seed: int) -> str:
+    draw = random.Random(seed)
+    return " ".join(draw.choice(WORDS) for _ in range(9)) + f" {draw.randrange(10**6)}"
+
+
+def rows(count: int, labels: tuple[str, ...] = ("praise", "blame"), split: Split | None = None, start: int = 0) -> list[Example]:
+    return [Example(start + number + 2, sentence(start + number), labels[number % len(labels)], split) for number in range(count)]
+
+
+def finding(examples: list[Example], code: str) -> Finding:
+    return next(one for one in examine(examples).findings if one.code == code)
+
+
+def codes(examples: list[Example]) -> list[str]:
+    return [one.code for one in examine(examples).findings]
+
+
+def with_labels(**counts: int) -> list[Example]:
+    labels = [label for label, count in counts.items() for _ in range(count)]
+    return [Example(number + 2, sentence(number), label) for number, label in enumerate(labels)]
+
+
+def test_healthy_data_has_no_findings() -> None:
+    train, test = rows(60, split="train"), rows(20, split="test", start=60)
+    health = examine([*train, *test])
+    assert health.findings == ()
+    assert (health.rows, health.unlabelled) == (80, 0)
+    assert health.labels == {"train": {"praise": 30, "blame": 30}, "test": {"praise": 10, "blame": 10}}
+
+
+def test_nothing_at_all() -> None:
+    assert examine([]).findings == ()
+
+
+def test_free_text_outputs_are_not_labels() -> None:
+    answers = [Example(number, sentence(number), sentence(1000 + number)) for number in range(40)]
+    assert examine(answers).labels == {} and codes(answers) == []
+    several = [Example(number, sentence(number // 4), sentence(1000 + number)) for number in range(40)]
+    assert codes(several) == []
+
+
+def test_duplicates_and_conflicts() -> None:
+    table = rows(40)
+    table += [Example(100, table[0].input.upper(), "praise"), Example(101, "  " + table[1].input, "blame"), Example(102, table[2].input, "blame")]
+    assert finding(table, "duplicates").sentence == "2 duplicate rows: the same text stands further up."
+    conflict = finding(table, "conflicting_labels")
+    assert (conflict.count, conflict.lines, conflict.harm) == (2, (4, 102), 3)
+    assert finding(table, "near_duplicates").count == 1
+
+
+def test_leakage_between_splits() -> None:
+    train = rows(40, split="train")
+    test = [
+        *rows(20, split="test", start=40),
+        Example(200, train[3].input + " ", "blame", "test"),
+        Example(201, train[4].input.replace("card", "cart") + "!", "praise", "test"),
+    ]
+    assert finding([*train, *test], "leakage").lines == (200,)
+    assert finding([*train, *test], "near_leakage").lines == (201,)
+    assert codes([*train, *rows(20, split="test", start=40)]) == []
+
+
+def test_labels_the_train_split_never_shows() -> None:
+    table = [*rows(40, split="train"), *rows(10, ("praise", "neutral"), "test", start=40)]
+    assert finding(table, "unseen_labels").sentence == "Test has labels that train never shows: 'neutral'."
+
+
+def test_classes() -> None:
+    assert finding(with_labels(positive=30), "one_class").sentence == "All rows have the label 'positive'. A classifier needs at least two."
+    assert finding(with_labels(a=30, b=30, sarcasm=1), "tiny_classes").sentence == "'sarcasm' has 1 row; each class needs at least 3 (one per split)."
+    assert "'spam' has 2 rows (1 more such labels)" in finding(with_labels(a=30, spam=2, z=2), "tiny_classes").sentence
+    assert finding(with_labels(ham=95, spam=5), "imbalance").sentence.startswith(
+        "95% of the rows have the label 'ham': always answering it is right that often."
+    )
+    assert "imbalance" not in codes(with_labels(ham=80, spam=20))
+
+
+def test_few_rows() -> None:
+    assert finding(rows(3), "few_rows").sentence == "3 rows: at least 10 are needed to train (and 2 per class to test)."
+    assert finding(rows(1), "few_rows").sentence.startswith("1 row:")
+
+
+@pytest.mark.parametrize(
+    ("labels", "difference"),
+    [
+        (["caf\u00e9", "cafe\u0301"], "the way accents are stored"),
+        (["refund", "refund "], "an invisible character or white space"),
+        (["refund", "re\u200bfund"], "an invisible character or white space"),
+        (["card arrival", "card\u00a0arrival"], "an invisible character or white space"),
+        (["color", "c\u043elor"], "a look-alike letter"),
+        (["True", "true", "TRUE"], "case"),
+    ],
+)
+def test_labels_that_look_the_same(labels: list[str], difference: str) -> None:
+    assert look_alike_groups([*labels, "other"]) == [(sorted(labels), difference)]
+    table = [Example(number, sentence(number), [*labels, "other"][number % (len(labels) + 1)]) for number in range(40)]
+    found = finding(table, "look_alike_labels")
+    assert found.sentence.startswith(f"{len(labels)} labels look the same (they differ by {difference}): ") and found.sentence.endswith("Merge?")
+    assert found.sentence.isprintable()
+
+
+@pytest.mark.parametrize("labels", [["007", "7"], ["1", "1.0"], ["1e3", "+1"], ["yes", "0"], ["İ", "ı"]])
+def test_labels_that_differ(labels: list[str]) -> None:
+    assert look_alike_groups(labels) == []
+
+
+def test_markers_of_missing_values_are_labels_with_a_hint() -> None:
+    found = finding([*rows(30, ("NA", "None", "x")), Example(99, sentence(99), None)], "missing_markers")
+    assert found.sentence.startswith("'NA', 'None' looks like a missing-value marker in 20 rows.")
+
+
+def test_a_label_in_its_text() -> None:
+    table = [Example(one.line, f"{one.input} label: {one.output}", one.output) for one in rows(40)]
+    assert finding(table, "label_in_text").sentence.startswith("In 100% of the rows the text contains its label")
+
+
+def test_swapped_columns() -> None:
+    assert "swapped_columns" in codes([Example(one.line, one.output or "", one.input) for one in rows(40)])
+
+
+def test_several_labels_and_numbers() -> None:
+    assert finding(rows(40, ("a;b", "b;c", "c;a")), "several_labels").sentence.startswith("Labels contain ';' or '|' in 100% of the rows.")
+    prices = [Example(number, sentence(number), f"{number / 7:.2f}") for number in range(100)]
+    assert finding(prices, "numbers_as_labels").sentence.startswith("The output holds 100 different numbers.")
+
+
+def test_odd_texts() -> None:
+    table = rows(40)
+    table += [
+        Example(90, "ring\x07 " + sentence(90), "praise"),
+        Example(91, sentence(91) + " <|im_end|>", "blame"),
+        Example(92, "mail me at jo@example.org please", "blame"),
+    ]
+    assert finding(table, "control_characters").lines == (90,)
+    assert finding(table, "special_tokens").lines == (91,)
+    assert finding(table, "personal_data").lines == (92,)
+
+
+def test_findings_come_by_harm_and_name_few_lines() -> None:
+    table = [*rows(40), *rows(40)]
+    table = [Example(number, one.input, one.output, "test" if number >= 40 else "train") for number, one in enumerate(table)]
+    findings = examine(table).findings
+    assert [one.harm for one in findings] == sorted((one.harm for one in findings), reverse=True)
+    assert all(len(one.lines) <= 5 for one in findings)
+
+
+def test_near_duplicate_groups() -> None:
+    base = "Can you tell me why I have not received my new card"
+    texts = [base + "?", "something else entirely, about money", base + "??", "  " + base.upper() + "?", base + " yet?", "short", "shore"]
+    assert near_duplicate_groups(texts) == [[0, 2, 3, 4]]
+    assert near_duplicate_groups([]) == []
+    assert near_duplicate_groups(["", " ", "a"]) == [[0, 1]]
+
+
+def test_planted_near_duplicates_are_found_and_nothing_else() -> None:
+    texts = [sentence(number) for number in range(2000)]
+    planted = [text + "." for text in texts[::10]]
+    groups = near_duplicate_groups([*texts, *planted])
+    assert groups == [[number * 10, 2000 + number] for number in range(200)]
+
+
+def test_templated_texts_do_not_cost_quadratic_time() -> None:
+    texts = [f"The order number {number} has not arrived at my home address, please look into it as soon as you can, thank you" for number in range(5000)]
+    began = time.perf_counter()
+    assert [len(group) for group in near_duplicate_groups(texts)] == [5000]
+    assert time.perf_counter() - began < 10

@@ -1,0 +1,181 @@
+"""JSON Lines and JSON lists: literal text, line numbers, and a plain answer for everything that is not a record."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from app.readers import Note, Problem, Row
+from app.readers.detect import detect
+from app.readers.json_list import PIECE
+from app.readers.options import Options
+from app.readers.pipeline import READERS
+
+
+def items(path: Path, content: bytes | str) -> list[Row | Problem | Note]:
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    how = detect(path, Options())
+    return [how] if isinstance(how, Problem) else [*how[1], *READERS[how[0].format](path, how[0])]
+
+
+def rows(tmp_path: Path, content: bytes | str) -> list[dict[str, str]]:
+    found = items(tmp_path / "upload", content)
+    assert not [item for item in found if isinstance(item, Problem)]
+    return [item.cells for item in found if isinstance(item, Row)]
+
+
+def problems(tmp_path: Path, content: bytes | str) -> list[tuple[str, int, str]]:
+    return [(item.code, item.line, item.column) for item in items(tmp_path / "upload", content) if isinstance(item, Problem)]
+
+
+TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=10)
+RECORDS = st.lists(st.dictionaries(TEXT.filter(lambda name: name != "messages"), TEXT, max_size=4), min_size=1, max_size=6)
+
+
+@given(RECORDS, st.booleans(), st.sampled_from(["lines", "list", "indented", "joined"]))
+def test_any_records_written_by_the_standard_library_come_back_exactly(
+    tmp_path_factory: pytest.TempPathFactory, records: list[dict[str, str]], ascii_only: bool, style: str
+) -> None:
+    # Whether records go over several lines shows in the first one.
+    assume(style != "indented" or records[0])
+    one_by_one = [json.dumps(record, ensure_ascii=ascii_only, indent=2 if style == "indented" else None) for record in records]
+    text = json.dumps(records, ensure_ascii=ascii_only) if style == "list" else ("" if style == "joined" else "\n").join(one_by_one)
+    found = items(tmp_path_factory.getbasetemp() / "records", text)
+    assert [item.cells if isinstance(item, Row) else item for item in found] == records
+
+
+def test_scalars_keep_their_source_text(tmp_path: Path) -> None:
+    line = '{"a": 007.0, "b": 1.0, "c": 1e400, "d": -0, "e": true, "f": false, "g": null, "h": "01", "i": "NaN", "j": 12345678901234567890.10}'.replace(
+        "007", "7"
+    )
+    assert rows(tmp_path, line) == [
+        {"a": "7.0", "b": "1.0", "c": "1e400", "d": "-0", "e": "true", "f": "false", "g": "", "h": "01", "i": "NaN", "j": "12345678901234567890.10"}
+    ]
+
+
+def test_dates_and_odd_names_stay_what_they_are(tmp_path: Path) -> None:
+    assert rows(tmp_path, '{"date": "2024-01-01", "created_at": "1"}') == [{"date": "2024-01-01", "created_at": "1"}]
+
+
+def test_nested_values_are_json_text_and_marked(tmp_path: Path) -> None:
+    found = items(tmp_path / "upload", '{"text": ["a", 1.0, {"b": null}], "label": "x"}\n{"text": "b", "label": "y"}')
+    assert found[0] == Row(1, {"text": '["a", 1.0, {"b": null}]', "label": "x"}, frozenset({"text"}))
+
+
+def test_lines_end_at_lf_only(tmp_path: Path) -> None:
+    content = '{"text": "a\u2028b\u0085c"}\r\n{"text": "d"}\n\n{"text": oops}\n'
+    assert problems(tmp_path, content) == [("invalid_json", 4, "")]
+    found = items(tmp_path / "upload", content)
+    assert [(item.line, item.cells["text"]) for item in found if isinstance(item, Row)] == [(1, "a\u2028b\u0085c"), (2, "d")]
+    assert [item.code for item in found if isinstance(item, Note)] == ["blank_lines"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_marks_and_utf_16(tmp_path: Path, encoding: str) -> None:
+    assert rows(tmp_path, '{"text": "é"}\n{"text": "ü"}\n'.encode(encoding)) == [{"text": "é"}, {"text": "ü"}]
+    assert rows(tmp_path, '[{"text": "é"}]'.encode(encoding)) == [{"text": "é"}]
+
+
+def test_chat_records(tmp_path: Path) -> None:
+    plain = {"messages": [{"role": "user", "content": "1+1?"}, {"role": "assistant", "content": "2"}], "split": "test"}
+    parts = {"messages": [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}, {"role": "assistant", "content": "Yes", "weight": 1}]}
+    turns = [("system", "Be brief."), ("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d")]
+    long = {"messages": [{"role": role, "content": content} for role, content in turns]}
+    assert rows(tmp_path, "\n".join(map(json.dumps, [plain, parts, long]))) == [
+        {"input": "1+1?", "output": "2", "split": "test"},
+        {"input": "Hi", "output": "Yes"},
+        {"input": "system: Be brief.\nuser: a\nassistant: b\nuser: c", "output": "d"},
+    ]
+    assert rows(tmp_path, json.dumps(plain)) == [{"input": "1+1?", "output": "2", "split": "test"}]
+
+
+REFUSED: dict[str, tuple[bytes | str, str, int, str, str]] = {
+    "invalid": ('{"a": 1}\n{"a": 1,}\n', "invalid_json", 2, "", "Line 2 is not valid JSON: "),
+    "first line broken": ('{"a": 1\n{"a": 2}\n', "invalid_json", 1, "", "Line 1 is not valid JSON"),
+    "single quotes": ("{'a': 1}\n", "invalid_json", 1, "", "enclosed in double quotes at character 2"),
+    "control character in a text": ('{"a": "b\tc"}\n', "invalid_json", 1, "", "invalid control character"),
+    "trailing text": ('{"a": 1} and more\n{"a": 2}\n', "invalid_json", 1, "", "at character 10"),
+    "list never closed": ('[{"a": 1},\n{"a": 2}', "invalid_json", 2, "", "the file ends before the list is closed"),
+    "list without comma": ('[{"a": 1}\n{"a": 2}]', "invalid_json", 2, "", "expected ',' or ']'"),
+    "list with a trailing comma": ('[{"a": 1},\n]', "invalid_json", 2, "", "expecting value"),
+    "text behind a list": ('[{"a": 1}]\nx', "invalid_json", 2, "", "something follows the end of the list"),
+    "broken inside a list": ('[{"a": 1},\n{"a": }]', "invalid_json", 2, "", "expecting value at character 7"),
+    "duplicate key": ('{"a": 1}\n\n{"label": "x", "label": "y"}', "duplicate_key", 3, "label", "'label' appears twice."),
+    "duplicate key in a list": ('[{"a": 1},\n{"label": "x",\n"label": "y"}]', "duplicate_key", 2, "label", "'label' appears twice."),
+    "NaN": ('{"a": NaN}', "not_json", 1, "a", "Line 1, column a: NaN is not valid JSON."),
+    "-Infinity": ('{"a": 1}\n{"a": [-Infinity]}', "not_json", 2, "a", "-Infinity is not valid JSON."),
+    "number too long": ('{"a": 1}\n{"a": ' + "9" * 5000 + "}", "number_too_long", 2, "a", "Line 2, column a: number too long."),
+    "scalar": ('{"a": 1}\n"text"', "not_a_record", 2, "", "expected a record with named fields, found a text."),
+    "list of scalars": ("[1]", "not_a_record", 1, "", "found a number."),
+    "list of lists": ('[["a", "b"]]', "not_a_record", 1, "", "found a list."),
+    "list of null": ("[null]", "not_a_record", 1, "", "found null."),
+    "list of truth": ("[true]", "not_a_record", 1, "", "found true or false."),
+    "empty list": ("[ ]", "no_rows", 1, "", "Expected a list of records with named fields"),
+    "one list inside an object": ('{"data": [{"a": 1}, {"a": 2}]}', "wrapped_lists", 1, "data", "Found a list under 'data'."),
+    "two lists inside an object": ('{\n "train": [{"a": 1}],\n "test": [{"a": 2}]\n}', "wrapped_lists", 1, "train", "Found lists under 'train' and 'test'."),
+    "NUL": ('{"a": "b\\u0000c"}', "nul_character", 1, "a", "Line 1, column a: contains a NUL character"),
+    "half a surrogate pair": ('{"a": "\\ud800"}', "lone_surrogate", 1, "a", "half of a surrogate pair"),
+    "bad byte": (b'{"a": "\xc3\xa9"}\n{"a": "\xe9"}', "invalid_bytes", 2, "", "Line 2: byte 0xE9 is not valid UTF-8."),
+    "bad byte in a list": (b'[{"a": "\xc3\xa9"},\n{"a": "\xe9"}]', "invalid_bytes", 2, "", "Line 2: byte 0xE9 is not valid UTF-8."),
+    "half a surrogate pair in a name": ('{"\\udc01": "a"}', "lone_surrogate", 1, "\\x01", "half of a surrogate pair"),
+    "cell too long": ('{"a": "' + "b" * 200_001 + '"}', "cell_too_long", 1, "a", "more than 200,000 characters"),
+    "line too long": ('{"a": "' + "b" * 2_000_001 + '"}', "line_too_long", 1, "", "Line 1 is longer than 2,000,000 characters."),
+    "value too long in a list": ('[{"a": "' + "b" * 4_000_000 + '"}]', "invalid_json", 1, "", "one value of more than 2,000,000 characters"),
+    "too deep": ('{"a": 1}\n{"a": ' + "[" * 5000 + "]" * 5000 + "}", "json_too_deep", 2, "", "nested too deeply"),
+    "too deep in a list": ("[" * 5000, "json_too_deep", 1, "", "nested too deeply"),
+    "too many fields": (json.dumps({f"f{number}": 1 for number in range(201)}), "too_many_columns", 1, "", "201 fields; the limit is 200"),
+    "no answer": ('{"messages": [{"role": "user", "content": "a"}]}', "no_answer", 1, "messages", "the last message is not from the assistant"),
+    "no messages": ('{"messages": []}', "no_answer", 1, "messages", "the last message is not from the assistant"),
+    "unknown role": ('{"messages": [{"role": "robot", "content": "a"}]}', "unknown_role", 1, "messages", "message 1 has no known role."),
+    "message is text": ('{"messages": ["a"]}', "unknown_role", 1, "messages", "message 1 has no known role."),
+    "empty content": ('{"messages": [{"role": "assistant", "content": " "}]}', "empty_content", 1, "messages", "message 1 (assistant) has no text."),
+    "image content": ('{"messages": [{"role": "user", "content": [{"type": "image"}]}]}', "empty_content", 1, "messages", "message 1 (user) has no text."),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_broken_file_gets_its_clear_answer(tmp_path: Path, name: str) -> None:
+    content, code, line, column, words = REFUSED[name]
+    found = [item for item in items(tmp_path / "upload", content) if isinstance(item, Problem)]
+    assert [(item.code, item.line, item.column) for item in found] == [(code, line, column)]
+    assert words in found[0].advice
+    assert found[0].excerpt.isprintable() and len(found[0].excerpt) <= 170
+
+
+# The kinds of damage of the JSONTestSuite's n_ files, put into a record.
+NOT_JSON = [
+    '"a', '"\\x"', '"\\u12"', "'a'", "+1", "01", "1.", ".5", "0x1", "1e", "-", "--1", "1 2", "[1,]", "[,1]", "[1", "{", "{]", "[}", "{a: 1}", "{1: 1}", '{"a"}', '{"a":}',
+    '{"a" 1}', '{"a":1,}', "True", "nul", "tru", "undefined", "// x", "/* x */ 1", "\ufeff1", "\u00a01", "1\u2060", "\x0c1", "", "\\", "[\x00]", '"\x01"',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", NOT_JSON)
+@pytest.mark.parametrize("form", ['{"b": "ok"}\n{"b": %s}\n{"b": "ok"}', '[{"b": "ok"},\n{"b": %s},\n{"b": "ok"}]'])
+def test_what_is_not_json_is_refused_on_its_line(tmp_path: Path, value: str, form: str) -> None:
+    # An object that is never closed shows only where the next one begins.
+    line = 3 if value == "{" and form.startswith("[") else 2
+    assert problems(tmp_path, form % value) == [("invalid_json", line, "")]
+
+
+def test_a_broken_line_costs_only_itself(tmp_path: Path) -> None:
+    found = items(tmp_path / "upload", '{"a": 1}\n{"a": \n{"a": 3}\n{"a": 4, "a": 5}\n{"a": 6}\n')
+    assert [item.line for item in found if isinstance(item, Row)] == [1, 3, 5]
+
+
+def test_a_list_longer_than_a_piece_keeps_its_lines(tmp_path: Path) -> None:
+    records = [{"text": "x" * (number % 700), "n": number} for number in range(1500)]
+    for indent in (None, 1):
+        text = json.dumps(records, indent=indent, separators=(",\n", ": ") if indent is None else None)
+        assert len(text) > 4 * PIECE
+        found = [item for item in items(tmp_path / "upload", text) if isinstance(item, Row)]
+        assert [item.cells["n"] for item in found] == [str(number) for number in range(1500)]
+        starts = [text[: text.index(f'"n": {number}')].rindex("{") for number in (0, 700, 1499)]
+        assert [found[number].line for number in (0, 700, 1499)] == [text.count("\n", 0, start) + 1 for start in starts]
+
+
+@given(st.text(alphabet='{}[]",:\\ \n01ae.-nul\u00e9\x00', max_size=40), st.sampled_from(["", "{", "[", '{"a": ', '[{"a": 1},']))
+def test_no_text_makes_a_reader_fail(tmp_path_factory: pytest.TempPathFactory, text: str, start: str) -> None:
+    found = items(tmp_path_factory.getbasetemp() / "anything", start + text)
+    assert all(item.excerpt.isprintable() for item in found if isinstance(item, Problem))

@@ -1,0 +1,138 @@
+"""From a file to examples: which columns are taken, what is told, and what is only counted."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from app.readers import Example, Mapping, Note, Problem
+from app.readers import pipeline as pipeline_module
+from app.readers.frames import CHARACTERS, ROWS, Broken, Chunk, End, Found, Frame
+from app.readers.options import Options
+from app.readers.pipeline import KEPT, frames
+
+
+def read(tmp_path: Path, content: bytes | str, **mapping: str | None) -> list[Frame]:
+    path = tmp_path / "upload"
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return list(frames(path, Options(mapping=mapping)))
+
+
+def examples(found: list[Frame]) -> list[Example]:
+    return [example for frame in found if isinstance(frame, Chunk) for example in frame.examples]
+
+
+def problems(found: list[Frame]) -> list[Problem]:
+    return [frame.problem for frame in found if isinstance(frame, Broken)]
+
+
+def end(found: list[Frame]) -> End:
+    assert isinstance(found[-1], End)
+    return found[-1]
+
+
+@pytest.mark.parametrize(
+    ("header", "mapping"),
+    [
+        ("input,output,split", Mapping("input", "output", "split")),
+        ("Output,INPUT", Mapping("INPUT", "Output")),
+        ("label,text", Mapping("text", "label")),
+        ("sentence,label,idx", Mapping("sentence", "label")),
+        ("question,answer", Mapping("question", "answer")),
+        ("prompt,completion", Mapping("prompt", "completion")),
+        ("instruction,output", Mapping("instruction", "output")),
+        ("instruction,input,output", Mapping("input", "output")),
+        ("text,topic", Mapping("text")),
+    ],
+)
+def test_columns_are_found_by_their_usual_names(tmp_path: Path, header: str, mapping: Mapping) -> None:
+    found = read(tmp_path, header + "\n" + ",".join("train" if name == "split" else f"value {name}" for name in header.split(",")) + "\n")
+    assert isinstance(found[0], Found) and found[0].mapping == mapping
+    assert end(found).rows == 1
+
+
+def test_a_person_decides(tmp_path: Path) -> None:
+    content = "text,label,topic\na,b,c\n"
+    assert examples(read(tmp_path, content, input="topic", output="text")) == [Example(2, "c", "a", None, {"label": "b"})]
+    assert examples(read(tmp_path, content, output=None)) == [Example(2, "a", None, None, {"label": "b", "topic": "c"})]
+    assert [one.code for one in problems(read(tmp_path, content, input="title"))] == ["missing_column"]
+    assert problems(read(tmp_path, content, input="title"))[0].advice == "There is no column 'title'. The columns are: text, label, topic."
+    assert [one.code for one in problems(read(tmp_path, content, input="text", output="text"))] == ["same_column_twice"]
+
+
+def test_no_usual_name(tmp_path: Path) -> None:
+    found = read(tmp_path, "title,topic\na,b\nc,d,e\n")
+    assert [one.code for one in problems(found)] == ["no_input_column", "wrong_number_of_values"]
+    assert problems(found)[0].advice.startswith("No column is named input. The columns are: title, topic. Choose")
+    assert end(found) == End(0, 0, 2, [])
+
+
+def test_no_header(tmp_path: Path) -> None:
+    content = "I lost my card,lost\nWhere is it,arrival\nStolen!,lost\n"
+    assert "Line 1 looks like data" in problems(read(tmp_path, content))[0].advice
+    assert examples(read(tmp_path, content, input="column 1", output="column 2"))[0] == Example(1, "I lost my card", "lost")
+
+
+def test_texts_are_not_touched_and_blank_outputs_are_unlabelled(tmp_path: Path) -> None:
+    found = read(tmp_path, "input,output\n a , x \nb,\nc,  \nd,NA\n")
+    assert [(one.input, one.output) for one in examples(found)] == [(" a ", " x "), ("b", None), ("c", None), ("d", "NA")]
+    assert (end(found).rows, end(found).unlabelled) == (4, 2)
+
+
+def test_json_records_may_leave_the_output_out_but_not_the_input(tmp_path: Path) -> None:
+    found = read(tmp_path, '{"text": "a"}\n{"text": "b", "label": "x"}\n{"text": "c", "label": null}\n{"label": "y"}\n')
+    assert [(one.input, one.output) for one in examples(found)] == [("a", None), ("b", "x"), ("c", None)]
+    assert [(one.code, one.line, one.column) for one in problems(found)] == [("missing_column", 4, "text")]
+
+
+def test_nested_values_matter_only_where_they_are_used(tmp_path: Path) -> None:
+    content = json.dumps({"text": "a", "label": ["x", "y"], "meta": {"id": 7}})
+    assert problems(read(tmp_path, content))[0].advice == "Line 1, column label holds a list or an object; only text and numbers can be used."
+    assert examples(read(tmp_path, content, output=None)) == [Example(1, "a", None, None, {"label": '["x", "y"]', "meta": '{"id": 7}'})]
+
+
+def test_an_empty_input_is_a_problem_and_an_empty_row_is_not(tmp_path: Path) -> None:
+    found = read(tmp_path, "input,output\na,x\n ,y\n,\n , \n")
+    assert [(one.code, one.line, one.column) for one in problems(found)] == [("empty_input", 3, "input")]
+    assert end(found).notes == [Note("empty_rows", "2 rows without any value were left out.")]
+
+
+def test_split_values(tmp_path: Path) -> None:
+    values = ["train", "Train ", "validation", "valid", "val", "dev", "TEST"]
+    found = read(tmp_path, "input,output,split\n" + "".join(f"a,x,{value}\n" for value in values))
+    assert [one.split for one in examples(found)] == ["train", "train", "validation", "validation", "validation", "validation", "test"]
+    found = read(tmp_path, "input,output,split\na,x,train\nb,y,holdout\nc,z,\nd,,\n")
+    assert [(one.code, one.line, one.column) for one in problems(found)] == [("unknown_split", 3, "split"), ("unknown_split", 4, "split")]
+    assert examples(read(tmp_path, "input,output,split\na,x,north\n", split=None))[0].cells == {"split": "north"}
+
+
+def test_the_first_problems_are_told_and_all_are_counted(tmp_path: Path) -> None:
+    found = read(tmp_path, "input,output\n" + "a,b,c\n" * 1204)
+    assert len(problems(found)) == KEPT
+    assert end(found).problems == 1204
+
+
+def test_chunks_are_small_whatever_the_cells(tmp_path: Path) -> None:
+    found = read(tmp_path, "input,output\n" + "a,b\n" * (2 * ROWS + 1))
+    assert [len(frame.examples) for frame in found if isinstance(frame, Chunk)] == [ROWS, ROWS, 1]
+    found = read(tmp_path, "input,output\n" + ("a" * (CHARACTERS // 10) + ",b\n") * 25)
+    assert [len(frame.examples) for frame in found if isinstance(frame, Chunk)] == [10, 10, 5]
+
+
+def test_too_many_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline_module, "MAX_ROWS", 3)
+    found = read(tmp_path, "input,output\n" + "a,b\n" * 5)
+    assert [(one.code, one.line) for one in problems(found)] == [("too_many_rows", 5)]
+    assert end(found).rows == 3
+
+
+def test_too_many_different_fields(tmp_path: Path) -> None:
+    found = read(tmp_path, "\n".join(json.dumps({f"field {number}": "a"}) for number in range(201)))
+    assert [one.code for one in problems(found)] == ["too_many_columns"]
+
+
+@pytest.mark.parametrize("content", ["", "input,output\n", "[]", "{}\n", "\n\n", "input,output\n,\n"])
+def test_nothing_to_read_is_a_problem(tmp_path: Path, content: str) -> None:
+    found = read(tmp_path, content)
+    assert len(problems(found)) == end(found).problems == 1
+    assert end(found).rows == 0

@@ -1,0 +1,149 @@
+"""Jobs as a worker runs them: real processes, a real (tiny) model, both databases."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from app.db import transaction
+from app.domain import metric as metrics
+from app.domain.access import Who
+from app.domain.dataset import DatasetVersion
+from app.domain.job import Job
+from app.domain.model import Model
+from app.services import evaluations, experiments, jobs
+from app.settings import settings
+from worker import parent
+
+SHORT = {"max_steps": 12, "batch_size": 8, "learning_rate": 2e-2, "rank": 4, "evaluations": 2}
+LONG = SHORT | {"max_steps": 20_000, "evaluations": 1}
+
+
+def start(person: Who, base: Model, toys: DatasetVersion, parameters: dict[str, object]) -> int:
+    return jobs.start_tune(person, model=base.id, dataset=toys.dataset_id, method="lora", parameters=parameters, prompt_version=None, seed=1).job.id
+
+
+def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
+    """Wait for something another process does."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.1)
+
+
+def running(person: Who, key: int) -> tuple[threading.Thread, psutil.Process]:
+    """Run the queue in a thread until the job trains; gives the thread and the job's process."""
+    thread = threading.Thread(target=parent.run_one, args=("gpu",))
+    thread.start()
+    until(lambda: jobs.find(person, key).job.step > 2)
+    return thread, next(child for child in psutil.Process().children() if "worker.run_job" in child.cmdline())
+
+
+def test_a_tune_ends_as_a_registered_model_with_its_curves(person: Who, base: Model, toys: DatasetVersion) -> None:
+    key = start(person, base, toys, SHORT)
+    assert parent.run_one("gpu") is True and parent.run_one("gpu") is False
+    view = jobs.find(person, key)
+    assert view.job.state == "succeeded" and view.job.result is not None, view.job.error
+    assert view.model is not None and view.model.trainable_parameters == view.job.result["trainable"] > 0
+    assert (settings().storage_folder / view.model.folder / "run.json").exists()
+    points = jobs.points(person, key)
+    assert [point.step for point in points if point.name == "loss"] == list(range(1, 13))
+    assert [point for point in points if point.name == "validation_accuracy"]
+    assert len({point.event for point in points}) == len(points)
+    assert [attempt.outcome for attempt in view.attempts] == ["succeeded"]
+    assert set(view.job.phases) >= {"load", "preflight", "train", "save"}
+
+
+def test_a_ladder_runs_to_its_verdict(person: Who, base: Model, toys: DatasetVersion) -> None:
+    rungs = [{"technique": "zero_shot"}, {"technique": "few_shot", "shots": 2}, {"technique": "lora", "parameters": SHORT | {"max_steps": 40}}]
+    key = experiments.create(person, name="toys", dataset=toys.dataset_id, model=base.id, rungs=rungs)
+    parent.drain("gpu")
+    view = experiments.find(person, key)
+    assert [row.state for row in view.rows] == ["succeeded"] * 3 and view.recommendation is not None
+    for row in view.rows:
+        assert row.scores is not None and row.scores["n"] == 40 and row.scores["latency_ms"]["p50"] > 0
+    assert view.version.scored == 3
+
+
+def test_answers_can_be_generated_and_extracted(person: Who, base: Model, toys: DatasetVersion) -> None:
+    from app.services import prompts
+
+    version = prompts.create(person, "short", {"parameters": {"max_tokens": 4}})
+    made = evaluations.create(person, model=base.id, prompt_version=version.reference, dataset=toys.dataset_id, split="validation", answer="generate")
+    parent.drain("gpu")
+    view = evaluations.find(person, made.evaluation.id)
+    assert view.job.state == "succeeded", view.job.error
+    rows = evaluations.predictions(person, made.evaluation.id)
+    assert len(rows) == 20 and all(prediction.output_tokens > 0 for prediction, _ in rows)
+
+
+def test_a_cancel_ends_a_running_job_within_five_seconds(person: Who, base: Model, toys: DatasetVersion) -> None:
+    key = start(person, base, toys, LONG)
+    thread, process = running(person, key)
+    began = time.monotonic()
+    assert jobs.cancel(person, key).state == "stopping"
+    until(lambda: jobs.find(person, key).job.over, 8)
+    assert time.monotonic() - began < 5
+    thread.join(10)
+    view = jobs.find(person, key)
+    assert view.job.state == "cancelled" and view.model is None and not process.is_running()
+
+
+def test_a_killed_job_goes_back_to_the_queue_and_is_done_by_the_next_attempt(person: Who, base: Model, toys: DatasetVersion) -> None:
+    key = start(person, base, toys, SHORT | {"max_steps": 400})
+    thread, process = running(person, key)
+    process.send_signal(signal.SIGKILL)
+    thread.join(20)
+    assert jobs.find(person, key).job.state == "queued"
+    assert parent.run_one("gpu") is True
+    view = jobs.find(person, key)
+    assert view.job.state == "succeeded" and [attempt.outcome for attempt in view.attempts] == ["lost", "succeeded"]
+    assert "SIGKILL" in (view.attempts[0].reason or "")
+    losses = [point.step for point in jobs.points(person, key) if point.name == "loss"]
+    assert sorted(losses) == list(range(1, 401)), "steps of the lost attempt appear once"
+
+
+def test_an_error_that_a_person_can_mend_fails_the_job_with_advice(person: Who, base: Model, toys: DatasetVersion) -> None:
+    key = start(person, base, toys, SHORT | {"learning_rate": 1.0, "max_steps": 200, "alpha": 4096.0, "rank": 1})
+    (settings().models_folder / "tiny").unlink()
+    parent.run_one("gpu")
+    job = jobs.find(person, key).job
+    assert job.state == "failed" and job.error is not None and job.error["code"] == "model_missing" and job.error["advice"]
+    with transaction() as session:
+        assert any("failed:" in line.text for line in metrics.lines(session, key))
+
+
+def test_a_second_drain_leaves_the_device_to_the_first(person: Who, base: Model, toys: DatasetVersion) -> None:
+    key = start(person, base, toys, LONG)
+    first = threading.Thread(target=parent.drain, args=("gpu",))
+    first.start()
+    until(lambda: jobs.find(person, key).job.state == "running")
+    other = start(person, base, toys, SHORT)
+    parent.drain("gpu")
+    assert jobs.find(person, other).job.state == "queued", "the device is taken"
+    jobs.cancel(person, key)
+    first.join(90)
+    assert jobs.find(person, other).job.state == "succeeded"
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="needs Linux: the kernel kills the orphan")
+def test_an_orphan_never_goes_on(person: Who, base: Model, toys: DatasetVersion, tmp_path: Path) -> None:
+    """The parent is killed outright; its job's process must be gone within a second or two."""
+    import subprocess
+    import sys
+
+    key = start(person, base, toys, LONG)
+    worker = subprocess.Popen([sys.executable, "-c", "from worker import parent; parent.run_one('gpu')"], cwd=Path(__file__).parents[2], env=os.environ.copy())
+    until(lambda: jobs.find(person, key).job.step > 2)
+    child = psutil.Process(worker.pid).children()[0]
+    worker.kill()
+    worker.wait()
+    until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, 5)
+    assert jobs.find(person, key).job.state == "running", "its lease will run out, then the sweeper takes it back"
+    with transaction() as session:
+        assert session.get_one(Job, key).lease_token is not None
