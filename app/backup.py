@@ -75,7 +75,9 @@ def restore(archive: Path, say: Callable[[str], None] = print) -> None:
         about = _about(tar, archive)
         if about["database"] != _kind(here):
             raise Conflict(
-                "other_database", f"The archive was made with {about['database']}, this installation uses {_kind(here)}.", "Set FETTLE_DATABASE_URL to the same kind."
+                "other_database",
+                f"The archive was made with {about['database']}, this installation uses {_kind(here)}.",
+                "Set FETTLE_DATABASE_URL to the same kind.",
             )
         here.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for member in tar.getmembers():
@@ -86,7 +88,9 @@ def restore(archive: Path, say: Callable[[str], None] = print) -> None:
                 try:
                     tar.extract(member.replace(name=f"{place.name}/{rest}" if rest else place.name), place.parent, filter="data")
                 except tarfile.FilterError as error:
-                    raise Invalid("bent_archive", f"The archive wants to write outside its place: {member.name}", "Do not use it; it was changed after it was made.") from error
+                    raise Invalid(
+                        "bent_archive", f"The archive wants to write outside its place: {member.name}", "Do not use it; it was changed after it was made."
+                    ) from error
                 if not rest:
                     say(f"{top}: restored")
     say("Run `fettle migrate` when this code is newer than the archive; `fettle up` does it by itself.")

@@ -10,7 +10,9 @@ import typer
 
 from app.errors import FettleError
 
-app = typer.Typer(help="Fettle: prompt lab, tuning console and the ladder between them.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    help="Fettle: prompt lab, tuning console and the ladder between them.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+)
 token = typer.Typer(help="API tokens.", no_args_is_help=True)
 user = typer.Typer(help="Accounts.", no_args_is_help=True)
 models = typer.Typer(help="Foundation models.", no_args_is_help=True)

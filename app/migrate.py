@@ -33,7 +33,9 @@ def migrate(bind: Engine | None = None) -> None:
     """
     known = {script.revision for script in ScriptDirectory(str(SCRIPTS)).walk_revisions()}
     if (found := current(bind)) is not None and found not in known:
-        raise Conflict("newer_database", f"The database is at revision {found}, which this version of Fettle does not know.", "Update Fettle, or restore a backup.")
+        raise Conflict(
+            "newer_database", f"The database is at revision {found}, which this version of Fettle does not know.", "Update Fettle, or restore a backup."
+        )
     config = Config()
     config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
     with (bind or engine()).connect() as connection:

@@ -22,7 +22,7 @@ from app.parts import Part, end, launch
 from app.settings import Settings, settings
 
 READY_SECONDS = 180.0
-END_SECONDS = 7.0
+END_SECONDS = 6.0
 BROKER_SECONDS = 2.0
 MOST_FAILURES = 3
 """A part that dies so often before anything answered stops the start: something is wrong that waiting does not mend."""
@@ -180,7 +180,11 @@ def _start(here: Settings, parts: list[Part]) -> None:
                 missing = now_missing
             for part in _revive(parts, quiet=True):
                 if part.failures >= MOST_FAILURES:
-                    raise Unavailable("does_not_start", f"The {part.name} process does not start. The end of {part.log}:\n{part.tail()}", "`fettle doctor` looks for the cause.")
+                    raise Unavailable(
+                        "does_not_start",
+                        f"The {part.name} process does not start. The end of {part.log}:\n{part.tail()}",
+                        "`fettle doctor` looks for the cause.",
+                    )
             if time.monotonic() > deadline:
                 raise Unavailable("not_ready", f"Still waiting for {missing} after {READY_SECONDS:.0f} s.", f"Read the logs in {here.folder / 'logs'}.")
             time.sleep(0.1)

@@ -73,12 +73,18 @@ def command(words: Sequence[str | Path], advice: str) -> None:
 
 
 def pip(*words: str | Path) -> None:
-    command([PYTHON, "-m", "pip", "install", "--progress-bar", "off", "--disable-pip-version-check", *words], "Read the lines below; `rm -rf .venv .state` starts over.")
+    command(
+        [PYTHON, "-m", "pip", "install", "--progress-bar", "off", "--disable-pip-version-check", *words],
+        "Read the lines below; `rm -rf .venv .state` starts over.",
+    )
 
 
 def environment() -> None:
     """The virtual environment, with the Python that runs this. A broken or older one is replaced."""
-    usable = PYTHON.exists() and subprocess.run([PYTHON, "-c", "import pip, sys; sys.exit(sys.version_info < (3, 11))"], capture_output=True, check=False).returncode == 0
+    usable = (
+        PYTHON.exists()
+        and subprocess.run([PYTHON, "-c", "import pip, sys; sys.exit(sys.version_info < (3, 11))"], capture_output=True, check=False).returncode == 0
+    )
     if usable and any(STATE.glob("python.*")):
         return
     shutil.rmtree(STATE, ignore_errors=True)

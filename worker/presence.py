@@ -45,11 +45,15 @@ def started(sender: Any) -> None:
     _queue[:] = queues or ["gpu"]
 
 
+def serves(queue: str) -> bool:
+    return queue in _queue
+
+
 def ready(sender: Any) -> None:
     """Begin to beat and, on a job queue, to look at the table."""
     del sender
     threading.Thread(target=_beat, name="presence", daemon=True).start()
-    if "interactive" not in _queue:
+    if not serves("interactive"):
         threading.Thread(target=_look, name="idle-look", daemon=True).start()
 
 
@@ -64,7 +68,7 @@ def ended() -> None:
 
 def _beat() -> None:
     about = {"python": platform.python_version(), **{name: version(name) for name in ("torch", "transformers", "peft")}}
-    kind = "engine" if "interactive" in _queue else "worker"
+    kind = "engine" if serves("interactive") else "worker"
     while True:
         try:
             with transaction() as session:

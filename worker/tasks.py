@@ -5,7 +5,7 @@ from typing import Any
 
 from celery.signals import worker_init, worker_process_init, worker_ready, worker_shutting_down
 
-from worker import interactive, parent, presence
+from worker import parent, presence
 from worker.celery_app import celery
 
 
@@ -18,6 +18,8 @@ def work(queue: str) -> None:
 @celery.task(name="fettle.generate")
 def generate(request: str) -> None:
     """A person or a program waits for an answer."""
+    from worker import interactive  # here, because only the engine process may load torch
+
     interactive.generate(request)
 
 
@@ -28,6 +30,10 @@ def _init(sender: Any = None, **_: Any) -> None:
 
 @worker_ready.connect
 def _ready(sender: Any = None, **_: Any) -> None:
+    if presence.serves("interactive"):
+        from worker import interactive
+
+        interactive.scheduler()  # the engine process is ready once torch is loaded, not before
     presence.ready(sender)
 
 

@@ -74,7 +74,7 @@ def _form(request: Request, person: Who, values: Mapping[str, str], error: Fettl
     }
     if is_fragment(request):
         return fragment("experiments/_form.html", **context)
-    return page(request, "experiments/new.html", person, "compare", error.status if error else 200, **context)
+    return page(request, "experiments/new.html", person, "compare", error.status if error and request.method == "POST" else 200, **context)
 
 
 def _tuned(person: Who, key: str) -> Model | None:

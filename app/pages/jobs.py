@@ -74,7 +74,7 @@ def _form(request: Request, person: Who, values: Mapping[str, str], error: Fettl
     }
     if is_fragment(request):
         return fragment("jobs/_form.html", **context)
-    return page(request, "jobs/new.html", person, "tune", error.status if error else 200, **context)
+    return page(request, "jobs/new.html", person, "tune", error.status if error and request.method == "POST" else 200, **context)
 
 
 def _at_field(error: FettleError) -> str:

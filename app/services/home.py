@@ -83,7 +83,7 @@ def _newest_experiments(person: Who, keys: list[int]) -> dict[int, int]:
     with reading() as session:
         query = select(DatasetVersion.dataset_id, func.max(Experiment.id)).join(Experiment, Experiment.dataset_version_id == DatasetVersion.id)
         query = query.where(DatasetVersion.dataset_id.in_(keys), Experiment.workspace_id == person.workspace_id).group_by(DatasetVersion.dataset_id)
-        return dict(session.execute(query).tuples().all())
+        return {dataset: experiment for dataset, experiment in session.execute(query)}
 
 
 def _tried(person: Who) -> set[int | None]:
@@ -135,7 +135,7 @@ def since(person: Who, moment: int) -> Since:
     with reading() as session:
         mine = select(Job.state, func.count()).where(Job.workspace_id == person.workspace_id, Job.finished_at > moment).group_by(Job.state)
         failed = visible(person, Job).where(Job.state == "failed", Job.finished_at > moment).limit(5)
-        return Since(moment, dict(session.execute(mine).tuples().all()), list(session.scalars(failed)))
+        return Since(moment, {state: count for state, count in session.execute(mine)}, list(session.scalars(failed)))
 
 
 def trouble(person: Who) -> list[Trouble]:

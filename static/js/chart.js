@@ -94,7 +94,9 @@ class Chart {
 
   tickDigits(ticks) {
     const step = ticks.length > 1 ? Math.abs(ticks[1] - ticks[0]) : 1;
-    return Math.min(6, Math.max(0, Math.ceil(-Math.log10(step) - 1e-9)));
+    let digits = 0;
+    while (digits < 6 && Math.abs(step * 10 ** digits - Math.round(step * 10 ** digits)) > 1e-6) digits += 1;
+    return digits;
   }
 
   range(min, max) {

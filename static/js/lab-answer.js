@@ -4,11 +4,13 @@ import { Problem, events, post } from "./lab-stream.js";
 const by = (id) => document.getElementById(id);
 const FINISH = { stop: "stopped by itself", length: "cut at max tokens", cancelled: "stopped by you" };
 const GIVE_UP_MS = 1500;
+const WAIT_MS = 1000;
 let controller = null;
 let request = "";
 let begun = 0;
 let first = 0;
 let clock = 0;
+let asked = "";
 
 export const running = () => controller !== null;
 const seconds = () => (performance.now() - begun) / 1000;
@@ -28,7 +30,7 @@ function show(working) {
 }
 
 function clear() {
-  for (const id of ["waiting", "starters", "failure", "gold", "foot"]) by(id).hidden = true;
+  for (const id of ["waiting", "starters", "failure", "gold", "foot", "stale"]) by(id).hidden = true;
   by("answer").hidden = by("stream").hidden = by("progress").hidden = false;
   by("stream").textContent = by("said").textContent = by("counts").textContent = "";
   request = "";
@@ -64,17 +66,17 @@ const HANDLERS = {
   error: (data) => { throw new Problem(data.error); },
 };
 
-/** Send one request and show its answer as it comes. `gold` gives the row's answer, or null. */
-export async function run(body, gold) {
+/** Send one request and show its answer as it comes; `settled` is called when it stands. */
+export async function run(body, settled) {
   controller = new AbortController();
-  run.again = () => run(body, gold);
+  asked = JSON.stringify(body);
   clear();
   show(true);
   wait("Waiting for the engine");
   try {
     const response = await post("/api/v1/generate", { ...body, stream: true }, controller.signal);
     for await (const { event, data } of events(response)) HANDLERS[event]?.(data);
-    if (!by("counts").textContent) throw new Problem({ code: "broken_stream", message: "The answer broke off.", advice: "The connection was lost; try again." });
+    if (by("foot").hidden) throw new Problem({ code: "broken_stream", message: "The answer broke off.", advice: "The connection was lost; try again." });
   } catch (error) {
     if (error.name === "AbortError") ended("stopped by you");
     else fail(error instanceof Problem ? error : new Problem({ code: "broken_stream", message: "The answer broke off.", advice: "The connection was lost; try again." }));
@@ -82,26 +84,25 @@ export async function run(body, gold) {
     clearInterval(clock);
     controller = null;
     show(false);
-    by("progress").hidden = true;
+    by("progress").hidden = Boolean(by("stream").textContent) || !by("failure").hidden;
   }
-  mark(gold());
+  settled();
 }
 
-function finish(counts) {
-  const { input_tokens: read, output_tokens: written, latency_ms: latency } = counts;
-  const started = counts.first_token_ms ?? (first ? first - begun : null);
-  const words = [`${read.toLocaleString("en")} tokens read, ${written.toLocaleString("en")} written`, started === null ? "" : `first after ${took(started)}`, `${took(latency)} in all`];
+/** Latency is the model's own; what went by before it (the queue, loading weights) is told apart. */
+function finish({ input_tokens: read, output_tokens: written, latency_ms: latency, reason, finish_reason: why = reason }) {
+  const waited = Math.max(0, performance.now() - begun - latency);
+  const words = [`${read.toLocaleString("en")} tokens read, ${written.toLocaleString("en")} written`, took(latency)];
+  if (first) words.push(`first token after ${took(Math.max(0, first - begun - waited))}`);
   if (written && latency) words.push(`${(written / (latency / 1000)).toFixed(1)} tokens/s`);
-  ended([...words.filter(Boolean), FINISH[counts.finish_reason ?? counts.reason] ?? ""].filter(Boolean).join(" · "));
+  if (waited > WAIT_MS) words.push(`waited ${took(waited)} before`);
+  ended([...words, FINISH[why] ?? ""].filter(Boolean).join(" · "));
 }
 
 function ended(words) {
   by("foot").hidden = false;
   by("counts").textContent = words;
-  if (!by("stream").textContent) {
-    by("progress").textContent = "The model wrote nothing.";
-    by("progress").hidden = false;
-  }
+  by("progress").textContent = "The model wrote nothing.";
 }
 
 /** A sentence into an element; words between backticks are code, as app/pages/text.py: ticks() has it. */
@@ -119,9 +120,11 @@ function fail(error) {
   by("failure-code").textContent = error.code;
 }
 
-/** Right or wrong in words, once an answer stands and its row is still the one in the editor. */
-export function mark(gold) {
-  const judged = gold !== null && !by("answer").hidden && by("failure").hidden && !running() && Boolean(by("counts").textContent);
+/** Right or wrong in words, while the answer's input is the one in the editor; and whether the editor has moved on since. */
+export function mark(gold, body) {
+  const stands = !by("answer").hidden && by("failure").hidden && !running() && Boolean(by("counts").textContent);
+  by("stale").hidden = !stands || asked === JSON.stringify(body);
+  const judged = stands && gold !== null && JSON.parse(asked).variables.input === body.variables.input;
   by("gold").hidden = !judged;
   if (!judged) return;
   const right = answered() === normal(gold);
@@ -144,6 +147,5 @@ export function stop() {
 
 export function start() {
   by("stop").addEventListener("click", stop);
-  by("retry").addEventListener("click", () => run.again());
   addEventListener("pagehide", () => controller?.abort());
 }

@@ -105,9 +105,12 @@ function why() {
   return reason;
 }
 
+const body = () => ({ model: Number(by("model").value), prompt: form.prompt(), variables: form.variables(), parameters: form.readParameters() });
+const mark = () => answer.mark(rows.gold(), body());
+
 function run() {
   if (answer.running() || why()) return;
-  answer.run({ model: Number(by("model").value), prompt: form.prompt(), variables: form.variables(), parameters: form.readParameters() }, rows.gold);
+  answer.run(body(), mark);
   by("answer").scrollIntoView({ block: "nearest" });
 }
 
@@ -196,7 +199,7 @@ function changed() {
   by("changed").textContent = form.parameterWords();
   by("starters").hidden = !form.isEmpty() || !by("answer").hidden;
   by("waiting").hidden = !by("starters").hidden || !by("answer").hidden;
-  answer.mark(rows.gold());
+  mark();
   why();
   tell();
   pause = setTimeout(() => { keep(); look(); }, PAUSE_MS);
@@ -209,7 +212,7 @@ function listen() {
   by("lab").addEventListener("submit", (event) => event.preventDefault());
   by("model").addEventListener("change", () => { own(); changed(); });
   by("parameters-reset").addEventListener("click", () => { form.writeParameters({}); changed(); });
-  by("run").addEventListener("click", run);
+  for (const id of ["run", "retry"]) by(id).addEventListener("click", run);
   by("save").addEventListener("click", ask);
   by("save-form").addEventListener("submit", save);
   by("paste-form").addEventListener("submit", paste);

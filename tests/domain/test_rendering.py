@@ -3,7 +3,7 @@
 from typing import Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.domain.rendering import DEFAULT, Rendered, Shot, Template, answer_text, check, literal, render, substitute, template_variables, variables
@@ -23,6 +23,7 @@ def joined(parts: Rendered) -> str:
     return "".join(part.text for part in parts.parts)
 
 
+@settings(deadline=None)
 @given(PIECES, st.data())
 def test_braces_come_back_as_they_were_written(pieces: list[tuple[str, str]], data: st.DataObject) -> None:
     text = " ".join(WRITTEN[kind] % piece for kind, piece in pieces)
@@ -32,6 +33,7 @@ def test_braces_come_back_as_they_were_written(pieces: list[tuple[str, str]], da
     assert variables(text) == tuple(dict.fromkeys(piece for kind, piece in pieces if kind == "variable"))
 
 
+@settings(deadline=None)
 @given(st.text(), st.text())
 def test_values_are_never_scanned_again(first: str, second: str) -> None:
     parts = substitute("<{a}|{b}>", {"a": first + "{b}", "b": second + "{{a}}{a}"})
@@ -40,6 +42,7 @@ def test_values_are_never_scanned_again(first: str, second: str) -> None:
     ]  # fmt: skip
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_what_a_cell_holds_is_never_trusted(cell: str) -> None:
     template = Template(instruction="Classify {input}.", shots=(Shot(cell, cell),))
@@ -47,6 +50,7 @@ def test_what_a_cell_holds_is_never_trusted(cell: str) -> None:
     assert trusted == ["Classify ", ".", "\n\n", "Input:", " ", "\nOutput:", "\n\n", "Input:", " ", "\nOutput:"]
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_any_text_can_be_a_template_or_says_what_is_missing(text: str) -> None:
     template = Template("freeform", text=text)
@@ -91,6 +95,7 @@ def test_white_space_before_the_answer_belongs_to_it(prefix: str, prompt: str, a
     assert answer_text(template, "z") == answer
 
 
+@settings(deadline=None)
 @given(st.text(max_size=8), st.text(max_size=8), st.sampled_from(["structured", "freeform"]))
 def test_a_label_reads_the_same_scored_alone_and_rendered(text: str, label: str, mode: Literal["structured", "freeform"]) -> None:
     template = Template(mode, text=literal(text), output_prefix=literal(text))
@@ -100,6 +105,7 @@ def test_a_label_reads_the_same_scored_alone_and_rendered(text: str, label: str,
     )
 
 
+@settings(deadline=None)
 @given(st.sampled_from(["Output:", "Output:\n", "Output: ", "", "\n", "{input}"]), st.text(max_size=5), st.text(max_size=5))
 def test_a_shot_reads_exactly_like_an_example_with_its_answer(prefix: str, text: str, label: str) -> None:
     # What a shot shows between prompt and answer is what the model is then trained and scored on.

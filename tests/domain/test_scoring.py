@@ -4,7 +4,7 @@ import unicodedata
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef, precision_recall_fscore_support
 
@@ -15,6 +15,7 @@ LABELS = ["a", "b", "c"]
 pytestmark = pytest.mark.filterwarnings("ignore:A single label was found")
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(LABELS), st.sampled_from(LABELS)), min_size=1, max_size=40))
 def test_scores_are_those_of_scikit_learn(pairs: list[tuple[str, str]]) -> None:
     gold, answers = [wanted for wanted, _ in pairs], [given for _, given in pairs]
@@ -31,6 +32,7 @@ def test_scores_are_those_of_scikit_learn(pairs: list[tuple[str, str]]) -> None:
     assert scores.balanced_accuracy == pytest.approx(sum(recalls) / len(recalls))
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(LABELS), st.sampled_from([*LABELS, "nonsense", ""])), min_size=1, max_size=40))
 def test_an_off_list_answer_is_wrong_and_counted_apart(pairs: list[tuple[str, str]]) -> None:
     gold, answers = [wanted for wanted, _ in pairs], [given for _, given in pairs]
@@ -87,6 +89,7 @@ def test_normalise_never_folds_case_unasked() -> None:
     assert normalise("cafe\u0301") == "caf\u00e9"
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_normalise_twice_is_normalise_once(text: str) -> None:
     for casefold in (False, True):

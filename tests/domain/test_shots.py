@@ -4,7 +4,7 @@ import random
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.domain.shots import Candidate, Selection, draw
@@ -13,6 +13,7 @@ from app.errors import Invalid
 ROWS = [Candidate(number, f"text {number}", "abc"[number % 3] if number % 10 else "rare") for number in range(60)]
 
 
+@settings(deadline=None)
 @given(st.randoms(use_true_random=False), st.integers(0, 2**63), st.sampled_from(["random", "balanced"]))
 def test_the_order_of_the_rows_does_not_matter(shuffler: random.Random, seed: int, selection: Selection) -> None:
     shuffled = ROWS[:]

@@ -4,7 +4,7 @@ import random
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.domain.splits import assign_splits
@@ -35,6 +35,7 @@ def test_free_text_outputs_are_split_too() -> None:
     assert Counter(assign_splits(table, 0)) == {"train": 140, "validation": 20, "test": 40}
 
 
+@settings(deadline=None)
 @given(st.integers(0, 1000), st.randoms(use_true_random=False))
 def test_a_row_goes_where_it_goes_whatever_the_order(seed: int, shuffler: random.Random) -> None:
     table = rows(60)

@@ -5,7 +5,7 @@ from math import log, sqrt
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.domain.stats import (
@@ -85,6 +85,7 @@ def constrained_share(gained: int, lost: int, n: int, delta: float) -> float:
     return (low + high) / 2
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60))
 def test_an_interval_holds_its_difference_and_turns_round_with_it(pairs: list[tuple[bool, bool]]) -> None:
     a, b = [first for first, _ in pairs], [second for _, second in pairs]
@@ -174,6 +175,7 @@ def test_a_detectable_difference_is_found_four_times_in_five() -> None:
     assert 0.68 <= found / 300 <= 0.88
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30), st.floats(0, 100))
 def test_percentile_is_numpys(values: list[float], q: float) -> None:
     assert percentile(values, q) == pytest.approx(float(np.percentile(values, q)), abs=1e-6)

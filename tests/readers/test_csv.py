@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.readers import MAX_CELL, MAX_LINE, Detected, Note, Problem, Row
@@ -50,6 +50,7 @@ TABLES = st.integers(1, 4).flatmap(lambda width: st.lists(st.lists(TEXT, min_siz
 
 
 # With another line end than CRLF the writer of Python 3.11 leaves a lone CR unquoted; it is told to quote everything then.
+@settings(deadline=None)
 @given(TABLES, st.sampled_from(",;\t|"), st.sampled_from([("\r\n", csv.QUOTE_MINIMAL), ("\n", csv.QUOTE_ALL), ("\r", csv.QUOTE_ALL)]))
 def test_any_table_written_by_the_standard_library_comes_back_exactly(
     tmp_path_factory: pytest.TempPathFactory, table: list[list[str]], delimiter: str, style: tuple[str, Literal[0, 1]]

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from app.readers import Note, Problem, Row
@@ -34,6 +34,7 @@ TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])
 RECORDS = st.lists(st.dictionaries(TEXT.filter(lambda name: name != "messages"), TEXT, max_size=4), min_size=1, max_size=6)
 
 
+@settings(deadline=None)
 @given(RECORDS, st.booleans(), st.sampled_from(["lines", "list", "indented", "joined"]))
 def test_any_records_written_by_the_standard_library_come_back_exactly(
     tmp_path_factory: pytest.TempPathFactory, records: list[dict[str, str]], ascii_only: bool, style: str
@@ -175,6 +176,7 @@ def test_a_list_longer_than_a_piece_keeps_its_lines(tmp_path: Path) -> None:
         assert [found[number].line for number in (0, 700, 1499)] == [text.count("\n", 0, start) + 1 for start in starts]
 
 
+@settings(deadline=None)
 @given(st.text(alphabet='{}[]",:\\ \n01ae.-nul\u00e9\x00', max_size=40), st.sampled_from(["", "{", "[", '{"a": ', '[{"a": 1},']))
 def test_no_text_makes_a_reader_fail(tmp_path_factory: pytest.TempPathFactory, text: str, start: str) -> None:
     found = items(tmp_path_factory.getbasetemp() / "anything", start + text)

@@ -41,7 +41,9 @@ def tcp_broker(folder: Path, port: int) -> Iterator[None]:
 @contextmanager
 def service(name: str, places: dict[str, str], log: Path) -> Iterator[None]:
     with log.open("wb") as output:
-        process = subprocess.Popen([sys.executable, "-m", "app.cli", *SERVICES[name]["command"]], cwd=ROOT, env=environment(name, places), stdout=output, stderr=output)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "app.cli", *SERVICES[name]["command"]], cwd=ROOT, env=environment(name, places), stdout=output, stderr=output
+        )
     try:
         yield
     finally:

@@ -1,0 +1,132 @@
+"""Home: a line and a next step for each task, what happened since, and one banner a cause."""
+
+import pytest
+from starlette.testclient import TestClient
+
+from app.db import transaction
+from app.domain import job as jobs
+from app.domain import worker as workers
+from app.domain.access import Who
+from app.pages.home import VISIT
+from app.services import experiments, prompts
+from app.services import home as services
+from tests.dom import Dom, get
+from tests.rows import add_dataset, add_model, answer_evaluation, claim
+
+
+def run(right: int) -> None:
+    """Do the next queued evaluation as a worker would."""
+    with transaction() as session:
+        job = claim(session)
+    answer_evaluation(job, right)
+
+
+def ladder(person: Who, *techniques: str) -> int:
+    model, version = add_model(person), add_dataset(person)
+    return experiments.create(person, name="tickets", dataset=version.dataset_id, model=model, rungs=[{"technique": technique} for technique in techniques])
+
+
+def test_an_empty_home_says_how_to_begin(browser: TestClient) -> None:
+    page = get(browser, "/")
+    assert page.text(".empty h2") == "No tasks yet"
+    assert page.href(".empty .button.primary") == "/datasets/new"
+    assert not page.all("table.tasks") and page.text(".lede") == "Welcome, Grace."
+
+
+def test_a_task_goes_from_no_test_split_to_a_prompt_to_the_ladder(browser: TestClient, person: Who) -> None:
+    add_dataset(person, "bare", test=0)
+    add_dataset(person, "tickets")
+    page = get(browser, "/")
+    assert page.texts("tbody th a") == ["tickets", "bare"]
+    assert page.texts("tbody .badge") == ["no prompt tried", "no test split"]
+    assert [link.get("href") for link in page.all("td.full a")] == ["/lab?dataset=2@1", "/datasets/1"]
+    prompts.create(person, "Mine", {"instruction": "Sort it."})
+    page = get(browser, "/")
+    assert page.texts("tbody .badge")[0] == "not compared"
+    assert page.all("td.full a")[0].get("href") == "/experiments/new?dataset=2@1"
+
+
+def test_a_running_ladder_is_followed_and_its_table_asks_again(browser: TestClient, person: Who) -> None:
+    key = ladder(person, "zero_shot", "few_shot")
+    run(20)
+    page = get(browser, "/")
+    assert page.text("tbody .badge") == "running" and page.href("td.full a") == f"/experiments/{key}"
+    assert "1 of 2 rungs done" in page.text("td.full") and page.texts("tbody td")[0] == "zero-shot"
+    assert page.one("#tasks").get("hx-get") == "/"
+    part = browser.get("/", headers={"HX-Request-Type": "partial"})
+    assert part.text.lstrip().startswith("<div") and "<html" not in part.text and Dom(part.text).one("table.tasks") is not None
+
+
+def test_a_finished_ladder_shows_the_recommended_rung_with_its_interval_and_the_verdict(browser: TestClient, person: Who) -> None:
+    ladder(person, "zero_shot", "few_shot")
+    run(12)
+    run(28)
+    page = get(browser, "/")
+    assert page.text("tbody .badge") == "compared" and page.texts("tbody td")[0] == "8-shot"
+    assert page.texts("tbody td.num")[0].startswith("0.933 [0.")
+    assert page.text("td.full a") == "See the verdict" and "Use 8-shot." in page.text("td.full")
+    assert page.one("#tasks").get("hx-get") is None
+
+
+def test_a_failed_rung_is_named_with_its_reason(browser: TestClient, person: Who) -> None:
+    ladder(person, "zero_shot")
+    with transaction() as session:
+        job = claim(session)
+        jobs.fail(session, job.id, job.lease_token or "", {"code": "full", "message": "The disk is full.", "advice": ""})
+    page = get(browser, "/")
+    assert page.text("tbody .badge") == "1 failed" and "zero-shot: The disk is full." in page.text("td.full")
+
+
+def test_what_ended_since_the_last_visit_is_told_for_the_whole_visit(browser: TestClient, person: Who) -> None:
+    get(browser, "/")
+    browser.cookies.delete(VISIT)
+    ladder(person, "zero_shot", "one_shot")
+    run(10)
+    with transaction() as session:
+        job = claim(session)
+        jobs.fail(session, job.id, job.lease_token or "", {"code": "full", "message": "The disk is full.", "advice": ""})
+    for _ in range(2):
+        lede = get(browser, "/").text(".lede")
+        assert lede.startswith("Since your last visit") and "1 job done, 1 failed: The disk is full." in lede
+
+
+@pytest.fixture
+def answering(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.queue.ping", lambda: True)
+
+
+def banners(page: Dom) -> list[str]:
+    return page.texts(".notice .message")
+
+
+def test_a_silent_broker_is_one_banner_and_explains_the_rest(browser: TestClient, person: Who) -> None:
+    ladder(person, "zero_shot")
+    page = get(browser, "/")
+    assert banners(page) == ["The queue service (Redis) does not answer."] and "Your job is safe." in page.text(".notice")
+
+
+@pytest.mark.usefixtures("answering")
+def test_missing_workers_and_models_each_have_a_banner_with_the_fix(browser: TestClient, person: Who) -> None:
+    page = get(browser, "/")
+    assert banners(page) == ["No worker is running.", "No engine process is running.", "There is no model yet."]
+    assert page.texts(".notice code") == ["fettle worker", "fettle engine", "fettle models starter"]
+    add_model(person)
+    with transaction() as session:
+        workers.present(session, "vm/gpu", "worker", "gpu", [], {})
+        workers.present(session, "vm/interactive", "engine", "interactive", [], {})
+    assert banners(get(browser, "/")) == []
+
+
+@pytest.mark.usefixtures("answering")
+def test_a_worker_that_fell_silent_says_for_how_long(person: Who) -> None:
+    with transaction() as session:
+        workers.present(session, "vm/gpu", "worker", "gpu", [], {})
+        session.query(workers.Worker).update({"heartbeat_at": workers.Worker.heartbeat_at - 185_000})
+    found = next(one for one in services.trouble(person) if one.code == "no_worker")
+    assert found.message == "No worker has answered for 3 min." and not found.bad
+
+
+def test_the_strip_is_a_fragment_of_its_own(browser: TestClient, person: Who) -> None:
+    ladder(person, "zero_shot")
+    response = browser.get("/live")
+    assert response.status_code == 200 and "<html" not in response.text and "queue 1" in response.text
