@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import Popen
+from typing import Any
 
 import psutil
 
@@ -74,16 +75,25 @@ def end(parts: Sequence[Part], seconds: float) -> None:
     late = _wait(running, seconds)
     for process in late:
         families += _family(process)
-    for member in families:
-        try:
-            member.kill()
-        except psutil.NoSuchProcess:
-            continue
+    _kill(families)
     for process in late:
         process.wait()
 
 
-def _family(process: "Popen[bytes]") -> list[psutil.Process]:
+def kill(process: "Popen[Any]") -> None:
+    """Kill a process with everything it has started."""
+    _kill(_family(process))
+
+
+def _kill(members: Sequence[psutil.Process]) -> None:
+    for member in members:
+        try:
+            member.kill()
+        except psutil.NoSuchProcess:
+            continue
+
+
+def _family(process: "Popen[Any]") -> list[psutil.Process]:
     """A process and everything it has started, in whatever session that is."""
     try:
         root = psutil.Process(process.pid)

@@ -18,7 +18,7 @@ from types import FrameType
 from app import broker, console
 from app.console import step
 from app.errors import Conflict, Unavailable
-from app.parts import Part, end, launch
+from app.parts import Part, end, kill, launch
 from app.settings import Settings, settings
 
 READY_SECONDS = 180.0
@@ -162,7 +162,7 @@ def run_and_tell(command: list[str], say: Callable[[str], None]) -> str:
                     last = line.strip()
                     say(last)
         except BaseException:
-            process.kill()
+            kill(process)
             raise
     return last if process.returncode else ""
 
@@ -173,21 +173,23 @@ def _start(here: Settings, parts: list[Part]) -> None:
         for part in parts:
             if part.process is None:
                 part.start()
-        deadline, missing = time.monotonic() + READY_SECONDS, ""
-        while (now_missing := _missing(here)) is not None:
-            if now_missing != missing:
-                say(f"waiting for {now_missing}")
-                missing = now_missing
-            for part in _revive(parts, quiet=True):
-                if part.failures >= MOST_FAILURES:
-                    raise Unavailable(
-                        "does_not_start",
-                        f"The {part.name} process does not start. The end of {part.log}:\n{part.tail()}",
-                        "`fettle doctor` looks for the cause.",
-                    )
+        deadline, told = time.monotonic() + READY_SECONDS, ""
+        while (missing := _missing(here)) is not None:
+            if missing != told:
+                say(f"waiting for {missing}")
+                told = missing
+            _give_up_on(_revive(parts, quiet=True))
             if time.monotonic() > deadline:
                 raise Unavailable("not_ready", f"Still waiting for {missing} after {READY_SECONDS:.0f} s.", f"Read the logs in {here.folder / 'logs'}.")
             time.sleep(0.1)
+
+
+def _give_up_on(ended: list[Part]) -> None:
+    """Raises Unavailable, with the end of its log, for a part that does not start."""
+    for part in ended:
+        if part.failures >= MOST_FAILURES:
+            message = f"The {part.name} process does not start. The end of {part.log}:\n{part.tail()}"
+            raise Unavailable("does_not_start", message, "`fettle doctor` looks for the cause.")
 
 
 def _missing(here: Settings) -> str | None:

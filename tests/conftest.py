@@ -17,9 +17,8 @@ from app import broker as valkey
 from app.db import engine, make_engine, transaction
 from app.domain import access
 from app.domain.access import Who
-from app.domain.tables import Base
 from app.domain.user import User, the_workspace
-from app.migrate import SCRIPTS, migrate
+from app.migrate import migrate
 from app.settings import settings
 
 
@@ -54,10 +53,7 @@ def forget() -> None:
 def build(bind: Engine) -> None:
     """The newest schema in an empty database."""
     try:
-        if any(SCRIPTS.glob("versions/*.py")):
-            migrate(bind)
-        else:
-            Base.metadata.create_all(bind)
+        migrate(bind)
     finally:
         bind.dispose()
 

@@ -25,15 +25,15 @@ _queue = ["gpu"]
 
 def devices() -> list[dict[str, Any]]:
     """What models can run on here. GPUs are asked for without loading torch."""
+    import pynvml
+
     found: list[dict[str, Any]] = []
     try:
-        import pynvml
-
         pynvml.nvmlInit()
         for index in range(pynvml.nvmlDeviceGetCount()):
             handle = pynvml.nvmlDeviceGetHandleByIndex(index)
             found.append({"name": f"cuda:{index}", "title": pynvml.nvmlDeviceGetName(handle), "memory": int(pynvml.nvmlDeviceGetMemoryInfo(handle).total)})
-    except (ImportError, OSError, RuntimeError):
+    except pynvml.NVMLError:  # no driver: no GPU
         pass
     return found or [{"name": "cpu:0", "title": f"{os.cpu_count()} CPU cores", "memory": psutil.virtual_memory().total}]
 

@@ -1,13 +1,9 @@
 """Is it alive, is it ready."""
 
-from typing import Any
-
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import SQLAlchemyError
 
-from app import queue
-from app.services import jobs
+from app.services.readiness import readiness
 
 router = APIRouter()
 
@@ -19,12 +15,6 @@ def alive() -> dict[str, str]:
 
 @router.get("/readyz")
 def ready() -> JSONResponse:
-    """Database, broker, workers. 503 while one of them is missing."""
-    state: dict[str, Any] = {"database": True, "broker": queue.ping(), "workers": [], "engine": []}
-    try:
-        health = jobs.health()
-        state |= {"workers": health["gpu"], "engine": health["engine"]}
-    except SQLAlchemyError:
-        state["database"] = False
-    ok = bool(state["database"] and state["broker"] and state["workers"] and state["engine"])
-    return JSONResponse({"ready": ok, **state}, 200 if ok else 503)
+    """Database, broker, workers, engine. 503 while one of them is missing."""
+    state = readiness()
+    return JSONResponse(state, 200 if state["ready"] else 503)

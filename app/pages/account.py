@@ -1,7 +1,7 @@
 """Signing in and out, the one-time welcome link, and a person's settings."""
 
 from contextlib import suppress
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, Response
@@ -28,7 +28,7 @@ def _signed_in(secret: str) -> Response:
 
 def _welcome(request: Request, secret: str, name: str = "", error: FettleError | None = None) -> HTMLResponse:
     status = error.status if error else 200 if accounts.invitation(secret) else 404
-    context = {"secret": secret, "name": name, "error": error.as_dict() if error else None, "shortest": accounts.SHORTEST_PASSWORD}
+    context: dict[str, Any] = {"secret": secret, "name": name, "error": error.as_dict() if error else None, "shortest": accounts.SHORTEST_PASSWORD}
     return page(request, "account/welcome.html", None, status=status, open=accounts.invitation(secret), first=not accounts.has_accounts(), **context)
 
 
@@ -83,9 +83,17 @@ def sign_out(request: Request) -> Response:
     return response
 
 
-def _settings(request: Request, person: Who, status: int = 200, **news: object) -> HTMLResponse:
+def _settings(request: Request, person: Who, status: int = 200, **news: Any) -> HTMLResponse:
     """The settings page, or only its part that changed."""
-    context = {"secret": None, "link": None, "error": None, "tokens": accounts.tokens(person), "admin": person.role == "admin", "hours": INVITE_HOURS, **news}
+    context: dict[str, Any] = {
+        "secret": None,
+        "link": None,
+        "error": None,
+        "tokens": accounts.tokens(person),
+        "admin": person.role == "admin",
+        "hours": INVITE_HOURS,
+        **news,
+    }
     if is_fragment(request):
         return fragment("account/_link.html" if news.get("link") else "account/_tokens.html", status, **context)
     return page(request, "account/settings.html", person, "settings", status, **context)

@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import APIRouter, Request, UploadFile
 from fastapi.responses import HTMLResponse, Response
 
-from app.domain.dataset import DatasetVersion
+from app.domain.dataset import SPLITS, DatasetVersion
 from app.domain.stats import detectable
 from app.doors import Person
 from app.errors import FettleError, Invalid
@@ -89,11 +89,13 @@ def show(request: Request, person: Person, reference: str, split: str | None = N
 
 def _show(request: Request, person: Person, reference: str, split: str | None = None, offset: int = 0, reason_error: str = "") -> HTMLResponse:
     view = datasets.find(person, reference)
-    version = view.version
-    chosen = split if split in version.splits else next(iter(version.splits))
-    sealed = chosen == "test" and version.revealed_at is None
+    splits = {name: view.version.splits[name] for name in SPLITS if name in view.version.splits}
+    chosen = split if split in splits else next(iter(splits))
+    sealed = chosen == "test" and view.version.revealed_at is None
     offset = max(0, offset) // ROWS * ROWS
-    rows = [] if sealed else datasets.examples(person, version.reference, chosen, offset, ROWS)
+    rows = [] if sealed else datasets.examples(person, view.version.reference, chosen, offset, ROWS)
+    # Looking at test rows is counted, and the page says the count with this look in it.
+    version = datasets.find(person, view.version.reference).version if rows and chosen == "test" else view.version
     return page(
         request,
         "datasets/show.html",
@@ -102,6 +104,7 @@ def _show(request: Request, person: Person, reference: str, split: str | None = 
         422 if reason_error else 200,
         dataset=view.dataset,
         version=version,
+        splits=splits,
         split=chosen,
         sealed=sealed,
         variables=_variables(version),

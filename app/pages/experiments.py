@@ -14,9 +14,9 @@ from app.domain.model import Model
 from app.doors import Person
 from app.errors import FettleError, Invalid, NotFound
 from app.pages import ladder_view
-from app.pages.forms import number, typed, whole
+from app.pages.forms import number, prompt_choices, typed, whole
 from app.pages.render import fragment, is_fragment, page, seen
-from app.services import datasets, experiments, models, prompts
+from app.services import datasets, experiments, models
 from app.services.experiments import Ladder
 
 router = APIRouter(prefix="/experiments")
@@ -60,7 +60,7 @@ def _form(request: Request, person: Who, values: Mapping[str, str], error: Fettl
         "datasets": views,
         "dataset": chosen,
         "models": models.foundation(person),
-        "prompts": prompts.recent(person)[0],
+        "prompts": prompt_choices(person, values.get("prompt_version", "")),
         "prompt_rungs": {name: TITLES[name] for name in PROMPT_RUNGS},
         "usual_shots": PROMPT_RUNGS["few_shot"],
         "most_shots": MOST_SHOTS,

@@ -4,7 +4,10 @@ from typing import Annotated
 
 from fastapi import Form, Request
 
+from app.domain.access import Who
+from app.domain.prompt import Prompt, PromptVersion
 from app.errors import Invalid
+from app.services import prompts
 
 Text = Annotated[str, Form(max_length=10_000)]
 
@@ -12,6 +15,19 @@ Text = Annotated[str, Form(max_length=10_000)]
 async def typed(request: Request) -> dict[str, str]:
     """A form's fields as text, for forms whose fields depend on what was chosen."""
     return {name: value for name, value in (await request.form()).items() if isinstance(value, str)}
+
+
+def prompt_choices(person: Who, chosen: str) -> list[tuple[str, str]]:
+    """The options of a prompt field: every prompt's newest version, and the chosen one when it is an older one. Raises NotFound."""
+    found = [(version.reference, _titled(prompt, version)) for prompt, version in prompts.recent(person)[0]]
+    if chosen and chosen not in dict(found):
+        prompt, version = prompts.find(person, chosen)
+        found.append((chosen, _titled(prompt, version)))
+    return [("", "Input: … Output: …"), *found]
+
+
+def _titled(prompt: Prompt, version: PromptVersion) -> str:
+    return f"{prompt.name} v{version.number}"
 
 
 def number(text: str, field: str, low: float, high: float) -> float:

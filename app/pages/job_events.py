@@ -6,7 +6,7 @@ sees nothing twice. No database session outlives one look.
 
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from itertools import groupby
 from typing import Annotated
 
@@ -44,7 +44,7 @@ async def events(
         yield message
 
 
-async def follow(person: Who, key: int, after: int) -> AsyncIterator[ServerSentEvent]:
+async def follow(person: Who, key: int, after: int) -> AsyncGenerator[ServerSentEvent]:
     """Points and log lines after an event, and the page's parts whenever they change; `done` when the job is over."""
     began, shown = time.monotonic(), ""
     while time.monotonic() - began < LIFE_SECONDS:

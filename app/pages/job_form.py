@@ -56,7 +56,9 @@ def _field(name: str, info: FieldInfo, given: str | None, own: bool) -> Paramete
     if not choices:
         whole = info.annotation is int or int in get_args(info.annotation)
         attributes |= {"step": "1" if whole else "any", "inputmode": "numeric" if whole else "decimal"}
-    return ParameterField(name, name.replace("_", " ").capitalize(), help_text, default if given is None else given, default, given is not None, own, choices, attributes)
+    return ParameterField(
+        name, name.replace("_", " ").capitalize(), help_text, default if given is None else given, default, given is not None, own, choices, attributes
+    )
 
 
 def _bounds(info: FieldInfo) -> tuple[str, dict[str, str]]:

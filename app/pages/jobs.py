@@ -13,10 +13,10 @@ from app.domain.methods.base import parse
 from app.doors import Person
 from app.errors import FettleError, Invalid
 from app.pages import job_events, job_form
-from app.pages.forms import typed, whole
+from app.pages.forms import prompt_choices, typed, whole
 from app.pages.job_view import job_context
 from app.pages.render import fragment, is_fragment, page, seen
-from app.services import datasets, jobs, models, prompts
+from app.services import datasets, jobs, models
 
 router = APIRouter(prefix="/jobs")
 router.include_router(job_events.router)
@@ -32,7 +32,13 @@ def index(request: Request, person: Person, after: int | None = None, state: str
     over = (state,) if state in FINAL else FINAL
     active = jobs.active(person) if after is None and state not in FINAL else []
     history, following = jobs.recent(person, after, states=over)
-    context: dict[str, Any] = {"active": active, "history": history, "following": following, "paged": after is not None, "state": state if state in FINAL else None}
+    context: dict[str, Any] = {
+        "active": active,
+        "history": history,
+        "following": following,
+        "paged": after is not None,
+        "state": state if state in FINAL else None,
+    }
     if is_fragment(request):
         return fragment("jobs/_tables.html", **context)
     return page(request, "jobs/index.html", person, "tune", **context)
@@ -50,7 +56,7 @@ def new(request: Request, person: Person, like: int | None = None) -> HTMLRespon
 
 
 def _form(request: Request, person: Who, values: Mapping[str, str], error: FettleError | None = None) -> HTMLResponse:
-    bases, views, worded = models.foundation(person), datasets.recent(person)[0], prompts.recent(person)[0]
+    bases, views = models.foundation(person), datasets.recent(person)[0]
     views = [view for view in views if view.version.splits.get("train")]
     chosen = next((view for view in views if values.get("dataset") in (str(view.dataset.id), view.version.reference)), views[0] if views else None)
     method = job_form.chosen_method(values)
@@ -64,7 +70,7 @@ def _form(request: Request, person: Who, values: Mapping[str, str], error: Fettl
         "models": bases,
         "datasets": views,
         "dataset": chosen,
-        "prompts": worded,
+        "prompts": prompt_choices(person, values.get("prompt_version", "")),
         "methods": METHODS,
         "method": METHODS[method],
         "fields": job_form.parameter_fields(values),

@@ -72,7 +72,9 @@ def settings_of(values: dict[str, Any]) -> list[Setting]:
 
 
 @router.get("")
-def show(request: Request, person: Person, prompt: str | None = None, dataset: str | None = None, model: str | None = None, start: str | None = None) -> HTMLResponse:
+def show(
+    request: Request, person: Person, prompt: str | None = None, dataset: str | None = None, model: str | None = None, start: str | None = None
+) -> HTMLResponse:
     """The Lab. `prompt` opens a saved one, `start` makes a first one for a dataset; without them the browser's draft stands."""
     opened = lab.opened(person, prompt) if prompt else lab.first_prompt(person, start) if start else lab.blank()
     chosen = models.find(person, model).model if model else None
@@ -103,7 +105,12 @@ def show(request: Request, person: Person, prompt: str | None = None, dataset: s
 
 
 def _model(one: Lineage) -> dict[str, Any]:
-    return {"id": one.model.id, "name": one.model.name, "prompt": one.prompt.reference if one.prompt else "", "through": f"{one.prompt_name} v{one.prompt.number}" if one.prompt else ""}
+    return {
+        "id": one.model.id,
+        "name": one.model.name,
+        "prompt": one.prompt.reference if one.prompt else "",
+        "through": f"{one.prompt_name} v{one.prompt.number}" if one.prompt else "",
+    }
 
 
 def _dataset(view: DatasetView) -> dict[str, Any]:

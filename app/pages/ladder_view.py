@@ -59,11 +59,10 @@ def _line(ladder: Ladder, row: RungRow) -> Line:
     kind = row.comparison.verdict.kind if row.comparison else ""
     verdict = VERDICTS.get(kind, kind)
     is_baseline = row.scores is not None and row.rung.position == ladder.baseline
-    settings = row.rung.settings
     return Line(
         row.rung.position,
         row.rung.title,
-        row.model.name if row.rung.model_id != ladder.experiment.model_id and row.scores else f"seed {settings.get('seed', 0)}" if settings.get("shots") else "",
+        _sub(ladder, row),
         row.state,
         row.job,
         row.scores,
@@ -76,6 +75,13 @@ def _line(ladder: Ladder, row: RungRow) -> Line:
         ladder.recommendation is not None and ladder.recommendation.position == row.rung.position,
         is_baseline,
     )
+
+
+def _sub(ladder: Ladder, row: RungRow) -> str:
+    """Under the title: the tuned model, or the seed of a draw of shots."""
+    if row.scores and row.rung.model_id != ladder.experiment.model_id:
+        return row.model.name
+    return f"seed {row.rung.settings['seed']}" if row.rung.settings.get("shots") else ""
 
 
 def shared_axis(rows: Sequence[Line]) -> Axis:

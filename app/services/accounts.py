@@ -3,7 +3,7 @@
 from functools import lru_cache
 
 from pwdlib import PasswordHash
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, or_, select, update
 
 from app.db import reading, transaction
 from app.domain import user as users
@@ -13,6 +13,7 @@ from app.domain.user import SignIn, Token, User
 from app.errors import Invalid, SignInNeeded
 
 SHORTEST_PASSWORD = 10
+NOTE_MS = 60_000
 
 
 @lru_cache
@@ -71,9 +72,19 @@ def by_cookie(secret: str) -> Who | None:
 
 
 def by_token(secret: str) -> Who | None:
+    """The owner of an API token. That it was used is noted once a minute, not at every request."""
     with reading() as session:
         user = users.token_owner(session, secret)
-        return who(user) if user else None
+    if user is None:
+        return None
+    mine = Token.token_hash == users.hashed(secret)
+    stale = or_(Token.used_at.is_(None), Token.used_at < db_now() - NOTE_MS)
+    with reading() as session:
+        due = session.scalar(select(func.count()).select_from(Token).where(mine, stale))
+    if due:
+        with transaction() as session:
+            session.execute(update(Token).where(mine).values(used_at=db_now()))
+    return who(user)
 
 
 def invite(person: Who) -> str:

@@ -83,7 +83,7 @@ def _newest_experiments(person: Who, keys: list[int]) -> dict[int, int]:
     with reading() as session:
         query = select(DatasetVersion.dataset_id, func.max(Experiment.id)).join(Experiment, Experiment.dataset_version_id == DatasetVersion.id)
         query = query.where(DatasetVersion.dataset_id.in_(keys), Experiment.workspace_id == person.workspace_id).group_by(DatasetVersion.dataset_id)
-        return {dataset: experiment for dataset, experiment in session.execute(query)}
+        return dict(session.execute(query).all())
 
 
 def _tried(person: Who) -> set[int | None]:
@@ -118,8 +118,10 @@ def _compared(dataset: Dataset, version: DatasetVersion, ladder: Ladder) -> Task
     if broken:
         why = f"{broken[0].rung.title}: {(broken[0].job.error or {}).get('message', 'no reason given') if broken[0].job else ''}"
         return Task(dataset, version, "failed", f"{len(broken)} failed", best, Next("See what failed", here, why))
-    verdict = ladder.recommendation.verdict if ladder.recommendation else "one rung alone says nothing yet"
-    return Task(dataset, version, "compared", "compared", best, Next("See the verdict", here, verdict))
+    if ladder.recommendation:
+        return Task(dataset, version, "compared", "compared", best, Next("See the verdict", here, ladder.recommendation.verdict))
+    again = Next("Run the ladder", f"/experiments/new?dataset={version.reference}", "one rung alone says nothing yet" if best else "the last one was cancelled")
+    return Task(dataset, version, "open", "not compared", best, again)
 
 
 def _best(ladder: Ladder) -> RungRow | None:
@@ -135,7 +137,7 @@ def since(person: Who, moment: int) -> Since:
     with reading() as session:
         mine = select(Job.state, func.count()).where(Job.workspace_id == person.workspace_id, Job.finished_at > moment).group_by(Job.state)
         failed = visible(person, Job).where(Job.state == "failed", Job.finished_at > moment).limit(5)
-        return Since(moment, {state: count for state, count in session.execute(mine)}, list(session.scalars(failed)))
+        return Since(moment, dict(session.execute(mine).all()), list(session.scalars(failed)))
 
 
 def trouble(person: Who) -> list[Trouble]:
@@ -148,12 +150,22 @@ def trouble(person: Who) -> list[Trouble]:
     safe = f" Your {'job is' if waiting == 1 else f'{waiting} jobs are'} safe." if waiting else ""
     found = []
     if not queue.ping():
-        found.append(Trouble("broker_down", "The queue service (Redis) does not answer.", f"Run `fettle up`, or check that FETTLE_REDIS_URL is right.{safe}", bool(waiting)))
+        found.append(
+            Trouble(
+                "broker_down", "The queue service (Redis) does not answer.", f"Run `fettle up`, or check that FETTLE_REDIS_URL is right.{safe}", bool(waiting)
+            )
+        )
     else:
         if "gpu" not in answers:
-            found.append(Trouble("no_worker", f"No worker {_silence(rows, 'gpu', clock)}.", f"Run `fettle worker`: tuning and evaluation wait for it.{safe}", bool(waiting)))
+            found.append(
+                Trouble(
+                    "no_worker", f"No worker {_silence(rows, 'gpu', clock)}.", f"Run `fettle worker`: tuning and evaluation wait for it.{safe}", bool(waiting)
+                )
+            )
         if "interactive" not in answers:
-            found.append(Trouble("no_engine", f"No engine process {_silence(rows, 'interactive', clock)}.", "Run `fettle engine`: the Lab and /v1 need it.", False))
+            found.append(
+                Trouble("no_engine", f"No engine process {_silence(rows, 'interactive', clock)}.", "Run `fettle engine`: the Lab and /v1 need it.", False)
+            )
     if model is None:
         found.append(Trouble("no_model", "There is no model yet.", "Run `fettle models starter`: it fetches a small one that works on any machine.", True))
     return [*found, *_disk()]

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 from pydantic import ValidationError
@@ -39,7 +40,11 @@ def read(text: str) -> dict[str, Any]:
         if found is not None:
             template, given, settings = found
             return {"fields": fields_of(template, _parameters(settings)), "input": given}
-    raise Invalid("unknown_shape", "This JSON is no prompt that Fettle knows.", "It reads watsonx.ai prompts (`instruction`, `input_prefix`, `examples`) and OpenAI `messages`. A single text goes into Instruction by hand.")
+    raise Invalid(
+        "unknown_shape",
+        "This JSON is no prompt that Fettle knows.",
+        "It reads watsonx.ai prompts (`instruction`, `input_prefix`, `examples`) and OpenAI `messages`. A single text goes into Instruction by hand.",
+    )
 
 
 Found = tuple[Template, str, Mapping[str, Any]] | None
@@ -71,7 +76,7 @@ def _chat(value: Mapping[str, Any]) -> Found:
     said = [(turn["role"], _content(turn.get("content"))) for turn in turns]
     instruction = "\n\n".join(text for role, text in said if role in ("system", "developer"))
     talk = [pair for pair in said if pair[0] in ("user", "assistant")]
-    shots = tuple(Shot(asked, answered) for (role, asked), (answerer, answered) in zip(talk, talk[1:], strict=False) if (role, answerer) == ("user", "assistant"))
+    shots = tuple(Shot(asked, answered) for (role, asked), (answerer, answered) in pairwise(talk) if (role, answerer) == ("user", "assistant"))
     given = talk[-1][1] if talk and talk[-1][0] == "user" else ""
     return Template(instruction=literal(instruction), shots=shots), given, value
 

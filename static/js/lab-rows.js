@@ -29,6 +29,9 @@ async function load(index, fill) {
   document.dispatchEvent(new CustomEvent("lab:changed"));
 }
 
+/** Nobody's typing is lost by filling in a row: the input is empty, or is the last row's. */
+const free = () => !variables().input.trim() || row?.input === variables().input;
+
 /** Show the dataset's tools; `fill` puts the row's values into the editor. */
 async function open(index, fill) {
   const counts = splits();
@@ -47,9 +50,9 @@ export async function restore({ dataset: reference, split, row: index }) {
   else await opened;
 }
 
-/** Choose a dataset and take its first row. */
+/** Choose a dataset, and take its first row unless somebody has typed an input. */
 export async function take(reference) {
-  if (choose(by("dataset"), reference)) await open(0, true);
+  if (choose(by("dataset"), reference)) await open(0, free());
 }
 
 // ---- shots ----
@@ -90,7 +93,7 @@ function complain(sentence) {
 }
 
 export function start() {
-  by("dataset").addEventListener("change", () => open(0, true).then(() => document.dispatchEvent(new CustomEvent("lab:changed"))));
+  by("dataset").addEventListener("change", () => open(0, free()).then(() => document.dispatchEvent(new CustomEvent("lab:changed"))));
   by("split").addEventListener("change", () => load(0, true));
   by("row-previous").addEventListener("click", () => load(place - 1, true));
   by("row-next").addEventListener("click", () => load(place + 1, true));

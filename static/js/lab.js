@@ -11,6 +11,10 @@ const DRAFT = "lab-draft";
 const BEFORE = "lab-draft-before";
 const PAUSE_MS = 350;
 const given = JSON.parse(by("lab-given").textContent);
+
+/** The prompt version's content, to compare by. */
+const wording = () => JSON.stringify({ ...form.prompt(), parameters: form.readParameters() });
+
 let opened = given.prompt;
 let saved = opened ? wording() : null;
 let engine = given.engine;
@@ -19,10 +23,13 @@ let sections = [];
 let kept = 0;
 let counting = null;
 let ready = false;
+let mine = null;
 
-function wording() {
-  const { prompt, parameters } = { prompt: form.prompt(), parameters: form.readParameters() };
-  return JSON.stringify({ ...prompt, parameters });
+/** POST to a page's own request; a refusal is answered with the part that says why. Null when nobody answers. */
+async function ask(url, body) {
+  const response = await fetch(url, { method: "POST", headers: { "Content-Type": "application/json", "HX-Request": "true" }, body: JSON.stringify(body) }).catch(() => null);
+  if (response?.status === 401) location.assign("/sign-in");
+  return response;
 }
 
 // ---- the draft: reload, resize and crash lose nothing ----
@@ -54,8 +61,7 @@ function name() {
 
 // ---- what the model sees, and what it costs ----
 async function look() {
-  const body = { prompt: form.prompt(), variables: form.variables() };
-  const response = await fetch("/lab/preview", { method: "POST", headers: { "Content-Type": "application/json", "HX-Request": "true" }, body: JSON.stringify(body) }).catch(() => null);
+  const response = await ask("/lab/preview", { prompt: form.prompt(), variables: form.variables() });
   if (!response?.ok) return;
   by("preview").innerHTML = await response.text();
   const told = by("preview").querySelector("[data-preview]").dataset;
@@ -116,29 +122,46 @@ function run() {
 
 // ---- a tuned model brings the prompt it was tuned through ----
 const origin = () => by("model").selectedOptions[0]?.dataset ?? {};
-const note = () => by("model-note").replaceChildren(origin().through ? `tuned through ${origin().through}` : "");
+
+/** Which prompt the model was tuned through, and the way there or back. */
+function note() {
+  const { prompt, through } = origin();
+  const here = prompt === opened?.reference && saved === wording();
+  const offer = !through ? "" : !here ? link("Use its prompt", own) : mine ? link("Bring back mine", back) : "";
+  by("model-note").replaceChildren(through ? `tuned through ${through}${here ? "" : ", not this prompt"}${offer ? ". " : ""}` : "", offer);
+}
+
+function link(text, action) {
+  const button = Object.assign(document.createElement("button"), { type: "button", className: "linkish", textContent: text });
+  button.addEventListener("click", () => { action(); by("model").focus(); });
+  return button;
+}
 
 async function own() {
   const { prompt } = origin();
-  note();
-  if (!prompt || prompt === opened?.reference) return;
+  if (!prompt || prompt === opened?.reference && saved === wording()) return note();
   const response = await fetch(`/api/v1/prompts/${prompt}`).catch(() => null);
   const version = response?.ok ? await response.json() : null;
-  if (!version || version.mode !== "structured") return;
-  const lost = !form.isEmpty();
-  const before = JSON.stringify({ ...form.read(), opened, saved });
+  if (!version || version.mode !== "structured") return note();
+  mine = form.isEmpty() ? null : JSON.stringify({ ...form.read(), opened, saved });
   form.writePrompt(version);
   form.writeParameters(version.parameters);
   [opened, saved] = [{ id: version.id, name: version.name, version: version.version, reference: prompt }, wording()];
-  const back = Object.assign(document.createElement("button"), { type: "button", className: "linkish", textContent: "Bring back mine" });
-  back.addEventListener("click", () => { const mine = JSON.parse(before); ({ opened, saved } = mine); form.write({ ...mine, model: by("model").value }); name(); changed(); back.remove(); });
-  by("model-note").append(", its prompt is loaded. ", lost ? back : "");
+  name();
+  return changed();
+}
+
+function back() {
+  const before = JSON.parse(mine);
+  ({ opened, saved } = before);
+  mine = null;
+  form.write({ ...before, model: by("model").value });
   name();
   changed();
 }
 
 // ---- save, paste ----
-function ask() {
+function title() {
   by("save-name").value = opened?.name ?? "";
   by("save-name-help").textContent = opened ? `The same name makes version ${opened.version + 1} or later; another name makes a new prompt.` : "Say in a word or two what it does.";
   by("save-error").hidden = true;
@@ -147,13 +170,13 @@ function ask() {
 
 async function save(event) {
   event.preventDefault();
-  const title = by("save-name").value.trim();
+  const chosen = by("save-name").value.trim();
   const fields = { ...form.prompt(), parameters: form.readParameters() };
-  const next = opened && opened.name === title;
+  const next = opened && opened.name === chosen;
   try {
-    const response = await post(next ? `/api/v1/prompts/${opened.id}/versions` : "/api/v1/prompts", next ? fields : { name: title, ...fields });
+    const response = await post(next ? `/api/v1/prompts/${opened.id}/versions` : "/api/v1/prompts", next ? fields : { name: chosen, ...fields });
     const { id, version } = await response.json();
-    [opened, saved] = [{ id, version, name: title, reference: `${id}@${version}` }, wording()];
+    [opened, saved] = [{ id, version, name: chosen, reference: `${id}@${version}` }, wording()];
   } catch (error) {
     by("save-error").hidden = false;
     by("save-error").textContent = `${error.message} ${error.advice ?? ""}`;
@@ -169,7 +192,7 @@ async function save(event) {
 
 async function paste(event) {
   event.preventDefault();
-  const response = await fetch("/lab/paste", { method: "POST", headers: { "Content-Type": "application/json", "HX-Request": "true" }, body: JSON.stringify({ text: by("paste-text").value }) }).catch(() => null);
+  const response = await ask("/lab/paste", { text: by("paste-text").value });
   if (!response?.ok) return void (by("paste-error").innerHTML = response ? await response.text() : "");
   const { fields, input } = await response.json();
   [opened, saved] = [null, null];
@@ -200,6 +223,7 @@ function changed() {
   by("starters").hidden = !form.isEmpty() || !by("answer").hidden;
   by("waiting").hidden = !by("starters").hidden || !by("answer").hidden;
   mark();
+  note();
   why();
   tell();
   pause = setTimeout(() => { keep(); look(); }, PAUSE_MS);
@@ -210,10 +234,10 @@ function listen() {
   // How many shots, and from which seed, changes nothing until they are drawn: lab-rows.js tells then.
   for (const area of [by("lab"), by("parameters")]) area.addEventListener("input", (event) => { if (!event.target.matches("[name=shots], #count, #draw-seed")) changed(); });
   by("lab").addEventListener("submit", (event) => event.preventDefault());
-  by("model").addEventListener("change", () => { own(); changed(); });
+  by("model").addEventListener("change", () => { mine = null; own(); changed(); });
   by("parameters-reset").addEventListener("click", () => { form.writeParameters({}); changed(); });
   for (const id of ["run", "retry"]) by(id).addEventListener("click", run);
-  by("save").addEventListener("click", ask);
+  by("save").addEventListener("click", title);
   by("save-form").addEventListener("submit", save);
   by("paste-form").addEventListener("submit", paste);
   by("saved-menu").addEventListener("click", (event) => { if (event.target.closest("#lab-new")) empty(); });
@@ -236,7 +260,6 @@ async function begin() {
   if (given.model) form.choose(by("model"), given.model);
   if (given.dataset) await rows.take(given.dataset);
   if (given.model && !given.explicit) await own();
-  else note();
   ready = true;
   history.replaceState(null, "", "/lab");
   changed();

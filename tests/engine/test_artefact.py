@@ -87,9 +87,14 @@ def test_merging_gives_a_plain_model_that_says_the_same(adapter: Path, tiny: Pat
 
 def test_a_folder_is_whole_or_absent(tmp_path: Path) -> None:
     target = tmp_path / "target"
-    with pytest.raises(RuntimeError), whole(target) as folder:
-        (folder / "half").write_text("x")
-        raise RuntimeError
+
+    def fail() -> None:
+        with whole(target) as folder:
+            (folder / "half").write_text("x")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert list(tmp_path.iterdir()) == []
     for text in ("one", "two"):
         with whole(target) as folder:

@@ -12,7 +12,7 @@ from app.domain.rendering import Part, Rendered, Template, render
 from app.errors import Invalid
 from tests.engine.conftest import make_tokenizer, toy_rows
 from worker.engine import generate
-from worker.engine.generate import Completion, Generation, Prompt, complete, prepare
+from worker.engine.generate import Completion, Finish, Generation, Prompt, complete, prepare
 from worker.engine.load import Loaded
 from worker.engine.prefix import common, read
 from worker.engine.reporting import Stopped
@@ -113,7 +113,8 @@ def test_cancelling_ends_one_answer_and_leaves_the_others(loaded: Loaded) -> Non
     asked = [endless(prompt(loaded, text)) for text in ("good", "bad")]
     steps = 0
     leaving = Prompt(*_parts(asked[0], ()), cancelled=lambda: steps >= 3)
-    generation, finishes = Generation(loaded, [leaving, asked[1]]), {}
+    generation = Generation(loaded, [leaving, asked[1]])
+    finishes: dict[int, Finish] = {}
     while not generation.done:
         finishes |= {delta.row: delta.finish for delta in generation.step() if delta.finish}
         steps += 1

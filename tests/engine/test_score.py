@@ -13,6 +13,7 @@ from app.domain.rendering import Rendered, Shot, Template, render
 from tests.engine.conftest import toy_rows
 from worker.engine import score
 from worker.engine.load import Loaded
+from worker.engine.prefix import Prefix, read
 from worker.engine.reporting import Stopped
 from worker.engine.score import plain, score_ids, score_labels
 
@@ -52,8 +53,13 @@ def test_scores_equal_the_naive_ones_whatever_the_shapes(loaded: Loaded, start: 
 def test_many_packs_share_one_prefix(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = score_labels(loaded, prompts(20), LABELS)
     seen: list[int] = []
+
+    def watched(model: Any, ids: list[int], device: torch.device) -> Prefix:
+        seen.append(len(ids))
+        return read(model, ids, device)
+
     monkeypatch.setitem(score.PACK, "cpu", 80)
-    monkeypatch.setattr(score, "read", lambda model, ids, device, read=score.read: (seen.append(len(ids)), read(model, ids, device))[1])
+    monkeypatch.setattr(score, "read", watched)
     packed = score_labels(loaded, prompts(20), LABELS)
     assert np.abs(whole.sums - packed.sums).max() < 1e-3
     assert len(seen) == 1

@@ -1,8 +1,7 @@
 """The scheduler: it loads, batches, takes turns, gives memory back, and no request brings it down."""
 
-import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,8 @@ from app.domain.rendering import Rendered, Template, render
 from app.errors import Unavailable
 from tests.engine.conftest import toy_spec
 from worker.engine import serve
-from worker.engine.generate import Generation, complete, prepare
-from worker.engine.load import load, needed_bytes
+from worker.engine.generate import Generation, Prompt, complete, prepare
+from worker.engine.load import Loaded, load, needed_bytes
 from worker.engine.reporting import NullReporter
 from worker.engine.serve import Scheduler, ServeRequest, count
 from worker.engine.train import train
@@ -41,10 +40,13 @@ class Listener:
 
     def __init__(self) -> None:
         self.events: list[Mapping[str, Any]] = []
+        self.writing = threading.Event()
         self._ended = threading.Event()
 
     def __call__(self, event: Mapping[str, Any]) -> None:
         self.events.append(event)
+        if event["type"] == "token":
+            self.writing.set()
         if event["type"] in ("done", "error"):
             self._ended.set()
 
@@ -79,7 +81,12 @@ def test_an_answer_streams_and_says_what_it_cost(tiny: Path, start: Callable[...
 
 def test_requests_arriving_together_share_a_batch(tiny: Path, start: Callable[..., Scheduler], monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
-    monkeypatch.setattr(serve, "Generation", lambda loaded, prompts: (sizes.append(len(prompts)), Generation(loaded, prompts))[1])
+
+    def watched(loaded: Loaded, prompts: Sequence[Prompt]) -> Generation:
+        sizes.append(len(prompts))
+        return Generation(loaded, prompts)
+
+    monkeypatch.setattr(serve, "Generation", watched)
     monkeypatch.setattr(serve, "GATHER", 0.2)
     scheduler = start(max_batch=3)
     listeners = [ask(scheduler, request(tiny, text)) for text in ("a", "b", "c", "d")]
@@ -90,16 +97,12 @@ def test_requests_arriving_together_share_a_batch(tiny: Path, start: Callable[..
 
 def test_a_short_answer_does_not_wait_for_a_long_one(tiny: Path, other: Path, start: Callable[..., Scheduler]) -> None:
     scheduler = start()
-    ended: queue.Queue[str] = queue.Queue()
-
-    def sink(name: str) -> Callable[[Mapping[str, Any]], None]:
-        return lambda event: ended.put(name) if event["type"] == "done" else None
-
-    began = threading.Event()
-    scheduler.submit(request(tiny, max_tokens=300, min_tokens=300), lambda event: (began.set(), sink("long")(event))[1])
-    assert began.wait(WAIT)
-    scheduler.submit(request(other, max_tokens=3, min_tokens=3), sink("short"))
-    assert [ended.get(timeout=WAIT), ended.get(timeout=WAIT)] == ["short", "long"]
+    long = ask(scheduler, request(tiny, max_tokens=300, min_tokens=300))
+    assert long.writing.wait(WAIT)
+    short = ask(scheduler, request(other, max_tokens=3, min_tokens=3))
+    assert short.last()["output_tokens"] == 3
+    assert long.events[-1]["type"] == "token"
+    assert long.last()["output_tokens"] == 300
 
 
 def test_two_models_stay_within_the_budget_least_recently_used_leaves(tiny: Path, other: Path, start: Callable[..., Scheduler]) -> None:
@@ -123,11 +126,9 @@ def test_a_model_larger_than_the_budget_is_refused_and_the_others_go_on(tiny: Pa
 def test_idle_models_are_given_back_and_busy_ones_are_not(tiny: Path, other: Path, start: Callable[..., Scheduler]) -> None:
     scheduler = start()
     ask(scheduler, request(other)).last()
-    began = threading.Event()
     stop = threading.Event()
-    busy = Listener()
-    scheduler.submit(request(tiny, max_tokens=400, min_tokens=400), lambda event: (busy(event), event["type"] == "token" and began.set())[0], stop.is_set)
-    assert began.wait(WAIT)
+    busy = ask(scheduler, request(tiny, max_tokens=400, min_tokens=400), stop.is_set)
+    assert busy.writing.wait(WAIT)
     scheduler.release_idle()
     ask(scheduler, request(tiny, max_tokens=1, min_tokens=1)).last()
     assert list(scheduler.loaded()) == [request(tiny).model]

@@ -8,12 +8,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from app.domain.methods.full import Full
+from app.domain.rendering import DEFAULT, render
 from app.errors import Invalid
 from tests.engine.conftest import toy_rows, toy_spec
 from worker.engine import artefact
 from worker.engine.load import load
 from worker.engine.methods import METHODS as METHODS_HALVES
 from worker.engine.methods import full
+from worker.engine.preflight import Measured
 from worker.engine.reporting import NullReporter, Stopped
 from worker.engine.score import score_labels
 from worker.engine.train import train
@@ -55,8 +58,6 @@ def test_the_saved_adapter_is_the_model_that_was_validated(tiny: Path, tmp_path:
     reporter = NullReporter()
     result = train(toy_spec(tiny, tmp_path, max_steps=40), reporter)
     tuned = load(tiny, adapter=result.artefact, device="cpu")
-    from app.domain.rendering import DEFAULT, render
-
     rows = toy_rows(10)
     scores = score_labels(tuned, [render(DEFAULT, values) for values, _ in rows], [" positive", " negative"])
     right = sum(("positive", "negative")[scores.sums[at].argmax()] == answer for at, (_, answer) in enumerate(rows))
@@ -106,7 +107,12 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_is_never_shown_as_a_number(t
                 next(iter(models[0].parameters())).data.fill_(torch.inf)
 
     models: list[Any] = []
-    monkeypatch.setitem(METHODS_HALVES, "full", lambda model, parameters: (models.append(full.prepare(model, parameters)), models[0])[1])
+
+    def prepare(model: Any, parameters: Full) -> Any:
+        models.append(full.prepare(model, parameters))
+        return models[0]
+
+    monkeypatch.setitem(METHODS_HALVES, "full", prepare)
     reporter = Poison()
     with pytest.raises(Invalid) as broken:
         train(toy_spec(tiny, tmp_path, "full", validation=[]), reporter)
@@ -129,15 +135,11 @@ def test_a_base_with_broken_weights_is_found_before_the_first_step(tiny: Path, t
     assert reporter.steps == []
 
 
-def test_the_preflight_moves_no_weight_and_no_random_number(tiny: Path, tmp_path: Path) -> None:
+def test_the_preflight_moves_no_weight_and_no_random_number(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one, two = NullReporter(), NullReporter()
     train(toy_spec(tiny, tmp_path / "one", max_steps=3), one)
-    from worker.engine import train as module
-
-    with pytest.MonkeyPatch.context() as patch:
-        measured = module.Measured(1.0, 100, 1)
-        patch.setattr(module, "_preflight", lambda *_: measured)
-        train(toy_spec(tiny, tmp_path / "two", max_steps=3), two)
+    monkeypatch.setattr("worker.engine.train.measure", lambda *_: Measured(1.0, 100, 1))
+    train(toy_spec(tiny, tmp_path / "two", max_steps=3), two)
     assert one.points("loss") == two.points("loss")
     assert same_bits(tmp_path / "one" / "artefact", tmp_path / "two" / "artefact")
 
@@ -174,15 +176,23 @@ def test_no_eta_before_it_is_measured_and_a_falling_one_after(tiny: Path, tmp_pa
     assert etas[-1] == 0.0
 
 
+def test_a_finished_run_is_not_trained_again(tiny: Path, tmp_path: Path) -> None:
+    first = train(toy_spec(tiny, tmp_path), NullReporter())
+    again = NullReporter()
+    assert train(toy_spec(tiny, tmp_path, resume=True), again) == first
+    assert again.phases == []
+    assert not list(tmp_path.glob("best-*"))
+
+
 def test_what_a_person_can_mend_is_told(tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(Invalid, match="no training examples"):
         train(toy_spec(tiny, tmp_path, train=[]), NullReporter())
     with pytest.raises(Invalid, match="no model at"):
         train(toy_spec(tmp_path / "nowhere", tmp_path), NullReporter())
+    never = NullReporter()
+    never.should_stop = lambda: True  # type: ignore[method-assign]
     with pytest.raises(Stopped) as stopped:
-        reporter = NullReporter()
-        reporter.should_stop = lambda: True  # type: ignore[method-assign]
-        train(toy_spec(tiny, tmp_path / "never"), reporter)
+        train(toy_spec(tiny, tmp_path / "never"), never)
     assert stopped.value.checkpoint is None
 
 

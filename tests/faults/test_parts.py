@@ -11,6 +11,7 @@ import pytest
 
 from app.broker import wait
 from app.parts import LOG_BYTES, STEADY_SECONDS, Part, end, launch
+from app.supervisor import run_and_tell
 
 pytestmark = pytest.mark.faults
 
@@ -100,3 +101,22 @@ def test_what_a_killed_parent_started_ends_too(tmp_path: Path) -> None:
 
 def gone(pid: int) -> bool:
     return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_command_that_is_told_about_says_its_lines_and_its_last_word_when_it_fails() -> None:
+    said: list[str] = []
+    assert run_and_tell([sys.executable, "-c", "print('one'); print('two')"], said.append) == ""
+    assert run_and_tell([sys.executable, "-c", "import sys; print('three'); sys.exit('no network')"], said.append) == "no network"
+    assert said == ["one", "two", "three", "no network"]
+
+
+def test_a_command_that_is_told_about_ends_with_who_listens(tmp_path: Path) -> None:
+    pids: list[int] = []
+
+    def listen(line: str) -> None:
+        pids.append(int(line))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_and_tell([sys.executable, "-c", STUBBORN], listen)
+    assert wait(lambda: gone(pids[0]), 5)

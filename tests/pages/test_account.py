@@ -49,7 +49,9 @@ def test_the_cookie_is_for_https_only_where_the_installation_says_so(visitor: Te
         ({"name": "Grace", "password": PASSWORD}, 409, "name", "already an account"),
     ],
 )
-def test_what_was_wrong_stands_beside_its_field_and_the_link_stays_good(browser: TestClient, data: dict[str, str], status: int, field: str, sentence: str) -> None:
+def test_what_was_wrong_stands_beside_its_field_and_the_link_stays_good(
+    browser: TestClient, data: dict[str, str], status: int, field: str, sentence: str
+) -> None:
     secret = invite()
     response = browser.post(f"/welcome/{secret}", data=data)
     page = Dom(response.text)

@@ -7,6 +7,7 @@ from app.db import transaction
 from app.domain import job as jobs
 from app.domain import worker as workers
 from app.domain.access import Who
+from app.domain.job import Job
 from app.pages.home import VISIT
 from app.services import experiments, prompts
 from app.services import home as services
@@ -75,6 +76,16 @@ def test_a_failed_rung_is_named_with_its_reason(browser: TestClient, person: Who
         jobs.fail(session, job.id, job.lease_token or "", {"code": "full", "message": "The disk is full.", "advice": ""})
     page = get(browser, "/")
     assert page.text("tbody .badge") == "1 failed" and "zero-shot: The disk is full." in page.text("td.full")
+
+
+def test_a_ladder_without_a_comparison_is_to_be_run_again(browser: TestClient, person: Who) -> None:
+    ladder(person, "zero_shot", "few_shot")
+    with transaction() as session:
+        for job in session.query(Job).all():
+            jobs.cancel(session, job)
+    page = get(browser, "/")
+    assert page.text("tbody .badge") == "not compared" and page.href("td.full a") == "/experiments/new?dataset=1@1"
+    assert "the last one was cancelled" in page.text("td.full")
 
 
 def test_what_ended_since_the_last_visit_is_told_for_the_whole_visit(browser: TestClient, person: Who) -> None:

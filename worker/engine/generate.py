@@ -93,7 +93,7 @@ def complete(
     prefix = read(loaded.model, prompts[0].ids[: common([prompt.ids for prompt in prompts])] if prompts else (), loaded.device)
     lengths = [len(prompt.ids) + prompt.parameters.max_tokens for prompt in prompts]
     texts, finishes = [""] * len(prompts), dict[int, Finish]()
-    for rows in within_tokens(lengths, BATCH_TOKENS[loaded.device.type]):
+    for rows in within_tokens(lengths, BATCH_TOKENS.get(loaded.device.type, BATCH_TOKENS["cpu"])):
         for delta in Generation(loaded, [prompts[row] for row in rows], prefix).deltas(should_stop):
             texts[rows[delta.row]] += delta.text
             if delta.finish:

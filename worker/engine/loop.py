@@ -8,7 +8,7 @@ import json
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ class RunState:
     validated: int = 0
     """The last step whose validation is done."""
     seconds: float = 0.0
-    """Training time of earlier attempts."""
+    """Training time so far, earlier attempts included."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,7 @@ class Loop(Trainer):
         self.run_state = RunState()
         self.stopping = False
         self.last_checkpoint: Path | None = None
+        self._attempt_began = time.monotonic()
         super().__init__(model=model, args=arguments, data_collator=partial(collate, pad=batches.pad), train_dataset=batches.examples, callbacks=[_Watch(self)])
         self.model_accepts_loss_kwargs = True
         self.remove_callback(PrinterCallback)
@@ -75,19 +76,23 @@ class Loop(Trainer):
         return Path(self.args.output_dir)
 
     def run(self, resume_from: Path | None) -> RunState:
-        began = time.monotonic()
         if resume_from is not None:
             self.run_state = RunState(**json.loads((resume_from / RUN_STATE).read_text()))
             self.last_checkpoint = resume_from
+        self._attempt_began = time.monotonic() - self.run_state.seconds
         self.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
-        self.run_state.seconds += time.monotonic() - began
         if self.stopping:
             raise Stopped(self.last_checkpoint)
-        return self.run_state
+        return self._present_state()
 
     def best_tensors(self) -> Path | None:
         """The trainable parameters at the best validation, if there was one."""
         return None if self.run_state.best_step is None else self.folder / f"best-{self.run_state.best_step}" / TENSORS
+
+    def drop_best(self) -> None:
+        """Remove what was kept of the best moments, once the artefact holds it."""
+        for folder in self.folder.glob("best-*"):
+            shutil.rmtree(folder)
 
     # What Trainer calls.
 
@@ -172,7 +177,10 @@ class Loop(Trainer):
         self._save_scaler(str(folder))
         self._save_rng_state(str(folder))
         self.state.save_to_json(str(folder / STATE))
-        (folder / RUN_STATE).write_text(json.dumps(asdict(self.run_state), indent=1))
+        (folder / RUN_STATE).write_text(json.dumps(asdict(self._present_state()), indent=1))
+
+    def _present_state(self) -> RunState:
+        return replace(self.run_state, seconds=time.monotonic() - self._attempt_began)
 
     def _drop_old_best(self) -> None:
         """Keep the best parameters that this moment or a kept checkpoint may still ask for."""
@@ -210,7 +218,7 @@ class _Watch(TrainerCallback):
 def arguments(folder: Path, parameters: MethodParameters, total: int, per_step: int, seed: int, device: torch.device) -> TrainingArguments:
     """What Trainer is told. Its own logging, validating and saving schedules are off: `_Watch` decides."""
     on_gpu = device.type == "cuda"
-    return TrainingArguments(
+    chosen = TrainingArguments(
         output_dir=str(folder),
         max_steps=total,
         per_device_train_batch_size=-(-parameters.batch_size // per_step),
@@ -233,3 +241,6 @@ def arguments(folder: Path, parameters: MethodParameters, total: int, per_step: 
         report_to="none",
         disable_tqdm=True,
     )
+    # One process drives one GPU. Left alone, Trainer would spread a batch over all it sees by threads; several go through accelerate.
+    chosen._n_gpu = min(chosen.n_gpu, 1)
+    return chosen

@@ -3,7 +3,7 @@
 The work is one tree: the start all prompts share, then every prompt's own tokens, then the labels' tokens with their own common
 starts. A start is read once into the cache; many prompts with their labels are laid side by side in one sequence, and an attention
 mask lets each token see exactly its own path. Nothing is padded and no cache is copied. Measured against padded batches of rows
-over copies of the cache: 8 % less processor time (docs/decisions), and no memory for the copies.
+over copies of the cache (120 prompts, 269 shared tokens, one core): 8 % less processor time, and no memory for the copies.
 """
 
 import time
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from app.domain.rendering import Rendered
+from app.errors import Invalid
 from worker.engine.batches import Example, collate, within_tokens
 from worker.engine.encode import encode_answer, encode_prompt
 from worker.engine.load import Loaded, window
@@ -71,6 +72,8 @@ def score_labels(
         return Scores(np.zeros((0, len(labels))), np.ones(len(labels), dtype=np.int64), np.zeros(0))
     answers = [encode_answer(loaded.tokenizer, prompts[0], label, end=end) for label in labels]
     room = min(max_length or window(loaded.model), window(loaded.model)) - max(map(len, answers))
+    if room < 1:
+        raise Invalid("label_too_long", f"The longest label has {max(map(len, answers))} tokens, which leaves none for the prompt.", "Shorten the labels.")
     ids = [encode_prompt(loaded.tokenizer, prompt) for prompt in prompts]
     scores = score_ids(loaded.model, [row[-room:] for row in ids], answers, progress=progress, should_stop=should_stop)
     return replace(scores, tokens=tuple(len(row) for row in ids), cut=sum(len(row) > room for row in ids))
@@ -132,7 +135,7 @@ def _packed(model: Any, prompts: Sequence[Ids], labels: Sequence[Ids]) -> Iterat
     prefix = read(model, prompts[0][: common(prompts)], device)
     own = [prompt[len(prefix.ids) :] for prompt in prompts]
     most_rows = max(1, LOGITS // (model.config.get_text_config(decoder=True).vocab_size * (1 + len(tree.tokens))))
-    for rows in _packs([len(ids) + len(tree.tokens) for ids in own], PACK[device.type], most_rows):
+    for rows in _packs([len(ids) + len(tree.tokens) for ids in own], pack_tokens(device), most_rows):
         logits = _read_pack(model, prefix, [own[row] for row in rows], tree).float()
         places = torch.arange(len(rows), device=device)[:, None] * (1 + len(tree.tokens)) + tree.places.to(device)
         values = logits[places, tree.targets.to(device)] - logits.logsumexp(-1)[places]
@@ -155,9 +158,8 @@ def _packs(lengths: Sequence[int], budget: int, most_rows: int) -> Iterator[list
 def _read_pack(model: Any, prefix: Prefix, rows: Sequence[Ids], tree: _Tree) -> torch.Tensor:
     """Logits [rows * (1 + nodes), vocabulary] at every row's last prompt token and tree nodes. The prefix's cache is left as it was."""
     start, nodes = len(prefix.ids), len(tree.tokens)
-    blocks = [_block(len(row), tree) for row in rows]
-    sees = torch.block_diag(*blocks).bool()  # type: ignore[no-untyped-call]
-    mask = torch.cat([torch.ones((len(sees), start), dtype=torch.bool), sees], 1)
+    sees = torch.block_diag(*(_block(len(row), tree) for row in rows))  # type: ignore[no-untyped-call]
+    mask = torch.cat([torch.ones((len(sees), start), dtype=torch.bool), sees], 1).to(model.device)[None, None]
     ids = [token for row in rows for token in (*row, *tree.tokens)]
     positions = [start + at for row in rows for at in (*range(len(row)), *(len(row) - 1 + depth for depth in tree.depths))]
     ends = np.cumsum([len(row) + nodes for row in rows])
@@ -166,7 +168,7 @@ def _read_pack(model: Any, prefix: Prefix, rows: Sequence[Ids], tree: _Tree) -> 
         logits: torch.Tensor = model(
             input_ids=torch.tensor([ids], device=model.device),
             position_ids=torch.tensor([positions], device=model.device),
-            attention_mask=torch.where(mask, 0.0, torch.finfo(model.dtype).min).to(model.device, model.dtype)[None, None],
+            attention_mask=mask if model.config._attn_implementation == "sdpa" else torch.where(mask, 0.0, torch.finfo(model.dtype).min).to(model.dtype),
             past_key_values=prefix.cache,
             use_cache=True,
             logits_to_keep=torch.tensor(kept, device=model.device),
@@ -177,9 +179,14 @@ def _read_pack(model: Any, prefix: Prefix, rows: Sequence[Ids], tree: _Tree) -> 
 
 def _block(length: int, tree: _Tree) -> torch.Tensor:
     """[length + nodes] squared: what each token of one row sees of that row."""
-    block = torch.ones((length + len(tree.tokens),) * 2, dtype=torch.float32).tril()
+    block = torch.ones((length + len(tree.tokens),) * 2, dtype=torch.bool).tril()
     block[length:, length:] = tree.sees
     return block
+
+
+def pack_tokens(device: torch.device) -> int:
+    """How many tokens to read in one pass on this device."""
+    return PACK.get(device.type, PACK["cpu"])
 
 
 def plain(model: Any, prompts: Sequence[Ids], labels: Sequence[Ids]) -> Iterator[tuple[list[int], np.ndarray[Any, Any]]]:
@@ -187,7 +194,7 @@ def plain(model: Any, prompts: Sequence[Ids], labels: Sequence[Ids]) -> Iterator
     for row, prompt in enumerate(prompts):
         pairs = [Example(tuple(prompt), tuple(label)) for label in labels]
         sums = np.zeros(len(labels))
-        for chosen in within_tokens([len(pair) for pair in pairs], PACK[model.device.type]):
+        for chosen in within_tokens([len(pair) for pair in pairs], pack_tokens(model.device)):
             sums[chosen] = answer_likelihoods(model, [pairs[index] for index in chosen]).cpu().numpy()
         yield [row], sums[None]
 

@@ -9,11 +9,11 @@ import torch
 from transformers import set_seed
 
 from app.domain.methods.base import MethodParameters
-from app.domain.rendering import Rendered, Template, answer_text, render
+from app.domain.rendering import Rendered, Template, render
 from app.errors import Invalid
 from worker.engine import artefact, checkpoint
 from worker.engine.batches import Example, encode_examples, pad_token, passes_per_step, schedule
-from worker.engine.encode import encode_answer
+from worker.engine.encode import encode_pair
 from worker.engine.load import Loaded, fingerprint, load, parameters
 from worker.engine.loop import Batches, Loop, RunState, arguments
 from worker.engine.methods import METHODS
@@ -21,6 +21,8 @@ from worker.engine.pace import Pace, Plan
 from worker.engine.preflight import Measured, measure, peak_memory
 from worker.engine.reporting import Reporter, Stopped
 from worker.engine.validate import Validation
+
+ARTEFACT = "artefact"
 
 Row = tuple[Mapping[str, str], str]
 """A labelled example: values of the prompt's variables, and the answer without the white space before it."""
@@ -31,7 +33,7 @@ class TrainSpec:
     """Everything a run depends on. `labels` are the answers to choose from, empty when answers are free text.
 
     The run lives in `folder`: its checkpoints, its best parameters, and at the end `folder`/artefact. With `resume` it goes on
-    from the newest checkpoint there that is intact. The same spec on the same machine gives the same bits on a CPU.
+    from the newest checkpoint there that is intact, or, when the artefact is there already, only returns it. The same spec on the same machine gives the same bits on a CPU.
     """
 
     base: Path
@@ -67,6 +69,8 @@ class TrainResult:
 
 def train(spec: TrainSpec, reporter: Reporter) -> TrainResult:
     """Run it. Raises Stopped (with a checkpoint once training began) when asked to stop, and app.errors for what a person can mend."""
+    if spec.resume and (spec.folder / ARTEFACT).exists():
+        return _result(artefact.check(spec.folder / ARTEFACT))
     if spec.threads:
         torch.set_num_threads(spec.threads)
     set_seed(spec.seed)
@@ -80,18 +84,8 @@ def train(spec: TrainSpec, reporter: Reporter) -> TrainResult:
     measured = _preflight(model, batches, spec, reporter)
     _ask(reporter)
 
-    total = len(batches.micro) // batches.per_step
-    plan = Plan.of(total, spec.parameters.evaluations, has_validation=validation is not None)
-    reporter.phase("train", total)
-    loop = Loop(
-        model,
-        arguments(spec.folder, spec.parameters, total, batches.per_step, spec.seed, loaded.device),
-        batches,
-        validation,
-        Pace(plan, spec.checkpoint_seconds, _validation_estimate(validation, measured)),
-        reporter,
-        spec.parameters.early_stopping,
-    )
+    loop = _loop(model, loaded, batches, validation, measured, spec, reporter)
+    reporter.phase("train", loop.pace.plan.total)
     point = checkpoint.newest_valid(spec.folder, reporter.log) if spec.resume else None
     if point:
         reporter.log(f"Went on from the checkpoint at step {point[0]}.")
@@ -100,7 +94,9 @@ def train(spec: TrainSpec, reporter: Reporter) -> TrainResult:
     reporter.phase("save")
     if best := loop.best_tensors():
         artefact.restore_trainable(model, best)
-    return _save(model, loaded, spec, state, loop.state.global_step)
+    saved = artefact.save(model, loaded.tokenizer, spec.folder / ARTEFACT, _facts(model, loaded, spec, state, loop.state.global_step))
+    loop.drop_best()
+    return _result(saved)
 
 
 def _data(loaded: Loaded, spec: TrainSpec, reporter: Reporter) -> tuple[Batches, Validation | None]:
@@ -124,9 +120,8 @@ def _rendered(spec: TrainSpec, rows: Sequence[Row]) -> list[Rendered]:
 def _validation(loaded: Loaded, spec: TrainSpec, examples: Sequence[Example]) -> Validation | None:
     if not examples:
         return None
-    sample = render(spec.template, *spec.validation[0])
-    texts = [render(spec.template, spec.validation[0][0], label).answer or answer_text(spec.template, label) for label in spec.labels]
-    return Validation(examples, [encode_answer(loaded.tokenizer, sample, text, end=True) for text in texts])
+    values = spec.validation[0][0]
+    return Validation(examples, [encode_pair(loaded.tokenizer, render(spec.template, values, label))[1] for label in spec.labels])
 
 
 def _preflight(model: Any, batches: Batches, spec: TrainSpec, reporter: Reporter) -> Measured:
@@ -137,15 +132,19 @@ def _preflight(model: Any, batches: Batches, spec: TrainSpec, reporter: Reporter
     return measured
 
 
-def _validation_estimate(validation: Validation | None, measured: Measured) -> float:
-    """Seconds of one validation before one is measured: reading a token costs about a third of training on it."""
-    return 0.0 if validation is None else validation.tokens * measured.seconds_per_step / measured.tokens / 3
+def _loop(model: Any, loaded: Loaded, batches: Batches, validation: Validation | None, measured: Measured, spec: TrainSpec, reporter: Reporter) -> Loop:
+    total = len(batches.micro) // batches.per_step
+    plan = Plan.of(total, spec.parameters.evaluations, has_validation=validation is not None)
+    # Until a validation is measured: reading a token costs about a third of training on it.
+    estimate = validation.tokens * measured.seconds_per_step / measured.tokens / 3 if validation else 0.0
+    options = arguments(spec.folder, spec.parameters, total, batches.per_step, spec.seed, loaded.device)
+    return Loop(model, options, batches, validation, Pace(plan, spec.checkpoint_seconds, estimate), reporter, spec.parameters.early_stopping)
 
 
-def _save(model: Any, loaded: Loaded, spec: TrainSpec, state: RunState, steps: int) -> TrainResult:
+def _facts(model: Any, loaded: Loaded, spec: TrainSpec, state: RunState, steps: int) -> dict[str, Any]:
+    """What run.json says: everything the result depends on, and what the run measured."""
     trainable, total = parameters(model)
-    best = None if state.best is None else state.best.get("validation_accuracy", state.best.get("validation_loss"))
-    facts = {
+    return {
         "method": spec.method,
         "parameters": spec.parameters.model_dump(mode="json"),
         "seed": spec.seed,
@@ -163,11 +162,22 @@ def _save(model: Any, loaded: Loaded, spec: TrainSpec, state: RunState, steps: i
         "device": loaded.device.type,
         "dtype": str(loaded.dtype).removeprefix("torch."),
     }
-    saved = artefact.save(model, loaded.tokenizer, spec.folder / "artefact", facts)
+
+
+def _result(saved: artefact.Artefact) -> TrainResult:
+    facts = saved.facts
     return TrainResult(
-        saved.folder, trainable, total, steps, state.seconds, best, state.best_step,
-        peak_memory(loaded.device), torch.get_num_threads(), saved.facts["versions"],
-    )  # fmt: skip
+        artefact=saved.folder,
+        trainable=facts["trainable_parameters"],
+        total=facts["total_parameters"],
+        steps=facts["steps"],
+        seconds=facts["seconds"],
+        best_value=facts["best"].get("validation_accuracy", facts["best"].get("validation_loss")),
+        best_step=facts["best"]["step"],
+        peak_memory_bytes=facts["peak_memory_bytes"],
+        threads=facts["threads"],
+        versions=facts["versions"],
+    )
 
 
 def _ask(reporter: Reporter) -> None:

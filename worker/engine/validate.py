@@ -6,7 +6,7 @@ from typing import Any
 
 from worker.engine.batches import Example, within_tokens
 from worker.engine.reporting import Stopped
-from worker.engine.score import PACK, Progress, answer_likelihoods, score_ids
+from worker.engine.score import Progress, answer_likelihoods, pack_tokens, score_ids
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Validation:
 
     def _loss(self, model: Any, progress: Progress, should_stop: Callable[[], bool]) -> dict[str, float]:
         total, done = 0.0, 0
-        for batch in within_tokens([len(example) for example in self.examples], PACK[model.device.type]):
+        for batch in within_tokens([len(example) for example in self.examples], pack_tokens(model.device)):
             total -= float(answer_likelihoods(model, [self.examples[index] for index in batch]).sum())
             done += len(batch)
             progress(done, len(self.examples))

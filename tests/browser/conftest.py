@@ -1,0 +1,77 @@
+"""A whole installation with the starter model, and a real Chromium in front of it."""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+from tests.house.rules import ROOT
+from tests.installation import Running, environment, free_port, start
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def starter_models() -> Path:
+    """The folder with the converted starter model, kept between test runs because making it takes a minute."""
+    folder = ROOT / ".state" / "tests"
+    given = environment(folder, free_port()) | {"FETTLE_DATA": str(folder)}
+    given.pop("PIP_NO_INDEX")
+    given.pop("PIP_CONFIG_FILE")
+    if not any((folder / "models").glob("*/config.json")):
+        folder.mkdir(parents=True, exist_ok=True)
+        for command in (["app.cli", "migrate"], ["app.cli", "models", "starter"]):
+            done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, env=given, capture_output=True, text=True, check=False)
+            if done.returncode:
+                pytest.fail(f"The browser tests need the starter model, and it could not be made: {done.stdout[-500:]}{done.stderr[-500:]}", pytrace=False)
+    return folder / "models"
+
+
+@pytest.fixture(scope="module")
+def installation(starter_models: Path) -> Iterator[Running]:
+    """`fettle up` on an empty data folder that has the starter model."""
+    with tempfile.TemporaryDirectory(prefix="fettle-browser-") as name:
+        folder = Path(name)
+        (folder / "data").mkdir()
+        (folder / "data" / "models").symlink_to(starter_models)
+        found = start(folder, free_port())
+        yield found
+        found.process.terminate()
+        found.process.wait(20)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    if path is None:
+        pytest.fail("The browser tests need Chromium: run `make test`, which installs it where it can.", pytrace=False)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def context(chromium: Browser) -> Iterator[BrowserContext]:
+    context = chromium.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(30_000)
+    expect.set_options(timeout=30_000)
+    yield context
+    context.close()
+
+
+@pytest.fixture(scope="module")
+def page(context: BrowserContext) -> Iterator[Page]:
+    """One tab. Everything the browser complains about fails the test that caused it."""
+    page = context.new_page()
+    page.set_default_timeout(30_000)
+    yield page
+    page.close()

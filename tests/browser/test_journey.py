@@ -1,0 +1,179 @@
+"""The main job in a real browser on a whole installation with the starter model: lab, data, tune, compare, /v1. In this order."""
+
+import csv
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from openai import AuthenticationError, BadRequestError, OpenAI
+from playwright.sync_api import Page, expect
+
+from tests.house.rules import ROOT
+from tests.installation import Running
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+PASSWORD = "three quiet words"
+
+
+def address(installation: Running) -> str:
+    return f"http://127.0.0.1:{installation.environment['FETTLE_PORT']}"
+
+
+def no_violations(page: Page) -> None:
+    """Accessibility, in both themes."""
+    for theme in ("light", "dark"):
+        page.emulate_media(color_scheme=theme, reduced_motion="reduce")  # type: ignore[arg-type]
+        found = Axe().run(page)
+        assert found.violations_count == 0, found.generate_report()
+    page.emulate_media(color_scheme="light")
+
+
+def command(installation: Running, *words: str) -> str:
+    """A `fettle` command beside the running installation."""
+    done = subprocess.run([sys.executable, "-m", "app.cli", *words], cwd=ROOT, env=installation.environment, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CSV cut from a sample task: small enough for a short run on two cores."""
+    rows = [json.loads(line) for line in (ROOT / "samples" / "thumbs.jsonl").read_text().splitlines()]
+    path = tmp_path_factory.mktemp("data") / "small thumbs.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["input", "output"])
+        writer.writerows([row["input"], row["output"]] for row in [row for row in rows if row["output"]][:150])
+    return path
+
+
+def test_the_link_makes_the_first_account_and_works_once(installation: Running, page: Page) -> None:
+    link = re.search(r"http://\S+/welcome/\S+", installation.said())
+    assert link is not None
+    page.goto(address(installation))
+    expect(page).to_have_url(re.compile("/sign-in"))
+    page.goto(link[0])
+    no_violations(page)
+    page.get_by_label("Name").fill("Ada")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Make the account").click()
+    expect(page.get_by_role("heading", name="Home")).to_be_visible()
+    no_violations(page)
+    page.goto(link[0])
+    expect(page.get_by_text("This link is used up")).to_be_visible()
+
+
+def test_lab_streams_tokens_counts_them_and_can_be_stopped(installation: Running, page: Page) -> None:
+    page.goto(f"{address(installation)}/lab")
+    page.get_by_label("Instruction").fill("Say what the message is about.")
+    page.get_by_label("Input", exact=True).fill("My parcel has not arrived.")
+    page.get_by_role("button", name="Run").click()
+    expect(page.locator("#foot")).to_contain_text("tokens", timeout=90_000)
+    expect(page.locator("#answer")).not_to_be_empty()
+    assert re.search(r"\d+\s?(ms|s)", page.locator("#foot").inner_text())
+    no_violations(page)
+    page.get_by_text("Parameters", exact=False).first.click()
+    page.locator("#p-max_tokens").fill("1000")
+    page.locator("#p-min_tokens").fill("1000")
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("#answer")).not_to_be_empty(timeout=60_000)
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_role("button", name="Run")).to_be_visible(timeout=5_000)
+
+
+def test_a_broken_file_is_refused_with_its_lines_and_a_good_one_becomes_a_dataset(installation: Running, page: Page, small: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.csv"
+    broken.write_text('input,output\nfine,good\none,too,many\n"never closed,bad\n')
+    page.goto(f"{address(installation)}/datasets/new")
+    page.set_input_files("input[type=file]", str(broken))
+    page.get_by_role("button", name="Create version 1").click()
+    expect(page.locator("#refused")).to_contain_text("3")
+    expect(page.locator("#refused table")).to_be_visible()
+    no_violations(page)
+    page.set_input_files("input[type=file]", str(small))
+    page.get_by_label("Name").fill("Small thumbs")
+    page.get_by_role("button", name="Create version 1").click()
+    expect(page.get_by_role("heading", name="Small thumbs")).to_be_visible()
+    expect(page.get_by_text("sealed")).not_to_have_count(0)
+    no_violations(page)
+
+
+def start_tune(page: Page, installation: Running, steps: int) -> None:
+    page.goto(f"{address(installation)}/datasets")
+    page.get_by_role("link", name="Small thumbs").click()
+    page.get_by_role("link", name="Tune", exact=True).last.click()
+    page.get_by_text("More parameters").click()
+    page.get_by_label("max steps", exact=False).fill(str(steps))
+    page.get_by_label("evaluations", exact=False).first.fill("1")
+    page.get_by_role("button", name="Start").click()
+    expect(page).to_have_url(re.compile(r"/jobs/\d+$"))
+
+
+def test_a_running_job_is_cancelled_within_five_seconds(installation: Running, page: Page) -> None:
+    start_tune(page, installation, 500)
+    expect(page.get_by_text(re.compile(r"step \d+ of 500"))).to_be_visible(timeout=120_000)
+    page.reload()
+    expect(page.get_by_text(re.compile(r"step \d+ of 500"))).to_be_visible()
+    no_violations(page)
+    page.get_by_role("button", name="Stop").click()
+    page.get_by_role("dialog").get_by_role("button", name="Stop").click()
+    began = time.monotonic()
+    expect(page.get_by_role("button", name="Retry")).to_be_visible(timeout=10_000)
+    assert time.monotonic() - began < 6, "5 s, and one for the page to hear of it"
+
+
+def test_a_tune_ends_with_curves_a_log_and_a_model(installation: Running, page: Page) -> None:
+    start_tune(page, installation, 6)
+    expect(page.get_by_role("link", name="Try in Lab")).to_be_visible(timeout=300_000)
+    assert page.locator("figure.chart canvas").count() >= 2
+    expect(page.locator("#log")).to_contain_text("Longest step")
+    no_violations(page)
+
+
+def test_the_ladder_puts_prompts_and_the_tuned_model_on_one_split(installation: Running, page: Page) -> None:
+    page.get_by_role("link", name="Add to ladder").click()
+    page.get_by_role("button", name="Run").click()
+    expect(page).to_have_url(re.compile(r"/experiments/\d+$"))
+    expect(page.locator(".verdict")).to_contain_text("Use ", timeout=400_000)
+    expect(page.locator("#poll")).to_have_count(0, timeout=400_000)
+    rows = page.locator(".ladder tbody tr")
+    assert rows.count() == 5, "majority, zero-, one-, few-shot and the tuned model"
+    assert page.locator(".ladder svg.whisker .span").count() == 4
+    no_violations(page)
+
+
+def test_the_tuned_model_answers_the_unmodified_openai_client(installation: Running, page: Page) -> None:
+    token = command(installation, "token", "create", "--name", "journey").splitlines()[-1]
+    client = OpenAI(base_url=f"{address(installation)}/v1", api_key=token)
+    names = [model.id for model in client.models.list()]
+    tuned = next(name for name in names if name != "starter")
+    answer = client.chat.completions.create(model=tuned, messages=[{"role": "user", "content": "Great help, thank you!"}], temperature=0, max_tokens=5)
+    assert answer.choices[0].message.content and answer.usage is not None and answer.usage.completion_tokens > 0
+    stream = client.chat.completions.create(model=tuned, messages=[{"role": "user", "content": "Great help, thank you!"}], temperature=0, max_tokens=5, stream=True)
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices) == answer.choices[0].message.content
+    with pytest.raises(BadRequestError, match="raw: true"):
+        client.chat.completions.create(model=tuned, messages=[{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}])
+    raw = client.chat.completions.create(model="starter", messages=[{"role": "user", "content": "What is the capital of France?"}], temperature=0, max_tokens=12)
+    assert "Paris" in (raw.choices[0].message.content or "")
+    assert client.completions.create(model="starter", prompt="One, two, three,", temperature=0, max_tokens=3).choices[0].text.strip().startswith("four")
+    with pytest.raises(AuthenticationError):
+        OpenAI(base_url=f"{address(installation)}/v1", api_key="wrong").models.list()
+    page.goto(f"{address(installation)}/lab")
+    expect(page.locator("#model")).to_contain_text("Small thumbs")
+
+
+@pytest.mark.parametrize("width", [390, 1280, 1920])
+def test_every_page_fits_its_window(installation: Running, page: Page, width: int) -> None:
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.set_viewport_size({"width": width, "height": 900})
+    for path in ("/", "/lab", "/datasets", "/datasets/new", "/datasets/1", "/jobs", "/jobs/new", "/jobs/1", "/experiments", "/experiments/new", "/experiments/1", "/models", "/models/1", "/settings"):
+        page.goto(address(installation) + path)
+        wider = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert wider <= 0, f"{path} is {wider} px wider than its window of {width}"
+    assert complaints == []

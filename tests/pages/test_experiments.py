@@ -1,0 +1,169 @@
+"""The Compare room: the verdict first, then the ladder, filled in place while its jobs run."""
+
+import pytest
+from starlette.testclient import TestClient
+
+from app.db import transaction
+from app.domain import experiment as rules
+from app.domain import job as jobs
+from app.domain import metric as metrics
+from app.domain import model as models
+from app.domain.access import Who
+from app.domain.job import Job
+from app.services import experiments
+from app.services import jobs as job_services
+from tests.dom import Dom, get
+from tests.queries import queries
+from tests.rows import add_dataset, add_model, answer_evaluation, claim
+
+
+@pytest.fixture
+def task(person: Who) -> tuple[int, str]:
+    return add_model(person), add_dataset(person).reference
+
+
+def ladder(person: Who, task: tuple[int, str], *techniques: str, name: str = "tickets", margin: float = 0.0) -> int:
+    rungs = [{"technique": technique} for technique in techniques]
+    return experiments.create(person, name=name, dataset=task[1], model=task[0], rungs=rungs, margin=margin)
+
+
+def take() -> Job:
+    with transaction() as session:
+        return claim(session)
+
+
+def tuned(job: Job) -> int:
+    with transaction() as session:
+        model = models.register_tuned(
+            session, job.person(), name="tickets lora", folder="jobs/1", content_hash="1" * 64, parameters=1000, base_model_id=job.settings["model"], method="lora",
+            method_parameters={}, trainable_parameters=921_600, training_seconds=95.0, job_id=job.id, prompt_version_id=1,
+        )  # fmt: skip
+        rules.advance(session, job, model)
+        jobs.succeed(session, job.id, job.lease_token or "", {"model": model.id, "versions": {"torch": "2.13.0"}})
+        return model.id
+
+
+def run_all(*rights: int) -> None:
+    """Every queued job in turn: evaluations get so many right answers of 30."""
+    left = list(rights)
+    while left:
+        job = take()
+        if job.kind == "tune":
+            tuned(job)
+        else:
+            answer_evaluation(job, left.pop(0))
+
+
+def test_a_finished_ladder_gives_the_verdict_then_the_table(browser: TestClient, person: Who, task: tuple[int, str]) -> None:
+    key = ladder(person, task, "lora", "few_shot", "zero_shot")
+    run_all(10, 15, 29)
+    page = get(browser, f"/experiments/{key}")
+    assert page.text(".verdict").startswith("Use LoRA. It is better than 8-shot by 46.7 [")
+    assert page.texts(".the-verdict li")[0].startswith("zero-shot: worse than LoRA, −63.3 points [−")
+    assert [text.split()[0] for text in page.texts("tbody th")] == ["majority", "zero-shot", "8-shot", "LoRA"]
+    assert page.texts("tbody td:nth-of-type(1)") == ["0.500", "0.333", "0.500", "0.967"]
+    assert page.text("#rung-0 td:nth-of-type(3)") == "baseline"
+    assert page.text("#rung-2 .badge") == "better +63.3" and "[+" in page.text("#rung-2 .against")
+    assert page.text("#rung-2 td:nth-of-type(4)") == "20 ms" and page.texts("#rung-2 td.num")[1:] == ["922k", "1 min 35 s", "30"]
+    assert "29 of 30 test rows right; Wilson, 95 %." in page.text("#score-2") and "it gained 19 and lost 0" in page.text("#against-2")
+    assert len(page.all("svg.whisker")) == 4 and page.all("tr[data-best]")[0].get("id") == "rung-2"
+    assert not page.all("#poll")
+    assert "scored 3 times" in page.text("main")
+    assert "torch 2.13.0" in page.text("main") and "device cpu" in page.text("main")
+
+
+def test_a_tie_is_told_as_one(browser: TestClient, person: Who, task: tuple[int, str]) -> None:
+    key = ladder(person, task, "few_shot", "lora")
+    run_all(23, 24)
+    page = get(browser, f"/experiments/{key}")
+    assert "Use 8-shot." in page.text(".verdict strong") and "cannot be told apart" in page.text(".verdict")
+    assert page.text("#rung-1 .badge") == "cannot tell +3.3" and page.one("tr[data-best]").get("id") == "rung-0"
+
+
+def test_a_ladder_fills_without_changing_its_rows(browser: TestClient, person: Who, task: tuple[int, str]) -> None:
+    key = ladder(person, task, "zero_shot", "lora")
+    page = get(browser, f"/experiments/{key}")
+    assert page.text(".verdict") == "No verdict yet. 0 of 2 rungs are scored; it takes two."
+    assert page.one("#poll").get("hx-get") == f"/experiments/{key}" and page.one("#poll").get("hx-target") == "#ladder"
+    run_all(12)
+    job = take()
+    with transaction() as session:
+        jobs.enter(session, job.id, job.lease_token or "", "train", 50)
+        metrics.record(session, job.id, job.lease_token or "", 1, [], [], step=31, total_steps=50, eta_seconds=180.0)
+    response = browser.get(f"/experiments/{key}", headers={"HX-Request-Type": "partial"})
+    part = Dom(response.text)
+    assert "<html" not in response.text and len(part.all("tbody tr")) == len(page.all("tbody tr")) == 3
+    assert [len(row) for row in part.all("tbody tr")] == [len(row) for row in page.all("tbody tr")]
+    assert part.text("#rung-1 .rung-state") == "running training 62 %, about 3 min" and part.href("#rung-1 .rung-state a") == f"/jobs/{job.id}"
+    assert "1 of 2 rungs is scored" in part.text(".verdict") and len(part.all("#poll")) == 1
+
+
+def test_a_failed_rung_says_why_and_runs_again(browser: TestClient, person: Who, task: tuple[int, str]) -> None:
+    key = ladder(person, task, "zero_shot", "lora")
+    run_all(12)
+    job = take()
+    with transaction() as session:
+        jobs.fail(session, job.id, job.lease_token or "", {"code": "out_of_memory", "message": "The machine ran out of memory.", "advice": ""})
+    page = get(browser, f"/experiments/{key}")
+    assert page.text("#rung-1 .two-lines") == "The machine ran out of memory." and page.text(".verdict").startswith("No verdict. Only 1 of 2")
+    assert browser.post(page.one("#rung-1 form").get("action") or "").headers["location"] == f"/experiments/{key}"
+    assert get(browser, f"/experiments/{key}").text("#rung-1 .rung-state") == "queued"
+    run_all(28)
+    assert "Use LoRA." in get(browser, f"/experiments/{key}").text(".verdict")
+
+
+def test_the_form_queues_what_is_ticked(browser: TestClient, person: Who, task: tuple[int, str]) -> None:
+    page = get(browser, "/experiments/new")
+    assert [box.get("id") for box in page.all("main input[type=checkbox][checked]")] == ["zero_shot", "one_shot", "few_shot", "lora"]
+    assert page.text(".sentence") == "4 rungs: 4 scorings of 30 test rows, and tuning of 4 steps."
+    fields = {"drawn": "yes", "dataset": task[1], "model": str(task[0]), "name": "mine", "zero_shot": "on", "few_shot": "on", "shots": "4", "margin": "2"}
+    place = browser.post("/experiments", data=fields).headers["location"]
+    view = experiments.find(person, int(place.rpartition("/")[2]))
+    assert [row.rung.title for row in view.rows] == ["zero-shot", "4-shot"] and view.experiment.margin == 0.02 and view.experiment.name == "mine"
+
+
+def test_refused_fields_come_back_at_their_place(browser: TestClient, task: tuple[int, str]) -> None:
+    fields = {"drawn": "yes", "dataset": task[1], "model": str(task[0]), "few_shot": "on"}
+    for changed, field in (({"shots": "1"}, "shots"), ({"margin": "x"}, "margin"), ({"shots": "60"}, "shots")):
+        response = browser.post("/experiments", data={**fields, **changed})
+        page = Dom(response.text)
+        assert response.status_code == 422 and page.one(f"#{field}").get("aria-invalid") == "true", response.text[:300]
+        assert page.one("#few_shot").get("checked") is not None and page.one("#zero_shot").get("checked") is None
+    response = browser.post("/experiments", data={"dataset": task[1], "model": str(task[0])})
+    assert response.status_code == 422 and "at least one rung" in Dom(response.text).text(".error")
+
+
+def test_a_tuned_model_joins_a_ladder_without_being_tuned_again(browser: TestClient, person: Who, task: tuple[int, str]) -> None:
+    job_services.start_tune(person, model=task[0], dataset=task[1], method="lora", parameters={}, prompt_version=None, seed=0)
+    job = take()
+    model = tuned(job)
+    page = get(browser, get(browser, f"/jobs/{job.id}").href("#job-actions a:nth-of-type(2)"))
+    assert page.one("#lora").get("checked") is None and page.one("input[name=tuned]").get("value") == str(model)
+    fields = {"drawn": "yes", "dataset": task[1], "model": str(task[0]), "tuned": str(model), "zero_shot": "on", "prompt_version": "1@1"}
+    place = browser.post("/experiments", data=fields).headers["location"]
+    run_all(10, 29)
+    page = get(browser, place)
+    assert page.text(".verdict strong") == f"Use LoRA, model {model}." and page.texts("#rung-1 td.num")[1] == "922k"
+    with transaction() as session:
+        assert session.query(Job).filter_by(kind="tune").count() == 1
+
+
+def test_only_a_tuned_model_can_join_as_it_is(browser: TestClient, task: tuple[int, str]) -> None:
+    get(browser, f"/experiments/new?tuned={task[0]}", 404)
+
+
+def test_the_list_costs_the_same_for_twice_the_experiments(browser: TestClient, person: Who, task: tuple[int, str]) -> None:
+    assert get(browser, "/experiments").text(".empty h2") == "No comparison yet"
+    counts = []
+    for _ in range(2):
+        ladder(person, task, "zero_shot", "few_shot")
+        run_all(10, 20)
+        ladder(person, task, "zero_shot", name="running")
+        with queries() as sent:
+            page = get(browser, "/experiments")
+        counts.append(len(sent))
+        run_all(5)
+    assert counts[0] == counts[1]
+    assert page.texts("tbody th a") == ["running", "tickets", "running", "tickets"]
+    assert page.texts("tbody tr:nth-child(2) td")[2:5] == ["8-shot", "0.667 [0.488, 0.808]", "succeeded 2 rungs"]
+    assert page.texts("tbody tr:nth-child(1) td")[2:5] == ["–", "–", "queued 0 of 1 rungs"]
