@@ -54,6 +54,9 @@ class Dispatcher(threading.Thread):
             except (Unavailable, SQLAlchemyError) as error:
                 log.warning("dispatcher waits", reason=str(error))
                 time.sleep(PAUSE_SECONDS)
+            except Exception:  # the door of a thread that must outlive whatever one round meets
+                log.exception("a round of the dispatcher failed")
+                time.sleep(PAUSE_SECONDS)
 
     def stop(self) -> None:
         self._ended.set()

@@ -116,7 +116,7 @@ def error_response(request: Request, error: FettleError) -> Response:
     if request.url.path.startswith("/v1/"):
         kind = "invalid_request_error" if error.status < 500 else "server_error"
         body: dict[str, Any] = {"message": f"{error.message} {error.advice}".strip(), "type": kind, "param": None, "code": error.code}
-        return JSONResponse({"error": body}, error.status)
+        return JSONResponse({"error": body}, 400 if error.status == 422 else error.status)
     if not wants_page(request):
         body = {"error": error.as_dict()}
         problems = body["error"].pop("problems", None)

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from anyio import to_thread
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
@@ -14,13 +15,17 @@ from app import api, pages
 from app.dispatcher import Dispatcher
 from app.doors import Guard, error_response
 from app.errors import FettleError, Invalid
-from app.settings import settings
+from app.services import datasets
+
+BODY_BYTES = 4 * 2**20
+"""Largest body of a request that is no upload."""
 
 STATIC = Path(__file__).parent.parent / "static"
 
 
 @asynccontextmanager
 async def _lifespan(_: FastAPI) -> AsyncIterator[None]:
+    await to_thread.run_sync(datasets.sweep)
     dispatcher = Dispatcher()
     dispatcher.start()
     yield
@@ -54,7 +59,7 @@ async def _crashed(request: Request, error: Exception) -> Response:
 
 def create_app() -> FastAPI:
     """The web process's application."""
-    app = FastAPI(title="Fettle", version="1", lifespan=_lifespan, docs_url=None, redoc_url=None, openapi_url=None, max_body_size=settings().upload_bytes + 2**20)
+    app = FastAPI(title="Fettle", version="1", lifespan=_lifespan, docs_url=None, redoc_url=None, openapi_url=None, max_body_size=BODY_BYTES)
     app.add_middleware(Guard)
     app.exception_handler(FettleError)(_told)
     app.exception_handler(RequestValidationError)(_malformed)

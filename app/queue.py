@@ -22,6 +22,7 @@ from app.errors import Unavailable
 from app.settings import settings
 
 TIMEOUT = 1.0
+STREAM_TIMEOUT = 5.0
 nudged = threading.Event()
 """Set after a commit that queued a job; the dispatcher waits on it."""
 
@@ -95,7 +96,7 @@ class EngineStream:
     """The events of one generation, read from its Redis stream as they come."""
 
     def __init__(self, request: str) -> None:
-        self._redis: Any = AsyncRedis.from_url(settings().redis, socket_connect_timeout=TIMEOUT, decode_responses=True)
+        self._redis: Any = AsyncRedis.from_url(settings().redis, socket_connect_timeout=TIMEOUT, socket_timeout=STREAM_TIMEOUT, decode_responses=True)
         self._key, self._last = stream_key(request), "0"
 
     async def read(self, wait_ms: int) -> list[dict[str, Any]]:

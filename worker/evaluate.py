@@ -17,7 +17,7 @@ from app.domain.generation import Parameters
 from app.domain.job import Job
 from app.domain.prompt import PromptVersion
 from app.domain.rendering import Rendered, Template, answer_text, render
-from app.domain.scoring import as_label, extract
+from app.domain.scoring import as_label, extract, normalise
 from app.settings import settings
 from worker.engine.generate import complete, prepare
 from worker.engine.load import Loaded, load
@@ -77,7 +77,7 @@ class Answerer:
         prompts = [render(self._template, row.values()) for row in rows]
         found = self._way(prompts, lambda part: self._reporter.progress(done + part, total, None))
         return [
-            {"example_id": row.id, "gold": row.output or "", "correct": values["answer"] == (row.output or ""), **values}
+            {"example_id": row.id, "gold": row.output or "", "correct": normalise(values["answer"]) == normalise(row.output or ""), **values}
             for row, values in zip(rows, found, strict=True)
         ]
 
@@ -100,7 +100,7 @@ class Answerer:
     def _by_generation(self, prompts: Sequence[Rendered], progress: Any) -> Iterable[dict[str, Any]]:
         ready = [prepare(self._loaded, prompt, self._parameters) for prompt in prompts]
         for one in complete(self._loaded, ready, progress=lambda part, _: progress(part), should_stop=self._reporter.should_stop):
-            text = extract(one.text)
+            text = extract(one.text, "first_line" if self._labels else "exact")
             yield {
                 "answer": (as_label(text, self._labels, casefold=True) or text) if self._labels else text,
                 "likelihoods": None,

@@ -5,6 +5,7 @@ The task hands the request to the one scheduler thread (`engine/serve.py`), whic
 
 import json
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import lru_cache
@@ -64,7 +65,8 @@ class Stream:
 
     def watch(self) -> None:
         """Wait for the end, and look for the cancel flag meanwhile."""
-        while not self.ended.wait(CANCEL_LOOK_SECONDS):
+        end = time.monotonic() + LIFE
+        while not self.ended.wait(CANCEL_LOOK_SECONDS) and time.monotonic() < end:
             if not self.cancelled.is_set() and _redis().exists(self._cancel):
                 self.cancelled.set()
 
@@ -87,6 +89,17 @@ def generate(request: str) -> None:
         stream.send({"type": "error", **error.as_dict()})
         return
     stream.watch()
+
+
+def refuse(request: str) -> None:
+    """Tell whoever waits that something unforeseen went wrong."""
+    Stream(request).send({"type": "error", "code": "engine_failed", "message": "The engine failed at this request.", "advice": "Its log has the details."})
+
+
+def close() -> None:
+    """The process ends: whoever still waits for an answer is told so."""
+    if _scheduler.cache_info().currsize:
+        _scheduler().close()
 
 
 def serve_request(payload: dict[str, Any]) -> ServeRequest:

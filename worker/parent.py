@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 import structlog
 from sqlalchemy import select
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.db import reading, transaction
 from app.domain import job as jobs
@@ -28,8 +28,8 @@ from worker.identity import worker_name
 
 log = structlog.get_logger(__name__)
 
-BEAT_SECONDS = 1.0
-STOP_SECONDS = 4.0
+BEAT_SECONDS = 0.5
+STOP_SECONDS = 3.5
 LEAVE_SECONDS = 25.0
 EXIT_SECONDS = 10.0
 _leaving = threading.Event()
@@ -64,6 +64,8 @@ def run_one(queue: str) -> bool:
     try:
         with _start(job) as process:
             reason = _watch(job, process)
+    except OSError as error:
+        reason = f"its process could not be started: {error}"
     except Fenced:
         log.warning("job was taken back", job=job.id)
         return True
@@ -81,8 +83,9 @@ def _start(job: Job) -> subprocess.Popen[bytes]:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with (folder / "process.log").open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "worker.run_job", str(job.id)], stdin=subprocess.PIPE, stdout=output, stderr=output, start_new_session=True
-        )
+            [sys.executable, "-m", "worker.run_job", str(job.id)], stdin=subprocess.PIPE, stdout=output, stderr=output,
+            bufsize=0, env=os.environ | {"FETTLE_JOB_PARENT": str(os.getpid())}, start_new_session=True,
+        )  # fmt: skip
     _tell(process, job.lease_token or "")
     return process
 
@@ -102,7 +105,7 @@ def _watch(job: Job, process: subprocess.Popen[bytes]) -> str:
                 stop = jobs.beat(session, job.id, token, settings().lease_seconds)
         except Fenced:
             return _released(job, process)
-        except OperationalError as error:
+        except SQLAlchemyError as error:
             log.warning("database does not answer; the job goes on", job=job.id, reason=str(error))
             continue
         if (stop or _leaving.is_set()) and not asked:
@@ -183,9 +186,12 @@ def _device_lock(queue: str) -> Iterator[bool]:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     descriptor = os.open(folder / f"{queue}.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
         yield True
-    except BlockingIOError:
-        yield False
+        fcntl.flock(descriptor, fcntl.LOCK_UN)  # a pool process forked meanwhile may hold a copy of the descriptor
     finally:
         os.close(descriptor)

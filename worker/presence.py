@@ -21,6 +21,7 @@ BEAT_SECONDS = 5.0
 LOOK_SECONDS = 10.0
 _ended = threading.Event()
 _queue = ["gpu"]
+_looker: list[threading.Thread] = []
 
 
 def devices() -> list[dict[str, Any]]:
@@ -38,6 +39,11 @@ def devices() -> list[dict[str, Any]]:
     return found or [{"name": "cpu:0", "title": f"{os.cpu_count()} CPU cores", "memory": psutil.virtual_memory().total}]
 
 
+def serves(queue: str) -> bool:
+    """Does this process take messages of this queue?"""
+    return queue in _queue
+
+
 def started(sender: Any) -> None:
     """Remember which queue this process serves."""
     os.environ["FETTLE_WORKER_PROCESS"] = str(os.getpid())
@@ -45,20 +51,20 @@ def started(sender: Any) -> None:
     _queue[:] = queues or ["gpu"]
 
 
-def serves(queue: str) -> bool:
-    return queue in _queue
-
-
 def ready(sender: Any) -> None:
     """Begin to beat and, on a job queue, to look at the table."""
     del sender
     threading.Thread(target=_beat, name="presence", daemon=True).start()
     if not serves("interactive"):
-        threading.Thread(target=_look, name="idle-look", daemon=True).start()
+        _looker.append(threading.Thread(target=_look, name="idle-look", daemon=True))
+        _looker[0].start()
 
 
 def ended() -> None:
+    """Stop looking, let a job of the looking thread hand itself back, and say good-bye."""
     _ended.set()
+    for thread in _looker:
+        thread.join(parent.LEAVE_SECONDS)
     try:
         with transaction() as session:
             workers.gone(session, f"{worker_name()}/{_queue[0]}")
@@ -83,5 +89,5 @@ def _look() -> None:
     while not _ended.wait(LOOK_SECONDS):
         try:
             parent.drain(_queue[0])
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, OSError) as error:
             log.warning("could not look for jobs", reason=str(error))

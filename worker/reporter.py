@@ -4,11 +4,14 @@ Points are gathered and written at most once a second, in one short fenced trans
 gone raises Fenced, which ends the process: somebody else has the job now.
 """
 
+import math
 import sys
 import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
+
+from sqlalchemy.exc import OperationalError
 
 from app.db import transaction
 from app.domain import job as jobs
@@ -33,8 +36,9 @@ class JobReporter:
             jobs.enter(session, self._job, self._token, name, total)
 
     def step(self, done: int, total: int, values: Mapping[str, float], eta_seconds: float | None) -> None:
-        if values:
-            self._points.append((done, dict(values)))
+        finite = {name: value for name, value in values.items() if math.isfinite(value)}
+        if finite:
+            self._points.append((done, finite))
         self.progress(done, total, eta_seconds)
 
     def progress(self, done: int, total: int, eta_seconds: float | None) -> None:
@@ -58,6 +62,11 @@ class JobReporter:
         """Write what was gathered. Raises Fenced."""
         if not (self._points or self._lines or self._progress):
             return
-        with transaction() as session:
-            metrics.record(session, self._job, self._token, self._attempt, self._points, self._lines, **self._progress)
+        try:
+            with transaction() as session:
+                metrics.record(session, self._job, self._token, self._attempt, self._points, self._lines, **self._progress)
+        except OperationalError as error:
+            sys.stderr.write(f"the database does not answer, so the report waits: {error.orig}\n")
+            self._written = time.monotonic()
+            return
         self._points, self._lines, self._progress, self._written = [], [], {}, time.monotonic()

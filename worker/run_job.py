@@ -10,6 +10,8 @@ import sys
 import threading
 import traceback
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from app.db import reading, transaction
 from app.domain import job as jobs
 from app.domain.job import Fenced, Job
@@ -22,7 +24,7 @@ _stop = threading.Event()
 
 def main(job_id: int) -> None:
     """Run a claimed job to its end and write that end."""
-    die_with_parent()
+    die_with_parent(int(os.environ["FETTLE_JOB_PARENT"]))
     token = sys.stdin.readline().strip()
     signal.signal(signal.SIGTERM, lambda *_: _stop.set())
     threading.Thread(target=_listen, daemon=True).start()
@@ -35,6 +37,9 @@ def main(job_id: int) -> None:
         sys.exit("this attempt no longer holds the job")
     except FettleError as error:
         _fail(job, token, reporter, error.as_dict())
+    except SQLAlchemyError as error:
+        # Not this job's fault: the parent sees the exit code and queues it again from its newest checkpoint.
+        sys.exit(f"the database does not answer: {error}")
     except Exception as error:  # noqa: BLE001 the door of the process: every end is recorded
         reporter.log(traceback.format_exc())
         advice = "Its log has the details. If it looks like a fault of Fettle, please report it."
@@ -68,11 +73,11 @@ def _fail(job: Job, token: str, reporter: JobReporter, error: dict[str, object])
         sys.exit("this attempt no longer holds the job")
 
 
-def die_with_parent() -> None:
+def die_with_parent(parent: int) -> None:
     """Ask the kernel (Linux) to kill this process when its parent dies; elsewhere the closed pipe does."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() == 1:
+        if os.getppid() != parent:
             sys.exit("the parent has gone")
 
 

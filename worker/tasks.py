@@ -5,6 +5,7 @@ from typing import Any
 
 from celery.signals import worker_init, worker_process_init, worker_ready, worker_shutting_down
 
+from app.db import engine
 from worker import parent, presence
 from worker.celery_app import celery
 
@@ -20,7 +21,11 @@ def generate(request: str) -> None:
     """A person or a program waits for an answer."""
     from worker import interactive  # here, because only the engine process may load torch
 
-    interactive.generate(request)
+    try:
+        interactive.generate(request)
+    except Exception:
+        interactive.refuse(request)
+        raise
 
 
 @worker_init.connect
@@ -41,9 +46,14 @@ def _ready(sender: Any = None, **_: Any) -> None:
 def _process(**_: Any) -> None:
     # The pool process must outlive a SIGTERM of its group long enough to hand its job back; Celery's parent ends it.
     signal.signal(signal.SIGTERM, lambda *_: parent.leave())
+    engine().dispose(close=False)  # connections of the process this one was forked from are not ours to use
 
 
 @worker_shutting_down.connect
 def _leave(**_: Any) -> None:
     parent.leave()
+    if presence.serves("interactive"):
+        from worker import interactive
+
+        interactive.close()
     presence.ended()

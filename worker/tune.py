@@ -67,7 +67,8 @@ def _adopt_checkpoints(job: Job) -> bool:
 
 
 def finish(job: Job, token: str, result: TrainResult) -> None:
-    """Register the tuned model and end the job, in one transaction."""
+    """Register the tuned model and end the job, in one transaction; then what only a resume would need goes."""
+    digest = fingerprint(result.artefact)
     with transaction() as session:
         base = session.get_one(models.Model, job.settings["model"])
         version = datasets.find(session, job.person(), job.settings["dataset"])
@@ -78,7 +79,7 @@ def finish(job: Job, token: str, result: TrainResult) -> None:
             job.person(),
             name=f"{dataset.name} {METHODS[job.settings['method']].name}",
             folder=str(result.artefact.relative_to(settings().storage_folder)),
-            content_hash=fingerprint(result.artefact),
+            content_hash=digest,
             parameters=base.parameters,
             licence=base.licence,
             source=f"job {job.id}",
@@ -94,3 +95,5 @@ def finish(job: Job, token: str, result: TrainResult) -> None:
         experiments.advance(session, job, model)
         measured = {name: value for name, value in asdict(result).items() if name != "artefact"}
         jobs.succeed(session, job.id, token, {"model": model.id, **measured})
+    for leftover in attempt_folder(job).parent.glob("attempt-*/checkpoint-*"):
+        shutil.rmtree(leftover, ignore_errors=True)

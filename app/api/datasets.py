@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, File, Form, UploadFile
+from fastapi import APIRouter, File, Form, Query, UploadFile
 
 from app.api import shapes
 from app.doors import Person
@@ -18,12 +18,12 @@ router = APIRouter(prefix="/datasets")
 
 
 @router.get("")
-def index(person: Person, after: int | None = None, limit: int = 50) -> dict[str, Any]:
-    views, following = datasets.recent(person, after, min(limit, 200))
+def index(person: Person, after: shapes.After = None, limit: shapes.Limit = 50) -> dict[str, Any]:
+    views, following = datasets.recent(person, after, limit)
     return shapes.listing([shapes.dataset(view.dataset, view.version) for view in views], following)
 
 
-@router.post("", status_code=201)
+@router.post("", status_code=201, max_body_size=settings().upload_bytes + 2**20)
 def create(
     person: Person,
     file: Annotated[UploadFile, File()],
@@ -69,11 +69,10 @@ def show(person: Person, reference: str) -> dict[str, Any]:
 
 
 @router.get("/{reference}/examples")
-def examples(person: Person, reference: str, split: str | None = None, offset: int = 0, limit: int = 100) -> dict[str, Any]:
+def examples(person: Person, reference: str, split: str | None = None, offset: Annotated[int, Query(ge=0, le=2**31)] = 0, limit: shapes.Limit = 100) -> dict[str, Any]:
     """Rows in file order. The test split answers 403 `sealed` until somebody revealed it."""
-    size = max(1, min(limit, 1000))
-    rows = datasets.examples(person, reference, split, max(0, offset), size)
-    return shapes.listing([shapes.example(row) for row in rows], offset + len(rows) if len(rows) == size else None)
+    rows = datasets.examples(person, reference, split, offset, limit)
+    return shapes.listing([shapes.example(row) for row in rows], offset + len(rows) if len(rows) == limit else None)
 
 
 class Reason(shapes.Body):

@@ -1,8 +1,8 @@
 """/api/v1/evaluations"""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from pydantic import Field
 
 from app.api import shapes
@@ -15,15 +15,15 @@ router = APIRouter(prefix="/evaluations")
 class NewEvaluation(shapes.Body):
     model: int | str
     dataset: int | str
-    prompt_version: str | None = None
+    prompt_version: int | str | None = None
     split: Literal["train", "validation", "test"] = "test"
     answer: Literal["likelihood", "generate"] = "likelihood"
     limit: int | None = Field(None, ge=1)
 
 
 @router.get("")
-def index(person: Person, after: int | None = None, limit: int = 50) -> dict[str, Any]:
-    rows, following = evaluations.recent(person, after, min(limit, 200))
+def index(person: Person, after: shapes.After = None, limit: shapes.Limit = 50) -> dict[str, Any]:
+    rows, following = evaluations.recent(person, after, limit)
     return shapes.listing([shapes.evaluation(view.evaluation, view.job) for view in rows], following)
 
 
@@ -34,12 +34,12 @@ def create(person: Person, body: NewEvaluation) -> dict[str, Any]:
 
 
 @router.get("/{key}")
-def show(person: Person, key: int) -> dict[str, Any]:
+def show(person: Person, key: shapes.Key) -> dict[str, Any]:
     view = evaluations.find(person, key)
     return shapes.evaluation(view.evaluation, view.job)
 
 
 @router.get("/{key}/predictions")
-def predictions(person: Person, key: int, offset: int = 0, limit: int = 100) -> dict[str, Any]:
-    rows = evaluations.predictions(person, key, offset=max(0, offset), limit=min(limit, 1000))
+def predictions(person: Person, key: shapes.Key, offset: Annotated[int, Query(ge=0, le=2**31)] = 0, limit: shapes.Limit = 100) -> dict[str, Any]:
+    rows = evaluations.predictions(person, key, offset=offset, limit=limit)
     return shapes.listing([shapes.prediction(row, example) for row, example in rows], offset + len(rows) if len(rows) == limit else None)

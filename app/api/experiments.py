@@ -1,7 +1,7 @@
 """/api/v1/experiments"""
 
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
 from pydantic import Field
@@ -17,10 +17,11 @@ router = APIRouter(prefix="/experiments")
 
 class NewRung(shapes.Body):
     technique: str
+    model: int | str | None = None
     shots: int | None = Field(None, ge=0, le=64)
     answer: Literal["likelihood", "generate"] | None = None
-    seeds: list[int] = [0]
-    prompt_version: str | None = None
+    seeds: list[Annotated[int, Field(ge=0, le=2**31 - 1)]] = Field([0], min_length=1, max_length=1, description="One for now: each run is one seed.")
+    prompt_version: int | str | None = None
     parameters: dict[str, Any] | None = None
 
 
@@ -29,14 +30,14 @@ class NewExperiment(shapes.Body):
     dataset: int | str
     model: int | str
     rungs: list[NewRung] = Field(min_length=1, max_length=40)
-    prompt_version: str | None = None
+    prompt_version: int | str | None = None
     margin: float = Field(0.0, ge=0.0, le=0.5, description="A loss (fraction) that would be acceptable for something cheaper.")
-    targets: dict[str, Any] = {}
+    targets: dict[str, Any] = Field({}, max_length=0, description="Reserved: targets are not computed yet, so they are refused.")
 
 
 @router.get("")
-def index(person: Person, after: int | None = None, limit: int = 50) -> dict[str, Any]:
-    rows, following = experiments.recent(person, after, min(limit, 200))
+def index(person: Person, after: shapes.After = None, limit: shapes.Limit = 50) -> dict[str, Any]:
+    rows, following = experiments.recent(person, after, limit)
     return shapes.listing([{"id": row.id, "name": row.name, "created_at": row.created_at} for row in rows], following)
 
 
@@ -48,7 +49,7 @@ def create(person: Person, body: NewExperiment) -> dict[str, Any]:
 
 
 @router.get("/{key}")
-def show(person: Person, key: int) -> dict[str, Any]:
+def show(person: Person, key: shapes.Key) -> dict[str, Any]:
     return shape(experiments.find(person, key))
 
 

@@ -24,7 +24,7 @@ class NewGeneration(shapes.Body):
 
     model: int | str
     prompt: PromptFields | None = None
-    prompt_version: str | None = None
+    prompt_version: int | str | None = None
     variables: dict[str, str] = {}
     parameters: Parameters | None = None
     stream: bool = False

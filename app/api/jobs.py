@@ -18,14 +18,14 @@ class NewJob(shapes.Body):
     dataset: int | str
     method: str
     parameters: dict[str, Any] = {}
-    prompt_version: str | None = None
+    prompt_version: int | str | None = None
     seed: int = Field(0, ge=0, le=2**31 - 1)
     priority: int = Field(0, ge=-100, le=100)
 
 
 @router.get("")
-def index(person: Person, after: int | None = None, limit: int = 50) -> dict[str, Any]:
-    rows, following = jobs.recent(person, after, min(limit, 200))
+def index(person: Person, after: shapes.After = None, limit: shapes.Limit = 50) -> dict[str, Any]:
+    rows, following = jobs.recent(person, after, limit)
     return shapes.listing([shapes.job(row) for row in rows], following)
 
 
@@ -36,26 +36,26 @@ def create(person: Person, body: NewJob) -> dict[str, Any]:
 
 
 @router.get("/{key}")
-def show(person: Person, key: int) -> dict[str, Any]:
+def show(person: Person, key: shapes.Key) -> dict[str, Any]:
     view = jobs.find(person, key)
     return shapes.job(view.job, view.position)
 
 
 @router.get("/{key}/metrics")
-def metrics(person: Person, key: int, after_step: int = -1) -> dict[str, Any]:
+def metrics(person: Person, key: shapes.Key, after_step: int = -1) -> dict[str, Any]:
     return {"items": [{"name": point.name, "step": point.step, "value": point.value} for point in jobs.points(person, key, after_step)], "next": None}
 
 
 @router.post("/{key}/cancel", status_code=202)
-def cancel(person: Person, key: int) -> dict[str, Any]:
+def cancel(person: Person, key: shapes.Key) -> dict[str, Any]:
     return shapes.job(jobs.cancel(person, key))
 
 
 @router.post("/{key}/retry", status_code=202)
-def retry(person: Person, key: int) -> dict[str, Any]:
+def retry(person: Person, key: shapes.Key) -> dict[str, Any]:
     return shapes.job(jobs.retry(person, key))
 
 
 @router.post("/{key}/clone", status_code=202)
-def clone(person: Person, key: int) -> dict[str, Any]:
+def clone(person: Person, key: shapes.Key) -> dict[str, Any]:
     return shapes.job(jobs.clone(person, key))

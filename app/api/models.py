@@ -12,8 +12,8 @@ router = APIRouter(prefix="/models")
 
 
 @router.get("")
-def index(person: Person, after: int | None = None, limit: int = 100) -> dict[str, Any]:
-    rows, following = models.recent(person, after, min(limit, 200))
+def index(person: Person, after: shapes.After = None, limit: shapes.Limit = 100) -> dict[str, Any]:
+    rows, following = models.recent(person, after, limit)
     return shapes.listing([shapes.model(row) for row in rows], following)
 
 

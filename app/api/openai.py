@@ -7,7 +7,7 @@ as they are through the model's own chat template.
 
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Literal
 
 from anyio import to_thread
@@ -53,12 +53,12 @@ class Sampling(Body):
     user: str | None = None
     n: Literal[1] = 1
 
-    def parameters(self) -> Parameters:
-        """OpenAI's defaults: temperature 1. Fettle's bounds. Raises BadRequest."""
+    def parameters(self, usual: Mapping[str, Any]) -> Parameters:
+        """What was sent, over what is usual for the model. Fettle's bounds. Raises BadRequest."""
         values: dict[str, Any] = {"temperature": self.temperature, "top_p": self.top_p, "seed": self.seed, "max_tokens": self.max_completion_tokens or self.max_tokens}
         values["stop"] = [self.stop] if isinstance(self.stop, str) else self.stop
         try:
-            return Parameters.model_validate({"temperature": 1.0, "max_tokens": 256, **{key: value for key, value in values.items() if value is not None}})
+            return Parameters.model_validate({"max_tokens": 256, **usual, **{key: value for key, value in values.items() if value is not None}})
         except ValidationError as error:
             first = error.errors()[0]
             raise BadRequest("bad_parameter", f"{first['loc'][0]}: {first['msg']}", "Correct the value.") from error
@@ -87,10 +87,12 @@ async def chat(person: TokenOwner, body: Chat) -> dict[str, Any] | Response:
         # Contents go in as values, never as template text: a user's message cannot forge a turn.
         prompt: dict[str, Any] | None = {"mode": "chat", "messages": [{"role": _role(turn), "content": f"{{turn_{at}}}"} for at, turn in enumerate(body.messages)]}
         variables = {f"turn_{at}": turn.content for at, turn in enumerate(body.messages)}
+        usual: Mapping[str, Any] = {"temperature": 1.0}
     else:
         prompt, variables = None, variables_of(body.messages, template_variables(lineage.prompt.template()))
+        usual = lineage.prompt.parameters  # what was tested is what is served
     model, fields = await to_thread.run_sync(generate.fields_for, person, lineage.model.id, prompt, None)
-    request = await to_thread.run_sync(generate.start, person, model, fields, variables, body.parameters())
+    request = await to_thread.run_sync(generate.start, person, model, fields, variables, body.parameters(usual))
     return await _respond(request, body, "chat.completion")
 
 
@@ -99,7 +101,7 @@ async def completions(person: TokenOwner, body: Completion) -> dict[str, Any] | 
     """Raw text in, its continuation out."""
     prompt = {"mode": "freeform", "text": literal(body.prompt)}
     model, fields = await to_thread.run_sync(generate.fields_for, person, body.model, prompt, None)
-    request = await to_thread.run_sync(generate.start, person, model, fields, {}, body.parameters())
+    request = await to_thread.run_sync(generate.start, person, model, fields, {}, body.parameters({"temperature": 1.0, "stop": []}))
     return await _respond(request, body, "text_completion")
 
 

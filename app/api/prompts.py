@@ -41,8 +41,8 @@ class NewPrompt(PromptFields):
 
 
 @router.get("")
-def index(person: Person, after: int | None = None, limit: int = 50) -> dict[str, Any]:
-    rows, following = prompts.recent(person, after, min(limit, 200))
+def index(person: Person, after: shapes.After = None, limit: shapes.Limit = 50) -> dict[str, Any]:
+    rows, following = prompts.recent(person, after, limit)
     return shapes.listing([shapes.prompt(row, version) for row, version in rows], following)
 
 
@@ -58,6 +58,6 @@ def show(person: Person, reference: str) -> dict[str, Any]:
 
 
 @router.post("/{key}/versions", status_code=201)
-def add_version(person: Person, key: int, body: PromptFields) -> dict[str, Any]:
+def add_version(person: Person, key: shapes.Key, body: PromptFields) -> dict[str, Any]:
     version = prompts.add_version(person, key, body.model_dump())
     return {"id": version.prompt_id, "version": version.number}

@@ -1,7 +1,9 @@
 """The JSON that goes out: rows as plain objects. What comes in is declared beside its route."""
 
-from typing import Any
+from typing import Annotated, Any
 
+from fastapi import Path as PathParameter
+from fastapi import Query
 from pydantic import BaseModel, ConfigDict
 
 from app.domain.dataset import Dataset, DatasetVersion, Example
@@ -9,6 +11,10 @@ from app.domain.evaluation import Evaluation, Prediction
 from app.domain.job import Job
 from app.domain.model import Model
 from app.domain.prompt import FIELDS, Prompt, PromptVersion
+
+Limit = Annotated[int, Query(ge=1, le=1000)]
+After = Annotated[int | None, Query(ge=0, le=2**63 - 1)]
+Key = Annotated[int, PathParameter(ge=1, le=2**63 - 1)]
 
 
 class Body(BaseModel):
@@ -72,13 +78,14 @@ def job(row: Job, position: int | None = None) -> dict[str, Any]:
 
 def model(row: Model) -> dict[str, Any]:
     names = ("id", "name", "kind", "alias", "licence", "source", "parameters", "content_hash", "base_model_id", "method", "method_parameters")
-    more = ("trainable_parameters", "training_seconds", "job_id", "prompt_version_id", "dataset_version_id", "created_at")
+    more = ("trainable_parameters", "training_seconds", "job_id", "created_at")
     return {"slug": row.slug, **{name: getattr(row, name) for name in (*names, *more)}}
 
 
 def evaluation(row: Evaluation, of: Job) -> dict[str, Any]:
-    names = ("id", "job_id", "model_id", "prompt_version_id", "dataset_version_id", "split", "answer", "scores", "created_at")
-    return {**{name: getattr(row, name) for name in names}, "limit": row.row_limit, "state": of.state, "error": of.error}
+    names = ("id", "split", "answer", "scores", "created_at")
+    references = {name: of.settings[name] for name in ("model", "prompt_version", "dataset")}
+    return {**{name: getattr(row, name) for name in names}, **references, "job": row.job_id, "limit": row.row_limit, "state": of.state, "error": of.error}
 
 
 def prediction(row: Prediction, of: Example) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What every table shares: names of constraints, ids, the database's clock, who owns a row."""
 
+import re
 from typing import Any
 
 from sqlalchemy import JSON, BigInteger, ForeignKey, Integer, MetaData
@@ -63,6 +64,12 @@ class Owned(Row):
     author_id: Mapped[int | None] = mapped_column(ForeignKey("user.id"))
 
 
+def parse_reference(text: object) -> tuple[int, int | None] | None:
+    """(id, number) of `ID` or `ID@N`; None for anything else, numbers too large for a column included."""
+    match = re.fullmatch(r"([0-9]{1,18})(?:@([0-9]{1,9}))?", str(text))
+    return (int(match[1]), int(match[2]) if match[2] else None) if match else None
+
+
 def require(session: Session, table: type[Any], key: int, noun: str) -> Any:
     """The row with this id. Raises NotFound."""
     from app.errors import NotFound
@@ -73,4 +80,4 @@ def require(session: Session, table: type[Any], key: int, noun: str) -> Any:
     return row
 
 
-__all__ = ["Base", "Json", "Owned", "Row", "clock", "db_now", "require"]
+__all__ = ["Base", "Json", "Owned", "Row", "clock", "db_now", "parse_reference", "require"]

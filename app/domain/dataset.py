@@ -8,7 +8,7 @@ from sqlalchemy import ForeignKey, Index, UniqueConstraint, func, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from app.domain.access import Who, owned, read
-from app.domain.base import Base, Json, Owned, db_now
+from app.domain.base import Base, Json, Owned, db_now, parse_reference
 from app.errors import Invalid, NotFound, Sealed
 
 SPLITS = ("train", "validation", "test", "unlabelled")
@@ -86,12 +86,13 @@ class Example(Base):
 
 def find(session: Session, person: Who, reference: int | str) -> DatasetVersion:
     """A sealed version by `ID` (the newest) or `ID@N`. Raises NotFound."""
-    dataset, _, number = str(reference).partition("@")
-    if not dataset.isdigit() or (number and not number.isdigit()):
+    parsed = parse_reference(reference)
+    if parsed is None:
         raise NotFound("dataset", reference)
-    row = read(session, person, Dataset, int(dataset), "dataset")
+    key, number = parsed
+    row = read(session, person, Dataset, key, "dataset")
     query = select(DatasetVersion).where(DatasetVersion.dataset_id == row.id, DatasetVersion.sealed_at.is_not(None))
-    query = query.where(DatasetVersion.number == int(number)) if number else query.order_by(DatasetVersion.number.desc())
+    query = query.where(DatasetVersion.number == number) if number is not None else query.order_by(DatasetVersion.number.desc())
     version = session.scalars(query.limit(1)).first()
     if version is None:
         raise NotFound("dataset", reference)
@@ -107,8 +108,8 @@ def draft(session: Session, person: Who, dataset: Dataset, seed: int, origin: di
     return version
 
 
-def seal(session: Session, version: DatasetVersion, label_limit: int = 1000) -> None:
-    """Freeze a version: count its splits, write its label table and its hash. Raises Invalid when there is nothing to learn from."""
+def seal(session: Session, version: DatasetVersion, digest: str = "", label_limit: int = 1000) -> None:
+    """Freeze a version: count its splits, write its label table and its hash (`digest`, when it is computed already). Raises Invalid when there is nothing to learn from."""
     counts = dict(session.execute(select(Example.split, func.count()).where(Example.version_id == version.id).group_by(Example.split)).all())
     if not counts.get("train") and not counts.get("test"):
         raise Invalid("no_labelled_rows", "No row has an output.", "Fettle needs rows whose output is filled in; check the column mapping.")
@@ -117,7 +118,7 @@ def seal(session: Session, version: DatasetVersion, label_limit: int = 1000) -> 
     few = len(table) <= label_limit and len(table) * 2 <= sum(count for _, count in table)
     version.labels = [{"key": text, "display": text, "count": count} for text, count in table] if few else []
     version.splits = {split: counts[split] for split in SPLITS if counts.get(split)}
-    version.content_hash = fingerprint(rows(session, version))
+    version.content_hash = digest or fingerprint(rows(session, version))
     session.flush()
     session.execute(update(DatasetVersion).where(DatasetVersion.id == version.id).values(sealed_at=db_now()))
     session.refresh(version)

@@ -75,9 +75,8 @@ def settle(session: Session, evaluation: Evaluation, labels: Sequence[str], late
     rows = predictions(session, evaluation.id)
     scores = score([row.gold for row in rows], [row.answer for row in rows], labels or None)
     evaluation.scores = {
-        **as_json(scores),
+        **as_json(scores, per_label=bool(labels)),
         "latency_ms": {"p50": percentile(latency_ms, 50), "p95": percentile(latency_ms, 95), "n": len(latency_ms)},
-        "batch_ms_per_row": sum(row.latency_ms for row in rows) / len(rows),
         "input_tokens": sum(row.input_tokens for row in rows),
         "output_tokens": sum(row.output_tokens for row in rows),
         "measured": dict(measured),
@@ -88,9 +87,9 @@ def settle(session: Session, evaluation: Evaluation, labels: Sequence[str], late
     return scores
 
 
-def as_json(scores: Scores) -> dict[str, Any]:
-    """Scores as plain JSON: fractions, intervals as [low, high]."""
-    return {
+def as_json(scores: Scores, per_label: bool) -> dict[str, Any]:
+    """Scores as plain JSON: fractions, intervals as [low, high]. Free-text answers have no figures per label, which would tell sealed rows."""
+    figures = {
         "n": scores.n,
         "correct": scores.correct,
         "accuracy": scores.accuracy,
@@ -99,6 +98,10 @@ def as_json(scores: Scores) -> dict[str, Any]:
         "macro_f1": scores.macro_f1,
         "balanced_accuracy": scores.balanced_accuracy,
         "mcc": scores.mcc,
+    }
+    if not per_label:
+        return figures
+    return figures | {
         "per_class": {label: vars(one) for label, one in scores.per_class.items()},
         "confusion": [[gold, answer, count] for (gold, answer), count in sorted(scores.confusion.items())],
         "majority": vars(scores.majority),

@@ -19,6 +19,7 @@ from app.domain.job import Job
 from app.domain.methods import METHODS
 from app.domain.model import Model
 from app.domain.prompt import PromptVersion
+from app.errors import Conflict
 
 PROMPT_RUNGS = {"zero_shot": 0, "one_shot": 1, "few_shot": 8}
 TECHNIQUES = (*PROMPT_RUNGS, *METHODS)
@@ -73,11 +74,11 @@ def rungs(session: Session, experiment_id: int) -> Sequence[Rung]:
 
 
 def queue_evaluation(
-    session: Session, person: Who, model: Model, prompt: PromptVersion, version: datasets.DatasetVersion, split: str, answer: str, limit: int | None
+    session: Session, person: Who, model: Model, prompt: PromptVersion, version: datasets.DatasetVersion, split: str, answer: str, limit: int | None, name: str = ""
 ) -> Evaluation:
     """A new evaluation with the job that fills it."""
     settings = {"model": model.id, "prompt_version": prompt.reference, "dataset": version.reference, "split": split, "answer": answer, "limit": limit}
-    job = jobs.add(session, person, "evaluate", f"{model.name} on {split}", settings)
+    job = jobs.add(session, person, "evaluate", name or f"{model.name} on {split}", settings)
     evaluation = Evaluation(
         **owned(person),
         job_id=job.id,
@@ -96,17 +97,15 @@ def queue_evaluation(
 
 def queue_rung(session: Session, person: Who, experiment: Experiment, rung: Rung) -> None:
     """Queue the first job of a rung. A rung with a model of its own (`settings["model"]`) is only scored."""
-    version = session.get_one(datasets.DatasetVersion, experiment.dataset_version_id)
-    prompt = session.get_one(PromptVersion, rung.prompt_version_id)
-    model = session.get_one(Model, rung.settings.get("model") or experiment.model_id)
-    if not rung.tunes or rung.settings.get("model"):
-        rung.model_id = model.id
-        rung.evaluation_id = queue_evaluation(session, person, model, prompt, version, "test", rung.settings.get("answer", "likelihood"), None).id
+    own = rung.settings.get("model")
+    if not rung.tunes or own:
+        rung.model_id = own or experiment.model_id
+        _score_rung(session, person, experiment, rung)
         return
     settings = {
-        "model": model.id,
-        "dataset": version.reference,
-        "prompt_version": prompt.reference,
+        "model": experiment.model_id,
+        "dataset": session.get_one(datasets.DatasetVersion, experiment.dataset_version_id).reference,
+        "prompt_version": session.get_one(PromptVersion, rung.prompt_version_id).reference,
         "method": rung.technique,
         "parameters": rung.settings.get("parameters", {}),
         "seed": rung.settings.get("seed", 0),
@@ -114,13 +113,28 @@ def queue_rung(session: Session, person: Who, experiment: Experiment, rung: Rung
     rung.tune_job_id = jobs.add(session, person, "tune", f"{rung.title}: {experiment.name}", settings).id
 
 
+def _score_rung(session: Session, person: Who, experiment: Experiment, rung: Rung) -> None:
+    """Queue the scoring of a rung's model on the test split."""
+    version = session.get_one(datasets.DatasetVersion, experiment.dataset_version_id)
+    prompt = session.get_one(PromptVersion, rung.prompt_version_id)
+    model = session.get_one(Model, rung.model_id)
+    name = f"{rung.title}: {experiment.name}, scoring"
+    rung.evaluation_id = queue_evaluation(session, person, model, prompt, version, "test", rung.settings.get("answer", "likelihood"), None, name).id
+
+
+def requeue_rung(session: Session, person: Who, experiment: Experiment, rung: Rung) -> None:
+    """Queue again what failed or was cancelled in a rung: the scoring alone when its model is there. Raises Conflict for any other rung."""
+    evaluation = session.get(Evaluation, rung.evaluation_id) if rung.evaluation_id else None
+    job = session.get_one(Job, evaluation.job_id if evaluation else rung.tune_job_id)
+    if job.state not in ("failed", "cancelled"):
+        raise Conflict("rung_not_over", f"This rung's job {job.id} is {job.state}.", "Only a failed or cancelled rung can be run again.")
+    (_score_rung if evaluation is not None else queue_rung)(session, person, experiment, rung)
+
+
 def advance(session: Session, job: Job, model: Model | None) -> None:
-    """What follows a finished tune job: the rung it belongs to gets its tuned model and its evaluation on the test split."""
+    """What follows a finished tune job: the rung it belongs to gets its tuned model, and its scoring is queued."""
     rung = session.scalars(select(Rung).where(Rung.tune_job_id == job.id)).first()
     if rung is None or model is None:
         return
-    experiment = session.get_one(Experiment, rung.experiment_id)
-    version = session.get_one(datasets.DatasetVersion, experiment.dataset_version_id)
-    prompt = session.get_one(PromptVersion, rung.prompt_version_id)
     rung.model_id = model.id
-    rung.evaluation_id = queue_evaluation(session, job.person(), model, prompt, version, "test", rung.settings.get("answer", "likelihood"), None).id
+    _score_rung(session, job.person(), session.get_one(Experiment, rung.experiment_id), rung)

@@ -7,6 +7,7 @@ All times are the database's clock in milliseconds, so machines with wrong clock
 
 import secrets
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import ForeignKey, Index, UniqueConstraint, func, or_, select, update
@@ -55,6 +56,7 @@ class Job(Owned, Base):
     priority: Mapped[int] = mapped_column(default=0)
     position: Mapped[int] = mapped_column(default=0)
     attempt: Mapped[int] = mapped_column(default=0)
+    retried_at_attempt: Mapped[int] = mapped_column(default=0)
     lease_token: Mapped[str | None]
     lease_until: Mapped[int | None]
     heartbeat_at: Mapped[int | None]
@@ -203,8 +205,8 @@ def give_back(session: Session, job_id: int, token: str, reason: str, counts: bo
     held = update(Job).where(Job.id == job_id, Job.lease_token == token)
     if job.state == "stopping":
         _end(session, held.where(Job.state == "stopping"), job_id, "cancelled", reason)
-    elif counts and job.attempt >= MAX_ATTEMPTS:
-        error = {"code": "worker_lost", "message": f"Tried {job.attempt} times; the last attempt ended: {reason}.", "advice": "Read the log of the last attempt, then retry."}
+    elif counts and _lost(session, job) + 1 >= MAX_ATTEMPTS:
+        error = {"code": "worker_lost", "message": f"Lost {MAX_ATTEMPTS} times; the last attempt ended: {reason}.", "advice": "Read the log of the last attempt, then retry."}
         _end(session, held.where(Job.state == "running"), job_id, "failed", reason, error=error)
     else:
         again = {"state": "queued", "lease_token": None, "lease_until": None, "woken_at": None, "eta_seconds": None, "event": Job.event + 1}
@@ -212,6 +214,12 @@ def give_back(session: Session, job_id: int, token: str, reason: str, counts: bo
         if not session.execute(query, execution_options={"synchronize_session": False}).rowcount:  # type: ignore[attr-defined]
             raise Fenced(job_id)
         _close_attempt(session, job_id, job.attempt, "lost" if counts else "handed back", reason)
+
+
+def _lost(session: Session, job: Job) -> int:
+    """Attempts lost since the job was queued by a person. Those handed back by a worker that left are not held against it."""
+    since = [Attempt.job_id == job.id, Attempt.outcome == "lost", Attempt.number > job.retried_at_attempt]
+    return int(session.scalar(select(func.count()).where(*since)) or 0)
 
 
 def _end(session: Session, query: Any, job_id: int, state: str, reason: str | None, **values: Any) -> None:
@@ -233,7 +241,9 @@ def expire(session: Session) -> list[int]:
     lost = session.scalars(select(Job).where(Job.state.in_(HELD), Job.lease_until < db_now())).all()
     ids = [job.id for job in lost]
     for job in lost:
-        give_back(session, job.id, job.lease_token or "", f"no heartbeat from {job.worker}")
+        # It may end, or be heard of, between the two statements: then it is not lost.
+        with suppress(Fenced):
+            give_back(session, job.id, job.lease_token or "", f"no heartbeat from {job.worker}")
     return ids
 
 
@@ -245,12 +255,11 @@ def waiting(session: Session, resend_seconds: int) -> list[str]:
 
 
 def retry(session: Session, job: Job) -> None:
-    """Queue a failed or cancelled job again, with its attempts counted anew. It resumes from its newest checkpoint."""
-    again = {"state": "queued", "attempt": 0, "error": None, "cancel_requested_at": None, "finished_at": None, "woken_at": None, "event": Job.event + 1}
+    """Queue a failed or cancelled job again, with its losses counted anew. It resumes from its newest checkpoint."""
+    again = {"state": "queued", "retried_at_attempt": Job.attempt, "error": None, "cancel_requested_at": None, "finished_at": None, "woken_at": None, "event": Job.event + 1}
     query = update(Job).where(Job.id == job.id, Job.state.in_(("failed", "cancelled"))).values(again)
     if not session.execute(query, execution_options={"synchronize_session": False}).rowcount:  # type: ignore[attr-defined]
         raise Conflict("job_not_over", f"Job {job.id} is {job.state}.", "Only a failed or cancelled job can be retried.")
-    session.execute(Attempt.__table__.delete().where(Attempt.job_id == job.id))  # type: ignore[attr-defined]
     session.refresh(job)
 
 

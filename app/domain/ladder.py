@@ -69,8 +69,9 @@ def recommend(steps: Sequence[Step], margin: float = 0.0) -> Recommendation | No
     kind = comparison.verdict.kind
     if kind == "at_most_margin_below":
         return Recommendation(choice.position, f"Use {choice.title}. {gap}: within the margin of {100 * margin:g} points.", kind, reasons)
-    more = comparison.verdict.more_rows
-    end = f"; about {more:,} more test rows would tell." if more else "."
+    more, one = comparison.verdict.more_rows, comparison.difference
+    counted = f" once the {len(steps) - 1} comparisons are counted (Holm)" if one.low > 0 or one.high < 0 else ""
+    end = counted + (f"; about {more:,} more test rows would tell." if more else ".")
     return Recommendation(choice.position, f"Use {choice.title}. {gap}: cannot be told apart{end}", kind, reasons)
 
 

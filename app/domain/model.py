@@ -8,7 +8,7 @@ from sqlalchemy import ForeignKey, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from app.domain.access import Who, owned, read
-from app.domain.base import Base, Owned
+from app.domain.base import Base, Owned, parse_reference
 from app.errors import Invalid, NotFound
 
 
@@ -43,13 +43,14 @@ class Model(Owned, Base):
 def find(session: Session, person: Who, key: int | str) -> Model:
     """A model by id, alias or slug. Raises NotFound."""
     text = str(key)
-    if text.isdigit():
-        return read(session, person, Model, int(text), "model")
+    parsed = parse_reference(text)
+    if parsed is not None and parsed[1] is None:
+        return read(session, person, Model, parsed[0], "model")
     mine = select(Model).where(Model.workspace_id == person.workspace_id)
     found = session.scalars(mine.where(Model.alias == text)).first()
-    tail = text.rpartition("-")[2]
-    if found is None and tail.isdigit():
-        candidate = session.scalars(mine.where(Model.id == int(tail))).first()
+    tail = parse_reference(text.rpartition("-")[2])
+    if found is None and tail is not None:
+        candidate = session.scalars(mine.where(Model.id == tail[0])).first()
         found = candidate if candidate is not None and candidate.slug == text else None
     if found is None:
         raise NotFound("model", text)

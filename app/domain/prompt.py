@@ -9,8 +9,8 @@ from sqlalchemy import ForeignKey, UniqueConstraint, func, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from app.domain.access import Who, owned, read
-from app.domain.base import Base, Owned
-from app.domain.rendering import Shot, Template
+from app.domain.base import Base, Owned, parse_reference
+from app.domain.rendering import DEFAULT, Shot, Template
 from app.errors import Invalid, NotFound
 
 FIELDS = ("mode", "instruction", "input_prefix", "output_prefix", "shots", "text", "messages", "parameters")
@@ -111,16 +111,24 @@ def latest(session: Session, prompt_id: int) -> PromptVersion | None:
 
 def find(session: Session, person: Who, reference: int | str) -> PromptVersion:
     """A version by `ID` (the newest) or `ID@N`. Raises NotFound."""
-    prompt, _, number = str(reference).partition("@")
-    if not prompt.isdigit() or (number and not number.isdigit()):
+    parsed = parse_reference(reference)
+    if parsed is None:
         raise NotFound("prompt version", reference)
-    row = read(session, person, Prompt, int(prompt), "prompt")
+    key, number = parsed
+    row = read(session, person, Prompt, key, "prompt")
     query = select(PromptVersion).where(PromptVersion.prompt_id == row.id)
-    query = query.where(PromptVersion.number == int(number)) if number else query.order_by(PromptVersion.number.desc())
+    query = query.where(PromptVersion.number == number) if number is not None else query.order_by(PromptVersion.number.desc())
     version = session.scalars(query.limit(1)).first()
     if version is None:
         raise NotFound("prompt version", reference)
     return version
+
+
+def default(session: Session, person: Who) -> PromptVersion:
+    """The prompt recorded for whoever names none, made once a workspace."""
+    fields = fields_of(DEFAULT)
+    query = select(PromptVersion).where(PromptVersion.content_hash == content_hash(fields), PromptVersion.workspace_id == person.workspace_id)
+    return session.scalars(query.limit(1)).first() or create(session, person, "Default", fields)
 
 
 def derive(session: Session, person: Who, version: PromptVersion, shots: Iterable[Shot], name: str) -> PromptVersion:

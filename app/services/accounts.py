@@ -39,7 +39,7 @@ def accept(secret: str, name: str, password: str) -> str:
         raise Invalid("no_name", "Choose a name.", "It is what others see beside your prompts and jobs.")
     if len(password) < SHORTEST_PASSWORD:
         raise Invalid("short_password", f"The password has {len(password)} characters.", f"Use at least {SHORTEST_PASSWORD}; three or four words are good.")
-    digest = _argon2().hash(password)
+    digest = _argon2().hash(password) if invitation(secret) else ""  # hashing is costly, and free to ask for
     with transaction() as session:
         return users.start_session(session, users.accept(session, secret, name, digest))
 

@@ -1,4 +1,4 @@
-"""How often sign-in may fail: a few times a name, somewhat more a machine. Counted in this process's memory; a restart forgets."""
+"""How often sign-in may fail: a few times a name from one machine (so that nobody can lock another person out), somewhat more a machine. Counted in this process's memory; a restart forgets."""
 
 from functools import lru_cache
 
@@ -20,11 +20,11 @@ def _limiter() -> MovingWindowRateLimiter:
 
 def check(name: str, client: str) -> None:
     """Raises TooMany while this name or this machine has failed too often."""
-    if not (_limiter().test(PER_NAME, "name", name.strip()) and _limiter().test(PER_CLIENT, "client", client)):
+    if not (_limiter().test(PER_NAME, "name", name.strip(), client) and _limiter().test(PER_CLIENT, "client", client)):
         raise TooMany("too_many_attempts", "Too many attempts to sign in.", f"Wait {MINUTES} minutes and try again.")
 
 
 def failed(name: str, client: str) -> None:
     """Remember one failure."""
-    _limiter().hit(PER_NAME, "name", name.strip())
+    _limiter().hit(PER_NAME, "name", name.strip(), client)
     _limiter().hit(PER_CLIENT, "client", client)

@@ -4,19 +4,23 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, inspect, select, update
 
 from app.db import reading, transaction
 from app.domain import dataset as datasets
 from app.domain.access import Who, owned, page, visible
+from app.domain.base import db_now
 from app.domain.dataset import Dataset, DatasetVersion, Example
 from app.domain.rendering import Shot
 from app.domain.shots import Candidate, Selection, draw
 from app.domain.splits import assign_splits
 from app.errors import Invalid
-from app.readers.near_duplicates import near_duplicate_groups
 from app.readers.frames import Broken, Chunk, End, Found
+from app.readers.near_duplicates import near_duplicate_groups
 from app.readers.parent import read_file
+
+CHUNK = 500
+UNSEALED_MS = 3_600_000
 
 
 @dataclass(frozen=True)
@@ -83,17 +87,23 @@ def _fill(version: DatasetVersion, path: Path, mapping: Mapping[str, str | None]
 
 
 def _settle(version: DatasetVersion, seed: int, splits: Mapping[str, float] | None) -> None:
-    """Give every row its split and seal the version."""
+    """Give every row its split and seal the version. Thinking is done outside of transactions; writes are short ones."""
+    shares = _shares(splits)
+    query = select(Example.id, Example.input, Example.output, func.nullif(Example.split, "").label("split")).where(Example.version_id == version.id)
+    with reading() as session:
+        rows = session.execute(query.order_by(Example.position)).all()
+    groups = near_duplicate_groups([row.input for row in rows]) if not any(row.split for row in rows) else None
+    given = assign_splits(rows, seed, shares, groups)
+    changes = [{"key": row.id, "value": split} for row, split in zip(rows, given, strict=True) if row.split != split]
+    table = inspect(Example).local_table
+    statement = update(table).where(table.c.id == bindparam("key")).values(split=bindparam("value"))  # type: ignore[arg-type]
+    for start in range(0, len(changes), CHUNK):
+        with transaction() as session:
+            session.connection().execute(statement, changes[start : start + CHUNK])
+    with reading() as session:
+        digest = datasets.fingerprint(datasets.rows(session, version))
     with transaction() as session:
-        query = select(Example.id, Example.input, Example.output, func.nullif(Example.split, "").label("split")).where(Example.version_id == version.id).order_by(Example.position)
-        rows = session.execute(query).all()
-        groups = near_duplicate_groups([row.input for row in rows]) if not any(row.split for row in rows) else None
-        given = assign_splits(rows, seed, _shares(splits), groups)
-        changes = [{"key": row.id, "value": split} for row, split in zip(rows, given, strict=True) if row.split != split]
-        if changes:
-            table = Example.__table__
-            session.connection().execute(update(table).where(table.c.id == bindparam("key")).values(split=bindparam("value")), changes)
-        datasets.seal(session, session.get_one(DatasetVersion, version.id))
+        datasets.seal(session, session.get_one(DatasetVersion, version.id), digest)
 
 
 def _shares(splits: Mapping[str, float] | None) -> tuple[float, float, float]:
@@ -102,7 +112,19 @@ def _shares(splits: Mapping[str, float] | None) -> tuple[float, float, float]:
     unknown = set(wanted) - {"train", "validation", "test"}
     if unknown:
         raise Invalid("unknown_split", f"There is no split {', '.join(sorted(unknown))}.", "Shares are given for train, validation and test.")
+    if not all(isinstance(share, int | float) and 0 <= share <= 1 for share in wanted.values()):
+        raise Invalid("bad_shares", "A share is a number between 0 and 1.", "Use for example 0.7, 0.1 and 0.2.")
     return wanted.get("train", 0.0), wanted.get("validation", 0.0), wanted.get("test", 0.0)
+
+
+def sweep() -> int:
+    """Remove what imports left behind that never came to their end (a killed process); returns how many."""
+    with reading() as session:
+        old = [DatasetVersion.sealed_at.is_(None), DatasetVersion.created_at < db_now() - UNSEALED_MS]
+        keys = list(session.scalars(select(DatasetVersion.dataset_id).where(*old, DatasetVersion.number == 1)))
+    for key in keys:
+        _purge(key)
+    return len(keys)
 
 
 def _purge(key: int) -> None:

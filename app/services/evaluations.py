@@ -28,7 +28,7 @@ class EvaluationView:
 
 
 def create(
-    person: Who, *, model: int | str, prompt_version: str | None, dataset: int | str, split: str = "test", answer: str = "likelihood", limit: int | None = None
+    person: Who, *, model: int | str, prompt_version: int | str | None, dataset: int | str, split: str = "test", answer: str = "likelihood", limit: int | None = None
 ) -> EvaluationView:
     """Queue the scoring of a model with a prompt on a split. Without a prompt version the one the model was tuned through counts."""
     with transaction() as session:

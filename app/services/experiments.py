@@ -26,7 +26,7 @@ from app.domain.methods import METHODS
 from app.domain.methods.base import parse
 from app.domain.model import Model
 from app.domain.prompt import PromptVersion
-from app.domain.rendering import DEFAULT, Shot, check
+from app.domain.rendering import Shot, check
 from app.domain.shots import Candidate, draw
 from app.errors import Invalid
 from app.services.evaluations import usable
@@ -105,7 +105,7 @@ def create(
     dataset: int | str,
     model: int | str,
     rungs: Sequence[dict[str, Any]],
-    prompt_version: str | None = None,
+    prompt_version: int | str | None = None,
     margin: float = 0.0,
     targets: dict[str, Any] | None = None,
 ) -> int:
@@ -116,7 +116,7 @@ def create(
         version = datasets.find(session, person, dataset)
         base = models.find(session, person, model)
         models.tunable(base)
-        prompt = prompts.find(session, person, prompt_version) if prompt_version else prompts.create(session, person, "Default", prompts.fields_of(DEFAULT))
+        prompt = prompts.find(session, person, prompt_version) if prompt_version else prompts.default(session, person)
         check(prompt.template(), version.variables)
         title = name.strip() or session.get_one(Dataset, version.dataset_id).name
         row = Experiment(
@@ -272,6 +272,5 @@ def rerun(person: Who, key: int, position: int) -> None:
         rung = next((rung for rung in experiments.rungs(session, key) if rung.position == position), None)
         if rung is None:
             raise Invalid("no_such_rung", f"This experiment has no rung {position}.", "Reload the page.")
-        rung.evaluation_id, rung.tune_job_id, rung.model_id = None, None, experiment.model_id
-        experiments.queue_rung(session, person, experiment, rung)
+        experiments.requeue_rung(session, person, experiment, rung)
         queue.announce(session)

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from anyio import to_thread
+from anyio import CancelScope, to_thread
 
 from app import queue
 from app.db import reading
@@ -37,7 +37,7 @@ class EngineError(FettleError):
     status = 502
 
 
-def fields_for(person: Who, model: int | str, prompt: Mapping[str, Any] | None, prompt_version: str | None) -> tuple[Model, dict[str, Any]]:
+def fields_for(person: Who, model: int | str, prompt: Mapping[str, Any] | None, prompt_version: int | str | None) -> tuple[Model, dict[str, Any]]:
     """The model, and the prompt's fields: those given, else those of the version named, else those the model was tuned through."""
     with reading() as session:
         row = models.find(session, person, model)
@@ -93,9 +93,10 @@ async def events(request: Request) -> AsyncIterator[dict[str, Any]]:
                     raise EngineError(event["code"], event["message"], event.get("advice", ""))
                 yield event
     finally:
-        if not finished:
-            await to_thread.run_sync(queue.cancel_generation, request.id)
-        await stream.close()
+        with CancelScope(shield=True):  # the client may be gone and this task cancelled; the engine has to hear of it all the same
+            if not finished:
+                await to_thread.run_sync(queue.cancel_generation, request.id)
+            await stream.close()
 
 
 async def answer(request: Request) -> dict[str, Any]:

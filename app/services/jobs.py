@@ -20,7 +20,7 @@ from app.domain.job import ACTIVE, HELD, STATES, Attempt, Job
 from app.domain.methods import METHODS
 from app.domain.methods.base import MethodParameters, parse
 from app.domain.metric import LogLine, MetricPoint
-from app.domain.rendering import DEFAULT, check
+from app.domain.rendering import check
 from app.errors import Invalid
 
 
@@ -63,7 +63,7 @@ class Tuning:
     validations: list[MetricPoint]
 
 
-def start_tune(person: Who, *, model: int | str, dataset: int | str, method: str, parameters: dict[str, Any], prompt_version: str | None, seed: int, priority: int = 0) -> JobView:
+def start_tune(person: Who, *, model: int | str, dataset: int | str, method: str, parameters: dict[str, Any], prompt_version: int | str | None, seed: int, priority: int = 0) -> JobView:
     """Queue a tuning job. Everything it depends on is fixed into the row now: dataset version, prompt version, parameters."""
     checked = parse(METHODS, method, parameters)
     with transaction() as session:
@@ -72,7 +72,7 @@ def start_tune(person: Who, *, model: int | str, dataset: int | str, method: str
         version = datasets.find(session, person, dataset)
         if not version.splits.get("train"):
             raise Invalid("no_train_split", f"Dataset {version.reference} has no train split.", "Upload labelled rows, or choose another version.")
-        prompt = prompts.find(session, person, prompt_version) if prompt_version else prompts.create(session, person, "Default", prompts.fields_of(DEFAULT))
+        prompt = prompts.find(session, person, prompt_version) if prompt_version else prompts.default(session, person)
         check(prompt.template(), version.variables)
         name = f"{METHODS[method].title} on {session.get_one(datasets.Dataset, version.dataset_id).name}"
         settings = {

@@ -4,8 +4,9 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -24,8 +25,8 @@ SHORT = {"max_steps": 12, "batch_size": 8, "learning_rate": 2e-2, "rank": 4, "ev
 LONG = SHORT | {"max_steps": 20_000, "evaluations": 1}
 
 
-def start(person: Who, base: Model, toys: DatasetVersion, parameters: dict[str, object]) -> int:
-    return jobs.start_tune(person, model=base.id, dataset=toys.dataset_id, method="lora", parameters=parameters, prompt_version=None, seed=1).job.id
+def start(person: Who, base: Model, toys: DatasetVersion, parameters: Mapping[str, Any]) -> int:
+    return jobs.start_tune(person, model=base.id, dataset=toys.dataset_id, method="lora", parameters=dict(parameters), prompt_version=None, seed=1).job.id
 
 
 def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
@@ -60,7 +61,7 @@ def test_a_tune_ends_as_a_registered_model_with_its_curves(person: Who, base: Mo
 
 
 def test_a_ladder_runs_to_its_verdict(person: Who, base: Model, toys: DatasetVersion) -> None:
-    rungs = [{"technique": "zero_shot"}, {"technique": "few_shot", "shots": 2}, {"technique": "lora", "parameters": SHORT | {"max_steps": 40}}]
+    rungs: list[dict[str, Any]] = [{"technique": "zero_shot"}, {"technique": "few_shot", "shots": 2}, {"technique": "lora", "parameters": SHORT | {"max_steps": 40}}]
     key = experiments.create(person, name="toys", dataset=toys.dataset_id, model=base.id, rungs=rungs)
     parent.drain("gpu")
     view = experiments.find(person, key)

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -113,15 +113,15 @@ class Scheduler:
     def _run(self) -> None:
         while self._await_work():
             while batch := self._next_batch():
-                self._try(batch, lambda batch=batch: self._begin(batch))  # type: ignore[misc]
+                self._try(batch, partial(self._begin, batch))
             if self._groups:
                 group = self._groups.popleft()
-                if self._try(group.clients, lambda group=group: self._advance(group)) and not group.generation.done:  # type: ignore[misc]
+                if self._try(group.clients, partial(self._advance, group)) and not group.generation.done:
                     self._groups.append(group)
                 else:
                     self._full = False
         for client in [*self._waiting, *(client for group in self._groups for client in group.clients)]:
-            self._send(client, {"type": "error", **_closed().as_dict()})
+            self._end(client, {"type": "error", **_closed().as_dict()})
 
     def _await_work(self) -> bool:
         """Sleep until there is something to do. False when it is time to end."""
@@ -153,12 +153,11 @@ class Scheduler:
         here = [client for client in batch if not self._has_left(client)]
         for client in batch:
             if client not in here:
-                self._send(client, {"type": "done", **asdict(Finish("cancelled", 0, 0, 0.0))})
+                self._end(client, {"type": "done", **asdict(Finish("cancelled", 0, 0, 0.0))})
         if not here:
             return
         request = here[0].request
-        loading = {"type": "loading", "model": request.model}
-        loaded = self._shelf.take(request.model, request.folder, request.adapter, self._busy(), lambda: self._send_all(here, loading))
+        loaded = self._shelf.take(request.model, request.folder, request.adapter, self._busy(), partial(self._announce, here))
         if loaded is None:
             self._full = True
             with self._changed:
@@ -166,13 +165,13 @@ class Scheduler:
             return
         ready: list[tuple[_Client, Prompt]] = []
         for client in here:
-            self._try([client], lambda client=client: ready.append((client, self._prompt(loaded, client))))  # type: ignore[misc]
+            self._try([client], partial(self._join, client, loaded, ready))
         if ready:
             clients, prompts = zip(*ready, strict=True)
             self._groups.append(_Group(request.model, Generation(loaded, prompts), list(clients)))
 
-    def _prompt(self, loaded: Loaded, client: _Client) -> Prompt:
-        return prepare(loaded, client.request.rendered, client.request.parameters, lambda: self._has_left(client))
+    def _join(self, client: _Client, loaded: Loaded, ready: list[tuple[_Client, Prompt]]) -> None:
+        ready.append((client, prepare(loaded, client.request.rendered, client.request.parameters, partial(self._has_left, client))))
 
     def _advance(self, group: _Group) -> None:
         for delta in group.generation.step():
@@ -180,8 +179,7 @@ class Scheduler:
             if delta.text:
                 self._send(client, {"type": "token", "text": delta.text})
             if delta.finish:
-                client.answered = True
-                self._send(client, {"type": "done", **asdict(delta.finish)})
+                self._end(client, {"type": "done", **asdict(delta.finish)})
 
     def _has_left(self, client: _Client) -> bool:
         answer: list[bool] = []
@@ -189,20 +187,28 @@ class Scheduler:
         self._try([], lambda: answer.append(client.cancelled()))
         return client.gone or any(answer)
 
-    def _send_all(self, clients: list[_Client], event: Mapping[str, Any]) -> None:
+    def _announce(self, clients: list[_Client]) -> None:
         for client in clients:
+            self._send(client, {"type": "loading", "model": client.request.model})
+
+    def _end(self, client: _Client, event: Mapping[str, Any]) -> None:
+        """The last event of a request, whoever comes to send it first."""
+        if not client.answered:
+            client.answered = True
             self._send(client, event)
 
     def _send(self, client: _Client, event: Mapping[str, Any]) -> None:
         if not client.gone:
-            client.gone = not self._try([], lambda: client.sink(event))
+            client.gone = not self._try([], partial(client.sink, event))
 
     def _try(self, clients: list[_Client], work: Callable[[], None]) -> bool:
         """Do it; when it fails, tell these clients why and go on serving all others. Whether it worked."""
         try:
             work()
         except Exception as error:  # noqa: BLE001  # a process door: one bad request must not end the thread that serves everybody
-            self._send_all([client for client in clients if not client.answered], {"type": "error", **_explained(error).as_dict()})
+            event = {"type": "error", **_explained(error).as_dict()}
+            for client in clients:
+                self._end(client, event)
             return False
         return True
 
