@@ -47,7 +47,9 @@ def _after_rollback(session: Session) -> None:
 def _celery() -> Celery:
     app = Celery("fettle", broker=settings().broker)
     bounds = {"socket_timeout": TIMEOUT, "socket_connect_timeout": TIMEOUT, "retry_on_timeout": False, "max_retries": 0}
-    app.conf.update(task_serializer="json", accept_content=["json"], task_ignore_result=True, broker_transport_options=bounds, broker_connection_timeout=TIMEOUT)
+    app.conf.update(
+        task_serializer="json", accept_content=["json"], task_ignore_result=True, broker_transport_options=bounds, broker_connection_timeout=TIMEOUT
+    )
     return app
 
 
@@ -60,7 +62,9 @@ def _send(task: str, queue: str, arguments: list[Any]) -> None:
     try:
         _celery().send_task(task, args=arguments, queue=queue, retry=False, expires=LIFE)
     except (OperationalError, RedisError, OSError) as error:
-        raise Unavailable("broker_down", "The queue service (Redis) does not answer.", "Check that it runs; waiting jobs are safe and start by themselves.") from error
+        raise Unavailable(
+            "broker_down", "The queue service (Redis) does not answer.", "Check that it runs; waiting jobs are safe and start by themselves."
+        ) from error
 
 
 def wake(queue: str) -> None:

@@ -21,14 +21,18 @@ class Settings(BaseSettings):
     database_url: str = Field("", description="SQLAlchemy address of the database. Empty: SQLite in the data folder. PostgreSQL: postgresql+psycopg://...")
     redis_url: str = Field("", description="Redis or Valkey address. Empty: `fettle up` starts an embedded Valkey on a unix socket.")
     storage: str = Field("", description="Folder for artefacts and checkpoints. Empty: `storage` in the data folder.")
-    secret_key: str = Field("", description="Key for signed values and stored endpoint keys, at least 32 characters. Empty: made once, kept in the data folder.")
+    secret_key: str = Field(
+        "", description="Key for signed values and stored endpoint keys, at least 32 characters. Empty: made once, kept in the data folder."
+    )
     host: str = Field("127.0.0.1", description="Address the web process listens on.")
     port: int = Field(8000, ge=1, le=65535, description="Port the web process listens on.")
     public_url: str = Field("", description="Address people use, when it differs from host and port (behind a proxy).")
     hosts: list[str] = Field([], description='More host names this installation answers to, as JSON: ["fettle.example.org"].')
     secure_cookies: bool = Field(False, description="Send the session cookie over HTTPS only. Turn on behind TLS.")
     device: str = Field("auto", description="Where models run: auto, cpu, or cuda:0 and so on.")
-    threads: int = Field(0, ge=0, le=1024, description="CPU threads of one job; 0 takes every core. Recorded with the job: results are bit-exact for the same number.")
+    threads: int = Field(
+        0, ge=0, le=1024, description="CPU threads of one job; 0 takes every core. Recorded with the job: results are bit-exact for the same number."
+    )
     engine_memory: int = Field(4_000_000_000, ge=0, description="Bytes of model weights that the engine process keeps loaded.")
     lease_seconds: int = Field(30, ge=3, le=3600, description="A running job whose worker is silent for so long is taken back.")
     upload_bytes: int = Field(200_000_000, ge=1, description="Largest file that can be uploaded.")
@@ -74,7 +78,9 @@ class Settings(BaseSettings):
         """The secret key, 32 bytes. Made on first use when none is set."""
         if self.secret_key:
             if len(self.secret_key) < 32:
-                raise Invalid("weak_secret", "FETTLE_SECRET_KEY is shorter than 32 characters.", "Make one: python -c 'import secrets; print(secrets.token_hex(32))'")
+                raise Invalid(
+                    "weak_secret", "FETTLE_SECRET_KEY is shorter than 32 characters.", "Make one: python -c 'import secrets; print(secrets.token_hex(32))'"
+                )
             return hashlib.sha256(self.secret_key.encode()).digest()
         path = self.folder / "secret"
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -67,5 +67,12 @@ def _prediction(row: Example, right: bool, latency_ms: float) -> dict[str, objec
     wrong: Sequence[str] = [label for label in LABELS if label != gold]
     answer = gold if right else wrong[0]
     return {
-        "example_id": row.id, "answer": answer, "gold": gold, "correct": right, "likelihoods": None, "latency_ms": latency_ms, "input_tokens": 10, "output_tokens": 1,
+        "example_id": row.id,
+        "answer": answer,
+        "gold": gold,
+        "correct": right,
+        "likelihoods": None,
+        "latency_ms": latency_ms,
+        "input_tokens": 10,
+        "output_tokens": 1,
     }

@@ -51,7 +51,12 @@ def run(job: Job, token: str, reporter: JobReporter) -> None:
             evaluations.store(session, evaluation.id, chunk)
     reporter.phase("save")
     latency = answerer.latency(rows[:LATENCY_ROWS])
-    measured = {"device": str(loaded.device), "dtype": str(loaded.dtype).removeprefix("torch."), "machine": platform.machine(), "latency": "one request at a time, whole prompt"}
+    measured = {
+        "device": str(loaded.device),
+        "dtype": str(loaded.dtype).removeprefix("torch."),
+        "machine": platform.machine(),
+        "latency": "one request at a time, whole prompt",
+    }
     finish(job, token, evaluation.id, latency, measured)
 
 

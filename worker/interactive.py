@@ -109,7 +109,9 @@ def serve_request(payload: dict[str, Any]) -> ServeRequest:
         if model is None:
             raise FettleError("not_found", "The model was deleted.", "Choose another model.")
         base, adapter = models.folders(session, model, settings().models_folder, settings().storage_folder)
-    return ServeRequest(_key(base, adapter), base, adapter, render(template_of(payload["template"]), payload["variables"]), Parameters.model_validate(payload["parameters"]))
+    return ServeRequest(
+        _key(base, adapter), base, adapter, render(template_of(payload["template"]), payload["variables"]), Parameters.model_validate(payload["parameters"])
+    )
 
 
 def _key(base: Path, adapter: Path | None) -> str:

@@ -43,7 +43,9 @@ def main(job_id: int) -> None:
     except Exception as error:  # noqa: BLE001 the door of the process: every end is recorded
         reporter.log(traceback.format_exc())
         advice = "Its log has the details. If it looks like a fault of Fettle, please report it."
-        _fail(job, token, reporter, {"code": "crashed", "message": f"The job ended with an unexpected error: {type(error).__name__}: {error}", "advice": advice})
+        _fail(
+            job, token, reporter, {"code": "crashed", "message": f"The job ended with an unexpected error: {type(error).__name__}: {error}", "advice": advice}
+        )
 
 
 def run(job: Job, token: str, reporter: JobReporter) -> None:

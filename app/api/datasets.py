@@ -38,7 +38,13 @@ def create(
             target.write(chunk)
         target.flush()
         view = datasets.import_file(
-            person, Path(target.name), name=name, filename=file.filename or "upload", mapping=_json(mapping, "mapping"), splits=_json(splits, "splits"), seed=seed
+            person,
+            Path(target.name),
+            name=name,
+            filename=file.filename or "upload",
+            mapping=_json(mapping, "mapping"),
+            splits=_json(splits, "splits"),
+            seed=seed,
         )
     return shapes.dataset(view.dataset, view.version) | {"problems": []}
 
@@ -69,7 +75,9 @@ def show(person: Person, reference: str) -> dict[str, Any]:
 
 
 @router.get("/{reference}/examples")
-def examples(person: Person, reference: str, split: str | None = None, offset: Annotated[int, Query(ge=0, le=2**31)] = 0, limit: shapes.Limit = 100) -> dict[str, Any]:
+def examples(
+    person: Person, reference: str, split: str | None = None, offset: Annotated[int, Query(ge=0, le=2**31)] = 0, limit: shapes.Limit = 100
+) -> dict[str, Any]:
     """Rows in file order. The test split answers 403 `sealed` until somebody revealed it."""
     rows = datasets.examples(person, reference, split, offset, limit)
     return shapes.listing([shapes.example(row) for row in rows], offset + len(rows) if len(rows) == limit else None)

@@ -63,7 +63,12 @@ def shape(view: Ladder) -> dict[str, Any]:
         "margin": view.experiment.margin,
         "majority": view.majority,
         "rows": [row_shape(row) for row in view.rows],
-        "recommendation": {"rung": recommendation.position, "verdict": recommendation.verdict, "kind": recommendation.kind, "reasons": list(recommendation.reasons)}
+        "recommendation": {
+            "rung": recommendation.position,
+            "verdict": recommendation.verdict,
+            "kind": recommendation.kind,
+            "reasons": list(recommendation.reasons),
+        }
         if recommendation
         else None,
     }

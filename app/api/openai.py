@@ -55,7 +55,12 @@ class Sampling(Body):
 
     def parameters(self, usual: Mapping[str, Any]) -> Parameters:
         """What was sent, over what is usual for the model. Fettle's bounds. Raises BadRequest."""
-        values: dict[str, Any] = {"temperature": self.temperature, "top_p": self.top_p, "seed": self.seed, "max_tokens": self.max_completion_tokens or self.max_tokens}
+        values: dict[str, Any] = {
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "seed": self.seed,
+            "max_tokens": self.max_completion_tokens or self.max_tokens,
+        }
         values["stop"] = [self.stop] if isinstance(self.stop, str) else self.stop
         try:
             return Parameters.model_validate({"max_tokens": 256, **usual, **{key: value for key, value in values.items() if value is not None}})
@@ -85,7 +90,10 @@ async def chat(person: TokenOwner, body: Chat) -> dict[str, Any] | Response:
     lineage = await to_thread.run_sync(models.find, person, body.model)
     if body.raw or lineage.prompt is None:
         # Contents go in as values, never as template text: a user's message cannot forge a turn.
-        prompt: dict[str, Any] | None = {"mode": "chat", "messages": [{"role": _role(turn), "content": f"{{turn_{at}}}"} for at, turn in enumerate(body.messages)]}
+        prompt: dict[str, Any] | None = {
+            "mode": "chat",
+            "messages": [{"role": _role(turn), "content": f"{{turn_{at}}}"} for at, turn in enumerate(body.messages)],
+        }
         variables = {f"turn_{at}": turn.content for at, turn in enumerate(body.messages)}
         usual: Mapping[str, Any] = {"temperature": 1.0}
     else:

@@ -74,7 +74,15 @@ def rungs(session: Session, experiment_id: int) -> Sequence[Rung]:
 
 
 def queue_evaluation(
-    session: Session, person: Who, model: Model, prompt: PromptVersion, version: datasets.DatasetVersion, split: str, answer: str, limit: int | None, name: str = ""
+    session: Session,
+    person: Who,
+    model: Model,
+    prompt: PromptVersion,
+    version: datasets.DatasetVersion,
+    split: str,
+    answer: str,
+    limit: int | None,
+    name: str = "",
 ) -> Evaluation:
     """A new evaluation with the job that fills it."""
     settings = {"model": model.id, "prompt_version": prompt.reference, "dataset": version.reference, "split": split, "answer": answer, "limit": limit}

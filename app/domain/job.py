@@ -104,7 +104,15 @@ def add(session: Session, person: Who, kind: str, name: str, settings: dict[str,
     queue = KINDS[kind]
     position = (session.scalar(select(func.max(Job.position)).where(Job.queue == queue)) or 0) + 1
     job = Job(
-        workspace_id=person.workspace_id, author_id=person.user_id, kind=kind, queue=queue, name=name, settings=settings, priority=priority, position=position, state="queued"
+        workspace_id=person.workspace_id,
+        author_id=person.user_id,
+        kind=kind,
+        queue=queue,
+        name=name,
+        settings=settings,
+        priority=priority,
+        position=position,
+        state="queued",
     )
     session.add(job)
     session.flush()
@@ -206,7 +214,11 @@ def give_back(session: Session, job_id: int, token: str, reason: str, counts: bo
     if job.state == "stopping":
         _end(session, held.where(Job.state == "stopping"), job_id, "cancelled", reason)
     elif counts and _lost(session, job) + 1 >= MAX_ATTEMPTS:
-        error = {"code": "worker_lost", "message": f"Lost {MAX_ATTEMPTS} times; the last attempt ended: {reason}.", "advice": "Read the log of the last attempt, then retry."}
+        error = {
+            "code": "worker_lost",
+            "message": f"Lost {MAX_ATTEMPTS} times; the last attempt ended: {reason}.",
+            "advice": "Read the log of the last attempt, then retry.",
+        }
         _end(session, held.where(Job.state == "running"), job_id, "failed", reason, error=error)
     else:
         again = {"state": "queued", "lease_token": None, "lease_until": None, "woken_at": None, "eta_seconds": None, "event": Job.event + 1}
@@ -256,7 +268,15 @@ def waiting(session: Session, resend_seconds: int) -> list[str]:
 
 def retry(session: Session, job: Job) -> None:
     """Queue a failed or cancelled job again, with its losses counted anew. It resumes from its newest checkpoint."""
-    again = {"state": "queued", "retried_at_attempt": Job.attempt, "error": None, "cancel_requested_at": None, "finished_at": None, "woken_at": None, "event": Job.event + 1}
+    again = {
+        "state": "queued",
+        "retried_at_attempt": Job.attempt,
+        "error": None,
+        "cancel_requested_at": None,
+        "finished_at": None,
+        "woken_at": None,
+        "event": Job.event + 1,
+    }
     query = update(Job).where(Job.id == job.id, Job.state.in_(("failed", "cancelled"))).values(again)
     if not session.execute(query, execution_options={"synchronize_session": False}).rowcount:  # type: ignore[attr-defined]
         raise Conflict("job_not_over", f"Job {job.id} is {job.state}.", "Only a failed or cancelled job can be retried.")

@@ -64,7 +64,9 @@ def recommend(steps: Sequence[Step], margin: float = 0.0) -> Recommendation | No
     rival = best if choice is not best else max((step for step in steps if step is not best), key=lambda step: step.accuracy)
     comparison = against_best[rival.position if choice is best else choice.position]
     if choice is best and comparison.verdict.kind == "worse":
-        return Recommendation(choice.position, f"Use {choice.title}. It is better than {rival.title} by {_span(comparison.difference, -1)} points.", "better", reasons)
+        return Recommendation(
+            choice.position, f"Use {choice.title}. It is better than {rival.title} by {_span(comparison.difference, -1)} points.", "better", reasons
+        )
     gap = f"{rival.title} is {_span(comparison.difference, 1 if choice is best else -1, signed=True)}"
     kind = comparison.verdict.kind
     if kind == "at_most_margin_below":

@@ -180,13 +180,23 @@ def phase_steps(state: str, phase: str | None, notes: Mapping[str, str], phases:
     line = ("queued", *phases)
     here = len(line) if state == "succeeded" else line.index(phase) if phase in line else 0
     word = state if state in ("failed", "cancelled") else "now"
-    return tuple(
-        PhaseStep(name, "done" if index < here else word if index == here else "next", notes.get(name, "")) for index, name in enumerate(line)
-    )
+    return tuple(PhaseStep(name, "done" if index < here else word if index == here else "next", notes.get(name, "")) for index, name in enumerate(line))
 
 
 FILTERS: dict[str, Callable[..., Any]] = {
-    "number": number, "percent": percent, "points": points, "interval": interval, "points_interval": points_interval, "count": count,
-    "compact": compact, "bytes": size, "money": money, "duration": duration, "about": about, "ago": ago, "iso": iso, "clock": clock,
+    "number": number,
+    "percent": percent,
+    "points": points,
+    "interval": interval,
+    "points_interval": points_interval,
+    "count": count,
+    "compact": compact,
+    "bytes": size,
+    "money": money,
+    "duration": duration,
+    "about": about,
+    "ago": ago,
+    "iso": iso,
+    "clock": clock,
     "phase_steps": phase_steps,
 }

@@ -73,7 +73,15 @@ def _fill(version: DatasetVersion, path: Path, mapping: Mapping[str, str | None]
                 session.execute(update(DatasetVersion).where(DatasetVersion.id == version.id).values(columns=frame.columns, origin=origin))
         elif isinstance(frame, Chunk) and not problems:
             rows = [
-                {"version_id": version.id, "position": position + at, "line": row.line, "split": row.split or "", "input": row.input, "output": row.output, "cells": row.cells or None}
+                {
+                    "version_id": version.id,
+                    "position": position + at,
+                    "line": row.line,
+                    "split": row.split or "",
+                    "input": row.input,
+                    "output": row.output,
+                    "cells": row.cells or None,
+                }
                 for at, row in enumerate(frame.examples)
             ]
             position += len(rows)
@@ -83,7 +91,12 @@ def _fill(version: DatasetVersion, path: Path, mapping: Mapping[str, str | None]
             first = problems[0]
             detail = {"problems": [asdict(problem) for problem in problems], "count": frame.problems}
             where = f"line {first.line}: " if first.line else ""
-            raise Invalid("broken_file", f"The file was not taken: {frame.problems:,} problem{'s' if frame.problems > 1 else ''}.", f"First, {where}{first.advice}", detail=detail)
+            raise Invalid(
+                "broken_file",
+                f"The file was not taken: {frame.problems:,} problem{'s' if frame.problems > 1 else ''}.",
+                f"First, {where}{first.advice}",
+                detail=detail,
+            )
 
 
 def _settle(version: DatasetVersion, seed: int, splits: Mapping[str, float] | None) -> None:

@@ -28,7 +28,14 @@ class EvaluationView:
 
 
 def create(
-    person: Who, *, model: int | str, prompt_version: int | str | None, dataset: int | str, split: str = "test", answer: str = "likelihood", limit: int | None = None
+    person: Who,
+    *,
+    model: int | str,
+    prompt_version: int | str | None,
+    dataset: int | str,
+    split: str = "test",
+    answer: str = "likelihood",
+    limit: int | None = None,
 ) -> EvaluationView:
     """Queue the scoring of a model with a prompt on a split. Without a prompt version the one the model was tuned through counts."""
     with transaction() as session:
@@ -86,5 +93,3 @@ def predictions(person: Who, key: int, *, offset: int = 0, limit: int = 100) -> 
         query = select(Prediction, Example).join(Example, Example.id == Prediction.example_id)
         query = query.where(Prediction.evaluation_id == evaluation.id).order_by(Prediction.correct, Prediction.example_id)
         return [(prediction, example) for prediction, example in session.execute(query.offset(offset).limit(limit))]
-
-

@@ -176,7 +176,10 @@ def _shots(session: Session, version: DatasetVersion, prompt: PromptVersion, cou
     """The prompt's own shots when it has as many, else a seeded, class-balanced draw from the train split."""
     if count == len(prompt.shots):
         return list(prompt.template().shots)
-    return [Shot(row.input, row.output) for row in draw((Candidate(row.position, row.input, row.output or "") for row in datasets.rows(session, version, "train")), count, seed)]
+    return [
+        Shot(row.input, row.output)
+        for row in draw((Candidate(row.position, row.input, row.output or "") for row in datasets.rows(session, version, "train")), count, seed)
+    ]
 
 
 def find(person: Who, key: int) -> Ladder:

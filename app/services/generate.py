@@ -52,7 +52,9 @@ def fields_for(person: Who, model: int | str, prompt: Mapping[str, Any] | None, 
         return row, {**prompts.fields_of(version.template()), "parameters": dict(version.parameters)}
 
 
-def start(person: Who, model: Model, fields: Mapping[str, Any], variables: Mapping[str, str], parameters: Parameters | None, count_only: bool = False) -> Request:
+def start(
+    person: Who, model: Model, fields: Mapping[str, Any], variables: Mapping[str, str], parameters: Parameters | None, count_only: bool = False
+) -> Request:
     """Check a generation and hand it to the engine process. Raises Invalid or Unavailable."""
     template = prompts.template_of(fields)
     check(template, variables)
@@ -60,7 +62,9 @@ def start(person: Who, model: Model, fields: Mapping[str, Any], variables: Mappi
     chosen = parameters or Parameters.model_validate(fields.get("parameters") or {})
     with reading() as session:
         if not workers.alive(session, "interactive"):
-            raise Unavailable("engine_away", "The engine process is not running, so no local model can answer.", "Start it: `fettle engine` (or `fettle up` for everything).")
+            raise Unavailable(
+                "engine_away", "The engine process is not running, so no local model can answer.", "Start it: `fettle engine` (or `fettle up` for everything)."
+            )
     request = secrets.token_urlsafe(16)
     payload = {
         "model": model.id,
@@ -85,7 +89,9 @@ async def events(request: Request) -> AsyncIterator[dict[str, Any]]:
             batch = await stream.read(POLL_MS)
             waited = 0 if batch else waited + POLL_MS // 1000
             if waited >= patience:
-                raise Unavailable("engine_silent", f"The engine process has not answered for {patience} s.", "It may be busy loading a model; try again, or read its log.")
+                raise Unavailable(
+                    "engine_silent", f"The engine process has not answered for {patience} s.", "It may be busy loading a model; try again, or read its log."
+                )
             for event in batch:
                 patience = SILENCE_SECONDS
                 finished = event["type"] in ("done", "error")

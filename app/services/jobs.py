@@ -63,7 +63,17 @@ class Tuning:
     validations: list[MetricPoint]
 
 
-def start_tune(person: Who, *, model: int | str, dataset: int | str, method: str, parameters: dict[str, Any], prompt_version: int | str | None, seed: int, priority: int = 0) -> JobView:
+def start_tune(
+    person: Who,
+    *,
+    model: int | str,
+    dataset: int | str,
+    method: str,
+    parameters: dict[str, Any],
+    prompt_version: int | str | None,
+    seed: int,
+    priority: int = 0,
+) -> JobView:
     """Queue a tuning job. Everything it depends on is fixed into the row now: dataset version, prompt version, parameters."""
     checked = parse(METHODS, method, parameters)
     with transaction() as session:

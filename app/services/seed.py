@@ -2,16 +2,17 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import select
 
 from app.db import transaction
 from app.domain import prompt as prompts
 from app.domain.access import Who, installation, visible
-from app.domain.dataset import Dataset
-from app.domain.prompt import FIELDS, Prompt, fields_of
-from app.domain.rendering import Template
+from app.domain.dataset import Dataset, DatasetVersion
+from app.domain.prompt import Prompt, fields_of, template_of
 from app.services import datasets
 
 SAMPLES = Path(__file__).parents[2] / "samples"
@@ -21,7 +22,8 @@ def seed(say: Callable[[str], None] = print) -> None:
     """Load the sample tasks that are not there yet. Their rows have no author: the installation itself made them."""
     with transaction() as session:
         person = installation(session)
-        there = set(session.scalars(select(Dataset.name).where(Dataset.source == "sample", Dataset.workspace_id == person.workspace_id)))
+        mine = select(Dataset.name).join(DatasetVersion, DatasetVersion.dataset_id == Dataset.id)
+        there = set(session.scalars(mine.where(Dataset.source == "sample", Dataset.workspace_id == person.workspace_id, DatasetVersion.sealed_at.is_not(None))))
     tasks = json.loads((SAMPLES / "prompts.json").read_text())
     for task in tasks:
         if task["dataset"] not in there:
@@ -29,12 +31,12 @@ def seed(say: Callable[[str], None] = print) -> None:
             _load(person, task)
 
 
-def _load(person: Who, task: dict[str, object]) -> None:
-    """One sample task: its examples, then the prompt that goes with them."""
-    file = SAMPLES / str(task["file"])
-    datasets.import_file(person, file, name=str(task["dataset"]), filename=file.name, source="sample")
+def _load(person: Who, task: dict[str, Any]) -> None:
+    """One sample task: its examples, then the prompt that goes with them, its shots drawn from the train split by the recorded seed."""
+    file = SAMPLES / task["file"]
+    view = datasets.import_file(person, file, name=task["dataset"], filename=file.name, source="sample")
+    shots = datasets.draw_shots(person, view.dataset.id, task["shots"], task["seed"])
+    template = replace(template_of(task | {"shots": []}), shots=tuple(shots))
     with transaction() as session:
-        names = session.scalars(visible(person, Prompt).where(Prompt.name == task["name"])).all()
-        if not names:
-            fields = {**fields_of(Template()), **{name: task[name] for name in FIELDS if name in task}}
-            prompts.create(session, person, str(task["name"]), fields)
+        if not session.scalars(visible(person, Prompt).where(Prompt.name == task["name"])).all():
+            prompts.create(session, person, task["name"], fields_of(template))

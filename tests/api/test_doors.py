@@ -45,7 +45,17 @@ def test_v1_takes_no_cookie(anonymous: TestClient, person: Who) -> None:
     assert anonymous.get("/v1/models").status_code == 401
 
 
-@pytest.mark.parametrize("headers", [{"Origin": "https://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {}, {"Origin": "http://localhost:9999"}])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {},
+        {"Origin": "http://localhost:9999"},
+    ],
+)
 def test_a_foreign_page_cannot_use_the_cookie(anonymous: TestClient, person: Who, headers: dict[str, str]) -> None:
     sign_in(anonymous, person)
     for method, path in routes(anonymous):

@@ -9,7 +9,9 @@ from starlette.testclient import TestClient
 from app.domain.access import Who
 from tests.rows import add_dataset, add_model
 
-CSV = "input,output\n" + "".join(f"message {number} about {word},{label}\n" for number, (word, label) in enumerate([("a bill", "billing"), ("a parcel", "delivery")] * 40))
+CSV = "input,output\n" + "".join(
+    f"message {number} about {word},{label}\n" for number, (word, label) in enumerate([("a bill", "billing"), ("a parcel", "delivery")] * 40)
+)
 
 
 def upload(client: TestClient, text: str | bytes, **fields: Any) -> Any:
@@ -20,7 +22,9 @@ def test_a_file_becomes_a_split_sealed_dataset(client: TestClient) -> None:
     answer = upload(client, CSV, name="tickets", seed=7)
     body = answer.json()
     assert answer.status_code == 201, body
-    assert body["rows"] == 80 and set(body["splits"]) == {"train", "validation", "test"} and [label["key"] for label in body["labels"]] == ["billing", "delivery"]
+    assert (
+        body["rows"] == 80 and set(body["splits"]) == {"train", "validation", "test"} and [label["key"] for label in body["labels"]] == ["billing", "delivery"]
+    )
     assert client.get(f"/api/v1/datasets/{body['id']}@1").json()["content_hash"] == body["content_hash"]
     again = upload(client, CSV, name="the same", seed=7).json()
     assert again["content_hash"] == body["content_hash"], "the same file and seed give the same version"
@@ -87,7 +91,13 @@ def test_a_job_is_a_row_first_and_can_be_cancelled(client: TestClient, person: W
 
 @pytest.mark.parametrize(
     ("changes", "code"),
-    [({"method": "magic"}, "unknown_method"), ({"parameters": {"rank": 0}}, "bad_parameter"), ({"parameters": {"ranc": 4}}, "bad_parameter"), ({"model": 999}, "not_found"), ({"dataset": "999@2"}, "not_found")],
+    [
+        ({"method": "magic"}, "unknown_method"),
+        ({"parameters": {"rank": 0}}, "bad_parameter"),
+        ({"parameters": {"ranc": 4}}, "bad_parameter"),
+        ({"model": 999}, "not_found"),
+        ({"dataset": "999@2"}, "not_found"),
+    ],
 )
 def test_a_job_that_cannot_run_is_refused_before_it_is_one(client: TestClient, person: Who, changes: dict[str, Any], code: str) -> None:
     answer = tune(client, person, **changes)

@@ -28,7 +28,7 @@ def address(installation: Running) -> str:
 def no_violations(page: Page) -> None:
     """Accessibility, in both themes."""
     for theme in ("light", "dark"):
-        page.emulate_media(color_scheme=theme, reduced_motion="reduce")  # type: ignore[arg-type]
+        page.emulate_media(color_scheme=theme, reduced_motion="reduce")
         found = Axe().run(page)
         assert found.violations_count == 0, found.generate_report()
     page.emulate_media(color_scheme="light")
@@ -154,11 +154,15 @@ def test_the_tuned_model_answers_the_unmodified_openai_client(installation: Runn
     tuned = next(name for name in names if name != "starter")
     answer = client.chat.completions.create(model=tuned, messages=[{"role": "user", "content": "Great help, thank you!"}], temperature=0, max_tokens=5)
     assert answer.choices[0].message.content and answer.usage is not None and answer.usage.completion_tokens > 0
-    stream = client.chat.completions.create(model=tuned, messages=[{"role": "user", "content": "Great help, thank you!"}], temperature=0, max_tokens=5, stream=True)
+    stream = client.chat.completions.create(
+        model=tuned, messages=[{"role": "user", "content": "Great help, thank you!"}], temperature=0, max_tokens=5, stream=True
+    )
     assert "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices) == answer.choices[0].message.content
     with pytest.raises(BadRequestError, match="raw: true"):
         client.chat.completions.create(model=tuned, messages=[{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}])
-    raw = client.chat.completions.create(model="starter", messages=[{"role": "user", "content": "What is the capital of France?"}], temperature=0, max_tokens=12)
+    raw = client.chat.completions.create(
+        model="starter", messages=[{"role": "user", "content": "What is the capital of France?"}], temperature=0, max_tokens=12
+    )
     assert "Paris" in (raw.choices[0].message.content or "")
     assert client.completions.create(model="starter", prompt="One, two, three,", temperature=0, max_tokens=3).choices[0].text.strip().startswith("four")
     with pytest.raises(AuthenticationError):
@@ -172,7 +176,22 @@ def test_every_page_fits_its_window(installation: Running, page: Page, width: in
     complaints: list[str] = []
     page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
     page.set_viewport_size({"width": width, "height": 900})
-    for path in ("/", "/lab", "/datasets", "/datasets/new", "/datasets/1", "/jobs", "/jobs/new", "/jobs/1", "/experiments", "/experiments/new", "/experiments/1", "/models", "/models/1", "/settings"):
+    for path in (
+        "/",
+        "/lab",
+        "/datasets",
+        "/datasets/new",
+        "/datasets/1",
+        "/jobs",
+        "/jobs/new",
+        "/jobs/1",
+        "/experiments",
+        "/experiments/new",
+        "/experiments/1",
+        "/models",
+        "/models/1",
+        "/settings",
+    ):
         page.goto(address(installation) + path)
         wider = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert wider <= 0, f"{path} is {wider} px wider than its window of {width}"

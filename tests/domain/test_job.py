@@ -83,7 +83,10 @@ def test_an_expired_lease_hands_the_job_to_the_next_worker_and_fences_the_first(
         assert jobs.expire(session) == [key]
     second = claim("healthy")
     assert second.id == key and second.attempt == 2
-    for act in (lambda session: jobs.beat(session, key, first.lease_token or "", 30), lambda session: jobs.succeed(session, key, first.lease_token or "", {"model": 1})):
+    for act in (
+        lambda session: jobs.beat(session, key, first.lease_token or "", 30),
+        lambda session: jobs.succeed(session, key, first.lease_token or "", {"model": 1}),
+    ):
         with pytest.raises(Fenced), transaction() as session:
             act(session)
     with transaction() as session:

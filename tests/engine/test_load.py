@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import reduce
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,9 @@ def test_pickled_weights_are_never_read(copy: Path) -> None:
     assert refused.value.code == "model_unreadable"
 
 
-@pytest.mark.parametrize(("name", "content"), [("config.json", "{"), ("config.json", '{"model_type": "nonesuch"}'), ("model.safetensors", "x" * 100), ("tokenizer.json", "{")])
+@pytest.mark.parametrize(
+    ("name", "content"), [("config.json", "{"), ("config.json", '{"model_type": "nonesuch"}'), ("model.safetensors", "x" * 100), ("tokenizer.json", "{")]
+)
 def test_broken_files_are_errors_for_a_person(copy: Path, name: str, content: str) -> None:
     (copy / name).write_text(content)
     with pytest.raises(Invalid, match="copy cannot be loaded"):
@@ -52,7 +55,10 @@ def test_an_encoder_decoder_is_refused_by_name(copy: Path) -> None:
 
 
 def test_code_that_came_with_a_model_is_not_run(copy: Path) -> None:
-    config = json.loads((copy / "config.json").read_text()) | {"model_type": "evil", "auto_map": {"AutoConfig": "evil.Evil", "AutoModelForCausalLM": "evil.Evil"}}
+    config = json.loads((copy / "config.json").read_text()) | {
+        "model_type": "evil",
+        "auto_map": {"AutoConfig": "evil.Evil", "AutoModelForCausalLM": "evil.Evil"},
+    }
     (copy / "config.json").write_text(json.dumps(config))
     (copy / "evil.py").write_text(f"open({str(copy / 'canary')!r}, 'w')")
     with pytest.raises(Invalid, match="cannot be loaded"):
@@ -86,12 +92,11 @@ def write_gguf(file: Path, source: Path) -> None:
              "mlp.down_proj": "ffn_down", "model.layers": "blk", "model.embed_tokens": "token_embd", "model.norm": "output_norm"}  # fmt: skip
     heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
     for name, tensor in load_file(source / "model.safetensors").items():
-        for kind, count in heads.items():
-            if kind in name:  # GGUF keeps the halves of each head interleaved
-                tensor = tensor.view(count, 2, -1, tensor.shape[1]).transpose(1, 2).reshape(tensor.shape)
-        for ours, theirs in names.items():
-            name = name.replace(ours, theirs)
-        writer.add_tensor(name, tensor.numpy().copy())
+        count = next((count for kind, count in heads.items() if kind in name), None)
+        # GGUF keeps the halves of each head interleaved.
+        laid = tensor if count is None else tensor.view(count, 2, -1, tensor.shape[1]).transpose(1, 2).reshape(tensor.shape)
+        theirs = reduce(lambda text, pair: text.replace(*pair), names.items(), name)
+        writer.add_tensor(theirs, laid.numpy().copy())
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -15,8 +15,8 @@ import yaml
 
 from app import broker
 from app.broker import wait
-from tests.faults.test_up import free_port
 from tests.house.rules import ROOT
+from tests.installation import free_port
 
 pytestmark = pytest.mark.slow
 SERVICES: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]

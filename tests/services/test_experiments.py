@@ -28,8 +28,17 @@ def run_next(right: int) -> Job:
         return job
     with transaction() as session:
         model = models.register_tuned(
-            session, job.person(), name="tuned", folder="jobs/1", content_hash="1" * 64, parameters=1000, base_model_id=job.settings["model"], method="lora",
-            trainable_parameters=42, training_seconds=9.5, job_id=job.id,
+            session,
+            job.person(),
+            name="tuned",
+            folder="jobs/1",
+            content_hash="1" * 64,
+            parameters=1000,
+            base_model_id=job.settings["model"],
+            method="lora",
+            trainable_parameters=42,
+            training_seconds=9.5,
+            job_id=job.id,
         )
         experiment_rules.advance(session, job, model)
         jobs.succeed(session, job.id, job.lease_token or "", {"model": model.id})
@@ -89,7 +98,12 @@ def test_a_foreign_workspace_sees_nothing(person: Who) -> None:
 
 @pytest.mark.parametrize(
     ("rungs", "code"),
-    [([], "no_rungs"), ([{"technique": "magic"}], "unknown_technique"), ([{"technique": "lora", "parameters": {"rank": 0}}], "bad_parameter"), ([{"technique": "few_shot", "shots": 50}], "too_few_shots")],
+    [
+        ([], "no_rungs"),
+        ([{"technique": "magic"}], "unknown_technique"),
+        ([{"technique": "lora", "parameters": {"rank": 0}}], "bad_parameter"),
+        ([{"technique": "few_shot", "shots": 50}], "too_few_shots"),
+    ],
 )
 def test_a_wrong_request_leaves_nothing_behind(person: Who, rungs: list[dict[str, object]], code: str) -> None:
     model, version = add_model(person), add_dataset(person)

@@ -61,7 +61,11 @@ def test_a_tune_ends_as_a_registered_model_with_its_curves(person: Who, base: Mo
 
 
 def test_a_ladder_runs_to_its_verdict(person: Who, base: Model, toys: DatasetVersion) -> None:
-    rungs: list[dict[str, Any]] = [{"technique": "zero_shot"}, {"technique": "few_shot", "shots": 2}, {"technique": "lora", "parameters": SHORT | {"max_steps": 40}}]
+    rungs: list[dict[str, Any]] = [
+        {"technique": "zero_shot"},
+        {"technique": "few_shot", "shots": 2},
+        {"technique": "lora", "parameters": SHORT | {"max_steps": 40}},
+    ]
     key = experiments.create(person, name="toys", dataset=toys.dataset_id, model=base.id, rungs=rungs)
     parent.drain("gpu")
     view = experiments.find(person, key)
