@@ -8,7 +8,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +38,22 @@ def backup(archive: Path, models: bool = False, say: Callable[[str], None] = pri
         _database(here, tar, say)
         for folder, name in [(here.storage_folder, "storage"), (here.folder / "secret", "secret"), *([(here.models_folder, "models")] if models else [])]:
             if folder.exists():
-                tar.add(folder, name)
+                _add(tar, folder, name)
                 say(f"{name}: saved")
     unfinished.rename(archive)
     say(f"{archive}: {archive.stat().st_size / 1e6:.1f} MB. Keep it safe: it holds the secret key and everything people wrote.")
+
+
+def _add(tar: tarfile.TarFile, folder: Path, name: str) -> None:
+    """A folder's files, while jobs may be writing: what is half written or only for a resume stays out, what vanishes is passed over."""
+    if not folder.is_dir():
+        tar.add(folder, name)
+        return
+    for path in sorted(folder.rglob("*")):
+        inside = path.relative_to(folder)
+        if path.is_file() and not any(part.startswith((".tmp-", "checkpoint-")) for part in inside.parts):
+            with suppress(FileNotFoundError):
+                tar.add(path, f"{name}/{inside}", recursive=False)
 
 
 def _kind(here: Settings) -> str:

@@ -15,8 +15,9 @@ from worker.engine.encode import encode_pair
 IGNORED = -100
 """Label of a position that has no loss; the value torch's cross entropy skips."""
 
-BUCKET = 32
-"""Steps' worth of shuffled examples sorted by length together: enough to save padding, few enough to keep the order random."""
+BUCKET = 8
+"""Steps' worth of shuffled examples sorted by length together. Measured on 512 short sentences in batches of 16: 11 % padding (70 %
+unsorted, 3 % with 32); few, because batches of one length only make small data sets noisy to learn from."""
 
 
 @dataclass(frozen=True)

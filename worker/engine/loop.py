@@ -122,6 +122,18 @@ class Loop(Trainer):
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Validate, keep the parameters if they are the best so far, and end the run when nothing got better for too long."""
         self.control.should_evaluate = False  # or the end of the pass asks for the last validation a second time
+        if values := self._validate():
+            self._judge(values)
+            self._tell(values)
+        return {}
+
+    def measure_untuned(self) -> None:
+        """Validate before the first step: what the run has to beat. It is told as step 0 and never counts as the best."""
+        if values := self._validate():
+            self._tell(values)
+
+    def _validate(self) -> dict[str, float]:
+        """The validation's values; none without validation rows, or when the run was asked to stop meanwhile."""
         if self.validation is None:
             return {}
         began = time.monotonic()
@@ -133,10 +145,8 @@ class Loop(Trainer):
             return {}
         self.pace.validation_seconds = time.monotonic() - began
         refuse_not_finite(torch.tensor(values.get("validation_loss", 0.0)), self.state.global_step)
-        self._judge(values)
-        self._tell(values)
         self.reporter.phase("train", self.state.max_steps)
-        return {}
+        return values
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         began = time.monotonic()
@@ -199,7 +209,9 @@ class _Watch(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         # A run stopped in the middle of a validation takes it up first.
-        if self.loop.run_state.validated < state.global_step in self.loop.pace.plan.validations:
+        if state.global_step == 0:
+            self.loop.measure_untuned()
+        elif self.loop.run_state.validated < state.global_step in self.loop.pace.plan.validations:
             self.loop.evaluate()
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

@@ -24,6 +24,12 @@ from worker.engine.validate import Validation
 
 ARTEFACT = "artefact"
 
+READING_COST = 1 / 3
+"""Of reading a token against training on it: forward only, instead of forward, backward through the activations and the weights."""
+
+VALIDATION_SHARE = 0.5
+"""The most that all validations together may cost against training."""
+
 Row = tuple[Mapping[str, str], str]
 """A labelled example: values of the prompt's variables, and the answer without the white space before it."""
 
@@ -94,7 +100,7 @@ def train(spec: TrainSpec, reporter: Reporter) -> TrainResult:
     reporter.phase("save")
     if best := loop.best_tensors():
         artefact.restore_trainable(model, best)
-    saved = artefact.save(model, loaded.tokenizer, spec.folder / ARTEFACT, _facts(model, loaded, spec, state, loop.state.global_step))
+    saved = artefact.save(model, loaded.tokenizer, spec.folder / ARTEFACT, _facts(loop, loaded, spec, state))
     loop.drop_best()
     return _result(saved)
 
@@ -108,20 +114,26 @@ def _data(loaded: Loaded, spec: TrainSpec, reporter: Reporter) -> tuple[Batches,
     if cut + also_cut:
         reporter.log(f"{cut} train and {also_cut} validation examples are longer than {chosen.max_length} tokens and lost the start of their prompt.")
     per_step = passes_per_step(len(examples), chosen.batch_size, chosen.accumulation)
-    steps = chosen.total_steps(len(examples))
-    micro = schedule([len(example) for example in examples], chosen.batch_size, per_step, steps, spec.seed)
-    return Batches(examples, micro, per_step, pad_token(loaded.tokenizer)), _validation(loaded, spec, held_out)
+    lengths = [len(example) for example in examples]
+    micro = schedule(lengths, chosen.batch_size, per_step, chosen.total_steps(len(examples)), spec.seed)
+    validation = _validation(loaded, spec, held_out, sum(lengths[index] for part in micro for index in part), reporter)
+    return Batches(examples, micro, per_step, pad_token(loaded.tokenizer)), validation
 
 
 def _rendered(spec: TrainSpec, rows: Sequence[Row]) -> list[Rendered]:
     return [render(spec.template, values, answer) for values, answer in rows]
 
 
-def _validation(loaded: Loaded, spec: TrainSpec, examples: Sequence[Example]) -> Validation | None:
+def _validation(loaded: Loaded, spec: TrainSpec, examples: Sequence[Example], train_tokens: int, reporter: Reporter) -> Validation | None:
     if not examples:
         return None
     values = spec.validation[0][0]
-    return Validation(examples, [encode_pair(loaded.tokenizer, render(spec.template, values, label))[1] for label in spec.labels])
+    labels = [encode_pair(loaded.tokenizer, render(spec.template, values, label))[1] for label in spec.labels]
+    budget = int(VALIDATION_SHARE * train_tokens / READING_COST / spec.parameters.evaluations)
+    validation = Validation(examples, labels).within(budget, spec.seed)
+    if len(validation.examples) < len(examples):
+        reporter.log(f"Validates on {len(validation.examples)} of {len(examples)} rows, so that it takes at most half as long as training.")
+    return validation
 
 
 def _preflight(model: Any, batches: Batches, spec: TrainSpec, reporter: Reporter) -> Measured:
@@ -135,15 +147,15 @@ def _preflight(model: Any, batches: Batches, spec: TrainSpec, reporter: Reporter
 def _loop(model: Any, loaded: Loaded, batches: Batches, validation: Validation | None, measured: Measured, spec: TrainSpec, reporter: Reporter) -> Loop:
     total = len(batches.micro) // batches.per_step
     plan = Plan.of(total, spec.parameters.evaluations, has_validation=validation is not None)
-    # Until a validation is measured: reading a token costs about a third of training on it.
-    estimate = validation.tokens * measured.seconds_per_step / measured.tokens / 3 if validation else 0.0
+    estimate = validation.tokens * READING_COST * measured.seconds_per_step / measured.tokens if validation else 0.0
     options = arguments(spec.folder, spec.parameters, total, batches.per_step, spec.seed, loaded.device)
     return Loop(model, options, batches, validation, Pace(plan, spec.checkpoint_seconds, estimate), reporter, spec.parameters.early_stopping)
 
 
-def _facts(model: Any, loaded: Loaded, spec: TrainSpec, state: RunState, steps: int) -> dict[str, Any]:
+def _facts(loop: Loop, loaded: Loaded, spec: TrainSpec, state: RunState) -> dict[str, Any]:
     """What run.json says: everything the result depends on, and what the run measured."""
-    trainable, total = parameters(model)
+    trainable, total = parameters(loop.model)
+    validation = loop.validation
     return {
         "method": spec.method,
         "parameters": spec.parameters.model_dump(mode="json"),
@@ -151,8 +163,8 @@ def _facts(model: Any, loaded: Loaded, spec: TrainSpec, state: RunState, steps: 
         "base_fingerprint": fingerprint(spec.base),
         "template": asdict(spec.template),
         "labels": list(spec.labels),
-        "rows": {"train": len(spec.train), "validation": len(spec.validation)},
-        "steps": steps,
+        "rows": {"train": len(spec.train), "validation": len(validation.examples) if validation else 0},
+        "steps": loop.state.global_step,
         "seconds": round(state.seconds, 3),
         "best": {"step": state.best_step, **(state.best or {})},
         "trainable_parameters": trainable,

@@ -1,12 +1,16 @@
 """How good the model is right now on the validation rows: the number by which the best moment of a run is chosen."""
 
+import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from worker.engine.batches import Example, within_tokens
 from worker.engine.reporting import Stopped
 from worker.engine.score import Progress, answer_likelihoods, pack_tokens, score_ids
+
+LEAST_ROWS = 64
+"""With fewer rows the best moment would be chosen by luck."""
 
 
 @dataclass(frozen=True)
@@ -15,6 +19,14 @@ class Validation:
 
     examples: Sequence[Example]
     labels: Sequence[Sequence[int]] = ()
+
+    def within(self, tokens: int, seed: int) -> "Validation":
+        """The same on fewer rows, drawn by the seed, so that one validation reads about so many tokens; never fewer than LEAST_ROWS."""
+        rows = max(LEAST_ROWS, len(self.examples) * tokens // self.tokens)
+        if rows >= len(self.examples):
+            return self
+        drawn = random.Random(seed).sample(range(len(self.examples)), rows)  # noqa: S311  # a sample that must come out the same again
+        return replace(self, examples=[self.examples[index] for index in sorted(drawn)])
 
     @property
     def tokens(self) -> int:
