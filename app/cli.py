@@ -157,8 +157,6 @@ def models_starter() -> None:
 
 def _celery(node: str, *options: str) -> NoReturn:
     """Become a Celery process. Its name holds the process's number, so that several may run on one machine."""
-    # Threads that wait for each other must not burn the cores meanwhile: worker and engine process share them.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     arguments = ["-m", "celery", "-A", "worker.celery_app", "worker", *options, "-n", f"{node}-{os.getpid()}@%h", "--loglevel", "INFO", "--without-mingle"]
     os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606 a list of our own words
 

@@ -54,6 +54,19 @@ def encode_pair(tokenizer: Any, rendered: Rendered) -> tuple[list[int], list[int
     return encode_prompt(tokenizer, rendered), encode_answer(tokenizer, rendered, rendered.answer, end=True)
 
 
+def encode_labels(tokenizer: Any, rendered: Rendered, labels: Sequence[str], *, end: bool | None = None) -> list[list[int]]:
+    """Token ids of answers that are compared by likelihood. With `end` None, the end token counts only where one label begins another.
+
+    A model that has learnt its format from shots expects the next line after an answer, not the end of its turn: asking for the
+    end token makes labels differ by what has nothing to do with them (docs/decisions/0007).
+    """
+    bare = [encode_answer(tokenizer, rendered, label, end=False) for label in labels]
+    ambiguous = any(one is not other and other[: len(one)] == one for one in bare for other in bare)
+    if ambiguous if end is None else end:
+        return [encode_answer(tokenizer, rendered, label, end=True) for label in labels]
+    return bare
+
+
 def end_token(tokenizer: Any, rendered: Rendered) -> int:
     """The id that ends an answer: in chat mode what the chat template writes after the assistant's turn, else the tokenizer's end token."""
     codec = _codec(tokenizer)

@@ -18,7 +18,7 @@ import torch
 from app.domain.rendering import Rendered
 from app.errors import Invalid
 from worker.engine.batches import Example, collate, within_tokens
-from worker.engine.encode import encode_answer, encode_prompt
+from worker.engine.encode import encode_labels, encode_prompt
 from worker.engine.load import Loaded, window
 from worker.engine.prefix import Prefix, common, read
 from worker.engine.reporting import Stopped
@@ -38,7 +38,7 @@ class Scores:
     """Natural-log likelihoods of L labels for n prompts."""
 
     sums: np.ndarray[Any, np.dtype[np.float64]]
-    """[n, L]: sum over the label's tokens, the end token included when it was asked for."""
+    """[n, L]: sum over the label's tokens, the end token included where it counts (`encode_labels`)."""
     lengths: np.ndarray[Any, np.dtype[np.int64]]
     """[L]: how many tokens those are."""
     seconds: np.ndarray[Any, np.dtype[np.float64]]
@@ -59,7 +59,7 @@ def score_labels(
     prompts: Sequence[Rendered],
     labels: Sequence[str],
     *,
-    end: bool = True,
+    end: bool | None = None,
     max_length: int | None = None,
     progress: Progress | None = None,
     should_stop: Callable[[], bool] | None = None,
@@ -70,7 +70,7 @@ def score_labels(
     """
     if not prompts:
         return Scores(np.zeros((0, len(labels))), np.ones(len(labels), dtype=np.int64), np.zeros(0))
-    answers = [encode_answer(loaded.tokenizer, prompts[0], label, end=end) for label in labels]
+    answers = encode_labels(loaded.tokenizer, prompts[0], labels, end=end)
     room = min(max_length or window(loaded.model), window(loaded.model)) - max(map(len, answers))
     if room < 1:
         raise Invalid("label_too_long", f"The longest label has {max(map(len, answers))} tokens, which leaves none for the prompt.", "Shorten the labels.")
