@@ -23,11 +23,11 @@ FLAGS = [
 def starter_models() -> Path:
     """The folder with the converted starter model, kept between test runs because making it takes a minute."""
     folder = ROOT / ".state" / "tests"
+    folder.mkdir(parents=True, exist_ok=True)
     given = environment(folder, free_port()) | {"FETTLE_DATA": str(folder)}
     given.pop("PIP_NO_INDEX")
     given.pop("PIP_CONFIG_FILE")
     if not any((folder / "models").glob("*/config.json")):
-        folder.mkdir(parents=True, exist_ok=True)
         for command in (["app.cli", "migrate"], ["app.cli", "models", "starter"]):
             done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, env=given, capture_output=True, text=True, check=False)
             if done.returncode:

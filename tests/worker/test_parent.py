@@ -1,4 +1,5 @@
-"""Jobs as a worker runs them: real processes, a real (tiny) model, both databases."""
+"""Jobs as a worker runs them: real processes, a real (tiny) model. The ladder runs on both databases, the rest on SQLite: each case starts
+processes that load torch, and the protocol itself is tested on both in tests/domain/test_job.py."""
 
 import os
 import signal
@@ -20,6 +21,8 @@ from app.domain.model import Model
 from app.services import evaluations, experiments, jobs
 from app.settings import settings
 from worker import parent
+
+ONE = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 
 SHORT = {"max_steps": 12, "batch_size": 8, "learning_rate": 2e-2, "rank": 4, "evaluations": 2}
 LONG = SHORT | {"max_steps": 20_000, "evaluations": 1}
@@ -45,6 +48,7 @@ def running(person: Who, key: int) -> tuple[threading.Thread, psutil.Process]:
     return thread, next(child for child in psutil.Process().children() if "worker.run_job" in child.cmdline())
 
 
+@ONE
 def test_a_tune_ends_as_a_registered_model_with_its_curves(person: Who, base: Model, toys: DatasetVersion) -> None:
     key = start(person, base, toys, SHORT)
     assert parent.run_one("gpu") is True and parent.run_one("gpu") is False
@@ -75,6 +79,7 @@ def test_a_ladder_runs_to_its_verdict(person: Who, base: Model, toys: DatasetVer
     assert view.version.scored == 3
 
 
+@ONE
 def test_answers_can_be_generated_and_extracted(person: Who, base: Model, toys: DatasetVersion) -> None:
     from app.services import prompts
 
@@ -87,6 +92,7 @@ def test_answers_can_be_generated_and_extracted(person: Who, base: Model, toys: 
     assert len(rows) == 20 and all(prediction.output_tokens > 0 for prediction, _ in rows)
 
 
+@ONE
 def test_a_cancel_ends_a_running_job_within_five_seconds(person: Who, base: Model, toys: DatasetVersion) -> None:
     key = start(person, base, toys, LONG)
     thread, process = running(person, key)
@@ -99,6 +105,7 @@ def test_a_cancel_ends_a_running_job_within_five_seconds(person: Who, base: Mode
     assert view.job.state == "cancelled" and view.model is None and not process.is_running()
 
 
+@ONE
 def test_a_killed_job_goes_back_to_the_queue_and_is_done_by_the_next_attempt(person: Who, base: Model, toys: DatasetVersion) -> None:
     key = start(person, base, toys, SHORT | {"max_steps": 400})
     thread, process = running(person, key)
@@ -113,6 +120,7 @@ def test_a_killed_job_goes_back_to_the_queue_and_is_done_by_the_next_attempt(per
     assert sorted(losses) == list(range(1, 401)), "steps of the lost attempt appear once"
 
 
+@ONE
 def test_an_error_that_a_person_can_mend_fails_the_job_with_advice(person: Who, base: Model, toys: DatasetVersion) -> None:
     key = start(person, base, toys, SHORT | {"learning_rate": 1.0, "max_steps": 200, "alpha": 4096.0, "rank": 1})
     (settings().models_folder / "tiny").unlink()
@@ -123,6 +131,7 @@ def test_an_error_that_a_person_can_mend_fails_the_job_with_advice(person: Who, 
         assert any("failed:" in line.text for line in metrics.lines(session, key))
 
 
+@ONE
 def test_a_second_drain_leaves_the_device_to_the_first(person: Who, base: Model, toys: DatasetVersion) -> None:
     key = start(person, base, toys, LONG)
     first = threading.Thread(target=parent.drain, args=("gpu",))
@@ -137,6 +146,7 @@ def test_a_second_drain_leaves_the_device_to_the_first(person: Who, base: Model,
 
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="needs Linux: the kernel kills the orphan")
+@ONE
 def test_an_orphan_never_goes_on(person: Who, base: Model, toys: DatasetVersion, tmp_path: Path) -> None:
     """The parent is killed outright; its job's process must be gone within a second or two."""
     import subprocess
