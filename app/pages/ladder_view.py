@@ -81,7 +81,9 @@ def _sub(ladder: Ladder, row: RungRow) -> str:
     """Under the title: the tuned model, or the seed of a draw of shots."""
     if row.scores and row.rung.model_id != ladder.experiment.model_id:
         return row.model.name
-    return f"seed {row.rung.settings['seed']}" if row.rung.settings.get("shots") else ""
+    if not row.rung.settings.get("shots"):
+        return ""
+    return f"drawn, seed {row.rung.settings['seed']}" if row.rung.settings.get("drawn", True) else "the prompt's own"
 
 
 def shared_axis(rows: Sequence[Line]) -> Axis:

@@ -157,6 +157,7 @@ def _add_rung(
     else:
         fallback = len(own.shots) if technique == "few_shot" and len(own.shots) > 1 else PROMPT_RUNGS[technique]
         settings["shots"] = fallback if wanted.get("shots") is None else int(wanted["shots"])
+        settings["drawn"] = settings["shots"] != len(own.shots)
         own = prompts.derive(session, person, own, _shots(session, version, own, settings["shots"], seed), f"{row.name}: {settings['shots']} shots")
     rung = Rung(experiment_id=row.id, position=position, technique=technique, settings=settings, prompt_version_id=own.id, model_id=base.id)
     session.add(rung)

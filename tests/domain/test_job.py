@@ -117,13 +117,35 @@ def test_the_third_lost_attempt_fails_the_job_visibly(person: Who) -> None:
         assert len(session.scalars(select(Attempt).where(Attempt.job_id == key)).all()) == jobs.MAX_ATTEMPTS
 
 
+def lose(key: int) -> None:
+    """One attempt whose worker goes silent."""
+    claim()
+    silence(key)
+    with transaction() as session:
+        assert jobs.expire(session) == [key]
+
+
 def test_a_deploy_does_not_count_as_a_lost_attempt(person: Who) -> None:
     key = add(person)
     for _ in range(jobs.MAX_ATTEMPTS + 1):
         job = claim()
         with transaction() as session:
             jobs.give_back(session, key, job.lease_token or "", "the worker was asked to leave", counts=False)
+    lose(key)
+    assert state(key).state == "queued", "four deploys and one crash are one loss"
+
+
+def test_a_retry_counts_losses_anew_and_never_reuses_an_attempt(person: Who) -> None:
+    key = add(person)
+    for _ in range(jobs.MAX_ATTEMPTS):
+        lose(key)
+    with transaction() as session:
+        jobs.retry(session, session.get_one(Job, key))
+    lose(key)
     assert state(key).state == "queued"
+    assert claim().attempt == jobs.MAX_ATTEMPTS + 2
+    with transaction() as session:
+        assert [row.number for row in jobs.attempts(session, key)] == [1, 2, 3, 4, 5]
 
 
 def test_cancelling_a_waiting_job_ends_it_at_once(person: Who) -> None:

@@ -9,7 +9,7 @@ from app.domain import model as models
 from app.domain.access import Who
 from app.domain.evaluation import Evaluation
 from app.domain.job import Job
-from app.errors import Invalid, NotFound
+from app.errors import Conflict, Invalid, NotFound
 from app.services import evaluations, experiments
 from tests.rows import add_dataset, add_model, answer_evaluation, claim
 
@@ -83,6 +83,8 @@ def test_a_failed_rung_says_so_and_is_rerun_alone(person: Who) -> None:
         jobs.fail(session, job.id, job.lease_token or "", {"code": "out_of_memory", "message": "Too big.", "advice": "Smaller."})
     run_next(20)
     assert [row.state for row in experiments.find(person, key).rows] == ["failed", "succeeded"]
+    with pytest.raises(Conflict):
+        experiments.rerun(person, key, 1)
     experiments.rerun(person, key, 0)
     run_next(12)
     assert [row.state for row in experiments.find(person, key).rows] == ["succeeded", "succeeded"]
