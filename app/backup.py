@@ -46,9 +46,7 @@ def backup(archive: Path, models: bool = False, say: Callable[[str], None] = pri
 
 def _add(tar: tarfile.TarFile, folder: Path, name: str) -> None:
     """A folder's files, while jobs may be writing: what is half written or only for a resume stays out, what vanishes is passed over."""
-    if not folder.is_dir():
-        tar.add(folder, name)
-        return
+    tar.add(folder, name, recursive=False)
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder)
         if path.is_file() and not any(part.startswith((".tmp-", "checkpoint-")) for part in inside.parts):

@@ -48,7 +48,7 @@ def installation(starter_models: Path) -> Iterator[Running]:
         found.process.wait(20)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # not the session: Playwright's event loop would stay in the way of every later test's own
 def chromium() -> Iterator[Browser]:
     path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
     if path is None:

@@ -104,9 +104,16 @@ def test_a_session_that_was_ended_is_ended_everywhere(browser: TestClient) -> No
 def test_too_many_attempts_are_refused_even_with_the_right_password(browser: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     browser.post("/sign-out")
     for _ in range(10):
-        attempts.failed("Grace", "elsewhere")
+        attempts.failed("Grace", "testclient")
     response = browser.post("/sign-in", data={"name": "Grace", "password": PASSWORD})
     assert response.status_code == 429 and "Wait 5 minutes" in Dom(response.text).text("[role=alert]")
+
+
+def test_a_stranger_elsewhere_cannot_lock_a_person_out(browser: TestClient) -> None:
+    browser.post("/sign-out")
+    for _ in range(10):
+        attempts.failed("Grace", "elsewhere")
+    assert browser.post("/sign-in", data={"name": "Grace", "password": PASSWORD}).status_code == 303
 
 
 def test_a_token_is_shown_once_and_works_until_it_is_revoked(browser: TestClient) -> None:
