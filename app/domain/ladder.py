@@ -18,6 +18,7 @@ class Step:
     position: int
     title: str
     correct: Mapping[int, bool]
+    tunes: bool = False
 
     @property
     def accuracy(self) -> float:
@@ -60,21 +61,32 @@ def recommend(steps: Sequence[Step], margin: float = 0.0) -> Recommendation | No
     held = [step for step in steps if step is best or against_best[step.position].verdict.kind != "worse"]
     choice = held[0]
     reasons = tuple(f"{step.title}: {_reason(against_best[step.position], best)}" for step in steps if step is not best)
-    # The rival is what the choice has to be told from: the best rung, or the next best when the choice is the best.
-    rival = best if choice is not best else max((step for step in steps if step is not best), key=lambda step: step.accuracy)
-    comparison = against_best[rival.position if choice is best else choice.position]
-    if choice is best and comparison.verdict.kind == "worse":
-        return Recommendation(
-            choice.position, f"Use {choice.title}. It is better than {rival.title} by {_span(comparison.difference, -1)} points.", "better", reasons
-        )
-    gap = f"{rival.title} is {_span(comparison.difference, 1 if choice is best else -1, signed=True)}"
-    kind = comparison.verdict.kind
-    if kind == "at_most_margin_below":
-        return Recommendation(choice.position, f"Use {choice.title}. {gap}: within the margin of {100 * margin:g} points.", kind, reasons)
-    more, one = comparison.verdict.more_rows, comparison.difference
-    counted = f" once the {len(steps) - 1} comparisons are counted (Holm)" if one.low > 0 or one.high < 0 else ""
-    end = counted + (f"; about {more:,} more test rows would tell." if more else ".")
-    return Recommendation(choice.position, f"Use {choice.title}. {gap}: cannot be told apart{end}", kind, reasons)
+    rival = _rival(steps, choice, best)
+    comparison = compare(steps, choice.position, margin)[rival.position]
+    advice = f"Use {choice.title}" + (": do not tune." if rival.tunes and not choice.tunes else ".")
+    if comparison.verdict.kind == "worse":
+        return Recommendation(choice.position, f"{advice} It is better than {rival.title} by {_span(comparison.difference, -1)} points.", "better", reasons)
+    kind = "cannot_tell" if choice is best else against_best[choice.position].verdict.kind
+    return Recommendation(choice.position, f"{advice} {_gap(rival, comparison, len(steps) - 1, margin)}", kind, reasons)
+
+
+def _rival(steps: Sequence[Step], choice: Step, best: Step) -> Step:
+    """What the choice has to be told from: the best tuned rung when a prompt was chosen, else the best rung, or the next best."""
+    others = [step for step in steps if step is not choice]
+    tuned = [step for step in others if step.tunes]
+    if tuned and not choice.tunes:
+        return max(tuned, key=lambda step: step.accuracy)
+    return best if choice is not best else max(others, key=lambda step: step.accuracy)
+
+
+def _gap(rival: Step, comparison: Comparison, comparisons: int, margin: float) -> str:
+    """How far the rival is from the choice, and why that does not count."""
+    one, more = comparison.difference, comparison.verdict.more_rows
+    gap = f"{rival.title} is {_span(one, 1, signed=True)}"
+    if margin > 0 and one.high <= margin:
+        return f"{gap}: within the margin of {100 * margin:g} points."
+    counted = f" once the {comparisons} comparisons are counted (Holm)" if one.low > 0 or one.high < 0 else ""
+    return f"{gap}: cannot be told apart{counted}" + (f"; about {more:,} more test rows would tell." if more else ".")
 
 
 def _paired(step: Step, against: Step) -> Difference:

@@ -189,7 +189,7 @@ def find(person: Who, key: int) -> Ladder:
         experiment = read(session, person, Experiment, key, "experiment")
         version = session.get_one(DatasetVersion, experiment.dataset_version_id)
         rungs = experiments.rungs(session, key)
-        steps = [Step(rung.position, rung.title, evaluations.correct(session, rung.evaluation_id)) for rung in rungs if _finished(session, rung)]  # type: ignore[arg-type]
+        steps = [Step(rung.position, rung.title, evaluations.correct(session, rung.evaluation_id), rung.tunes) for rung in rungs if _finished(session, rung)]  # type: ignore[arg-type]
         baseline = steps[0].position if steps else None
         comparisons = ladder.compare(steps, baseline, experiment.margin) if baseline is not None else {}
         return Ladder(

@@ -5,7 +5,7 @@ from app.domain.ladder import Step, compare, recommend
 
 def step(position: int, title: str, right: int, n: int = 300, shift: int = 0) -> Step:
     """A rung with `right` of n rows correct; `shift` moves which ones."""
-    return Step(position, title, {row: (row + shift) % n < right for row in range(n)})
+    return Step(position, title, {row: (row + shift) % n < right for row in range(n)}, tunes=title == "LoRA")
 
 
 def test_a_clear_winner_is_recommended_even_when_it_is_dearest() -> None:
@@ -17,7 +17,18 @@ def test_a_clear_winner_is_recommended_even_when_it_is_dearest() -> None:
 def test_what_cannot_be_told_apart_goes_to_the_cheaper_rung() -> None:
     found = recommend([step(0, "zero-shot", 90), step(1, "8-shot", 230, shift=10), step(2, "LoRA", 236)])
     assert found is not None and found.position == 1 and found.kind == "cannot_tell"
-    assert found.verdict.startswith("Use 8-shot. LoRA is +2.0 [") and "cannot be told apart" in found.verdict
+    assert found.verdict.startswith("Use 8-shot: do not tune. LoRA is +2.0 [") and "cannot be told apart" in found.verdict
+
+
+def test_the_verdict_names_the_tuned_rung_even_when_another_prompt_scored_best() -> None:
+    found = recommend([step(0, "zero-shot", 224, shift=9), step(1, "8-shot", 234), step(2, "LoRA", 228, shift=4)])
+    assert found is not None and found.position == 0
+    assert found.verdict.startswith("Use zero-shot: do not tune. LoRA is +1.3 [") and "cannot be told apart" in found.verdict
+
+
+def test_a_prompt_that_beats_tuning_says_so() -> None:
+    found = recommend([step(0, "zero-shot", 250), step(1, "LoRA", 180)])
+    assert found is not None and found.verdict.startswith("Use zero-shot: do not tune. It is better than LoRA by 23.3 [")
 
 
 def test_a_loss_within_the_margin_goes_to_the_cheaper_rung() -> None:

@@ -76,7 +76,7 @@ def test_a_tie_is_told_as_one(browser: TestClient, person: Who, task: tuple[int,
     key = ladder(person, task, "few_shot", "lora")
     run_all(23, 24)
     page = get(browser, f"/experiments/{key}")
-    assert "Use 8-shot." in page.text(".verdict strong") and "cannot be told apart" in page.text(".verdict")
+    assert page.text(".verdict strong") == "Use 8-shot: do not tune." and "cannot be told apart" in page.text(".verdict")
     assert page.text("#rung-1 .badge") == "cannot tell +3.3" and page.one("tr[data-best]").get("id") == "rung-0"
 
 
