@@ -30,7 +30,7 @@ log = structlog.get_logger(__name__)
 
 BEAT_SECONDS = 0.5
 STOP_SECONDS = 3.5
-LEAVE_SECONDS = 25.0
+LEAVE_SECONDS = 4.5  # below the grace of `fettle up`, so that a job is handed back and not lost
 EXIT_SECONDS = 10.0
 _leaving = threading.Event()
 
