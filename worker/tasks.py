@@ -13,7 +13,11 @@ from worker.celery_app import celery
 @celery.task(name="fettle.work")
 def work(queue: str) -> None:
     """Something waits in this queue: claim and run jobs until nothing does."""
-    parent.drain(queue)
+    before = signal.signal(signal.SIGTERM, lambda *_: parent.leave())  # a pool process at work hands its job back; an idle one just ends
+    try:
+        parent.drain(queue)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @celery.task(name="fettle.generate")
@@ -44,8 +48,6 @@ def _ready(sender: Any = None, **_: Any) -> None:
 
 @worker_process_init.connect
 def _process(**_: Any) -> None:
-    # The pool process must outlive a SIGTERM of its group long enough to hand its job back; Celery's parent ends it.
-    signal.signal(signal.SIGTERM, lambda *_: parent.leave())
     engine().dispose(close=False)  # connections of the process this one was forked from are not ours to use
 
 
