@@ -1,5 +1,6 @@
 """Tune a model on labelled examples: from plain values to a checked artefact, with everything worth knowing reported on the way."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -195,3 +196,9 @@ def _result(saved: artefact.Artefact) -> TrainResult:
 def _ask(reporter: Reporter) -> None:
     if reporter.should_stop():
         raise Stopped
+
+
+if __name__ == "__main__":
+    from worker.engine.command import main
+
+    sys.exit(main())

@@ -1,0 +1,185 @@
+"""The engine on a command line: `python -m worker.engine.train` tunes from JSON lines, without database, broker or settings.
+
+Progress goes to stderr, one line each; the result is one JSON object on stdout. Exit codes: 0 done, 1 it cannot be done (the
+reason and what to do on stderr), 2 wrong options, 3 stopped on request (Ctrl-C or SIGTERM) with a checkpoint to go on from.
+"""
+
+import argparse
+import json
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app.domain.methods import METHODS
+from app.domain.methods.base import parse
+from app.domain.rendering import DEFAULT, Template
+from app.domain.rendering import check as check_template
+from app.errors import FettleError, Invalid
+from worker.engine.reporting import Stopped
+
+if TYPE_CHECKING:
+    from worker.engine.train import Row, TrainResult, TrainSpec
+
+STOPPED = 3
+
+
+class Console:
+    """The Reporter of a command line: one line of stderr for each thing told."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+        self._tenth = -1
+
+    def phase(self, name: str, total: int | None = None) -> None:
+        self._tenth = -1
+        self._say(name if total is None else f"{name}: {total}")
+
+    def step(self, done: int, total: int, values: dict[str, float], eta_seconds: float | None) -> None:
+        numbers = ", ".join(f"{name} {value:.6g}" for name, value in values.items())
+        self._say(f"step {done}/{total}: {numbers}" + ("" if eta_seconds is None else f", {eta_seconds:.0f} s left"))
+
+    def progress(self, done: int, total: int, eta_seconds: float | None) -> None:
+        if (tenth := 10 * done // max(1, total)) != self._tenth:
+            self._tenth = tenth
+            self._say(f"{done} of {total}")
+
+    def log(self, text: str) -> None:
+        self._say(text)
+
+    def should_stop(self) -> bool:
+        return self.asked.is_set()
+
+    def checkpoint(self, folder: Path, step: int, manifest_sha256: str) -> None:
+        self._say(f"checkpoint of step {step}: {folder}")
+
+    def stop_on_signals(self) -> None:
+        """Ctrl-C or SIGTERM ends the run after its step, with a checkpoint; a second one ends it at once."""
+
+        def asked(number: int, frame: object) -> None:
+            signal.signal(number, signal.SIG_DFL)
+            self.asked.set()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, asked)
+
+    def _say(self, line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Tune as the options say. Returns the exit code."""
+    options = _options().parse_args(arguments)
+    console = Console()
+    try:
+        spec = _spec(options)
+        from worker.engine.train import train
+
+        console.stop_on_signals()
+        result = train(spec, console)
+    except FettleError as error:
+        print(f"{error.message} {error.advice}", file=sys.stderr)
+        return 1
+    except Stopped as stopped:
+        print(f"stopped; {'--resume goes on from ' + str(stopped.checkpoint) if stopped.checkpoint else 'nothing was trained yet'}", file=sys.stderr)
+        return STOPPED
+    print(json.dumps(_as_json(result)))
+    return 0
+
+
+def records(file: Path) -> list["Row"]:
+    """Labelled examples of a JSON lines file: an object a line, whose `output` is the answer and whose other texts are the prompt's variables.
+
+    Raises Invalid with file and line.
+    """
+    try:
+        lines = file.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    except OSError as error:
+        raise Invalid("unreadable", f"{file} cannot be read: {error.strerror}.", "Name a JSON lines file.") from error
+    return [_record(line, f"{file}, line {number}") for number, line in enumerate(lines, 1) if line.strip()]
+
+
+def _record(line: bytes, place: str) -> "Row":
+    try:
+        values = json.loads(line)
+    except ValueError as error:
+        raise Invalid("bad_record", f"{place}: {error}.", "Each line is one JSON object in UTF-8.") from error
+    if not isinstance(values, dict) or not all(isinstance(value, str) for value in values.values()) or "output" not in values:
+        raise Invalid("bad_record", f"{place} is not an object of texts with an `output`.", 'A line looks like {"input": "…", "output": "…"}.')
+    return {name: value for name, value in values.items() if name != "output"}, values["output"].strip()
+
+
+def _spec(options: argparse.Namespace) -> "TrainSpec":
+    from worker.engine.checkpoint import found
+    from worker.engine.train import ARTEFACT, TrainSpec
+
+    used = (options.out / ARTEFACT).exists() or found(options.out)
+    if used and not options.resume:
+        raise Invalid("folder_in_use", f"{options.out} holds an earlier run.", "Add --resume to go on with it, or name another folder.")
+    train, validation = records(options.train), records(options.validation) if options.validation else []
+    template = Template(instruction=options.instruction, input_prefix=options.input_prefix, output_prefix=options.output_prefix)
+    if options.prompt:
+        template = Template("freeform", text=options.prompt)
+    for values, _ in train + validation:
+        check_template(template, values)
+    return TrainSpec(
+        base=options.base,
+        template=template,
+        train=train,
+        validation=validation,
+        labels=tuple(sorted({answer for _, answer in train})) if options.labels else (),
+        method=options.method,
+        parameters=parse(METHODS, options.method, dict(options.set)),
+        seed=options.seed,
+        folder=options.out,
+        resume=options.resume,
+        threads=options.threads,
+        device=options.device,
+    )
+
+
+def _as_json(result: "TrainResult") -> dict[str, Any]:
+    return {**asdict(result), "artefact": str(result.artefact), "versions": dict(result.versions)}
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not name=value")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+def _options() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m worker.engine.train",
+        description="Tune a model on labelled examples from JSON lines files, without database or broker.",
+        epilog=f"Parameters of --set, by method:\n{_parameters()}\n\nExit codes: 0 done, 1 cannot be done, 2 wrong options, 3 stopped with a checkpoint.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add: Callable[..., Any] = parser.add_argument
+    add("--base", type=Path, required=True, metavar="FOLDER", help="the model: config.json, tokenizer and *.safetensors")
+    add("--train", type=Path, required=True, metavar="FILE", help='JSON lines {"input": …, "output": …}; other fields are further variables')
+    add("--validation", type=Path, metavar="FILE", help="the same; it chooses the best moment of the run")
+    add("--labels", action="store_true", help="the outputs are labels to choose from: validate by accuracy over those of --train, not by loss alone")
+    add("--out", type=Path, required=True, metavar="FOLDER", help="checkpoints, and at the end FOLDER/artefact")
+    add("--resume", action="store_true", help="go on from the newest checkpoint in --out that is intact")
+    add("--method", choices=list(METHODS), default="lora", help="default: lora")
+    add("--set", type=_setting, action="append", default=[], metavar="NAME=VALUE", help="a parameter of the method; may be given several times")
+    add("--instruction", default=DEFAULT.instruction, metavar="TEXT", help="put before every input")
+    add("--input-prefix", default=DEFAULT.input_prefix, metavar="TEXT", help=f"default: {DEFAULT.input_prefix}")
+    add("--output-prefix", default=DEFAULT.output_prefix, metavar="TEXT", help=f"default: {DEFAULT.output_prefix}")
+    add("--prompt", metavar="TEXT", help="a freeform prompt with {variables} in place of the three options above")
+    add("--seed", type=int, default=0, help="default: 0")
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:N; default: auto")
+    add("--threads", type=int, metavar="N", help="processor threads; the same number gives the same bits")
+    return parser
+
+
+def _parameters() -> str:
+    return "\n".join(f"  {name}: {', '.join(method.model_fields)}" for name, method in METHODS.items())
