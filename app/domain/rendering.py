@@ -189,6 +189,35 @@ def _lead(template: Template) -> str:
     return "\n" + template.output_prefix if template.mode == "structured" else template.text
 
 
+def without_opening(template: Template) -> Template:
+    """The template without the text that is the same before every input: the part a soft prompt can take the place of.
+
+    That is the instruction, a freeform text's lines before the first one with a variable, or the system turns; a text with variables
+    in it is not the same for every input and stays. Shots are examples, not wording, and stay as well.
+    """
+    if template.mode == "structured":
+        return template if variables(template.instruction) else replace(template, instruction="")
+    if template.mode == "freeform":
+        first = _TOKEN.search(template.text)
+        start = template.text.rfind("\n", 0, first.start()) + 1 if first else 0
+        return replace(template, text=template.text[start:])
+    turns = list(template.messages)
+    while len(turns) > 1 and turns[0][0] == "system" and not variables(turns[0][1]):
+        turns.pop(0)
+    return replace(template, messages=tuple(turns))
+
+
+def with_opening(template: Template, text: str) -> Template:
+    """The template with a text (taken literally) put before every input, when it has no opening of its own."""
+    if without_opening(template) != template or not text:
+        return template
+    if template.mode == "structured":
+        return replace(template, instruction="\n\n".join(part for part in (literal(text), template.instruction) if part))
+    if template.mode == "freeform":
+        return replace(template, text=f"{literal(text)}\n\n{template.text}")
+    return replace(template, messages=(("system", literal(text)), *template.messages))
+
+
 def literal(text: str) -> str:
     """A text that renders to itself: each `{name}` in it becomes `{{name}}`."""
     return _TOKEN.sub(lambda match: "{" + match[0] + "}", text)

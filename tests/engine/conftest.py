@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, set_seed
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration, set_seed
 
-from app.domain.methods.full import Full
-from app.domain.methods.lora import Lora
+from app.domain.methods import METHODS
 from app.domain.rendering import Template
 from worker.engine.load import Loaded, load
 from worker.engine.train import Row, TrainSpec
@@ -79,6 +78,37 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_model(tmp_path_factory.mktemp("models") / "tiny", seed=7)
 
 
+def make_translator(folder: Path, *, seed: int) -> Path:
+    """A tiny random encoder-decoder, whose tokenizer closes a text with its end token as T5's does."""
+    tokenizer = make_tokenizer()
+    end = tokenizer.eos_token
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(single=f"$A {end}", special_tokens=[(end, tokenizer.eos_token_id)])
+    set_seed(seed)
+    config = T5Config(
+        vocab_size=len(tokenizer),
+        d_model=32,
+        d_kv=8,
+        d_ff=64,
+        num_layers=2,
+        num_decoder_layers=2,
+        num_heads=4,
+        initializer_factor=3.0,
+        dropout_rate=0.0,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        decoder_start_token_id=tokenizer.bos_token_id,
+    )
+    T5ForConditionalGeneration(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def translator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny random encoder-decoder. Tests only read it."""
+    return make_translator(tmp_path_factory.mktemp("models") / "translator", seed=7)
+
+
 @pytest.fixture(scope="session")
 def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Another one, of the same shape with other weights."""
@@ -101,7 +131,8 @@ def toy_spec(base: Path, folder: Path, method: str = "lora", **changes: object) 
     chosen: dict[str, object] = {"max_steps": 12, "batch_size": 8, "accumulation": 2, "learning_rate": 2e-2, "max_length": 64, "evaluations": 3}
     fields = {name: value for name, value in changes.items() if name in TrainSpec.__dataclass_fields__}
     chosen |= {name: value for name, value in changes.items() if name not in fields}
-    parameters = Lora.model_validate({"rank": 4, "dropout": 0.1, **chosen}) if method == "lora" else Full.model_validate(chosen)
+    own: dict[str, object] = {"rank": 4, "dropout": 0.1} if method == "lora" else {}
+    parameters = METHODS[method].model_validate(own | chosen)
     spec: dict[str, object] = {
         "base": base,
         "template": Template(),

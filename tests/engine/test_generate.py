@@ -11,7 +11,7 @@ from app.domain.generation import Parameters
 from app.domain.rendering import Part, Rendered, Template, render
 from app.errors import Invalid
 from tests.engine.conftest import make_tokenizer, toy_rows
-from worker.engine import generate
+from worker.engine import reading
 from worker.engine.generate import Completion, Finish, Generation, Prompt, complete, prepare
 from worker.engine.load import Loaded
 from worker.engine.prefix import common, read
@@ -59,7 +59,7 @@ def test_a_shared_start_and_small_chunks_change_nothing(loaded: Loaded, monkeypa
     asked = [endless(prompt(loaded, text)) for text in ("good", "bad and long and dull", "a")]
     prefix = read(loaded.model, asked[0].ids[: common([one.ids for one in asked])], loaded.device)
     expected = [complete(loaded, [alone])[0].text for alone in asked]
-    monkeypatch.setattr(generate, "CHUNK", 3)
+    monkeypatch.setattr(reading, "CHUNK", 3)
     texts = ["", "", ""]
     for delta in Generation(loaded, asked, prefix).deltas():
         texts[delta.row] += delta.text

@@ -48,10 +48,15 @@ def test_broken_files_are_errors_for_a_person(copy: Path, name: str, content: st
         load(copy, device="cpu")
 
 
-def test_an_encoder_decoder_is_refused_by_name(copy: Path) -> None:
-    (copy / "config.json").write_text(json.dumps({"model_type": "t5"}))
-    with pytest.raises(Invalid, match="t5 is an encoder-decoder"):
-        load(copy, device="cpu")
+def test_an_encoder_decoder_loads_as_one(translator: Path) -> None:
+    loaded = load(translator, device="cpu")
+    assert loaded.encoder_decoder
+    assert type(loaded.model).__name__ == "T5ForConditionalGeneration"
+
+
+def test_four_bits_without_a_gpu_are_refused_before_anything_is_read(tiny: Path) -> None:
+    with pytest.raises(Invalid, match="needs an NVIDIA GPU"):
+        load(tiny, device="cpu", four_bit=True)
 
 
 def test_code_that_came_with_a_model_is_not_run(copy: Path) -> None:

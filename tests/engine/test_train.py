@@ -108,8 +108,8 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_is_never_shown_as_a_number(t
 
     models: list[Any] = []
 
-    def prepare(model: Any, parameters: Full) -> Any:
-        models.append(full.prepare(model, parameters))
+    def prepare(model: Any, parameters: Full, opening: list[int]) -> Any:
+        models.append(full.prepare(model, parameters, opening))
         return models[0]
 
     monkeypatch.setitem(METHODS_HALVES, "full", prepare)

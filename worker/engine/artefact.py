@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from app.errors import Invalid
 from worker.engine.folders import verify, whole
 from worker.engine.load import load, tensor_shapes
+from worker.engine.methods.lora import exported
 
 RUN = "run.json"
 LIBRARIES = ("torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors")
@@ -95,9 +96,13 @@ def _trainable(model: Any) -> dict[str, torch.Tensor]:
 
 
 def _save_adapter(model: Any, folder: Path) -> None:
+    tensors, growth = exported(model)
     model.save_pretrained(folder, save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)
     config = json.loads((folder / "adapter_config.json").read_text())
+    if growth > 1:
+        save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, folder / "adapter_model.safetensors")
+        config |= {"r": config["r"] * growth, "lora_alpha": config["lora_alpha"] * growth, "init_lora_weights": True}
     # Where the base model lay on this machine is nobody's business; run.json names it by fingerprint.
     config["base_model_name_or_path"] = None
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=1, sort_keys=True))

@@ -1,7 +1,7 @@
 """Encoded examples into batches: which ones go together, and how they become tensors."""
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -76,18 +76,39 @@ def within_tokens(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
         yield batch
 
 
-def collate(examples: Sequence[Example], pad: int) -> dict[str, torch.Tensor]:
-    """Tensors [rows, longest]: input_ids and attention_mask padded at the right, labels only where the answer is."""
-    width = max(map(len, examples))
-    input_ids = torch.full((len(examples), width), pad)
-    attention_mask = torch.zeros((len(examples), width), dtype=torch.long)
-    labels = torch.full((len(examples), width), IGNORED)
-    for row, example in enumerate(examples):
-        length = len(example)
-        input_ids[row, :length] = torch.tensor(example.prompt + example.answer)
-        attention_mask[row, :length] = 1
-        labels[row, len(example.prompt) : length] = torch.tensor(example.answer)
-    return {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels}
+def collate(examples: Sequence[Example], pad: int, decoder_start: int | None = None) -> dict[str, torch.Tensor]:
+    """Tensors [rows, longest], padded at the right; labels only where the answer is.
+
+    For a decoder-only model prompt and answer are one row. For an encoder-decoder, which begins its answers with the token
+    `decoder_start`, the prompts are input_ids, and decoder_input_ids [rows, longest answer] are the answers one place later.
+    """
+    if decoder_start is None:
+        rows = _padded([example.prompt + example.answer for example in examples], pad)
+        labels = _padded([(IGNORED,) * len(example.prompt) + example.answer for example in examples], IGNORED)
+        return {"input_ids": rows, "attention_mask": _mask(examples, len), "labels": labels}
+    return {
+        "input_ids": _padded([example.prompt for example in examples], pad),
+        "attention_mask": _mask(examples, lambda example: len(example.prompt)),
+        "decoder_input_ids": _padded([(decoder_start, *example.answer[:-1]) for example in examples], pad),
+        "labels": _padded([example.answer for example in examples], IGNORED),
+    }
+
+
+def decoder_start(model: Any) -> int | None:
+    """The token with which an encoder-decoder begins its answers; None for a decoder-only model."""
+    return int(model.config.decoder_start_token_id) if model.config.is_encoder_decoder else None
+
+
+def _padded(rows: Sequence[Sequence[int]], value: int) -> torch.Tensor:
+    filled = torch.full((len(rows), max(map(len, rows))), value)
+    for at, row in enumerate(rows):
+        filled[at, : len(row)] = torch.tensor(row)
+    return filled
+
+
+def _mask(examples: Sequence[Example], length: Callable[[Example], int]) -> torch.Tensor:
+    lengths = torch.tensor([length(example) for example in examples])
+    return (torch.arange(int(lengths.max())) < lengths[:, None]).long()
 
 
 def pad_token(tokenizer: Any) -> int:

@@ -97,6 +97,8 @@ def _prompt(tokenizer: Any, rendered: Rendered) -> tuple[list[Token], list[tuple
     tokens = codec.tokens(rendered.parts)
     if codec.bos is not None and (not tokens or tokens[0][0] != codec.bos):
         tokens.insert(0, (codec.bos, -1))
+    if codec.closing is not None:
+        tokens.append((codec.closing, sum(len(part.text) for part in rendered.parts)))
     return tokens, list(zip(_spans(rendered.parts), range(len(rendered.parts)), strict=True))
 
 
@@ -122,6 +124,7 @@ class _Codec:
     ids: dict[str, int]
     pattern: re.Pattern[str]
     bos: int | None
+    closing: int | None
     turn_end: int | None
     unknown: int | None
     reserved: frozenset[int]
@@ -206,6 +209,7 @@ def _take_apart(tokenizer: Any) -> _Codec:
         ids=ids,
         pattern=re.compile("|".join(re.escape(text) for text in sorted(ids, key=len, reverse=True)) or "(?!)"),
         bos=_own_bos(tokenizer),
+        closing=_own_eos(tokenizer),
         turn_end=_turn_end(tokenizer, ids),
         unknown=tokenizer.unk_token_id,
         reserved=frozenset(ids.values()),
@@ -235,6 +239,12 @@ def _own_bos(tokenizer: Any) -> int | None:
     """The beginning-of-text token, if this tokenizer puts it before text by itself."""
     with_specials = tokenizer("a", add_special_tokens=True)["input_ids"]
     return tokenizer.bos_token_id if with_specials and with_specials[0] == tokenizer.bos_token_id else None
+
+
+def _own_eos(tokenizer: Any) -> int | None:
+    """The end token, if this tokenizer closes a text with it by itself, as those of encoder-decoders do."""
+    with_specials = tokenizer("a", add_special_tokens=True)["input_ids"]
+    return tokenizer.eos_token_id if with_specials and with_specials[-1] == tokenizer.eos_token_id else None
 
 
 def _turn_end(tokenizer: Any, ids: dict[str, int]) -> int | None:

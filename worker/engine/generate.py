@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from transformers import DynamicCache
 
 from app.domain.generation import Parameters
 from app.domain.rendering import Rendered
@@ -15,12 +14,10 @@ from worker.engine.batches import within_tokens
 from worker.engine.encode import encode_prompt, end_token
 from worker.engine.load import Loaded, window
 from worker.engine.prefix import Prefix, common, read
+from worker.engine.reading import Continuing, Decoding
 from worker.engine.reporting import Stopped
 from worker.engine.sample import Sampler
 from worker.engine.text import Decoder, Gate
-
-CHUNK = 256
-"""Prompt tokens read in one step: a long prompt does not keep other batches waiting."""
 
 BATCH_TOKENS = {"cpu": 4096, "cuda": 65536}
 """Prompt and answer tokens of one batch when many prompts are completed: bounds the cache."""
@@ -90,7 +87,8 @@ def complete(
 
     A completion's latency is that of its batch up to its own end.
     """
-    prefix = read(loaded.model, prompts[0].ids[: common([prompt.ids for prompt in prompts])] if prompts else (), loaded.device)
+    shared = () if loaded.encoder_decoder or not prompts else prompts[0].ids[: common([prompt.ids for prompt in prompts])]
+    prefix = None if loaded.encoder_decoder else read(loaded.model, shared, loaded.device)
     lengths = [len(prompt.ids) + prompt.parameters.max_tokens for prompt in prompts]
     texts, finishes = [""] * len(prompts), dict[int, Finish]()
     for rows in within_tokens(lengths, BATCH_TOKENS.get(loaded.device.type, BATCH_TOKENS["cpu"])):
@@ -134,20 +132,11 @@ class Generation:
     """A batch of answers in the making. Each `step()` reads a chunk of the prompts or writes one token of every answer."""
 
     def __init__(self, loaded: Loaded, prompts: Sequence[Prompt], prefix: Prefix | None = None) -> None:
-        self._loaded = loaded
         self._began = time.perf_counter()
         room = window(loaded.model)
         self._answers = [_Answer(row, prompt, room - len(prompt.ids), loaded.tokenizer) for row, prompt in enumerate(prompts)]
-        start = len(prefix.ids) if prefix else 0
-        self._cache = prefix.spread(len(prompts)) if prefix and start else DynamicCache(config=loaded.model.config)
-        width = max(len(prompt.ids) for prompt in prompts) - start
-        # Padding stands left of each row's own tokens, after the shared start, and is masked.
-        pads = [width + start - len(prompt.ids) for prompt in prompts]
-        unread = [[0] * pad + list(prompt.ids[start:]) for pad, prompt in zip(pads, prompts, strict=True)]
-        self._unread = torch.tensor(unread, device=loaded.device)
-        seen = [[1] * start + [0] * pad + [1] * (width - pad) for pad in pads]
-        self._mask = torch.tensor(seen, device=loaded.device)
-        self._read = start
+        rows = [prompt.ids for prompt in prompts]
+        self._reading: Decoding | Continuing = Decoding(loaded, rows) if loaded.encoder_decoder else Continuing(loaded, rows, prefix)
 
     @property
     def done(self) -> bool:
@@ -165,7 +154,7 @@ class Generation:
         deltas = self._drop_cancelled()
         if self.done:
             return deltas
-        logits = self._forward()
+        logits = self._reading.forward()
         if logits is None:
             return deltas
         stays = []
@@ -177,25 +166,8 @@ class Generation:
                 stays.append(index)
         self._keep(stays)
         if self._answers:
-            self._unread = torch.tensor([[answer.token] for answer in self._answers], device=self._loaded.device)
-            self._mask = torch.cat([self._mask, torch.ones_like(self._mask[:, :1])], 1)
+            self._reading.feed([answer.token for answer in self._answers])
         return deltas
-
-    def _forward(self) -> torch.Tensor | None:
-        """Read the next chunk of unread tokens. Logits [rows, vocabulary] on the CPU once the last one is read, else None."""
-        ids, self._unread = self._unread[:, :CHUNK], self._unread[:, CHUNK:]
-        start, self._read = self._read, self._read + ids.shape[1]
-        mask = self._mask[:, : self._read]
-        with torch.no_grad():
-            logits = self._loaded.model(
-                input_ids=ids,
-                attention_mask=mask,
-                position_ids=(mask.cumsum(1) - 1).clamp(min=0)[:, start:],
-                past_key_values=self._cache,
-                use_cache=True,
-                logits_to_keep=1,
-            ).logits
-        return None if self._unread.shape[1] else logits[:, -1].float().cpu()
 
     def _drop_cancelled(self) -> list[Delta]:
         gone = [answer for answer in self._answers if answer.prompt.cancelled()]
@@ -208,9 +180,7 @@ class Generation:
             return
         self._answers = [self._answers[row] for row in rows]
         if rows:
-            index = torch.tensor(rows, device=self._loaded.device)
-            self._cache.batch_select_indices(index)
-            self._mask, self._unread = self._mask[index], self._unread[index]
+            self._reading.keep(rows)
 
     def _finish(self, answer: _Answer, reason: Reason) -> Finish:
         return Finish(reason, len(answer.prompt.ids), answer.count, (time.perf_counter() - self._began) * 1000)

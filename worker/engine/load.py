@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ import torch
 from peft import PeftConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, BitsAndBytesConfig, GgufConfig
 from transformers.utils import logging
 
 from app.errors import Invalid
 from worker.engine.folders import fingerprint, whole
+from worker.engine.prefix import virtual_tokens
 
 __all__ = ["Loaded", "convert_gguf", "fingerprint", "load", "load_tokenizer", "needed_bytes", "parameters", "tensor_shapes", "window"]
 
@@ -34,27 +36,34 @@ class Loaded:
     dtype_reason: str
 
     @property
+    def encoder_decoder(self) -> bool:
+        return bool(self.model.config.is_encoder_decoder)
+
+    @property
     def bytes(self) -> int:
         """Memory of the parameters and buffers."""
         tensors = [*self.model.parameters(), *self.model.buffers()]
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
-def load(folder: Path, *, adapter: Path | None = None, device: str = "auto") -> Loaded:
+def load(folder: Path, *, adapter: Path | None = None, device: str = "auto", four_bit: bool = False) -> Loaded:
     """The model in `folder`, with the adapter on it if one is named. Raises Invalid when the files are not such a model.
 
-    bfloat16 on a GPU that computes in it, float32 elsewhere. `device` is "auto" or a torch device name.
+    bfloat16 on a GPU that computes in it, float32 elsewhere. `device` is "auto" or a torch device name. With `four_bit` the weights
+    of its linear layers are held in 4 bits (QLoRA's NF4), which takes an NVIDIA GPU and bitsandbytes.
     """
     where = _device(device)
     dtype, reason = _precision(where)
     with _readable(folder):
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        if config.is_encoder_decoder:
-            raise Invalid("unsupported_architecture", f"{config.model_type} is an encoder-decoder model.", "Choose a decoder-only model.")
-        model = AutoModelForCausalLM.from_pretrained(folder, config=config, dtype=dtype, use_safetensors=True, local_files_only=True, trust_remote_code=False)
+        kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+        model = kind.from_pretrained(
+            folder, config=config, dtype=dtype, use_safetensors=True, local_files_only=True, trust_remote_code=False, **_four_bit(four_bit, where)
+        )
     if adapter is not None:
         model = _with_adapter(model, adapter)
-    return Loaded(model.to(where).eval(), load_tokenizer(folder), where, dtype, reason)
+    model = model if four_bit else model.to(where)
+    return Loaded(model.eval(), load_tokenizer(folder), where, dtype, reason)
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -70,8 +79,8 @@ def parameters(model: Any) -> tuple[int, int]:
 
 
 def window(model: Any) -> int:
-    """The most tokens, prompt and answer together, the model takes at once."""
-    return int(getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None) or 1 << 30)
+    """The most tokens, prompt and answer together, the model takes at once besides its soft prompt."""
+    return int(getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None) or 1 << 30) - virtual_tokens(model)
 
 
 def tensor_shapes(file: Path) -> dict[str, list[int]]:
@@ -97,6 +106,19 @@ def convert_gguf(gguf: Path, target: Path) -> None:
         )
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
+
+
+def _four_bit(wanted: bool, device: torch.device) -> dict[str, Any]:
+    if not wanted:
+        return {}
+    if device.type != "cuda" or find_spec("bitsandbytes") is None:
+        raise Invalid(
+            "four_bit_unavailable",
+            "Holding a model in 4 bits needs an NVIDIA GPU and the package bitsandbytes.",
+            "Turn four_bit off, or run this on such a machine.",
+        )
+    config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.bfloat16)
+    return {"quantization_config": config, "device_map": {"": device}}
 
 
 def _device(name: str) -> torch.device:

@@ -52,6 +52,7 @@ class Batches:
     micro: list[list[int]]
     per_step: int
     pad: int
+    decoder_start: int | None = None
 
 
 class Loop(Trainer):
@@ -67,7 +68,13 @@ class Loop(Trainer):
         self.stopping = False
         self.last_checkpoint: Path | None = None
         self._attempt_began = time.monotonic()
-        super().__init__(model=model, args=arguments, data_collator=partial(collate, pad=batches.pad), train_dataset=batches.examples, callbacks=[_Watch(self)])
+        super().__init__(
+            model=model,
+            args=arguments,
+            data_collator=partial(collate, pad=batches.pad, decoder_start=batches.decoder_start),
+            train_dataset=batches.examples,
+            callbacks=[_Watch(self)],
+        )
         self.model_accepts_loss_kwargs = True
         self.remove_callback(PrinterCallback)
 
@@ -227,7 +234,7 @@ class _Watch(TrainerCallback):
             self.loop.stop()
 
 
-def arguments(folder: Path, parameters: MethodParameters, total: int, per_step: int, seed: int, device: torch.device) -> TrainingArguments:
+def arguments(folder: Path, parameters: MethodParameters, rate: float, total: int, per_step: int, seed: int, device: torch.device) -> TrainingArguments:
     """What Trainer is told. Its own logging, validating and saving schedules are off: `_Watch` decides."""
     on_gpu = device.type == "cuda"
     chosen = TrainingArguments(
@@ -235,7 +242,7 @@ def arguments(folder: Path, parameters: MethodParameters, total: int, per_step: 
         max_steps=total,
         per_device_train_batch_size=-(-parameters.batch_size // per_step),
         gradient_accumulation_steps=per_step,
-        learning_rate=parameters.learning_rate,
+        learning_rate=rate,
         lr_scheduler_type="cosine" if parameters.schedule == "cosine" else "constant_with_warmup",
         warmup_steps=round(parameters.warmup * total),
         weight_decay=0.0,

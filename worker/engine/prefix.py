@@ -1,4 +1,8 @@
-"""Reading the start that many prompts share only once. It is the longest common start of their token ids, never of their text."""
+"""Reading the start that many prompts share only once. It is the longest common start of their token ids, never of their text.
+
+A soft prompt is such a start too: what every layer remembers of its virtual tokens goes into the cache, and everything after it is
+read by the base model alone.
+"""
 
 import copy
 from collections.abc import Sequence
@@ -7,15 +11,20 @@ from itertools import takewhile
 from typing import Any
 
 import torch
-from transformers import DynamicCache
+from transformers import DynamicCache, EncoderDecoderCache
 
 
 @dataclass(frozen=True)
 class Prefix:
-    """Token ids a model has read, and its key-value cache of them (batch of one)."""
+    """Token ids a model has read, and its key-value cache of them (batch of one), which begins with the model's soft prompt if it has one."""
 
     ids: tuple[int, ...]
     cache: Any
+
+    @property
+    def length(self) -> int:
+        """Tokens in the cache, virtual ones included."""
+        return int(self.cache.get_seq_length())
 
     def spread(self, rows: int) -> Any:
         """A cache for so many rows, each starting with this prefix; the prefix itself stays as it is."""
@@ -33,10 +42,51 @@ def common(rows: Sequence[Sequence[int]]) -> int:
     return min(same, min(map(len, rows)) - 1)
 
 
+def soft_prompt(model: Any) -> Any:
+    """The configuration of the model's soft prompt, or None when it has none."""
+    config = getattr(model, "active_peft_config", None)
+    return config if config is not None and config.is_prompt_learning else None
+
+
+def virtual_tokens(model: Any) -> int:
+    """How many virtual tokens stand before what this model reads."""
+    soft = soft_prompt(model)
+    return soft.num_virtual_tokens if soft else 0
+
+
+def body(model: Any) -> Any:
+    """What reads the tokens that follow a soft prompt: the base model. Any other model is its own body."""
+    return model.get_base_model() if soft_prompt(model) else model
+
+
+def remembers(model: Any) -> bool:
+    """Whether the soft prompt is keys and values in every layer (prefix tuning), not embeddings before the input."""
+    soft = soft_prompt(model)
+    return bool(soft) and soft.peft_type == "PREFIX_TUNING"
+
+
 def read(model: Any, ids: Sequence[int], device: torch.device) -> Prefix:
-    """Read the ids once. Without ids the cache is empty."""
-    cache: Any = DynamicCache(config=model.config)
-    if ids:
-        with torch.no_grad():
-            model(input_ids=torch.tensor([list(ids)], device=device), past_key_values=cache, use_cache=True, logits_to_keep=1)
+    """Read the soft prompt and the ids once. Without either the cache is empty. For decoder-only models."""
+    with torch.no_grad():
+        cache = _start(model)
+        if ids:
+            body(model)(input_ids=torch.tensor([list(ids)], device=device), past_key_values=cache, use_cache=True, logits_to_keep=1)
     return Prefix(tuple(ids), cache)
+
+
+def first_cache(model: Any, rows: int) -> Any:
+    """The cache with which an encoder-decoder begins so many answers."""
+    if not remembers(model):
+        return EncoderDecoderCache(DynamicCache(), DynamicCache())
+    with torch.no_grad():
+        return model.get_prompt(rows)
+
+
+def _start(model: Any) -> Any:
+    if remembers(model):
+        return model.get_prompt(1)
+    cache: Any = DynamicCache(config=model.config)
+    if soft_prompt(model):
+        base = body(model)
+        base(inputs_embeds=model.get_prompt(1).to(base.dtype), past_key_values=cache, use_cache=True, logits_to_keep=1)
+    return cache

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from app.errors import Invalid
-from worker.engine.batches import Example, collate
-from worker.engine.score import answer_positions
+from worker.engine.batches import Example, collate, decoder_start
+from worker.engine.forward import answer_logits
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,7 @@ class Measured:
 
 def answer_loss(model: Any, batch: dict[str, torch.Tensor], answer_tokens: Any) -> torch.Tensor:
     """Sum of the cross entropies of a batch's answer tokens, divided by `answer_tokens`, those of the whole optimiser step."""
-    keep, targets = answer_positions(batch["labels"])
-    logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False, logits_to_keep=keep).logits
+    logits, targets, _ = answer_logits(model, batch)
     loss: torch.Tensor = torch.nn.functional.cross_entropy(logits.float(), targets, reduction="sum") / answer_tokens
     return loss
 
@@ -90,7 +89,7 @@ def _step(model: Any, parts: Sequence[Sequence[Example]], pad: int, optimiser: t
     precision: AbstractContextManager[Any] = torch.autocast("cuda", torch.bfloat16) if mixed_precision(model.device) else nullcontext()
     model.train()
     for part in parts:
-        batch = {name: tensor.to(model.device) for name, tensor in collate(part, pad).items()}
+        batch = {name: tensor.to(model.device) for name, tensor in collate(part, pad, decoder_start(model)).items()}
         with precision:
             loss = answer_loss(model, batch, answer_tokens)
         refuse_not_finite(loss, 0)

@@ -14,13 +14,15 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
+from transformers.modeling_outputs import BaseModelOutput
 
 from app.domain.rendering import Rendered
 from app.errors import Invalid
-from worker.engine.batches import Example, collate, within_tokens
+from worker.engine.batches import Example, collate, decoder_start, within_tokens
 from worker.engine.encode import encode_labels, encode_prompt
+from worker.engine.forward import answer_logits, read_encoder
 from worker.engine.load import Loaded, window
-from worker.engine.prefix import Prefix, common, read
+from worker.engine.prefix import Prefix, body, common, first_cache, read
 from worker.engine.reporting import Stopped
 
 PACK = {"cpu": 512, "cuda": 4096}
@@ -83,7 +85,7 @@ def score_ids(
     model: Any, prompts: Sequence[Ids], labels: Sequence[Ids], *, progress: Progress | None = None, should_stop: Callable[[], bool] | None = None
 ) -> Scores:
     """The same for token ids. The model is used as it is: put it in evaluation mode first."""
-    way = _packed if _reads_trees(model) else plain
+    way = _decoded if model.config.is_encoder_decoder else _packed if _reads_trees(model) else plain
     sums = np.zeros((len(prompts), len(labels)))
     done, began = 0, time.perf_counter()
     for rows, values in way(model, prompts, labels):
@@ -157,7 +159,7 @@ def _packs(lengths: Sequence[int], budget: int, most_rows: int) -> Iterator[list
 
 def _read_pack(model: Any, prefix: Prefix, rows: Sequence[Ids], tree: _Tree) -> torch.Tensor:
     """Logits [rows * (1 + nodes), vocabulary] at every row's last prompt token and tree nodes. The prefix's cache is left as it was."""
-    start, nodes = len(prefix.ids), len(tree.tokens)
+    start, nodes = prefix.length, len(tree.tokens)
     sees = torch.block_diag(*(_block(len(row), tree) for row in rows))  # type: ignore[no-untyped-call]
     mask = torch.cat([torch.ones((len(sees), start), dtype=torch.bool), sees], 1).to(model.device)[None, None]
     ids = [token for row in rows for token in (*row, *tree.tokens)]
@@ -165,7 +167,7 @@ def _read_pack(model: Any, prefix: Prefix, rows: Sequence[Ids], tree: _Tree) -> 
     ends = np.cumsum([len(row) + nodes for row in rows])
     kept = [place for end in ends for place in range(end - nodes - 1, end)]
     with torch.no_grad():
-        logits: torch.Tensor = model(
+        logits: torch.Tensor = body(model)(
             input_ids=torch.tensor([ids], device=model.device),
             position_ids=torch.tensor([positions], device=model.device),
             attention_mask=mask if model.config._attn_implementation == "sdpa" else torch.where(mask, 0.0, torch.finfo(model.dtype).min).to(model.dtype),
@@ -182,6 +184,30 @@ def _block(length: int, tree: _Tree) -> torch.Tensor:
     block = torch.ones((length + len(tree.tokens),) * 2, dtype=torch.bool).tril()
     block[length:, length:] = tree.sees
     return block
+
+
+def _decoded(model: Any, prompts: Sequence[Ids], labels: Sequence[Ids]) -> Iterator[tuple[list[int], np.ndarray[Any, Any]]]:
+    """The way of encoder-decoders: each prompt is encoded once, and every label is decoded from it."""
+    start, device = decoder_start(model), model.device
+    answers = {name: tensor.to(device) for name, tensor in collate([Example((0,), tuple(label)) for label in labels], 0, start).items()}
+    width = answers["labels"].shape[1]
+    targets, counts = answers["labels"].clamp(min=0), answers["labels"] >= 0
+    most_rows = max(1, LOGITS // (model.config.get_text_config(decoder=True).vocab_size * len(labels) * width))
+    for chosen in within_tokens([len(prompt) for prompt in prompts], pack_tokens(device)):
+        for rows in (chosen[at : at + most_rows] for at in range(0, len(chosen), most_rows)):
+            batch = collate([Example(tuple(prompts[row]), (0,)) for row in rows], 0, start)
+            with torch.no_grad():
+                hidden, mask = read_encoder(model, batch["input_ids"].to(device), batch["attention_mask"].to(device))
+                logits = body(model)(
+                    encoder_outputs=BaseModelOutput(last_hidden_state=hidden.repeat_interleave(len(labels), 0)),
+                    attention_mask=mask.repeat_interleave(len(labels), 0),
+                    decoder_input_ids=answers["decoder_input_ids"].repeat(len(rows), 1),
+                    past_key_values=first_cache(model, len(rows) * len(labels)),
+                    use_cache=True,
+                ).logits.float()
+            values = torch.log_softmax(logits, -1).gather(2, targets.repeat(len(rows), 1)[..., None])[..., 0]
+            sums = (values * counts.repeat(len(rows), 1)).sum(1, dtype=torch.float64)
+            yield rows, sums.view(len(rows), len(labels)).cpu().numpy()
 
 
 def pack_tokens(device: torch.device) -> int:
@@ -201,24 +227,11 @@ def plain(model: Any, prompts: Sequence[Ids], labels: Sequence[Ids]) -> Iterator
 
 def answer_likelihoods(model: Any, examples: Sequence[Example]) -> torch.Tensor:
     """[examples]: the sum of the log-probabilities of each example's answer tokens."""
-    batch = {name: tensor.to(model.device) for name, tensor in collate(examples, 0).items()}
-    keep, targets = answer_positions(batch.pop("labels"))
+    batch = {name: tensor.to(model.device) for name, tensor in collate(examples, 0, decoder_start(model)).items()}
     with torch.no_grad():
-        logits = model(**batch, use_cache=False, logits_to_keep=keep).logits.float()
-    values = torch.log_softmax(logits, -1).gather(1, targets[:, None])[:, 0]
-    rows = keep.nonzero()[:, 0]
+        logits, targets, rows = answer_logits(model, batch)
+    values = torch.log_softmax(logits.float(), -1).gather(1, targets[:, None])[:, 0]
     return torch.zeros(len(examples), dtype=torch.float64, device=model.device).index_add_(0, rows, values.double())
-
-
-def answer_positions(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """From labels [rows, width]: the mask of the positions that predict an answer token, and those tokens, flat in the same order.
-
-    Passed as `logits_to_keep`, the mask makes the model project only these positions onto its vocabulary, which is most of the
-    cost of a small model.
-    """
-    keep = torch.zeros_like(labels, dtype=torch.bool)
-    keep[:, :-1] = labels[:, 1:] >= 0
-    return keep, labels[:, 1:][keep[:, :-1]]
 
 
 _tree_readers: "WeakKeyDictionary[Any, bool]" = WeakKeyDictionary()

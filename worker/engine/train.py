@@ -2,7 +2,8 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,15 @@ import torch
 from transformers import set_seed
 
 from app.domain.methods.base import MethodParameters
-from app.domain.rendering import Rendered, Template, render
+from app.domain.rendering import Rendered, Template, render, with_opening, without_opening
 from app.errors import Invalid
 from worker.engine import artefact, checkpoint
-from worker.engine.batches import Example, encode_examples, pad_token, passes_per_step, schedule
-from worker.engine.encode import encode_pair
-from worker.engine.load import Loaded, fingerprint, load, parameters
+from worker.engine.batches import Example, decoder_start, encode_examples, pad_token, passes_per_step, schedule
+from worker.engine.encode import encode_pair, encode_prompt
+from worker.engine.load import Loaded, fingerprint, load, parameters, window
 from worker.engine.loop import Batches, Loop, RunState, arguments
 from worker.engine.methods import METHODS
+from worker.engine.methods.soft import width
 from worker.engine.pace import Pace, Plan
 from worker.engine.preflight import Measured, measure, peak_memory
 from worker.engine.reporting import Reporter, Stopped
@@ -56,6 +58,8 @@ class TrainSpec:
     threads: int | None = None
     device: str = "auto"
     checkpoint_seconds: float = 120.0
+    opening: Template | None = None
+    """The prompt whose opening a soft prompt starts from. None: the template itself, or its labels when it has no opening."""
 
 
 @dataclass(frozen=True)
@@ -82,9 +86,9 @@ def train(spec: TrainSpec, reporter: Reporter) -> TrainResult:
         torch.set_num_threads(spec.threads)
     set_seed(spec.seed)
     reporter.phase("load")
-    loaded = load(spec.base, device=spec.device)
-    batches, validation = _data(loaded, spec, reporter)
-    model = METHODS[spec.method](loaded.model, spec.parameters)
+    loaded = load(spec.base, device=spec.device, four_bit=getattr(spec.parameters, "four_bit", False))
+    model = METHODS[spec.method](loaded.model, spec.parameters, opening_ids(loaded.tokenizer, spec))
+    batches, validation = _data(replace(loaded, model=model), spec, reporter)
     _ask(reporter)
 
     reporter.phase("preflight")
@@ -106,19 +110,30 @@ def train(spec: TrainSpec, reporter: Reporter) -> TrainResult:
     return _result(saved)
 
 
+def opening_ids(tokenizer: Any, spec: TrainSpec) -> list[int]:
+    """The token ids of the text a soft prompt starts from: what the prompt with its opening has before what it has without it."""
+    if not (spec.parameters.soft and spec.train):
+        return []
+    template, values = with_opening(spec.opening or spec.template, ", ".join(spec.labels)), spec.train[0][0]
+    long, short = encode_prompt(tokenizer, render(template, values)), encode_prompt(tokenizer, render(without_opening(template), values))
+    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(reversed(long), reversed(short), strict=False)))
+    return long[: len(long) - same]
+
+
 def _data(loaded: Loaded, spec: TrainSpec, reporter: Reporter) -> tuple[Batches, Validation | None]:
     if not spec.train:
         raise Invalid("no_examples", "There are no training examples.", "Put examples into the train split.")
     chosen = spec.parameters
-    examples, cut = encode_examples(loaded.tokenizer, _rendered(spec, spec.train), chosen.max_length)
-    held_out, also_cut = encode_examples(loaded.tokenizer, _rendered(spec, spec.validation), chosen.max_length)
+    most = min(chosen.max_length, window(loaded.model))
+    examples, cut = encode_examples(loaded.tokenizer, _rendered(spec, spec.train), most)
+    held_out, also_cut = encode_examples(loaded.tokenizer, _rendered(spec, spec.validation), most)
     if cut + also_cut:
-        reporter.log(f"{cut} train and {also_cut} validation examples are longer than {chosen.max_length} tokens and lost the start of their prompt.")
+        reporter.log(f"{cut} train and {also_cut} validation examples are longer than {most} tokens and lost the start of their prompt.")
     per_step = passes_per_step(len(examples), chosen.batch_size, chosen.accumulation)
     lengths = [len(example) for example in examples]
     micro = schedule(lengths, chosen.batch_size, per_step, chosen.total_steps(len(examples)), spec.seed)
     validation = _validation(loaded, spec, held_out, sum(lengths[index] for part in micro for index in part), reporter)
-    return Batches(examples, micro, per_step, pad_token(loaded.tokenizer)), validation
+    return Batches(examples, micro, per_step, pad_token(loaded.tokenizer), decoder_start(loaded.model)), validation
 
 
 def _rendered(spec: TrainSpec, rows: Sequence[Row]) -> list[Rendered]:
@@ -149,7 +164,8 @@ def _loop(model: Any, loaded: Loaded, batches: Batches, validation: Validation |
     total = len(batches.micro) // batches.per_step
     plan = Plan.of(total, spec.parameters.evaluations, has_validation=validation is not None)
     estimate = validation.tokens * READING_COST * measured.seconds_per_step / measured.tokens if validation else 0.0
-    options = arguments(spec.folder, spec.parameters, total, batches.per_step, spec.seed, loaded.device)
+    rate = spec.parameters.rate(width(model))
+    options = arguments(spec.folder, spec.parameters, rate, total, batches.per_step, spec.seed, loaded.device)
     return Loop(model, options, batches, validation, Pace(plan, spec.checkpoint_seconds, estimate), reporter, spec.parameters.early_stopping)
 
 
@@ -160,6 +176,7 @@ def _facts(loop: Loop, loaded: Loaded, spec: TrainSpec, state: RunState) -> dict
     return {
         "method": spec.method,
         "parameters": spec.parameters.model_dump(mode="json"),
+        "learning_rate": loop.args.learning_rate,
         "seed": spec.seed,
         "base_fingerprint": fingerprint(spec.base),
         "template": asdict(spec.template),

@@ -6,6 +6,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from app.errors import Invalid
 
+SEARCHED_WIDTH = 576
+"""Hidden size of the model the default learning rates were searched on."""
+
 
 class MethodParameters(BaseModel):
     """Parameters of one tuning job. Bounds are refusals, descriptions are the form's help text."""
@@ -16,9 +19,17 @@ class MethodParameters(BaseModel):
     title: ClassVar[str]
     summary: ClassVar[str]
     paper: ClassVar[str]
+    default_rate: ClassVar[float]
+    """The learning rate that worked best for a model `SEARCHED_WIDTH` wide (docs/methods.md has the search)."""
+    width_power: ClassVar[float]
+    """How that rate shrinks with width: by (SEARCHED_WIDTH / width) to this power."""
+    soft: ClassVar[bool] = False
+    """Whether it trains virtual tokens before the input instead of weights."""
 
-    learning_rate: float = Field(gt=0.0, le=1.0, description="Step size of the optimiser at its peak.")
-    epochs: float = Field(gt=0.0, le=100.0, description="Passes over the train split. Ignored when max_steps is set.")
+    learning_rate: float | None = Field(
+        None, gt=0.0, le=1.0, description="Step size of the optimiser at its peak. Empty: the searched default, scaled to the model's width."
+    )
+    epochs: float = Field(2.0, gt=0.0, le=100.0, description="Passes over the train split. Ignored when max_steps is set.")
     max_steps: int | None = Field(None, ge=1, le=1_000_000, description="Stop after this many optimiser steps.")
     batch_size: int = Field(16, ge=1, le=1024, description="Examples in one optimiser step.")
     accumulation: int = Field(1, ge=1, le=256, description="Split a step's examples over this many passes to save memory.")
@@ -33,6 +44,12 @@ class MethodParameters(BaseModel):
         if self.accumulation > self.batch_size:
             raise ValueError(f"accumulation ({self.accumulation}) cannot be larger than batch_size ({self.batch_size}); lower it.")
         return self
+
+    def rate(self, width: int) -> float:
+        """The peak learning rate for a model whose hidden states have `width` numbers."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        return float(f"{self.default_rate * (SEARCHED_WIDTH / width) ** self.width_power:.2g}")
 
     def total_steps(self, examples: int) -> int:
         """Optimiser steps of a run over so many train examples."""

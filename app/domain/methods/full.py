@@ -2,8 +2,6 @@
 
 from typing import ClassVar
 
-from pydantic import Field
-
 from app.domain.methods.base import MethodParameters
 
 
@@ -12,6 +10,5 @@ class Full(MethodParameters):
     title: ClassVar[str] = "Full fine-tuning"
     summary: ClassVar[str] = "Trains every parameter. The most room to learn, the most memory, and an artefact as large as the model."
     paper: ClassVar[str] = "https://arxiv.org/abs/1801.06146"
-
-    learning_rate: float = Field(2e-5, gt=0.0, le=1.0, description="Step size of the optimiser at its peak.")
-    epochs: float = Field(2.0, gt=0.0, le=100.0, description="Passes over the train split. Ignored when max_steps is set.")
+    default_rate: ClassVar[float] = 2e-5
+    width_power: ClassVar[float] = 1.0

@@ -1,0 +1,23 @@
+"""What the three soft-prompt methods share: virtual tokens before the input, trained while the model stays as it is."""
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from app.domain.methods.base import MethodParameters
+
+LEAST_TOKENS = 16
+"""Virtual tokens of a soft prompt that starts from no text, or from a shorter one."""
+
+
+class SoftPrompt(MethodParameters):
+    soft: ClassVar[bool] = True
+
+    virtual_tokens: int | None = Field(
+        None, ge=1, le=1000, description=f"Length of the soft prompt. Empty: that of the text it starts from, at least {LEAST_TOKENS}."
+    )
+    keep_text: bool = Field(False, description="Keep the text the soft prompt starts from in the input as well. By default the soft prompt takes its place.")
+
+    def tokens(self, text_tokens: int) -> int:
+        """Virtual tokens of a run whose starting text has so many tokens (0: it starts from no text)."""
+        return self.virtual_tokens or max(LEAST_TOKENS, text_tokens)

@@ -1,0 +1,258 @@
+"""Training speed against TRL and LLaMA-Factory on this machine's processor: `python -m bench.tune [--quick] [--rows NAME ...]`.
+
+Every row trains the same model on the same examples with the same method, learning rate, steps, effective batch, seeds and threads,
+each run in a process of its own, ours and theirs in turn, so that a noisy machine hits both. A run's result is kept in
+.state/bench-tune/results.json as soon as it is there: a bench that is broken off goes on where it was, and rows can be run one by one.
+"""
+
+import argparse
+import csv
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import mean, variance
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+STATE = ROOT / ".state" / "bench-tune"
+MODEL = ROOT / ".state" / "tests" / "models" / "smollm2-135m-instruct"
+TORCH = "torch==2.13.0"
+PEERS = {
+    "trl": [TORCH, "trl==1.16.0", "transformers==5.23.0", "peft==0.21.2", "accelerate==1.15.0", "datasets==5.2.0"],
+    "llamafactory": [TORCH, "torchvision==0.28.0", "torchaudio", "llamafactory==0.9.5"],
+}
+"""What each peer's environment holds. TRL gets our versions of everything below it; LLaMA-Factory pins its own."""
+
+TRAIN_ROWS, VALIDATION_ROWS = 512, 96
+BATCH = 16
+SEEDS = (1, 2, 3, 4, 5)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison. `steps` are optimiser steps, the first of which is not timed; `target` is the ratio to reach, None where none is set."""
+
+    title: str
+    data: str
+    method: str
+    rank: int
+    targets: str
+    learning_rate: float
+    steps: int
+    target: float | None
+    peer: str = "trl"
+    options: dict[str, Any] = field(default_factory=dict)
+    """Passed to the peer beyond its defaults."""
+
+
+GROUPED = {"train_sampling_strategy": "group_by_length", "completion_only_loss": True}
+ROWS = {
+    "lora16": Row("LoRA r16 all linear, sst2, TRL defaults", "sst2", "lora", 16, "all_linear", 5e-4, 16, 2.0),
+    "lora8": Row("LoRA r8 q and v, sst2, TRL defaults", "sst2", "lora", 8, "attention", 5e-4, 16, 2.4),
+    "full": Row("full, sst2, TRL defaults", "sst2", "full", 0, "", 2e-5, 16, 2.3),
+    "grouped": Row("LoRA r16, sst2, TRL grouped by length, loss on the completion", "sst2", "lora", 16, "all_linear", 5e-4, 16, 1.3, options=GROUPED),
+    "e2e": Row("LoRA r16, e2e_nlg, TRL defaults", "e2e_nlg", "lora", 16, "all_linear", 5e-4, 12, 1.3),
+    "unchecked": Row(
+        "LoRA r16, sst2, TRL grouped, no checkpointing", "sst2", "lora", 16, "all_linear", 5e-4, 16, None, options=GROUPED | {"gradient_checkpointing": False}
+    ),
+    "llamafactory": Row("LoRA r16, sst2, LLaMA-Factory defaults", "sst2", "lora", 16, "all_linear", 5e-4, 16, None, peer="llamafactory"),
+}
+TARGET_MODULES = {"all_linear": "all-linear", "attention": ["q_proj", "v_proj"], "": None}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.tune", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="one seed and few steps: a look while developing, kept apart from the full results")
+    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS), metavar="ROW", help=f"some of: {', '.join(ROWS)}")
+    parser.add_argument("--seeds", nargs="+", type=int, metavar="N", help="default: 1 2 3 4 5, with --quick 1")
+    parser.add_argument("--fresh", action="store_true", help="forget what earlier calls measured for these rows")
+    parser.add_argument("--table", action="store_true", help="only print what has been measured")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    chosen = parser.parse_args()
+    results = Results(STATE / ("quick.json" if chosen.quick else "results.json"))
+    if chosen.fresh:
+        results.forget(chosen.rows)
+    if not chosen.table:
+        prepare_model()
+        for seed in chosen.seeds or (SEEDS[:1] if chosen.quick else SEEDS):
+            for name in chosen.rows:
+                run_pair(name, seed, chosen.threads, results, quick=chosen.quick)
+    print(table(results, chosen.rows))
+
+
+class Results:
+    """What was measured, by "row/side/seed", in a file that is written whole after every run."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.kept: dict[str, dict[str, Any]] = json.loads(file.read_text()) if file.exists() else {}
+
+    def put(self, key: str, value: dict[str, Any]) -> None:
+        self.kept[key] = value
+        self._write()
+
+    def forget(self, rows: list[str]) -> None:
+        self.kept = {key: value for key, value in self.kept.items() if key.split("/")[0] not in rows}
+        self._write()
+
+    def of(self, row: str, side: str) -> list[dict[str, Any]]:
+        """A side's runs, of the seeds that both sides have."""
+        seeds = [key.split("/")[2] for key in self.kept if key.startswith(f"{row}/ours/")]
+        return [self.kept[f"{row}/{side}/{seed}"] for seed in seeds if f"{row}/theirs/{seed}" in self.kept]
+
+    def _write(self) -> None:
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        draft = self.file.with_suffix(".tmp")
+        draft.write_text(json.dumps(self.kept, indent=1))
+        draft.replace(self.file)
+
+
+def run_pair(name: str, seed: int, threads: int, results: Results, *, quick: bool) -> None:
+    """Ours, then theirs, each unless it has been measured."""
+    row = ROWS[name]
+    for side in ("ours", "theirs"):
+        key = f"{name}/{side}/{seed}"
+        if key in results.kept:
+            continue
+        if side == "theirs" and not (python := peer(row.peer)):
+            print(f"{row.peer} cannot be installed here; its row is left out", flush=True)
+            return
+        command = [sys.executable, "-m", "bench.runs.fettle_run"] if side == "ours" else [str(python), str(ROOT / "bench" / "runs" / f"{row.peer}_run.py")]
+        result = run(command, write_job(row, seed, threads, side, min(6, row.steps) if quick else row.steps))
+        print(f"{key}: {speed(result):.2f} examples/s, {result['processor_seconds']:.0f} s of processor, loss {result['validation_loss']:.4f}", flush=True)
+        results.put(key, result)
+
+
+def run(command: list[str], job: Path) -> dict[str, Any]:
+    """The last line a run prints. Ends the bench with the run's own words when it fails."""
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "CUDA_VISIBLE_DEVICES": "", "PYTHONWARNINGS": "ignore"}
+    done = subprocess.run([*command, str(job)], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{' '.join(command)} failed:\n{done.stdout[-1500:]}\n{done.stderr[-3000:]}")
+    result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return result
+
+
+def write_job(row: Row, seed: int, threads: int, side: str, steps: int) -> Path:
+    """The JSON file that tells a run what to do."""
+    STATE.mkdir(parents=True, exist_ok=True)
+    job = {
+        "model": str(MODEL),
+        "folder": str(STATE / "run"),
+        "train": list(pairs(row.data, "train", TRAIN_ROWS)),
+        "validation": validation_ids(row.data),
+        "method": row.method,
+        "rank": row.rank,
+        "targets": row.targets,
+        "target_modules": TARGET_MODULES[row.targets],
+        "learning_rate": row.learning_rate,
+        "batch_size": BATCH,
+        "steps": steps,
+        "seed": seed,
+        "threads": threads,
+        "options": row.options if side == "theirs" else {},
+    }
+    file = STATE / "job.json"
+    file.write_text(json.dumps(job))
+    return file
+
+
+def pairs(name: str, split: str, most: int) -> Iterator[tuple[str, str]]:
+    """(prompt, completion) as text: what every side reads."""
+    folder = Path(os.environ.get("FETTLE_BENCH_DATA") or ROOT.parent / "shared" / "data" / "clean") / name
+    found = [folder / f"{split}{ending}" for ending in (".csv", ".jsonl") if (folder / f"{split}{ending}").exists()]
+    if not found:
+        sys.exit(f"There is no {split} file in {folder}. FETTLE_BENCH_DATA names the folder that holds sst2 and e2e_nlg.")
+    with found[0].open(encoding="utf-8", newline="") as file:
+        rows = csv.DictReader(file) if found[0].suffix == ".csv" else map(json.loads, file)
+        for _, row in zip(range(most), rows, strict=False):
+            yield f"Input: {row['input'].strip()}\nOutput:", " " + row["output"].strip()
+
+
+def validation_ids(name: str) -> list[tuple[list[int], list[int]]]:
+    """The validation rows as token ids, once for both sides; the answers end with the end token."""
+    from app.domain.rendering import Part, Rendered
+    from worker.engine.encode import encode_pair
+    from worker.engine.load import load_tokenizer
+
+    tokenizer = load_tokenizer(MODEL)
+    rows = [Rendered((Part(prompt, trusted=False),), answer=completion) for prompt, completion in pairs(name, "validation", VALIDATION_ROWS)]
+    return [encode_pair(tokenizer, row) for row in rows]
+
+
+def prepare_model() -> None:
+    """The starter model as a folder, where the tests keep theirs: fetched and converted once."""
+    if (MODEL / "config.json").exists():
+        return
+    given = {**os.environ, "FETTLE_DATA": str(MODEL.parents[1])}
+    for command in (["app.cli", "migrate"], ["app.cli", "models", "starter"]):
+        if subprocess.run([sys.executable, "-m", *command], cwd=ROOT, env=given, check=False).returncode:
+            sys.exit("The starter model could not be made; connect to the network and try again.")
+
+
+def peer(name: str) -> Path | None:
+    """The Python of a peer's environment, installed on first use. None when it cannot be installed."""
+    home = ROOT / ".state" / f"bench-{name}"
+    python, stamp, log = home / "bin" / "python", home / "installed", STATE / f"{name}.log"
+    wanted = "\n".join(PEERS[name])
+    if stamp.exists() and stamp.read_text() == wanted:
+        return python
+    print(f"installing {', '.join(PEERS[name])}", flush=True)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w") as output:
+        for command in ([sys.executable, "-m", "venv", str(home)], [str(python), "-m", "pip", "install", "--progress-bar", "off", *PEERS[name]]):
+            if subprocess.run(command, stdout=output, stderr=output, check=False).returncode:
+                return None
+    stamp.write_text(wanted)
+    return python
+
+
+def speed(result: dict[str, Any]) -> float:
+    """Examples per second by the wall."""
+    return float(result["examples"] / result["wall_seconds"])
+
+
+def table(results: Results, rows: list[str]) -> str:
+    """One line a row: speeds, their ratio by the wall and by processor time, the memory and the losses of both sides."""
+    lines = [
+        "| comparison | ours ex/s | theirs ex/s | ratio | by processor time | target | peak memory MB, ours / theirs | validation loss, ours / theirs | seeds |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    versions: dict[str, dict[str, str]] = {}
+    for name in rows:
+        ours, theirs = results.of(name, "ours"), results.of(name, "theirs")
+        if ours and theirs:
+            lines.append(line(ROWS[name], ours, theirs))
+            versions |= {"ours": ours[-1]["versions"], ROWS[name].peer: theirs[-1]["versions"]}
+    lines += ["", *(f"{side}: {', '.join(f'{name} {number}' for name, number in found.items())}" for side, found in versions.items())]
+    return "\n".join(lines)
+
+
+def line(row: Row, ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> str:
+    """A row of the table. Speeds are over all seeds together; a loss is said to be worse only beyond the pooled standard error."""
+    fast, slow = (sum(run["examples"] for run in side) / sum(run["wall_seconds"] for run in side) for side in (ours, theirs))
+    processor = sum(run["processor_seconds"] for run in theirs) / sum(run["processor_seconds"] for run in ours)
+    memory, their_memory = (max(run["peak_memory_bytes"] for run in side) / 2**20 for side in (ours, theirs))
+    target = "" if row.target is None else f"{row.target:.1f} {'met' if fast / slow >= row.target else 'MISSED'}"
+    return (
+        f"| {row.title} | {fast:.2f} | {slow:.2f} | **{fast / slow:.2f}** | {processor:.2f} | {target} "
+        f"| {memory:.0f} / {their_memory:.0f}{'' if memory <= their_memory else ' MORE'} | {losses(ours, theirs)} | {len(ours)} |"
+    )
+
+
+def losses(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> str:
+    """Means of both sides and, from two seeds on, the pooled standard error of their difference with the verdict."""
+    mine, other = ([run["validation_loss"] for run in side] for side in (ours, theirs))
+    text = f"{mean(mine):.4f} / {mean(other):.4f}"
+    if len(mine) < 2:
+        return text
+    error = ((variance(mine) + variance(other)) / len(mine)) ** 0.5
+    return f"{text} (± {error:.4f}{', WORSE' if mean(mine) - mean(other) > error else ''})"
+
+
+if __name__ == "__main__":
+    main()
