@@ -40,6 +40,7 @@ def spec_of(job: Job) -> TrainSpec:
         return TrainSpec(
             base=folder,
             template=prompt.template(),
+            opening=prompts.find(session, person, chosen["opening"]).template() if chosen.get("opening") else None,
             train=train_rows,
             validation=validation,
             labels=tuple(version.label_texts()),

@@ -12,11 +12,13 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from app.domain import dataset as datasets
 from app.domain import job as jobs
+from app.domain import tuning
 from app.domain.access import Who, owned
 from app.domain.base import Base, Owned
 from app.domain.evaluation import Evaluation
 from app.domain.job import Job
 from app.domain.methods import METHODS
+from app.domain.methods.base import parse
 from app.domain.model import Model
 from app.domain.prompt import PromptVersion
 from app.errors import Conflict
@@ -66,6 +68,8 @@ class Rung(Base):
             return f"{shots}-shot"
         if self.settings.get("model") and self.tunes:
             return f"{METHODS[self.technique].title}, model {self.settings['model']}"
+        if self.settings.get("parameters", {}).get("keep_text"):
+            return f"{METHODS[self.technique].title} beside its text"
         return TITLES.get(self.technique) or METHODS[self.technique].title
 
 
@@ -110,14 +114,9 @@ def queue_rung(session: Session, person: Who, experiment: Experiment, rung: Rung
         rung.model_id = own or experiment.model_id
         _score_rung(session, person, experiment, rung)
         return
-    settings = {
-        "model": experiment.model_id,
-        "dataset": session.get_one(datasets.DatasetVersion, experiment.dataset_version_id).reference,
-        "prompt_version": session.get_one(PromptVersion, rung.prompt_version_id).reference,
-        "method": rung.technique,
-        "parameters": rung.settings.get("parameters", {}),
-        "seed": rung.settings.get("seed", 0),
-    }
+    version, prompt = session.get_one(datasets.DatasetVersion, experiment.dataset_version_id), session.get_one(PromptVersion, rung.prompt_version_id)
+    base, parameters = session.get_one(Model, experiment.model_id), parse(METHODS, rung.technique, rung.settings.get("parameters", {}))
+    settings = tuning.settings_of(session, person, base, version, prompt, parameters, rung.settings.get("seed", 0))
     rung.tune_job_id = jobs.add(session, person, "tune", f"{rung.title}: {experiment.name}", settings).id
 
 
@@ -145,4 +144,6 @@ def advance(session: Session, job: Job, model: Model | None) -> None:
     if rung is None or model is None:
         return
     rung.model_id = model.id
+    # What it was tuned through is what it is scored through: under a soft prompt that is not the prompt it started from.
+    rung.prompt_version_id = model.prompt_version_id or rung.prompt_version_id
     _score_rung(session, job.person(), session.get_one(Experiment, rung.experiment_id), rung)

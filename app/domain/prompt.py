@@ -10,7 +10,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from app.domain.access import Who, owned, read
 from app.domain.base import Base, Owned, parse_reference
-from app.domain.rendering import DEFAULT, Shot, Template
+from app.domain.rendering import DEFAULT, Shot, Template, without_opening
 from app.errors import Invalid, NotFound
 
 FIELDS = ("mode", "instruction", "input_prefix", "output_prefix", "shots", "text", "messages", "parameters")
@@ -132,8 +132,21 @@ def default(session: Session, person: Who) -> PromptVersion:
 
 
 def derive(session: Session, person: Who, version: PromptVersion, shots: Iterable[Shot], name: str) -> PromptVersion:
-    """The same wording with other shots. A version of the same content in this prompt is reused."""
-    fields = fields_of(version.template().with_shots(shots), version.parameters)
+    """The same wording with other shots. A version of the same content is reused."""
+    return _recorded(session, person, fields_of(version.template().with_shots(shots), version.parameters), name)
+
+
+def unopened(session: Session, person: Who, version: PromptVersion) -> PromptVersion:
+    """The same prompt without the text before every input, for a soft prompt to stand there. It is the version itself when it has no such text."""
+    template = version.template()
+    bare = without_opening(template)
+    if bare == template:
+        return version
+    name = session.get_one(Prompt, version.prompt_id).name
+    return _recorded(session, person, fields_of(bare, version.parameters), f"{name}: under a soft prompt")
+
+
+def _recorded(session: Session, person: Who, fields: Mapping[str, Any], name: str) -> PromptVersion:
     digest = content_hash(fields)
     query = select(PromptVersion).where(PromptVersion.content_hash == digest, PromptVersion.workspace_id == person.workspace_id)
     return session.scalars(query.limit(1)).first() or create(session, person, name, fields)

@@ -12,6 +12,9 @@ from app.domain.methods.base import MethodParameters
 
 Values = Mapping[str, str]
 
+USUAL = "lora"
+"""The method of a form in which none is chosen yet: the usual first one to try."""
+
 
 @dataclass(frozen=True)
 class ParameterField:
@@ -29,7 +32,7 @@ class ParameterField:
 
 
 def chosen_method(values: Values) -> str:
-    return values["method"] if values.get("method") in METHODS else next(iter(METHODS))
+    return values["method"] if values.get("method") in METHODS else USUAL
 
 
 def given_parameters(values: Values) -> dict[str, str]:

@@ -64,11 +64,12 @@ def _results(view: JobView, tuning: Tuning | None) -> dict[str, Any]:
 def _tuned_with(job: Job, tuning: Tuning) -> list[Setting]:
     version = tuning.version
     rows = f"{version.splits.get('train', 0):,} train, {version.splits.get('validation', 0):,} validation rows"
+    replaced = ", the soft prompt in place of its instruction" if tuning.replaced else ""
     return [
         Setting("method", METHODS[job.settings["method"]].title),
         Setting("model", tuning.base.name, f"/models/{tuning.base.id}"),
         Setting("dataset", f"{tuning.dataset.name} v{version.number}, {rows}", f"/datasets/{version.reference}"),
-        Setting("prompt", f"{tuning.prompt.name} v{tuning.prompt_version.number}", f"/lab?prompt={tuning.prompt_version.reference}"),
+        Setting("prompt", f"{tuning.prompt.name} v{tuning.prompt_version.number}{replaced}", f"/lab?prompt={tuning.prompt_version.reference}"),
         Setting("seed", str(job.settings["seed"])),
     ]
 

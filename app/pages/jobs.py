@@ -10,6 +10,7 @@ from app.domain.access import Who
 from app.domain.job import FINAL
 from app.domain.methods import METHODS
 from app.domain.methods.base import parse
+from app.domain.tuning import chosen_prompt
 from app.doors import Person
 from app.errors import FettleError, Invalid
 from app.pages import job_events, job_form
@@ -50,7 +51,7 @@ def new(request: Request, person: Person, like: int | None = None) -> HTMLRespon
     values = dict(request.query_params)
     if like is not None:
         chosen = jobs.find(person, like).job.settings
-        values |= {name: str(chosen[name]) for name in ("model", "dataset", "method", "prompt_version", "seed") if name in chosen}
+        values |= {name: str(chosen[name]) for name in ("model", "dataset", "method", "seed") if name in chosen} | {"prompt_version": chosen_prompt(chosen)}
         values |= {name: job_form.plain(value) for name, value in chosen.get("parameters", {}).items() if value is not None}
     return _form(request, person, values)
 

@@ -14,6 +14,7 @@ from app.domain import job as jobs
 from app.domain import metric as metrics
 from app.domain import model as models
 from app.domain import prompt as prompts
+from app.domain import tuning as tunings
 from app.domain import worker as workers
 from app.domain.access import Who, page, read, visible, write
 from app.domain.job import ACTIVE, HELD, STATES, Attempt, Job
@@ -49,13 +50,17 @@ class News:
 
 @dataclass(frozen=True)
 class Tuning:
-    """What a tune job works with and how far it is: `validations` are the points of `measure`, an accuracy or (free text) a loss."""
+    """What a tune job works with and how far it is: `validations` are the points of `measure`, an accuracy or (free text) a loss.
+
+    `prompt_version` is the one that was chosen; `replaced` says that the soft prompt stands for the text before its inputs.
+    """
 
     base: models.Model
     dataset: datasets.Dataset
     version: datasets.DatasetVersion
     prompt: prompts.Prompt
     prompt_version: prompts.PromptVersion
+    replaced: bool
     parameters: MethodParameters
     total_steps: int
     reached: int
@@ -85,14 +90,7 @@ def start_tune(
         prompt = prompts.find(session, person, prompt_version) if prompt_version else prompts.default(session, person)
         check(prompt.template(), version.variables)
         name = f"{METHODS[method].title} on {session.get_one(datasets.Dataset, version.dataset_id).name}"
-        settings = {
-            "model": base.id,
-            "dataset": version.reference,
-            "prompt_version": prompt.reference,
-            "method": method,
-            "parameters": checked.model_dump(),
-            "seed": seed,
-        }
+        settings = tunings.settings_of(session, person, base, version, prompt, checked, seed)
         job = jobs.add(session, person, "tune", name, settings, priority)
         queue.announce(session)
         return JobView(job, jobs.queue_place(session, job), [], None, len(workers.alive(session, job.queue)))
@@ -140,7 +138,7 @@ def tuning(person: Who, job: Job) -> Tuning:
     chosen = job.settings
     with reading() as session:
         version = datasets.find(session, person, chosen["dataset"])
-        prompt = prompts.find(session, person, chosen["prompt_version"])
+        prompt = prompts.find(session, person, tunings.chosen_prompt(chosen))
         parameters = parse(METHODS, chosen["method"], chosen["parameters"])
         measure = "validation_accuracy" if version.labels else "validation_loss"
         return Tuning(
@@ -149,6 +147,7 @@ def tuning(person: Who, job: Job) -> Tuning:
             version,
             session.get_one(prompts.Prompt, prompt.prompt_id),
             prompt,
+            bool(chosen.get("opening")),
             parameters,
             parameters.total_steps(version.splits.get("train", 0)),
             metrics.reached(session, job.id),

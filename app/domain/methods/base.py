@@ -45,6 +45,11 @@ class MethodParameters(BaseModel):
             raise ValueError(f"accumulation ({self.accumulation}) cannot be larger than batch_size ({self.batch_size}); lower it.")
         return self
 
+    @property
+    def replaces_text(self) -> bool:
+        """Whether what is trained stands for the text it starts from, which then leaves the input."""
+        return False
+
     def rate(self, width: int) -> float:
         """The peak learning rate for a model whose hidden states have `width` numbers."""
         if self.learning_rate is not None:

@@ -18,6 +18,12 @@ class SoftPrompt(MethodParameters):
     )
     keep_text: bool = Field(False, description="Keep the text the soft prompt starts from in the input as well. By default the soft prompt takes its place.")
 
+    init: str = Field("text", description="What the virtual tokens start from.")
+
+    @property
+    def replaces_text(self) -> bool:
+        return self.init == "text" and not self.keep_text
+
     def tokens(self, text_tokens: int) -> int:
         """Virtual tokens of a run whose starting text has so many tokens (0: it starts from no text)."""
         return self.virtual_tokens or max(LEAST_TOKENS, text_tokens)
