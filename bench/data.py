@@ -52,6 +52,13 @@ def rows(name: str, train: int, held_out: int) -> tuple[list[Row], list[Row]]:
     return found[:train], found[train : train + held_out]
 
 
+def test_rows(name: str, most: int) -> list[Row]:
+    """Rows of the test file that have one of the task's labels, drawn."""
+    found = [(values, answer) for values, answer in records(name, "test") if not TASKS[name].labels or answer in TASKS[name].labels]
+    random.Random(name).shuffle(found)
+    return found[:most]
+
+
 def records(name: str, split: str) -> Iterator[Row]:
     """Every row of a split. Labels are read as words: an underscore is a blank."""
     folder = Path(os.environ.get("FETTLE_BENCH_DATA") or ROOT.parent / "shared" / "data" / "clean") / name

@@ -10,20 +10,24 @@ The narrow grid takes about 70 minutes on two cores. The wide one (more candidat
 import argparse
 import json
 import os
+import random
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from itertools import product
+from math import exp, log
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from bench.data import MODEL, TASKS, prepare_model, rows
+from bench.data import MODEL, TASKS, prepare_model, rows, test_rows
 
 RESULTS = Path(__file__).parent / "results"
+TESTED = 400
+"""Rows of the test file on which a default and the best trial are compared."""
 
 Candidate = Mapping[str, Any]
 
@@ -71,6 +75,31 @@ class Plan:
 PLANS = {"narrow": Plan(NARROW, ("sst2", "trec6")), "wide": Plan(WIDE, ("sst2", "trec6", "e2e_nlg"), rounds=(32, 64, 128), kept=4, labels=1024, scored=500)}
 
 
+SPANS: dict[str, dict[str, Any]] = {
+    "prompt_tuning": {"learning_rate": (1e-3, 3e-1), "init": ["text", "vocabulary"], "virtual_tokens": [None, 20, 50]},
+    "p_tuning": {"learning_rate": (1e-4, 1e-2), "init": ["text", "random"], "encoder": ["mlp", "lstm"], "virtual_tokens": [None, 20, 50]},
+    "prefix": {"learning_rate": (1e-3, 1e-1), "init": ["text", "small"], "virtual_tokens": [None, 20, 50]},
+    "lora": {"learning_rate": (5e-5, 1e-2), "rank": [4, 8, 16, 32], "targets": ["all_linear", "attention"], "dropout": [0.0, 0.05]},
+    "full": {"learning_rate": (3e-6, 5e-4), "warmup": [0.0, 0.1, 0.2]},
+}
+"""What random trials draw from: a learning rate log-uniformly between two ends, anything else from a list."""
+
+
+def trials(method: str, count: int = 20) -> list[Candidate]:
+    """So many random settings of a method, the same ones every time."""
+    rng = random.Random(method)
+
+    def draw(span: Any) -> Any:
+        return rng.choice(span) if isinstance(span, list) else float(f"{exp(rng.uniform(log(span[0]), log(span[1]))):.2g}")
+
+    return [{name: draw(span) for name, span in SPANS[method].items()} for _ in range(count)]
+
+
+CHECKED = ("sms_spam", "banking77")
+"""Tasks the search never saw: on them the defaults are held against random trials."""
+PLANS |= {f"check-{task}": Plan({method: trials(method) for method in SPANS}, (task,), kept=5, seeds=(1,)) for task in CHECKED}
+
+
 @dataclass(frozen=True)
 class Unit:
     """One training run of the search."""
@@ -82,16 +111,19 @@ class Unit:
     seed: int
     plan: str
     device: str
+    split: str = "train"
+    """Where the rows to score come from: rows of the train file that were not trained on, or the test file."""
 
     @property
     def key(self) -> str:
         chosen = ", ".join(f"{name}={value}" for name, value in sorted(self.candidate.items()))
-        return f"{self.task} | {self.method} | {chosen} | {self.steps} steps | seed {self.seed}"
+        return f"{self.task} | {self.method} | {chosen} | {self.steps} steps | seed {self.seed}" + (" | test" if self.split == "test" else "")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.defaults", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--wide", action="store_true", help="the wide grid: for a GPU")
+    parser.add_argument("--check", action="store_true", help=f"hold the defaults against random trials on {' and '.join(CHECKED)}")
     parser.add_argument("--methods", nargs="+", choices=list(NARROW), default=list(NARROW))
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="runs side by side, each with one thread; 1 on a GPU")
     parser.add_argument("--device", default="cpu")
@@ -100,8 +132,11 @@ def main() -> None:
     name = "wide" if chosen.wide else "narrow"
     if not chosen.table:
         prepare_model()
-        search(name, chosen.methods, chosen.workers, chosen.device)
-    print(table(name))
+        if chosen.check:
+            check(chosen.methods, chosen.workers, chosen.device)
+        else:
+            search(name, chosen.methods, chosen.workers, chosen.device)
+    print(check_table() if chosen.check else table(name))
 
 
 def search(name: str, methods: Sequence[str], workers: int, device: str) -> None:
@@ -165,6 +200,7 @@ def measure(unit: Unit) -> dict[str, float]:
     plan, task, soft = PLANS[unit.plan], TASKS[unit.task], METHODS[unit.method].soft
     template = without_opening(task.template) if soft else task.template
     train_rows, held_out = rows(unit.task, plan.labels, plan.scored)
+    held_out = held_out if unit.split == "train" else test_rows(unit.task, TESTED)
     folder = Path(tempfile.mkdtemp(prefix="fettle-defaults-"))
     shared = {"max_steps": unit.steps, "batch_size": plan.batch, "epochs": 1.0}
     try:
@@ -187,6 +223,39 @@ def measure(unit: Unit) -> dict[str, float]:
         return score(MODEL, result.artefact, unit.method, template, held_out, task.labels, unit.device) | {"seconds": round(result.seconds, 1)}
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def check(methods: Sequence[str], workers: int, device: str) -> None:
+    """Hold each default against the best of 20 random trials: chosen on rows of the train file, compared on the test file."""
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        for task in CHECKED:
+            name = f"check-{task}"
+            plan, file = PLANS[name], RESULTS / f"defaults-{name}.json"
+            first, last = plan.rounds
+            for method in methods:
+                _run(pool, file, [Unit(task, method, one, first, 1, name, device) for one in plan.grid[method]])
+                left = best(results(file), plan, method, plan.grid[method], first)[: plan.kept]
+                _run(pool, file, [Unit(task, method, one, last, 1, name, device) for one in left])
+                winner = best(results(file), plan, method, left, last)[0]
+                _run(pool, file, [Unit(task, method, one, last, 1, name, device, "test") for one in (winner, {})])
+
+
+def check_table() -> str:
+    """What `check` found, as a Markdown table."""
+    lines = ["| task | method | default | best of 20 trials | its settings | default − best |", "|---|---|---|---|---|---|"]
+    for task, method in product(CHECKED, SPANS):
+        name = f"check-{task}"
+        plan, found = PLANS[name], results(RESULTS / f"defaults-{name}.json")
+        last = plan.rounds[-1]
+        left = [one for one in plan.grid[method] if Unit(task, method, one, last, 1, "", "").key in found]
+        tested = [found.get(Unit(task, method, one, last, 1, "", "", "test").key) for one in ({}, *left)]
+        if tested[0] is None or not any(tested[1:]):
+            continue
+        winner = best(found, plan, method, left, last)[0]
+        own, other = (100 * found[Unit(task, method, one, last, 1, "", "", "test").key]["accuracy"] for one in ({}, winner))
+        settings = ", ".join(f"{key} {value}" for key, value in winner.items() if value is not None)
+        lines.append(f"| {task} | {method} | {own:.1f} | {other:.1f} | {settings} | {own - other:+.1f} |")
+    return "\n".join(lines)
 
 
 def table(name: str) -> str:

@@ -6,20 +6,20 @@ each run in a process of its own, ours and theirs in turn, so that a noisy machi
 """
 
 import argparse
-import csv
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from statistics import mean, variance
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
+from bench.data import MODEL, ROOT, prepare_model, records
+
 STATE = ROOT / ".state" / "bench-tune"
-MODEL = ROOT / ".state" / "tests" / "models" / "smollm2-135m-instruct"
 TORCH = "torch==2.13.0"
 PEERS = {
     "trl": [TORCH, "trl==1.16.0", "transformers==5.23.0", "peft==0.21.2", "accelerate==1.15.0", "datasets==5.2.0"],
@@ -163,14 +163,8 @@ def write_job(row: Row, seed: int, threads: int, side: str, steps: int) -> Path:
 
 def pairs(name: str, split: str, most: int) -> Iterator[tuple[str, str]]:
     """(prompt, completion) as text: what every side reads."""
-    folder = Path(os.environ.get("FETTLE_BENCH_DATA") or ROOT.parent / "shared" / "data" / "clean") / name
-    found = [folder / f"{split}{ending}" for ending in (".csv", ".jsonl") if (folder / f"{split}{ending}").exists()]
-    if not found:
-        sys.exit(f"There is no {split} file in {folder}. FETTLE_BENCH_DATA names the folder that holds sst2 and e2e_nlg.")
-    with found[0].open(encoding="utf-8", newline="") as file:
-        rows = csv.DictReader(file) if found[0].suffix == ".csv" else map(json.loads, file)
-        for _, row in zip(range(most), rows, strict=False):
-            yield f"Input: {row['input'].strip()}\nOutput:", " " + row["output"].strip()
+    for values, answer in islice(records(name, split), most):
+        yield f"Input: {values['input']}\nOutput:", f" {answer}"
 
 
 def validation_ids(name: str) -> list[tuple[list[int], list[int]]]:
@@ -182,16 +176,6 @@ def validation_ids(name: str) -> list[tuple[list[int], list[int]]]:
     tokenizer = load_tokenizer(MODEL)
     rows = [Rendered((Part(prompt, trusted=False),), answer=completion) for prompt, completion in pairs(name, "validation", VALIDATION_ROWS)]
     return [encode_pair(tokenizer, row) for row in rows]
-
-
-def prepare_model() -> None:
-    """The starter model as a folder, where the tests keep theirs: fetched and converted once."""
-    if (MODEL / "config.json").exists():
-        return
-    given = {**os.environ, "FETTLE_DATA": str(MODEL.parents[1])}
-    for command in (["app.cli", "migrate"], ["app.cli", "models", "starter"]):
-        if subprocess.run([sys.executable, "-m", *command], cwd=ROOT, env=given, check=False).returncode:
-            sys.exit("The starter model could not be made; connect to the network and try again.")
 
 
 def peer(name: str) -> Path | None:
