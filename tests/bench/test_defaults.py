@@ -44,6 +44,6 @@ def test_the_defaults_are_what_the_recorded_search_found(method: str) -> None:
     left: list[Candidate] = list(plan.grid[method])
     for steps in plan.rounds:
         left = best(measured, plan, method, left, steps)[: plan.kept]
-    won = METHODS[method].model_validate(left[0] | {"learning_rate": None})
+    won = METHODS[method].model_validate({**left[0], "learning_rate": None})
     assert won == METHODS[method]()
     assert METHODS[method].default_rate == left[0]["learning_rate"]

@@ -138,7 +138,7 @@ def test_a_base_with_broken_weights_is_found_before_the_first_step(tiny: Path, t
 def test_the_preflight_moves_no_weight_and_no_random_number(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one, two = NullReporter(), NullReporter()
     train(toy_spec(tiny, tmp_path / "one", max_steps=3), one)
-    monkeypatch.setattr("worker.engine.train.measure", lambda *_: Measured(1.0, 100, 1))
+    monkeypatch.setattr("worker.engine.train.measure", lambda *_, **__: Measured(1.0, 100, 1))
     train(toy_spec(tiny, tmp_path / "two", max_steps=3), two)
     assert one.points("loss") == two.points("loss")
     assert same_bits(tmp_path / "one" / "artefact", tmp_path / "two" / "artefact")

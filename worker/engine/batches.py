@@ -1,7 +1,7 @@
 """Encoded examples into batches: which ones go together, and how they become tensors."""
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -11,6 +11,7 @@ import torch
 from app.domain.rendering import Rendered
 from app.errors import Invalid
 from worker.engine.encode import encode_pair
+from worker.engine.prefix import common
 
 IGNORED = -100
 """Label of a position that has no loss; the value torch's cross entropy skips."""
@@ -76,22 +77,29 @@ def within_tokens(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
         yield batch
 
 
-def collate(examples: Sequence[Example], pad: int, decoder_start: int | None = None) -> dict[str, torch.Tensor]:
+def collate(examples: Sequence[Example], pad: int, decoder_start: int | None = None, *, share: bool = False) -> dict[str, Any]:
     """Tensors [rows, longest], padded at the right; labels only where the answer is.
 
     For a decoder-only model prompt and answer are one row. For an encoder-decoder, which begins its answers with the token
     `decoder_start`, the prompts are input_ids, and decoder_input_ids [rows, longest answer] are the answers one place later.
+    With `share`, the number `shared` says how many ids all prompts of the batch start with (`worker/engine/forward.py` uses it).
     """
     if decoder_start is None:
         rows = _padded([example.prompt + example.answer for example in examples], pad)
         labels = _padded([(IGNORED,) * len(example.prompt) + example.answer for example in examples], IGNORED)
-        return {"input_ids": rows, "attention_mask": _mask(examples, len), "labels": labels}
+        shared = {"shared": common([example.prompt for example in examples])} if share else {}
+        return {"input_ids": rows, "attention_mask": _mask(examples, len), "labels": labels, **shared}
     return {
         "input_ids": _padded([example.prompt for example in examples], pad),
         "attention_mask": _mask(examples, lambda example: len(example.prompt)),
         "decoder_input_ids": _padded([(decoder_start, *example.answer[:-1]) for example in examples], pad),
         "labels": _padded([example.answer for example in examples], IGNORED),
     }
+
+
+def on_device(batch: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
+    """The batch with its tensors on a device."""
+    return {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in batch.items()}
 
 
 def decoder_start(model: Any) -> int | None:

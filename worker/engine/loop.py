@@ -53,6 +53,8 @@ class Batches:
     per_step: int
     pad: int
     decoder_start: int | None = None
+    share: bool = False
+    """Whether a batch's common start is read once."""
 
 
 class Loop(Trainer):
@@ -71,7 +73,7 @@ class Loop(Trainer):
         super().__init__(
             model=model,
             args=arguments,
-            data_collator=partial(collate, pad=batches.pad, decoder_start=batches.decoder_start),
+            data_collator=partial(collate, pad=batches.pad, decoder_start=batches.decoder_start, share=batches.share),
             train_dataset=batches.examples,
             callbacks=[_Watch(self)],
         )

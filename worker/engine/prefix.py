@@ -68,10 +68,20 @@ def remembers(model: Any) -> bool:
 def read(model: Any, ids: Sequence[int], device: torch.device) -> Prefix:
     """Read the soft prompt and the ids once. Without either the cache is empty. For decoder-only models."""
     with torch.no_grad():
-        cache = _start(model)
-        if ids:
-            body(model)(input_ids=torch.tensor([list(ids)], device=device), past_key_values=cache, use_cache=True, logits_to_keep=1)
-    return Prefix(tuple(ids), cache)
+        return Prefix(tuple(ids), begin(model, torch.tensor([list(ids)], device=device, dtype=torch.long)))
+
+
+def begin(model: Any, ids: torch.Tensor) -> Any:
+    """The cache after the soft prompt and the ids [1, tokens]; gradients flow back through it where they are recorded."""
+    base, virtual = body(model), bool(soft_prompt(model)) and not remembers(model)
+    cache: Any = model.get_prompt(1) if remembers(model) else DynamicCache(config=model.config)
+    if virtual:
+        # One pass for both: a pass costs reading all weights, however few the tokens.
+        embeds = torch.cat([model.get_prompt(1).to(base.dtype), base.get_input_embeddings()(ids)], 1)
+        base(inputs_embeds=embeds, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    elif ids.shape[1]:
+        base(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    return cache
 
 
 def first_cache(model: Any, rows: int) -> Any:
@@ -80,13 +90,3 @@ def first_cache(model: Any, rows: int) -> Any:
         return EncoderDecoderCache(DynamicCache(), DynamicCache())
     with torch.no_grad():
         return model.get_prompt(rows)
-
-
-def _start(model: Any) -> Any:
-    if remembers(model):
-        return model.get_prompt(1)
-    cache: Any = DynamicCache(config=model.config)
-    if soft_prompt(model):
-        base = body(model)
-        base(inputs_embeds=model.get_prompt(1).to(base.dtype), past_key_values=cache, use_cache=True, logits_to_keep=1)
-    return cache

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from app.errors import Invalid
-from worker.engine.batches import Example, collate, decoder_start
+from worker.engine.batches import Example, collate, decoder_start, on_device
 from worker.engine.forward import answer_logits
 
 
@@ -44,7 +44,7 @@ def refuse_not_finite(loss: torch.Tensor, step: int) -> None:
         )
 
 
-def measure(model: Any, longest: Sequence[Sequence[Example]], pad: int) -> Measured:
+def measure(model: Any, longest: Sequence[Sequence[Example]], pad: int, *, share: bool = False) -> Measured:
     """Run the micro-batches `longest` as one step and leave model and random state as they were.
 
     The optimiser is real, with a learning rate of exactly 0: it takes its memory and its time, and moves no weight by any bit.
@@ -56,7 +56,7 @@ def measure(model: Any, longest: Sequence[Sequence[Example]], pad: int) -> Measu
     began = time.perf_counter()
     try:
         with torch.random.fork_rng(devices=[model.device] if on_gpu else []):
-            _step(model, longest, pad, optimiser)
+            _step(model, longest, pad, optimiser, share)
         if on_gpu:
             torch.cuda.synchronize(model.device)
     except torch.OutOfMemoryError as error:
@@ -84,12 +84,12 @@ def peak_memory(device: torch.device) -> int:
     return peak if sys.platform == "darwin" else peak * 1024  # bytes there, kilobytes on Linux
 
 
-def _step(model: Any, parts: Sequence[Sequence[Example]], pad: int, optimiser: torch.optim.Optimizer) -> None:
+def _step(model: Any, parts: Sequence[Sequence[Example]], pad: int, optimiser: torch.optim.Optimizer, share: bool) -> None:
     answer_tokens = sum(len(example.answer) for part in parts for example in part)
     precision: AbstractContextManager[Any] = torch.autocast("cuda", torch.bfloat16) if mixed_precision(model.device) else nullcontext()
     model.train()
     for part in parts:
-        batch = {name: tensor.to(model.device) for name, tensor in collate(part, pad, decoder_start(model)).items()}
+        batch = on_device(collate(part, pad, decoder_start(model), share=share), model.device)
         with precision:
             loss = answer_loss(model, batch, answer_tokens)
         refuse_not_finite(loss, 0)

@@ -16,6 +16,7 @@ from app.errors import Invalid
 from worker.engine import artefact, checkpoint
 from worker.engine.batches import Example, decoder_start, encode_examples, pad_token, passes_per_step, schedule
 from worker.engine.encode import encode_pair, encode_prompt
+from worker.engine.forward import reads_shared_starts
 from worker.engine.load import Loaded, fingerprint, load, parameters, window
 from worker.engine.loop import Batches, Loop, RunState, arguments
 from worker.engine.methods import METHODS
@@ -133,7 +134,7 @@ def _data(loaded: Loaded, spec: TrainSpec, reporter: Reporter) -> tuple[Batches,
     lengths = [len(example) for example in examples]
     micro = schedule(lengths, chosen.batch_size, per_step, chosen.total_steps(len(examples)), spec.seed)
     validation = _validation(loaded, spec, held_out, sum(lengths[index] for part in micro for index in part), reporter)
-    return Batches(examples, micro, per_step, pad_token(loaded.tokenizer), decoder_start(loaded.model)), validation
+    return Batches(examples, micro, per_step, pad_token(loaded.tokenizer), decoder_start(loaded.model), reads_shared_starts(loaded.model)), validation
 
 
 def _rendered(spec: TrainSpec, rows: Sequence[Row]) -> list[Rendered]:
@@ -155,7 +156,7 @@ def _validation(loaded: Loaded, spec: TrainSpec, examples: Sequence[Example], tr
 def _preflight(model: Any, batches: Batches, spec: TrainSpec, reporter: Reporter) -> Measured:
     longest = sorted(batches.examples, key=len)[-min(spec.parameters.batch_size, len(batches.examples)) :]
     parts = [longest[start :: batches.per_step] for start in range(batches.per_step)]
-    measured = measure(model, parts, batches.pad)
+    measured = measure(model, parts, batches.pad, share=batches.share)
     reporter.log(f"Longest step: {measured.seconds_per_step:.2f} s, {measured.tokens} tokens; peak memory {measured.peak_memory_bytes / 2**20:.0f} MB.")
     return measured
 
