@@ -4,7 +4,7 @@ BIN := .venv/bin
 BOOTSTRAP := sh scripts/python.sh scripts/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev test check format bench test-faults test-security docs lock
+.PHONY: help run dev test check format bench search-defaults test-faults test-security docs lock
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,3 +49,7 @@ docs: ## Write the reference pages of settings and methods anew
 lock: ## Choose versions anew and write both lock files
 	@$(BOOTSTRAP) dev
 	@sh scripts/lock.sh
+
+search-defaults: ## Search the tuning methods' defaults anew (the wide grid: hours, wants a GPU)
+	@$(BOOTSTRAP) dev
+	@$(BIN)/python -m bench.defaults --wide
