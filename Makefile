@@ -4,10 +4,10 @@ BIN := .venv/bin
 BOOTSTRAP := sh scripts/python.sh scripts/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev test check format bench search-defaults test-faults test-security docs lock
+.PHONY: help run dev test check format bench search-defaults bench-tune bench-gpu bench-published test-faults test-security docs lock
 
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: ## Install what is missing, then run Fettle until Ctrl-C
 	@$(BOOTSTRAP) run
@@ -41,6 +41,18 @@ test-security: ## The tests that hold closed doors closed
 bench: ## Side by side with peers; FETTLE_BENCH_DATA names the folder of data
 	@$(BOOTSTRAP) dev
 	@$(BIN)/python scripts/verify.py bench
+
+bench-tune: ## Training speed against TRL and LLaMA-Factory on this processor
+	@$(BOOTSTRAP) dev
+	@$(BIN)/python -m bench.tune
+
+bench-gpu: ## Training speed and FLOP utilisation on one GPU; says so where there is none
+	@$(BOOTSTRAP) dev
+	@$(BIN)/python -m bench.gpu
+
+bench-published: ## Published results run again; FETTLE_PUBLISHED_MODELS names the folder of models
+	@$(BOOTSTRAP) dev
+	@$(BIN)/python -m bench.published
 
 docs: ## Write the reference pages of settings and methods anew
 	@$(BOOTSTRAP) dev

@@ -23,7 +23,7 @@ EXAMPLES = [Example((9, 10, 11, 12, 13 + row, *range(20, 20 + row % 3)), (30 + r
 def gradients(model: Any, share: bool) -> tuple[float, dict[str, torch.Tensor]]:
     logits, targets, _ = answer_logits(model, collate(EXAMPLES, 0, share=share))
     loss = torch.nn.functional.cross_entropy(logits, targets)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     found = {name: tensor.grad.clone() for name, tensor in model.named_parameters() if tensor.grad is not None}
     model.zero_grad(set_to_none=True)
     return float(loss.detach()), found

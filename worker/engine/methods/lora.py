@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, prepare_model_for_kbit_training
+from transformers.pytorch_utils import Conv1D
 
 from app.domain.methods.lora import Lora
 from app.errors import Invalid
@@ -33,6 +34,8 @@ def prepare(model: Any, parameters: Lora, opening: Sequence[int]) -> Any:
         use_rslora=parameters.variant == "rslora",
         use_dora=parameters.variant == "dora",
         init_lora_weights="pissa" if parameters.variant == "pissa" else True,
+        # GPT-2's linear layers hold their weights the other way round.
+        fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
     )
     try:
         peft = get_peft_model(model, config)
