@@ -31,7 +31,7 @@ class Clock:
             self._began = self._now()
         if self._steps == self._last:
             self.seconds = self._now() - self._began
-        return self._steps == self._last
+        return bool(self._steps == self._last)
 
     def _now(self) -> float:
         if self._cuda:
