@@ -6,6 +6,7 @@ import torch
 
 from worker.engine.batches import IGNORED
 from worker.engine.prefix import body, remembers, soft_prompt, virtual_tokens
+from worker.engine.shards import bare
 
 
 def answer_logits(model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -13,15 +14,16 @@ def answer_logits(model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Ten
 
     Projecting only these positions onto the vocabulary saves most of the cost of a small model.
     """
+    own = bare(model)
     if "decoder_input_ids" in batch:
         keep, targets = batch["labels"] != IGNORED, batch["labels"]
         inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "decoder_input_ids")}
-        logits = model(**inputs, **_caching(model)).logits[keep]
+        logits = model(**inputs, **_caching(own)).logits[keep]
     else:
         keep, targets = torch.zeros_like(batch["labels"], dtype=torch.bool), batch["labels"].roll(-1, 1)
         keep[:, :-1] = batch["labels"][:, 1:] != IGNORED
-        shifted = keep if remembers(model) else torch.nn.functional.pad(keep, (virtual_tokens(model), 0))
-        logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], logits_to_keep=shifted, **_caching(model)).logits
+        shifted = keep if remembers(own) else torch.nn.functional.pad(keep, (virtual_tokens(own), 0))
+        logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], logits_to_keep=shifted, **_caching(own)).logits
     return logits, targets[keep], keep.nonzero()[:, 0]
 
 
