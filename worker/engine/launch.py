@@ -16,7 +16,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from signal import Signals
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -70,14 +70,9 @@ class Crew:
         self._changed = threading.Condition()
         self._closing = threading.Event()
 
-    def __enter__(self) -> "Crew":
+    def __enter__(self) -> Self:
         try:
-            for rank in range(1, self._place.world):
-                self._start(rank)
-            with self._changed:
-                self._changed.wait_for(lambda: self._lost or len(self._ready) == len(self._processes), START_SECONDS)
-            if len(self._ready) < len(self._processes):
-                raise self._reason() or Invalid("rank_lost", "The run's other processes did not start in time.", "Look at the load of this machine.")
+            self._gather()
         except BaseException:
             self._end()
             raise
@@ -93,6 +88,14 @@ class Crew:
         self._end()
         if reason:
             raise reason from error
+
+    def _gather(self) -> None:
+        for rank in range(1, self._place.world):
+            self._start(rank)
+        with self._changed:
+            self._changed.wait_for(lambda: self._lost or len(self._ready) == len(self._processes), START_SECONDS)
+        if len(self._ready) < len(self._processes):
+            raise self._reason() or Invalid("rank_lost", "The run's other processes did not start in time.", "Look at the load of this machine.")
 
     def _start(self, rank: int) -> None:
         place = replace(self._place, rank=rank, local=rank)
