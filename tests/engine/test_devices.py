@@ -76,8 +76,8 @@ def pair(partner: "subprocess.Popen[str]", tmp_path: Path, monkeypatch: pytest.M
 
 def spec(base: Path, folder: Path, method: str = "lora", **changes: object) -> TrainSpec:
     """Without dropout, whose places differ from rank to rank."""
-    chosen: dict[str, object] = {"learning_rate": RATES[method]} | ({"dropout": 0.0} if method == "lora" else {})
-    return toy_spec(base, folder, method, **(chosen | changes))
+    own: dict[str, object] = {"dropout": 0.0} if method == "lora" else {}
+    return toy_spec(base, folder, method, **({"learning_rate": RATES[method]} | own | changes))
 
 
 def tensors(folder: Path) -> dict[str, torch.Tensor]:
@@ -152,6 +152,13 @@ def test_a_killed_rank_ends_the_run_with_a_clear_error(tiny: Path, tmp_path: Pat
     assert not ranks_of(os.getpid())
     assert not torch.distributed.is_initialized()
     assert "WORLD_SIZE" not in os.environ
+
+
+def test_an_error_of_another_rank_is_told_as_its_own(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "to_json", lambda told: to_json(replace(told, base=tmp_path / "nowhere")))
+    with pytest.raises(Invalid, match="There is no model at nowhere") as raised:
+        train(spec(tiny, tmp_path / "run", devices=2), NullReporter())
+    assert (raised.value.code, raised.value.advice) == ("model_missing", "Add the model again.")
 
 
 @pytest.fixture
