@@ -17,7 +17,7 @@ from app.domain.scoring import rouge_words
 from app.domain.validation import Measure, measure_of
 from app.errors import Invalid
 from worker.engine import artefact, checkpoint
-from worker.engine.answers import MOST_ROWS, SAMPLE_TOKENS, SAMPLES, draw
+from worker.engine.answers import MOST_ROWS, SAMPLES, draw, to_compare, to_watch
 from worker.engine.batches import Example, decoder_start, encode_examples, pad_token, passes_per_step, schedule
 from worker.engine.encode import encode_pair, encode_prompt
 from worker.engine.load import Loaded, fingerprint, load, parameters, window
@@ -153,8 +153,8 @@ def _validation(loaded: Loaded, spec: TrainSpec, examples: Sequence[Example], tr
     measure, values = _measure(spec), spec.validation[0][0]
     labels = [encode_pair(loaded.tokenizer, render(spec.template, values, label))[1] for label in spec.labels] if measure.by_labels else []
     ask = partial(draw, loaded, spec.template, spec.validation, examples)
-    asked = ask(count=MOST_ROWS, seed=f"{spec.seed}/asked") if measure.written else None
-    samples = ask(count=SAMPLES, seed=f"{spec.seed}/samples", max_tokens=SAMPLE_TOKENS)
+    asked = ask(count=MOST_ROWS, seed=f"{spec.seed}/asked", most_tokens=to_compare) if measure.written else None
+    samples = ask(count=SAMPLES, seed=f"{spec.seed}/samples", most_tokens=to_watch)
     budget = int(VALIDATION_SHARE * train_tokens / READING_COST / spec.parameters.evaluations)
     validation = Validation(examples, measure, labels, asked, spec.labels, samples).within(budget, spec.seed)
     if len(validation.examples) < len(examples):
