@@ -1,6 +1,6 @@
 """Jobs: start a tune, cancel, retry, clone, list, follow."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,13 +111,14 @@ def retry(person: Who, key: int) -> Job:
         return job
 
 
-def clone(person: Who, key: int) -> Job:
-    """The same work again as a new job."""
+def clone(person: Who, key: int, changes: Mapping[str, Any] | None = None) -> Job:
+    """The same work again as a new job, with some parameters changed. Raises Invalid when the method refuses them."""
     with transaction() as session:
         job = read(session, person, Job, key, "job")
         if job.kind != "tune":
             raise Invalid("not_cloneable", "Only tuning jobs can be cloned.", "Start the evaluation again from its experiment.")
-        copy = jobs.add(session, person, job.kind, job.name, dict(job.settings), job.priority)
+        changed = parse(METHODS, job.settings["method"], {**job.settings["parameters"], **(changes or {})})
+        copy = jobs.add(session, person, job.kind, job.name, {**job.settings, "parameters": changed.model_dump()}, job.priority)
         queue.announce(session)
         return copy
 
