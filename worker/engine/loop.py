@@ -22,6 +22,7 @@ from worker.engine import checkpoint
 from worker.engine.artefact import restore_trainable, save_trainable
 from worker.engine.batches import Example, collate
 from worker.engine.folders import whole
+from worker.engine.layers import uncompiled
 from worker.engine.pace import Pace
 from worker.engine.preflight import answer_loss, mixed_precision, refuse_not_finite
 from worker.engine.reporting import Reporter, Stopped
@@ -146,7 +147,8 @@ class Loop(Trainer):
         began = time.monotonic()
         self.reporter.phase("evaluate", len(self.validation.examples))
         try:
-            values = self.validation.run(self.model, lambda done, total: self.reporter.progress(done, total, None), self.reporter.should_stop)
+            with uncompiled(self.model):
+                values = self.validation.run(self.model, lambda done, total: self.reporter.progress(done, total, None), self.reporter.should_stop)
         except Stopped:
             self.stop()
             return {}

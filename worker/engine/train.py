@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,16 @@ from app.domain.methods.base import MethodParameters
 from app.domain.rendering import Rendered, Template, render, with_opening, without_opening
 from app.errors import Invalid
 from worker.engine import artefact, checkpoint
-from worker.engine.batches import Example, decoder_start, encode_examples, pad_token, passes_per_step, schedule
+from worker.engine.batches import Example, decoder_start, encode_examples, pad_token, padded, passes_per_step, schedule
 from worker.engine.encode import encode_pair, encode_prompt
+from worker.engine.layers import arrange
 from worker.engine.load import Loaded, fingerprint, load, parameters, window
 from worker.engine.loop import Batches, Loop, RunState, arguments
+from worker.engine.memory import give_large_blocks_back, peak_memory
 from worker.engine.methods import METHODS
 from worker.engine.methods.soft import width
 from worker.engine.pace import Pace, Plan
-from worker.engine.preflight import Measured, measure, peak_memory
+from worker.engine.preflight import Measured, preflight
 from worker.engine.reporting import Reporter, Stopped
 from worker.engine.validate import Validation
 
@@ -86,17 +89,20 @@ def train(spec: TrainSpec, reporter: Reporter) -> TrainResult:
         torch.set_num_threads(spec.threads)
     set_seed(spec.seed)
     reporter.phase("load")
+    give_large_blocks_back()
     loaded = load(spec.base, device=spec.device, four_bit=getattr(spec.parameters, "four_bit", False))
     model = METHODS[spec.method](loaded.model, spec.parameters, opening_ids(loaded.tokenizer, spec))
+    arrange(model, spec.parameters)
     batches, validation = _data(replace(loaded, model=model), spec, reporter)
     _ask(reporter)
 
     reporter.phase("preflight")
-    measured = _preflight(model, batches, spec, reporter)
+    measured = preflight(model, batches.examples, batches.pad, spec.parameters, reporter.log, partial(_ask, reporter))
     _ask(reporter)
 
     loop = _loop(model, loaded, batches, validation, measured, spec, reporter)
     reporter.phase("train", loop.pace.plan.total)
+    _foretell(loop.pace, measured, reporter)
     point = checkpoint.newest_valid(spec.folder, reporter.log) if spec.resume else None
     if point:
         reporter.log(f"Went on from the checkpoint at step {point[0]}.")
@@ -152,21 +158,22 @@ def _validation(loaded: Loaded, spec: TrainSpec, examples: Sequence[Example], tr
     return validation
 
 
-def _preflight(model: Any, batches: Batches, spec: TrainSpec, reporter: Reporter) -> Measured:
-    longest = sorted(batches.examples, key=len)[-min(spec.parameters.batch_size, len(batches.examples)) :]
-    parts = [longest[start :: batches.per_step] for start in range(batches.per_step)]
-    measured = measure(model, parts, batches.pad)
-    reporter.log(f"Longest step: {measured.seconds_per_step:.2f} s, {measured.tokens} tokens; peak memory {measured.peak_memory_bytes / 2**20:.0f} MB.")
-    return measured
-
-
 def _loop(model: Any, loaded: Loaded, batches: Batches, validation: Validation | None, measured: Measured, spec: TrainSpec, reporter: Reporter) -> Loop:
     total = len(batches.micro) // batches.per_step
     plan = Plan.of(total, spec.parameters.evaluations, has_validation=validation is not None)
-    estimate = validation.tokens * READING_COST * measured.seconds_per_step / measured.tokens if validation else 0.0
+    estimate = measured.seconds(0, validation.tokens) * READING_COST if validation else 0.0
+    step = measured.seconds(total, sum(padded([batches.examples[index] for index in part]) for part in batches.micro)) / total
     rate = spec.parameters.rate(width(model))
     options = arguments(spec.folder, spec.parameters, rate, total, batches.per_step, spec.seed, loaded.device)
-    return Loop(model, options, batches, validation, Pace(plan, spec.checkpoint_seconds, estimate), reporter, spec.parameters.early_stopping)
+    return Loop(model, options, batches, validation, Pace(plan, spec.checkpoint_seconds, estimate, step_seconds=step), reporter, spec.parameters.early_stopping)
+
+
+def _foretell(pace: Pace, measured: Measured, reporter: Reporter) -> None:
+    """Say what the preflight measured and what the whole run will take by it."""
+    total, left = pace.plan.total, pace.eta(0)
+    reporter.progress(0, total, left)
+    longest = f"{measured.seconds_per_step:.2f} s, {measured.tokens} tokens"
+    reporter.log(f"Longest step: {longest}; peak memory {measured.peak_memory_bytes / 1e6:.0f} MB. All {total} steps: about {left or 0:.0f} s.")
 
 
 def _facts(loop: Loop, loaded: Loaded, spec: TrainSpec, state: RunState) -> dict[str, Any]:
