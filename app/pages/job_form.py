@@ -6,9 +6,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from app.domain.dataset import DatasetVersion
 from app.domain.methods import METHODS
-from app.domain.methods.base import MethodParameters
 
 Values = Mapping[str, str]
 

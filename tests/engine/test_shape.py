@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,7 @@ def test_an_unknown_family_has_no_query_and_value(base: Path, tmp_path: Path) ->
 def test_a_folder_that_is_no_model_is_said(base: Path, tmp_path: Path, damage: str) -> None:
     copy = Path(shutil.copytree(base, tmp_path / "copy"))
     weights = copy / "model.safetensors"
-    harm = {
+    harm: dict[str, Callable[[], object]] = {
         "no config": (copy / "config.json").unlink,
         "no weights": weights.unlink,
         "short header": lambda: weights.write_bytes(b"\x00"),
@@ -71,4 +72,6 @@ def test_memory_grows_with_what_it_is_made_of(base: Path) -> None:
     assert needed(1000) < needed(2000) and needed(2000, checkpointing=True) < needed(2000)
     assert needed(0, device="cuda", four_bit=True) < needed(0, device="cuda") and needed(0, device="cpu") - needed(0) == 0
     full = METHODS["full"]()
-    assert memory(found, found.parameters, full.floats_per_token(found), Micro(0, 0), checkpointing=False, four_bit=False, device="cuda") >= 16 * found.parameters
+    assert (
+        memory(found, found.parameters, full.floats_per_token(found), Micro(0, 0), checkpointing=False, four_bit=False, device="cuda") >= 16 * found.parameters
+    )

@@ -19,7 +19,7 @@ SHARE = 0.95
 LARGE = 1 << 20
 """Bytes from which on a block is the system's own, and goes back to it when it is freed."""
 
-NOT_ENOUGH = ("not enough memory", "out of memory", "bad_alloc", "Cannot allocate memory")
+NOT_ENOUGH = ("not enough memory", "out of memory", "bad_alloc", "allocate memory")
 """What the CPU's allocators say; torch gives them no exception of their own."""
 
 

@@ -58,7 +58,9 @@ def refuse_not_finite(loss: torch.Tensor, step: int) -> None:
         )
 
 
-def preflight(model: Any, examples: Sequence[Example], pad: int, parameters: MethodParameters, tell: Callable[[str], None], ask: Callable[[], None]) -> Measured:
+def preflight(
+    model: Any, examples: Sequence[Example], pad: int, parameters: MethodParameters, tell: Callable[[str], None], ask: Callable[[], None]
+) -> Measured:
     """Measure the longest step of a run. `tell` hears what was tried; `ask` is called before each further try and may raise.
 
     Raises Invalid `out_of_memory` when it does not fit, with the change that does as `suggestion` in its detail, tried and measured.
@@ -154,7 +156,8 @@ def _fits(changes: dict[str, Any], measured: Measured) -> Invalid:
 
 
 def _words(changes: dict[str, Any]) -> str:
-    return " and ".join("activation checkpointing" if name == "checkpointing" else f"{name.replace('_', ' ')} {value}" for name, value in changes.items())
+    words = ["activation checkpointing" if name == "checkpointing" else f"{name.replace('_', ' ')} {value}" for name, value in changes.items()]
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def _size(parts: Sequence[Sequence[Example]]) -> str:

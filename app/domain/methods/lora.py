@@ -33,7 +33,9 @@ class Lora(MethodParameters):
     @model_validator(mode="after")
     def _pissa_reads_whole_weights(self) -> Self:
         if self.four_bit and self.variant == "pissa":
-            raise ValueError("pissa starts from the main directions of the weights, which it cannot read in 4 bits; choose another variant or turn four_bit off")
+            raise ValueError(
+                "pissa starts from the main directions of the weights, which it cannot read in 4 bits; choose another variant or turn four_bit off"
+            )
         return self
 
     def trainable(self, shape: ModelShape, text_tokens: int = 0) -> int:
