@@ -124,7 +124,8 @@ def _lengths(session: Session, version: DatasetVersion, template: Template, chos
     opened = with_opening(template, ", ".join(version.label_texts()))
     long, short = (_written(one) for one in (opened, without_opening(opened)))
     same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(reversed(long), reversed(short), strict=False)))
-    return Lengths(_tokens(whole + len(_written(template))), _tokens(answer) + 1, _tokens(len(long) - same) if chosen.soft else 0)
+    read = without_opening(template) if chosen.replaces_text else template
+    return Lengths(_tokens(whole + len(_written(read))), _tokens(answer) + 1, _tokens(len(long) - same) if chosen.soft else 0)
 
 
 def _tokens(characters: int) -> int:

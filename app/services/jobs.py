@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from app import queue
 from app.db import now as db_clock
@@ -117,10 +118,16 @@ def clone(person: Who, key: int, changes: Mapping[str, Any] | None = None) -> Jo
         job = read(session, person, Job, key, "job")
         if job.kind != "tune":
             raise Invalid("not_cloneable", "Only tuning jobs can be cloned.", "Start the evaluation again from its experiment.")
-        changed = parse(METHODS, job.settings["method"], {**job.settings["parameters"], **(changes or {})})
-        copy = jobs.add(session, person, job.kind, job.name, {**job.settings, "parameters": changed.model_dump()}, job.priority)
+        settings = _changed(session, person, job.settings, changes) if changes else dict(job.settings)
+        copy = jobs.add(session, person, job.kind, job.name, settings, job.priority)
         queue.announce(session)
         return copy
+
+
+def _changed(session: Session, person: Who, old: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    checked = parse(METHODS, old["method"], {**old["parameters"], **changes})
+    base, version = models.find(session, person, old["model"]), datasets.find(session, person, old["dataset"])
+    return tunings.settings_of(session, person, base, version, prompts.find(session, person, tunings.chosen_prompt(old)), checked, old["seed"])
 
 
 def find(person: Who, key: int) -> JobView:
