@@ -19,7 +19,7 @@ from app.errors import Invalid
 from worker.engine import layers
 from worker.engine.batches import Example, collate, decoder_start, micro_batches, padded, passes_per_step
 from worker.engine.forward import answer_logits
-from worker.engine.memory import capped, forget_peak, is_out_of_memory, peak_memory, release
+from worker.engine.memory import capped, forget_peak, is_out_of_memory, peak_memory, release, save_memory
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,7 @@ def preflight(
             continue
         last = [list(map(len, part)) for part in parts]
         ask()
+        save_memory(less)
         if checkpointing:
             layers.recompute(model)
         changes = parameters.changes(less)

@@ -20,7 +20,7 @@ from worker.engine.encode import encode_pair, encode_prompt
 from worker.engine.layers import arrange
 from worker.engine.load import Loaded, fingerprint, load, parameters, window
 from worker.engine.loop import Batches, Loop, RunState, arguments
-from worker.engine.memory import give_large_blocks_back, peak_memory
+from worker.engine.memory import peak_memory, save_memory
 from worker.engine.methods import METHODS
 from worker.engine.methods.soft import width
 from worker.engine.pace import Pace, Plan
@@ -89,7 +89,7 @@ def train(spec: TrainSpec, reporter: Reporter) -> TrainResult:
         torch.set_num_threads(spec.threads)
     set_seed(spec.seed)
     reporter.phase("load")
-    give_large_blocks_back()
+    save_memory(spec.parameters)
     loaded = load(spec.base, device=spec.device, four_bit=getattr(spec.parameters, "four_bit", False))
     model = METHODS[spec.method](loaded.model, spec.parameters, opening_ids(loaded.tokenizer, spec))
     arrange(model, spec.parameters)
