@@ -16,6 +16,7 @@ from sqlalchemy.exc import OperationalError
 from app.db import transaction
 from app.domain import job as jobs
 from app.domain import metric as metrics
+from app.domain import trial as trials
 
 PAUSE_SECONDS = 1.0
 
@@ -28,6 +29,7 @@ class JobReporter:
         self._points: list[tuple[int, Mapping[str, float]]] = []
         self._lines: list[str] = []
         self._progress: dict[str, object] = {}
+        self._trials: dict[int, dict[str, object]] = {}
         self._written = 0.0
 
     def phase(self, name: str, total: int | None = None) -> None:
@@ -55,18 +57,23 @@ class JobReporter:
     def checkpoint(self, folder: Path, step: int, manifest_sha256: str) -> None:
         self.log(f"checkpoint at step {step}: {folder.name}, manifest {manifest_sha256[:12]}")
 
+    def trial(self, number: int, parameters: Mapping[str, object], state: str, step: int, value: float | None, reason: str | None = None) -> None:
+        self._trials[number] = {"number": number, "parameters": dict(parameters), "state": state, "step": step, "value": value, "reason": reason}
+
     def should_stop(self) -> bool:
         return self._stop.is_set()
 
     def flush(self) -> None:
         """Write what was gathered. Raises Fenced."""
-        if not (self._points or self._lines or self._progress):
+        if not (self._points or self._lines or self._progress or self._trials):
             return
         try:
             with transaction() as session:
+                if self._trials:
+                    trials.record(session, self._job, self._token, list(self._trials.values()))
                 metrics.record(session, self._job, self._token, self._attempt, self._points, self._lines, **self._progress)
         except OperationalError as error:
             sys.stderr.write(f"the database does not answer, so the report waits: {error.orig}\n")
             self._written = time.monotonic()
             return
-        self._points, self._lines, self._progress, self._written = [], [], {}, time.monotonic()
+        self._points, self._lines, self._progress, self._trials, self._written = [], [], {}, {}, time.monotonic()

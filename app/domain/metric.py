@@ -9,6 +9,9 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from app.domain import job as jobs
 from app.domain.base import Base, db_now
 
+FINDER = ("finder_rate", "finder_loss")
+"""What a learning-rate finder reports: at each step of its test the rate, and the smoothed loss."""
+
 
 class MetricPoint(Base):
     """One value at one step. A resumed run writes a step again: the value is replaced and gets a new event number."""
@@ -75,8 +78,9 @@ def curve(session: Session, job_id: int, name: str) -> Sequence[MetricPoint]:
 
 
 def reached(session: Session, job_id: int) -> int:
-    """The last step that reported anything; 0 before the first."""
-    return session.scalar(select(func.max(MetricPoint.step)).where(MetricPoint.job_id == job_id)) or 0
+    """The last step that reported anything; 0 before the first. The test of a learning-rate finder comes before all steps."""
+    trained = [MetricPoint.job_id == job_id, MetricPoint.name.not_in(FINDER)]
+    return session.scalar(select(func.max(MetricPoint.step)).where(*trained)) or 0
 
 
 def lines(session: Session, job_id: int, after_event: int = 0, limit: int = 500) -> Sequence[LogLine]:

@@ -76,6 +76,11 @@ def mixed_precision(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.is_bf16_supported()
 
 
+def training_precision(device: torch.device) -> AbstractContextManager[Any]:
+    """The precision in which training computes its forward pass."""
+    return torch.autocast("cuda", torch.bfloat16) if mixed_precision(device) else nullcontext()
+
+
 def peak_memory(device: torch.device) -> int:
     """The most memory in bytes so far: allocated on the GPU, or resident in this process."""
     if device.type == "cuda":
@@ -86,11 +91,10 @@ def peak_memory(device: torch.device) -> int:
 
 def _step(model: Any, parts: Sequence[Sequence[Example]], pad: int, optimiser: torch.optim.Optimizer) -> None:
     answer_tokens = sum(len(example.answer) for part in parts for example in part)
-    precision: AbstractContextManager[Any] = torch.autocast("cuda", torch.bfloat16) if mixed_precision(model.device) else nullcontext()
     model.train()
     for part in parts:
         batch = {name: tensor.to(model.device) for name, tensor in collate(part, pad, decoder_start(model)).items()}
-        with precision:
+        with training_precision(model.device):
             loss = answer_loss(model, batch, answer_tokens)
         refuse_not_finite(loss, 0)
         loss.backward()  # type: ignore[no-untyped-call]

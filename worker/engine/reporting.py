@@ -1,10 +1,12 @@
 """What the engine tells, and asks, the outside world: its only way out. Who listens is not its business."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 Phase = Literal["load", "preflight", "train", "evaluate", "save"]
+TrialState = Literal["waiting", "running", "stopped", "failed", "won"]
 
 
 class Stopped(Exception):
@@ -13,6 +15,14 @@ class Stopped(Exception):
     def __init__(self, checkpoint: Path | None = None) -> None:
         super().__init__("stopped on request")
         self.checkpoint = checkpoint
+
+
+class Paused(Exception):
+    """A run was left at the step where it was meant to be: it can go on from its checkpoint. `best` is its best validation so far."""
+
+    def __init__(self, step: int, best: Mapping[str, float] | None) -> None:
+        super().__init__(f"paused at step {step}")
+        self.step, self.best = step, dict(best or {})
 
 
 class Reporter(Protocol):
@@ -36,6 +46,9 @@ class Reporter(Protocol):
     def checkpoint(self, folder: Path, step: int, manifest_sha256: str) -> None:
         """A checkpoint is complete and on disk."""
 
+    def trial(self, number: int, parameters: Mapping[str, Any], state: TrialState, step: int, value: float | None, reason: str | None = None) -> None:
+        """Where a search's trial (from 1) stands: what it sets differently, its last step, its best validation so far, why it ended."""
+
 
 @dataclass
 class NullReporter:
@@ -47,6 +60,7 @@ class NullReporter:
     ticks: list[tuple[int, int, float | None]] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     checkpoints: list[tuple[Path, int, str]] = field(default_factory=list)
+    trials: dict[int, tuple[Mapping[str, Any], TrialState, int, float | None, str | None]] = field(default_factory=dict)
 
     def phase(self, name: Phase, total: int | None = None) -> None:
         self.phases.append((name, total))
@@ -65,6 +79,9 @@ class NullReporter:
 
     def checkpoint(self, folder: Path, step: int, manifest_sha256: str) -> None:
         self.checkpoints.append((folder, step, manifest_sha256))
+
+    def trial(self, number: int, parameters: Mapping[str, Any], state: TrialState, step: int, value: float | None, reason: str | None = None) -> None:
+        self.trials[number] = (parameters, state, step, value, reason)
 
     def points(self, name: str) -> dict[int, float]:
         """Every value reported under `name`, by step."""

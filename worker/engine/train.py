@@ -13,16 +13,16 @@ from transformers import set_seed
 from app.domain.methods.base import MethodParameters
 from app.domain.rendering import Rendered, Template, render, with_opening, without_opening
 from app.errors import Invalid
-from worker.engine import artefact, checkpoint
+from worker.engine import artefact, checkpoint, finder
 from worker.engine.batches import Example, decoder_start, encode_examples, pad_token, passes_per_step, schedule
 from worker.engine.encode import encode_pair, encode_prompt
 from worker.engine.load import Loaded, fingerprint, load, parameters, window
-from worker.engine.loop import Batches, Loop, RunState, arguments
+from worker.engine.loop import Batches, Loop, RunState, arguments, saved_state
 from worker.engine.methods import METHODS
 from worker.engine.methods.soft import width
 from worker.engine.pace import Pace, Plan
 from worker.engine.preflight import Measured, measure, peak_memory
-from worker.engine.reporting import Reporter, Stopped
+from worker.engine.reporting import Paused, Reporter, Stopped
 from worker.engine.validate import Validation
 
 ARTEFACT = "artefact"
@@ -60,6 +60,10 @@ class TrainSpec:
     checkpoint_seconds: float = 120.0
     opening: Template | None = None
     """The prompt whose opening a soft prompt starts from. None: the template itself, or its labels when it has no opening."""
+    pause_at: int | None = None
+    """Leave the run after this step, its schedule planned to the end, with a checkpoint to go on from: `train` raises Paused."""
+    find_rate: bool = False
+    """Choose the learning rate by a range test before the first step."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +80,18 @@ class TrainResult:
     peak_memory_bytes: int
     threads: int
     versions: Mapping[str, str]
+    parameters: Mapping[str, Any]
+    """What it ran with: after a search, the winner's."""
+    search: Mapping[str, Any] | None = None
+    """What a search chose, and how; None for a run without one."""
 
 
 def train(spec: TrainSpec, reporter: Reporter) -> TrainResult:
     """Run it. Raises Stopped (with a checkpoint once training began) when asked to stop, and app.errors for what a person can mend."""
     if spec.resume and (spec.folder / ARTEFACT).exists():
-        return _result(artefact.check(spec.folder / ARTEFACT))
+        return result_of(artefact.check(spec.folder / ARTEFACT))
+    if spec.resume and spec.pause_at and (point := checkpoint.newest_valid(spec.folder)) and point[0] >= spec.pause_at:
+        raise Paused(point[0], saved_state(point[1]).best)
     if spec.threads:
         torch.set_num_threads(spec.threads)
     set_seed(spec.seed)
@@ -94,6 +104,8 @@ def train(spec: TrainSpec, reporter: Reporter) -> TrainResult:
     reporter.phase("preflight")
     measured = _preflight(model, batches, spec, reporter)
     _ask(reporter)
+    if spec.find_rate:
+        spec = with_found_rate(model, batches, spec, reporter)
 
     loop = _loop(model, loaded, batches, validation, measured, spec, reporter)
     reporter.phase("train", loop.pace.plan.total)
@@ -107,7 +119,7 @@ def train(spec: TrainSpec, reporter: Reporter) -> TrainResult:
         artefact.restore_trainable(model, best)
     saved = artefact.save(model, loaded.tokenizer, spec.folder / ARTEFACT, _facts(loop, loaded, spec, state))
     loop.drop_best()
-    return _result(saved)
+    return result_of(saved)
 
 
 def opening_ids(tokenizer: Any, spec: TrainSpec) -> list[int]:
@@ -162,7 +174,7 @@ def _preflight(model: Any, batches: Batches, spec: TrainSpec, reporter: Reporter
 
 def _loop(model: Any, loaded: Loaded, batches: Batches, validation: Validation | None, measured: Measured, spec: TrainSpec, reporter: Reporter) -> Loop:
     total = len(batches.micro) // batches.per_step
-    plan = Plan.of(total, spec.parameters.evaluations, has_validation=validation is not None)
+    plan = Plan.of(total, spec.parameters.evaluations, has_validation=validation is not None, pause=spec.pause_at)
     estimate = validation.tokens * READING_COST * measured.seconds_per_step / measured.tokens if validation else 0.0
     rate = spec.parameters.rate(width(model))
     options = arguments(spec.folder, spec.parameters, rate, total, batches.per_step, spec.seed, loaded.device)
@@ -177,6 +189,7 @@ def _facts(loop: Loop, loaded: Loaded, spec: TrainSpec, state: RunState) -> dict
         "method": spec.method,
         "parameters": spec.parameters.model_dump(mode="json"),
         "learning_rate": loop.args.learning_rate,
+        **({"search": {"how": "rate_finder", "learning_rate": loop.args.learning_rate}} if spec.find_rate else {}),
         "seed": spec.seed,
         "base_fingerprint": fingerprint(spec.base),
         "template": asdict(spec.template),
@@ -194,7 +207,14 @@ def _facts(loop: Loop, loaded: Loaded, spec: TrainSpec, state: RunState) -> dict
     }
 
 
-def _result(saved: artefact.Artefact) -> TrainResult:
+def with_found_rate(model: Any, batches: Batches, spec: TrainSpec, reporter: Reporter) -> TrainSpec:
+    """The same run with the learning rate of a range test: made once, and remembered beside the run's checkpoints."""
+    found = finder.chosen(model, batches, spec.parameters.rate(width(model)), spec.folder, spec.resume, reporter)
+    return replace(spec, parameters=spec.parameters.model_copy(update={"learning_rate": found}))
+
+
+def result_of(saved: artefact.Artefact) -> TrainResult:
+    """What an artefact says about the run that left it."""
     facts = saved.facts
     return TrainResult(
         artefact=saved.folder,
@@ -207,6 +227,8 @@ def _result(saved: artefact.Artefact) -> TrainResult:
         peak_memory_bytes=facts["peak_memory_bytes"],
         threads=facts["threads"],
         versions=facts["versions"],
+        parameters=facts["parameters"],
+        search=facts.get("search"),
     )
 
 

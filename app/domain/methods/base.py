@@ -1,5 +1,6 @@
 """What every tuning method's parameters share. No torch here: the form, the API and the worker read the same class."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -25,6 +26,8 @@ class MethodParameters(BaseModel):
     """How that rate shrinks with width: by (SEARCHED_WIDTH / width) to this power."""
     soft: ClassVar[bool] = False
     """Whether it trains virtual tokens before the input instead of weights."""
+    searched: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
+    """What a search varies besides the learning rate when nobody says otherwise: the method's main setting, with values worth trying."""
 
     learning_rate: float | None = Field(
         None, gt=0.0, le=1.0, description="Step size of the optimiser at its peak. Empty: the searched default, scaled to the model's width."

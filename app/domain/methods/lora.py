@@ -1,6 +1,7 @@
 """LoRA: train a low-rank update beside every linear layer (Hu et al. 2021, arXiv 2106.09685)."""
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -14,6 +15,7 @@ class Lora(MethodParameters):
     paper: ClassVar[str] = "https://arxiv.org/abs/2106.09685"
     default_rate: ClassVar[float] = 5e-4
     width_power: ClassVar[float] = 0.5
+    searched: ClassVar[Mapping[str, tuple[Any, ...]]] = {"rank": (4, 16, 64)}
 
     rank: int = Field(16, ge=1, le=512, description="Inner size of the update: more can learn more and costs more.")
     alpha: float = Field(32.0, gt=0.0, le=4096.0, description="Scale of the update; it is multiplied by alpha / rank.")
