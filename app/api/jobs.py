@@ -21,6 +21,7 @@ class NewJob(shapes.Body):
     prompt_version: int | str | None = None
     seed: int = Field(0, ge=0, le=2**31 - 1)
     priority: int = Field(0, ge=-100, le=100)
+    search: dict[str, Any] | None = Field(None, description="how, trials, factor, space, seed: see docs/methods.md. Left out: one run.")
 
 
 @router.get("")
@@ -44,6 +45,11 @@ def show(person: Person, key: shapes.Key) -> dict[str, Any]:
 @router.get("/{key}/metrics")
 def metrics(person: Person, key: shapes.Key, after_step: int = -1) -> dict[str, Any]:
     return {"items": [{"name": point.name, "step": point.step, "value": point.value} for point in jobs.points(person, key, after_step)], "next": None}
+
+
+@router.get("/{key}/trials")
+def trials(person: Person, key: shapes.Key) -> dict[str, Any]:
+    return shapes.listing([shapes.trial(row) for row in jobs.trials_of(person, key)], None)
 
 
 @router.post("/{key}/cancel", status_code=202)

@@ -11,6 +11,7 @@ from app.domain.evaluation import Evaluation, Prediction
 from app.domain.job import Job
 from app.domain.model import Model
 from app.domain.prompt import FIELDS, Prompt, PromptVersion
+from app.domain.trial import Trial
 
 Limit = Annotated[int, Query(ge=1, le=1000)]
 After = Annotated[int | None, Query(ge=0, le=2**63 - 1)]
@@ -74,6 +75,10 @@ def job(row: Job, position: int | None = None) -> dict[str, Any]:
         "started_at": row.started_at,
         "finished_at": row.finished_at,
     }
+
+
+def trial(row: Trial) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in ("number", "parameters", "state", "step", "value", "reason")}
 
 
 def model(row: Model) -> dict[str, Any]:

@@ -74,7 +74,7 @@ class Search(BaseModel):
     trials: int = Field(8, ge=2, le=MOST_TRIALS, description="Combinations a random search draws. A grid has as many as its values make.")
     factor: int = Field(3, ge=2, le=3, description="At every rung the best 1 in this many trials goes on.")
     space: dict[str, Range | Choices] = Field(
-        default_factory=dict,
+        {},
         description="By parameter: a list of values, or for a random search {low, high, log}. Empty: around the method's usual learning rate, and its main setting.",
     )
     seed: int = Field(0, ge=0, le=2**31 - 1, description="The same seed draws the same combinations.")

@@ -6,7 +6,7 @@ from typing import Any
 from app.domain.access import Who
 from app.domain.job import Job
 from app.domain.methods import METHODS
-from app.pages import job_words
+from app.pages import job_words, trial_view
 from app.pages.job_form import plain
 from app.services import datasets, evaluations, experiments, jobs, models, prompts
 from app.services.jobs import JobView, Tuning
@@ -40,7 +40,10 @@ def job_context(person: Who, key: int) -> dict[str, Any]:
         "evaluation": evaluations.of_job(person, key) if job.kind == "evaluate" else None,
         "experiment": experiments.of_job(person, key),
         "settings": _tuned_with(job, tuning) if tuning else _evaluated_with(person, job),
-        "parameters": _parameters(tuning) if tuning else [],
+        "parameters": _parameters(job, tuning) if tuning else [],
+        "trials": trial_view.trial_rows(job, tuning) if tuning else [],
+        "trial_names": trial_view.trial_names(tuning) if tuning else [],
+        "finder": trial_view.finder_drawing(job, tuning) if tuning else None,
         "offset": job_words.offset,
         "charts": job_words.charts,
     }
@@ -71,7 +74,14 @@ def _tuned_with(job: Job, tuning: Tuning) -> list[Setting]:
         Setting("dataset", f"{tuning.dataset.name} v{version.number}, {rows}", f"/datasets/{version.reference}"),
         Setting("prompt", f"{tuning.prompt.name} v{tuning.prompt_version.number}{replaced}", f"/lab?prompt={tuning.prompt_version.reference}"),
         Setting("seed", str(job.settings["seed"])),
+        *([] if tuning.search.how == "none" else [Setting("search", _searched(tuning))]),
     ]
+
+
+def _searched(tuning: Tuning) -> str:
+    if not tuning.search.has_trials:
+        return "the learning rate, by a range test"
+    return f"{tuning.search.how}, {trial_view.count_of(tuning)} trials, the best {'half' if tuning.search.factor == 2 else 'third'} of each round goes on"
 
 
 def _evaluated_with(person: Who, job: Job) -> list[Setting]:
@@ -88,11 +98,11 @@ def _evaluated_with(person: Who, job: Job) -> list[Setting]:
     ]
 
 
-def _parameters(tuning: Tuning) -> list[Setting]:
-    """Every parameter of the run as it was frozen, beside the default where it was changed."""
+def _parameters(job: Job, tuning: Tuning) -> list[Setting]:
+    """Every parameter of the run as it was frozen, or as a search chose it in the end, beside the default where it differs."""
     fields = type(tuning.parameters).model_fields
     found = []
-    for name, value in tuning.parameters.model_dump().items():
+    for name, value in ((job.result or {}).get("parameters") or tuning.parameters.model_dump()).items():
         default = fields[name].default
         changed = plain(default) if default is not None else "not set"
         if value is not None:

@@ -9,6 +9,8 @@ from app.domain.job import Job
 from app.domain.metric import MetricPoint
 from app.domain.stats import wilson
 from app.pages.formatting import about, count, duration, percent
+from app.pages.trial_view import fraction as search_fraction
+from app.pages.trial_view import lines, running
 from app.services.jobs import JobView, Tuning
 
 PHASES: Mapping[str, tuple[str, ...]] = {"tune": ("load", "preflight", "train", "save"), "evaluate": ("load", "evaluate")}
@@ -77,11 +79,22 @@ def _working(view: JobView, tuning: Tuning | None, now_ms: int) -> Sentence:
     if job.state == "stopping":
         return Sentence("Stopping", end=f" after the present step{place}.", aside="What is done so far is kept for a retry.")
     left = f", {about(job.eta_seconds)} left" if job.eta_seconds is not None else ""
-    validating = job.kind == "tune" and job.phase == "evaluate"
-    doing = "Validating" if validating else DOING.get(job.phase or "", "Running")
-    unit = "step" if job.phase == "train" else "row" if job.phase == "evaluate" else ""
-    strong = f"{unit} {job.step:,} of {job.total_steps:,}" if unit and job.total_steps else ""
+    doing, strong = _doing(job, tuning)
     return Sentence(doing + (", " if strong else ""), strong, f"{left}{place}.", aside)
+
+
+def _doing(job: Job, tuning: Tuning | None) -> tuple[str, str]:
+    """What is done now, and how far it is."""
+    finding = job.phase == "preflight" and tuning is not None and bool(tuning.finder)
+    unit = "step" if job.phase == "train" or finding else "row" if job.phase == "evaluate" else ""
+    far = f"{unit} {job.step:,} of {job.total_steps:,}" if unit and job.total_steps else ""
+    if tuning and (trial := running(tuning)):
+        doing = "validating" if job.phase == "evaluate" else ""
+        return ", ".join(part for part in (f"Trial {trial.number} of {len(tuning.trials)}", doing) if part), far
+    if finding:
+        return "Finding the learning rate", far
+    validating = job.kind == "tune" and job.phase == "evaluate"
+    return "Validating" if validating else DOING.get(job.phase or "", "Running"), far
 
 
 def _improvement(tuning: Tuning) -> str:
@@ -135,6 +148,8 @@ def fraction(job: Job, tuning: Tuning | None) -> float | None:
     """How much of the phase under way is done, when that is known."""
     if job.state not in ("running", "stopping"):
         return None
+    if tuning and tuning.trials:
+        return search_fraction(job, tuning) if phase_of(job) == "train" else None
     if tuning:
         return min(1.0, max(tuning.reached, job.step if job.phase == "train" else 0) / tuning.total_steps) if phase_of(job) == "train" else None
     return job.step / job.total_steps if job.phase == "evaluate" and job.total_steps else None
@@ -160,8 +175,19 @@ def charts(job: Job, tuning: Tuning, points: list[MetricPoint]) -> dict[str, dic
     def series(name: str, metric: str) -> dict[str, Any]:
         return {"name": name, "metric": metric, "points": [[point.step, point.value] for point in points if point.name == metric]}
 
+    if tuning.search.has_trials:
+        return _search_charts(tuning, points, shared)
     loss = {**shared, "digits": 2, "series": [series("train", "loss"), series("validation", "validation_loss")]}
     if tuning.measure != "validation_accuracy":
         return {"loss": loss}
     accuracy = {**shared, "digits": 3, "series": [series("validation", "validation_accuracy")], "baseline": {"label": "untuned", "step": 0}}
+    return {"accuracy": accuracy, "loss": loss}
+
+
+def _search_charts(tuning: Tuning, points: list[MetricPoint], shared: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """One line a trial in each: the validation, and the training loss (of free text the validation loss)."""
+    loss = {**shared, "digits": 2, "series": lines(tuning, "loss" if tuning.measure == "validation_accuracy" else tuning.measure, points)}
+    if tuning.measure != "validation_accuracy":
+        return {"loss": loss}
+    accuracy = {**shared, "digits": 3, "series": lines(tuning, tuning.measure, points), "baseline": {"label": "untuned", "step": 0}}
     return {"accuracy": accuracy, "loss": loss}

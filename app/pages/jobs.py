@@ -6,14 +6,16 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, Response
 
+from app.domain import search as searches
 from app.domain.access import Who
+from app.domain.dataset import DatasetVersion
 from app.domain.job import FINAL
 from app.domain.methods import METHODS
 from app.domain.methods.base import parse
 from app.domain.tuning import chosen_prompt
 from app.doors import Person
 from app.errors import FettleError, Invalid
-from app.pages import job_events, job_form
+from app.pages import job_events, job_form, search_form
 from app.pages.forms import prompt_choices, typed, whole
 from app.pages.job_view import job_context
 from app.pages.render import fragment, is_fragment, page, seen
@@ -53,6 +55,7 @@ def new(request: Request, person: Person, like: int | None = None) -> HTMLRespon
         chosen = jobs.find(person, like).job.settings
         values |= {name: str(chosen[name]) for name in ("model", "dataset", "method", "seed") if name in chosen} | {"prompt_version": chosen_prompt(chosen)}
         values |= {name: job_form.plain(value) for name, value in chosen.get("parameters", {}).items() if value is not None}
+        values |= search_form.typed(chosen["search"]) if "search" in chosen else {}
     return _form(request, person, values)
 
 
@@ -61,9 +64,9 @@ def _form(request: Request, person: Who, values: Mapping[str, str], error: Fettl
     views = [view for view in views if view.version.splits.get("train")]
     chosen = next((view for view in views if values.get("dataset") in (str(view.dataset.id), view.version.reference)), views[0] if views else None)
     method = job_form.chosen_method(values)
-    planned = None
+    estimate = None
     try:
-        planned = parse(METHODS, method, job_form.given_parameters(values))
+        estimate = _estimate(values, method, chosen.version) if chosen else None
     except Invalid as refused:
         error = error or refused
     context: dict[str, Any] = {
@@ -75,7 +78,10 @@ def _form(request: Request, person: Who, values: Mapping[str, str], error: Fettl
         "methods": METHODS,
         "method": METHODS[method],
         "fields": job_form.parameter_fields(values),
-        "estimate": job_form.estimate(planned, chosen.version) if planned and chosen else None,
+        "estimate": estimate,
+        "search_how": search_form.how(values),
+        "hows": search_form.HOWS,
+        "space": search_form.fields(values, method),
         "error": error.as_dict() if error else None,
         "refused": {} if error is None else {_field_of(error): _at_field(error)},
     }
@@ -84,15 +90,24 @@ def _form(request: Request, person: Who, values: Mapping[str, str], error: Fettl
     return page(request, "jobs/new.html", person, "tune", error.status if error and request.method == "POST" else 200, **context)
 
 
+def _estimate(values: Mapping[str, str], method: str, version: DatasetVersion) -> str:
+    """What the job amounts to, in steps. Raises Invalid for a value that would be refused."""
+    planned = parse(METHODS, method, job_form.given_parameters(values))
+    search = searches.parse(search_form.given(values, method))
+    searches.check(search, method, planned, version.splits.get("validation", 0))
+    searched = search_form.estimate(search, method, planned, version.splits.get("train", 0))
+    return " ".join(part for part in (job_form.estimate(planned, version), searched) if part)
+
+
 def _at_field(error: FettleError) -> str:
     """An error as it stands at its field, which need not be named there."""
     if error.code != "bad_parameter":
-        return f"{error.message} {error.advice}"
+        return f"{error.message.removeprefix(str(error.detail.get('field')) + ': ')} {error.advice}"
     return error.message.removeprefix(f"{_field_of(error)}: ").replace("Input should", "It should", 1) + "."
 
 
 def _field_of(error: FettleError) -> str:
-    return str(error.detail.get("field") or REFUSALS.get(error.code, ""))
+    return str(error.detail.get("field") or REFUSALS.get(error.code, "")).replace(".", "_")
 
 
 @router.post("", response_model=None)
@@ -107,6 +122,7 @@ def create(request: Request, person: Person, values: Annotated[dict[str, str], D
             parameters=job_form.given_parameters(values),
             prompt_version=values.get("prompt_version") or None,
             seed=whole(values.get("seed") or "0", "seed", *SEED),
+            search=search_form.given(values, job_form.chosen_method(values)),
         )
     except Invalid as error:
         return _form(request, person, values, error)

@@ -32,7 +32,8 @@ class Counting(NullReporter):
 
 
 def run(base: Path, folder: Path, chosen: Search = RATES, reporter: NullReporter | None = None, **changes: object) -> Any:
-    return search(toy_spec(base, folder, **{"max_steps": 24, "evaluations": 2, **changes}), chosen, reporter or NullReporter())
+    values: dict[str, Any] = {"max_steps": 24, "evaluations": 2, **changes}
+    return search(toy_spec(base, folder, **values), chosen, reporter or NullReporter())
 
 
 def test_a_paused_run_goes_on_bit_for_bit_and_is_not_trained_twice(tiny: Path, tmp_path: Path) -> None:
@@ -84,7 +85,7 @@ def test_a_random_search_around_the_usual_rate_needs_no_space(tiny: Path, tmp_pa
     assert all(2.1e-3 / 6 <= parameters["learning_rate"] <= 2.1e-3 * 6.01 for parameters in tried)
 
 
-@pytest.mark.parametrize("asked", [1, 9, 25, 40, 66, 90])
+@pytest.mark.parametrize("asked", [1, 17, 40, 66])
 def test_a_stop_anywhere_changes_nothing_in_the_result(tiny: Path, tmp_path: Path, asked: int, uninterrupted: tuple[Any, NullReporter]) -> None:
     control, told = uninterrupted
     first, second = Counting(asked), NullReporter()
@@ -148,7 +149,7 @@ def test_a_stopped_trial_comes_back_when_all_that_went_on_fail(tiny: Path, tmp_p
 
 def test_a_search_of_which_every_trial_fails_says_so(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     break_above(monkeypatch, 0.0)
-    with pytest.raises(Invalid, match="All 4 trials failed. trial 1: The loss became nan at step 3") as failed:
+    with pytest.raises(Invalid, match=r"All 4 trials failed\. trial 1: The loss became nan at step 3") as failed:
         run(tiny, tmp_path)
     assert failed.value.code == "every_trial_failed" and failed.value.advice
 
@@ -186,7 +187,6 @@ def test_the_time_left_is_that_of_the_whole_search(tiny: Path, tmp_path: Path, m
 
 def break_above(monkeypatch: pytest.MonkeyPatch, rate: float, step: int = 3) -> None:
     """Runs with a higher learning rate than this lose their footing at that step, as a step too far would make them."""
-    real = searches.train
 
     def spoiled(spec: Any, reporter: Any) -> Any:
         from worker.engine import loop
@@ -201,6 +201,6 @@ def break_above(monkeypatch: pytest.MonkeyPatch, rate: float, step: int = 3) -> 
         with monkeypatch.context() as patch:
             patch.setattr(loop.Loop, "run", lambda self, point: current.append(self) or begin(self, point))  # type: ignore[func-returns-value]
             patch.setattr(loop, "answer_loss", loss)
-            return real(spec, reporter)
+            return train(spec, reporter)
 
     monkeypatch.setattr(searches, "train", spoiled)

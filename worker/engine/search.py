@@ -11,12 +11,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig
-
 from app.domain.search import Rung, Search, combinations, planned_steps, schedule, survivors, trial_parameters
 from app.errors import Invalid
 from worker.engine import artefact
 from worker.engine.folders import write_file
+from worker.engine.load import load_config
 from worker.engine.methods.soft import hidden_size
 from worker.engine.reporting import Paused, Phase, Reporter, Stopped, TrialState
 from worker.engine.train import ARTEFACT, TrainResult, TrainSpec, result_of, train
@@ -88,7 +87,7 @@ class Halving:
         if found is None:
             for leftover in (self.spec.folder / ARTEFACT, *self.spec.folder.glob("trial-*")):
                 shutil.rmtree(leftover, ignore_errors=True)
-            width = hidden_size(AutoConfig.from_pretrained(self.spec.base, local_files_only=True, trust_remote_code=False))
+            width = hidden_size(load_config(self.spec.base))
             return [Trial(at, values) for at, values in enumerate(combinations(self.chosen, self.spec.method, self.spec.parameters, width), 1)]
         if found["search"] != self.chosen.model_dump(mode="json"):
             raise Invalid("other_search", "The folder holds a search with other settings.", "Give the same settings, or start afresh in another folder.")
