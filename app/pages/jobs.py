@@ -101,9 +101,8 @@ def _estimate(values: Mapping[str, str], method: str, version: DatasetVersion) -
 
 def _at_field(error: FettleError) -> str:
     """An error as it stands at its field, which need not be named there."""
-    if error.code != "bad_parameter":
-        return f"{error.message.removeprefix(str(error.detail.get('field')) + ': ')} {error.advice}"
-    return error.message.removeprefix(f"{_field_of(error)}: ").replace("Input should", "It should", 1) + "."
+    said = error.message.removeprefix(f"{error.detail.get('field')}: ").replace("Input should", "It should", 1)
+    return f"{said}." if error.code == "bad_parameter" else f"{said} {error.advice}"
 
 
 def _field_of(error: FettleError) -> str:

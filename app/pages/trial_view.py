@@ -53,20 +53,22 @@ def count_of(tuning: Tuning) -> int:
 
 
 def trial_names(tuning: Tuning) -> list[str]:
-    return [name.replace("_", " ") for name in tuning.trials[0].parameters] if tuning.trials else []
+    """The parameters that the trials set, in the order of the method's own form."""
+    return [name for name in type(tuning.parameters).model_fields if tuning.trials and name in tuning.trials[0].parameters]
 
 
 def trial_rows(job: Job, tuning: Tuning) -> list[TrialRow]:
-    return [_row(job, trial, trial.number == tuning.leading) for trial in tuning.trials]
+    names = trial_names(tuning)
+    return [_row(job, trial, names, trial.number == tuning.leading) for trial in tuning.trials]
 
 
-def _row(job: Job, trial: Trial, leading: bool) -> TrialRow:
+def _row(job: Job, trial: Trial, names: Sequence[str], leading: bool) -> TrialRow:
     state = "waiting" if trial.state == "running" and job.state not in ("running", "stopping") else trial.state
     ended = {"stopped": f"at step {trial.step:,}: {trial.reason}", "failed": f"at step {trial.step:,}: {trial.reason}"}
     goes_on = f"for the next round, at step {trial.step:,}" if trial.step else ""
     note = ended.get(state, goes_on if state == "waiting" else "").replace("-", "\u2212" if state == "stopped" else "-")
     step = max(trial.step, job.step) if state == "running" and job.phase == "train" else trial.step
-    values = ["" if value is None else plain(value) for value in trial.parameters.values()]
+    values = ["" if trial.parameters[name] is None else plain(trial.parameters[name]) for name in names]
     return TrialRow(trial.number, values, (state, *BADGES[state]), note, step, number(trial.value), leading and trial.value is not None)
 
 
