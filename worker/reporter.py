@@ -36,6 +36,7 @@ class JobReporter:
         self.flush()
         with transaction() as session:
             jobs.enter(session, self._job, self._token, name, total)
+        self._written = 0.0  # a phase counts in units of its own, so its first progress is written at once
 
     def step(self, done: int, total: int, values: Mapping[str, float], eta_seconds: float | None) -> None:
         finite = {name: value for name, value in values.items() if math.isfinite(value)}

@@ -24,8 +24,6 @@ SMOOTHING = 0.9
 """Weight of the past in the smoothed loss: a memory of ten steps, of sixty."""
 WORSE = 4.0
 """It ends when the smoothed loss is so many times its best."""
-SAFETY = 1.0
-"""The rate of steepest descent is divided by this."""
 FILE = "finder.json"
 
 
@@ -35,7 +33,7 @@ def chosen(model: Any, batches: Batches, usual: float, folder: Path, resume: boo
     if resume and file.exists():
         return float(json.loads(file.read_text())["learning_rate"])
     curve = measure(model, batches, usual / BELOW, min(MOST, usual * ABOVE), reporter)
-    rate = float(f"{steepest(curve) / SAFETY:.2g}")
+    rate = float(f"{steepest(curve):.2g}")
     write_file(file, json.dumps({"learning_rate": rate, "curve": curve}))
     reporter.log(
         f"Learning rate {rate:g}: the loss fell fastest there, over {len(curve)} steps from {curve[0][0]:.2g} to {curve[-1][0]:.2g}; {usual:g} is usual."
@@ -70,6 +68,8 @@ def measure(model: Any, batches: Batches, low: float, high: float, reporter: Rep
 def steepest(curve: Sequence[tuple[float, float]]) -> float:
     """The rate at which the loss fell fastest over the logarithm of the rate. Raises Invalid `no_rate` when it never fell.
 
+    It is taken as it is, without a safety factor: on the starter model and SST-2 (480 rows, batch 8) it came to 0.17 (prompt tuning), 0.19
+    (P-tuning), 0.35 (prefix, LoRA) and 0.52 (full) of the rates that searches had found best, so it already stands on the safe side.
     The first tenth is left out: so few losses are smoothed into one there that a lucky batch would be the steepest place.
     """
     slopes = [((two[1] - one[1]) / math.log(two[0] / one[0]), one[0]) for one, two in pairwise(curve)][STEPS // 10 :]

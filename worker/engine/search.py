@@ -130,7 +130,7 @@ class Halving:
         parameters = trial_parameters(self.spec.method, self.spec.parameters, trial.parameters)
         total = parameters.total_steps(len(self.spec.train))
         target = rung.step(total)
-        told = _TrialReporter(self.reporter, trial, target, self._steps_after(trial, rung), quiet=self.begun)
+        told = _TrialReporter(self.reporter, trial, (target, total), self._steps_after(trial, rung), quiet=self.begun)
         folder = self.spec.folder / f"trial-{trial.number}"
         run = replace(self.spec, parameters=parameters, folder=folder, resume=True, pause_at=target if target < total else None)
         self.begun = True
@@ -166,7 +166,7 @@ class Halving:
         best = [self._numbered(number) for number in survivors({trial.number: rank(trial.best) for trial in running}, keep)]
         for trial in running:
             if trial not in best:
-                trial.standing, trial.reason = "stopped", f"{trial.value:.3f} against {best[-1].value:.3f}"
+                trial.standing, trial.reason = "stopped", _against(trial, best[-1])
         self._keep()
         for trial in self.trials:
             if trial.standing in ("stopped", "failed"):
@@ -191,6 +191,15 @@ class Halving:
         return self.trials[number - 1]
 
 
+def _against(trial: Trial, other: Trial) -> str:
+    """By how much a trial fell behind the last one that goes on; when that does not show in the accuracy, by its loss."""
+    told = f"{trial.value:.3f} against {other.value:.3f}"
+    losses = [one.best.get("validation_loss") for one in (trial, other)]
+    if trial.value != other.value or None in losses or losses[0] == trial.value:
+        return told
+    return f"{told}, loss {losses[0]:.4g} against {losses[1]:.4g}"
+
+
 def _best(result: TrainResult) -> dict[str, float]:
     """The best validation of a finished run, by name."""
     facts: Mapping[str, Any] = artefact.check(result.artefact).facts["best"]
@@ -200,12 +209,14 @@ def _best(result: TrainResult) -> dict[str, float]:
 class _TrialReporter:
     """Tells a trial's run as a part of the search: names of points carry its number, times are those of the whole search."""
 
-    def __init__(self, outer: Reporter, trial: Trial, target: int, after: int, *, quiet: bool) -> None:
-        self.outer, self.target, self.after, self.quiet = outer, target, after, quiet
+    def __init__(self, outer: Reporter, trial: Trial, steps: tuple[int, int], after: int, *, quiet: bool) -> None:
+        self.outer, self.after, self.quiet = outer, after, quiet
+        self.target, self.total = steps
         self.now = replace(trial, standing="running")
 
     def begin(self) -> None:
         self.now.tell(self.outer)
+        self.outer.progress(self.now.step, self.total, None)
 
     def phase(self, name: Phase, total: int | None = None) -> None:
         """Loading is a phase of the search before its first step only; saving is its end."""
@@ -213,6 +224,8 @@ class _TrialReporter:
             self.outer.phase("train")
         elif name != "save":
             self.outer.phase(name, total)
+        if total is not None:  # or the page would take the last validation's rows for steps
+            self.outer.progress(self.now.step if name == "train" else 0, total, None)
 
     def step(self, done: int, total: int, values: dict[str, float], eta_seconds: float | None) -> None:
         prefix = f"trial_{self.now.number}/"
