@@ -147,11 +147,16 @@ def combinations(search: Search, method: str, parameters: MethodParameters, widt
 def trial_parameters(method: str, parameters: MethodParameters, combination: Values) -> MethodParameters:
     """The whole parameters of one trial. Raises Invalid with the name that is refused."""
     try:
-        return parse_parameters(METHODS, method, {**parameters.model_dump(), **combination})
+        made = parse_parameters(METHODS, method, {**parameters.model_dump(), **combination})
     except Invalid as error:
         name = str(error.detail.get("field", ""))
         where = name if name in combination else next(iter(combination))
         raise _refused(f"space.{where}", error.message.removeprefix(f"{name}: ").rstrip(".") + f": {combination[where]!r}.", error.advice) from error
+    if made.replaces_text != parameters.replaces_text:
+        where = next(name for name in ("keep_text", "init") if name in combination)
+        told = f"With {combination[where]!r} another text stands before the inputs than with the job's own parameters, and one job has one prompt."
+        raise _refused(f"space.{where}", told, "Leave it out, or search in a job for each.")
+    return made
 
 
 def check(search: Search, method: str, parameters: MethodParameters, validation_rows: int) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from app.domain import search as searches
 from app.domain.methods import METHODS
+from app.domain.methods.prefix import Prefix
 from app.domain.search import FIRST_SHARE, MOST_TRIALS, Range, Search
 from app.errors import Invalid
 
@@ -125,6 +126,13 @@ def test_what_cannot_be_searched_is_refused_by_name(values: dict[str, Any], fiel
 def test_a_combination_of_values_that_are_fine_alone_is_refused_too() -> None:
     with pytest.raises(Invalid, match="accumulation"):
         searches.check(Search(how="grid", space={"batch_size": [2, 16]}), "lora", METHODS["lora"](accumulation=4), 10)
+
+
+def test_trials_of_a_job_share_its_prompt() -> None:
+    with pytest.raises(Invalid) as refused:
+        searches.check(Search(how="grid", space={"init": ["text", "small"]}), "prefix", Prefix(), 10)
+    assert refused.value.detail["field"] == "search.space.init" and "one prompt" in refused.value.message
+    searches.check(Search(how="grid", space={"init": ["small", "zero"]}), "prefix", Prefix(init="zero"), 10)
 
 
 def test_a_search_needs_validation_rows_and_a_finder_needs_the_rate_open() -> None:

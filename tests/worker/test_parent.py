@@ -173,7 +173,7 @@ def test_a_search_survives_a_kill_and_ends_as_the_winners_model(person: Who, bas
     ).job.id
     thread = threading.Thread(target=parent.run_one, args=("gpu",))
     thread.start()
-    until(lambda: [trial.state for trial in jobs.trials_of(person, key)][1:2] == ["running"] and jobs.find(person, key).job.step > 2)
+    until(lambda: "running" in [trial.state for trial in jobs.trials_of(person, key)][1:])
     process = next(child for child in psutil.Process().children() if "worker.run_job" in child.cmdline())
     process.send_signal(signal.SIGKILL)
     thread.join(20)
@@ -187,7 +187,7 @@ def test_a_search_survives_a_kill_and_ends_as_the_winners_model(person: Who, bas
     assert view.model.method_parameters is not None and view.model.method_parameters["rank"] == winner.parameters["rank"]
     again = [line.text for line in jobs.log(person, key) if line.attempt == 2]
     first = [at for at, text in enumerate(again) if text.startswith("Trial 1:")]
-    assert not first or any("Trial 1: Went on from the checkpoint at step 100." in text for text in again), "what it had done was not done again"
+    assert not first or any("Trial 1: Went on from the checkpoint" in text for text in again), "what it had done was not done again"
     assert sum(point.name == f"trial_{winner.number}/loss" for point in jobs.points(person, key)) == 400
     left = [path.name for path in (settings().storage_folder / "jobs" / str(key)).rglob("*") if path.name.startswith(("trial-", "checkpoint-"))]
     assert left == []

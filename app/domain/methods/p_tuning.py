@@ -1,7 +1,6 @@
 """P-tuning: train virtual tokens through a small network that ties them together (Liu et al. 2021, arXiv 2103.10385)."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -17,7 +16,6 @@ class PTuning(SoftPrompt):
     paper: ClassVar[str] = "https://arxiv.org/abs/2103.10385"
     default_rate: ClassVar[float] = 1e-3
     width_power: ClassVar[float] = 0.5
-    searched: ClassVar[Mapping[str, tuple[Any, ...]]] = {"virtual_tokens": (8, 16, 32)}
 
     init: Literal["text", "random"] = Field(
         "text", description="Start from the embeddings of the prompt's instruction (of the labels, when it has none), or from the network's random output."

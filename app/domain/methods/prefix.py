@@ -1,7 +1,6 @@
 """Prefix tuning: train keys and values that every layer attends to before the input (Li and Liang 2021, arXiv 2101.00190)."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -17,7 +16,6 @@ class Prefix(SoftPrompt):
     paper: ClassVar[str] = "https://arxiv.org/abs/2101.00190"
     default_rate: ClassVar[float] = 1e-2
     width_power: ClassVar[float] = 0.0
-    searched: ClassVar[Mapping[str, tuple[Any, ...]]] = {"init": ("text", "small")}
 
     init: Literal["text", "small", "zero"] = Field(
         "text",

@@ -1,7 +1,6 @@
 """Prompt tuning: train the embeddings of virtual tokens before the input (Lester et al. 2021, arXiv 2104.08691)."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -17,7 +16,6 @@ class PromptTuning(SoftPrompt):
     paper: ClassVar[str] = "https://arxiv.org/abs/2104.08691"
     default_rate: ClassVar[float] = 3e-2
     width_power: ClassVar[float] = 0.0
-    searched: ClassVar[Mapping[str, tuple[Any, ...]]] = {"virtual_tokens": (8, 16, 32)}
 
     init: Literal["text", "vocabulary", "random"] = Field(
         "text", description="Start from the embeddings of the prompt's instruction (of the labels, when it has none), of words drawn at random, or from noise."

@@ -1,6 +1,7 @@
 """What the three soft-prompt methods share: virtual tokens before the input, trained while the model stays as it is."""
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -12,6 +13,7 @@ LEAST_TOKENS = 16
 
 class SoftPrompt(MethodParameters):
     soft: ClassVar[bool] = True
+    searched: ClassVar[Mapping[str, tuple[Any, ...]]] = {"virtual_tokens": (8, 16, 32)}
 
     virtual_tokens: int | None = Field(
         None, ge=1, le=1000, description=f"Length of the soft prompt. Empty: that of the text it starts from, at least {LEAST_TOKENS}."
