@@ -72,7 +72,7 @@ def _waiting(view: JobView) -> Sentence:
 def _working(view: JobView, tuning: Tuning | None, now_ms: int) -> Sentence:
     job = view.job
     silence = now_ms - (job.heartbeat_at or now_ms)
-    aside = _improvement(tuning) if tuning else ""
+    aside = _improvement(tuning) if tuning and not tuning.trials else ""
     if silence > SILENT_MS:
         aside = f"No heartbeat for {duration(silence / 1000)}; if the worker stays away, the job goes on by itself from its newest checkpoint."
     place = f", on {view.device}" if view.device else ""
