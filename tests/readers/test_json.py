@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from app.readers import Note, Problem, Row
 from app.readers.detect import detect
-from app.readers.json_list import PIECE
+from app.readers.json_source import PIECE
 from app.readers.options import Options
-from app.readers.pipeline import READERS
+from app.readers.formats import READERS
 
 
 def items(path: Path, content: bytes | str) -> list[Row | Problem | Note]:
@@ -62,7 +62,11 @@ def test_dates_and_odd_names_stay_what_they_are(tmp_path: Path) -> None:
 
 def test_nested_values_are_json_text_and_marked(tmp_path: Path) -> None:
     found = items(tmp_path / "upload", '{"text": ["a", 1.0, {"b": null}], "label": "x"}\n{"text": "b", "label": "y"}')
-    assert found[0] == Row(1, {"text": '["a", 1.0, {"b": null}]', "label": "x"}, frozenset({"text"}))
+    assert found[0] == Row(
+        1,
+        {"text": '["a", 1.0, {"b": null}]', "label": "x"},
+        {"text": ("nested_value", "Line 1, column text holds a list or an object; only text and numbers can be used.")},
+    )
 
 
 def test_lines_end_at_lf_only(tmp_path: Path) -> None:
@@ -114,8 +118,7 @@ REFUSED: dict[str, tuple[bytes | str, str, int, str, str]] = {
     "list of null": ("[null]", "not_a_record", 1, "", "found null."),
     "list of truth": ("[true]", "not_a_record", 1, "", "found true or false."),
     "empty list": ("[ ]", "no_rows", 1, "", "Expected a list of records with named fields"),
-    "one list inside an object": ('{"data": [{"a": 1}, {"a": 2}]}', "wrapped_lists", 1, "data", "Found a list under 'data'."),
-    "two lists inside an object": ('{\n "train": [{"a": 1}],\n "test": [{"a": 2}]\n}', "wrapped_lists", 1, "train", "Found lists under 'train' and 'test'."),
+    "two lists inside an object": ('{\n "train": [{"a": 1}],\n "test": [{"a": 2}]\n}', "choose_list", 1, "train", "Found lists under 'train' and 'test'. Use which?"),
     "NUL": ('{"a": "b\\u0000c"}', "nul_character", 1, "a", "Line 1, column a: contains a NUL character"),
     "half a surrogate pair": ('{"a": "\\ud800"}', "lone_surrogate", 1, "a", "half of a surrogate pair"),
     "bad byte": (b'{"a": "\xc3\xa9"}\n{"a": "\xe9"}', "invalid_bytes", 2, "", "Line 2: byte 0xE9 is not valid UTF-8."),

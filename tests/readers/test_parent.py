@@ -149,7 +149,7 @@ def test_the_child_knows_no_secret_and_writes_no_file(
     monkeypatch.setenv("FETTLE_SECRET_KEY", "secret")
     target = upload.with_name("written")
     child_says(f"""
-import os, pathlib, signal, sys, app.readers.child as child
+import os, pathlib, signal, sys, app.readers.caps as child
 child.limit()
 print("environment:", sorted(os.environ), file=sys.stderr)
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -8,8 +8,8 @@ import pytest
 from app.readers import Example, Mapping, Note, Problem
 from app.readers import pipeline as pipeline_module
 from app.readers.frames import CHARACTERS, ROWS, Broken, Chunk, End, Found, Frame
-from app.readers.options import Options
-from app.readers.pipeline import KEPT, frames
+from app.readers.options import KEPT, Options
+from app.readers.pipeline import frames
 
 
 def read(tmp_path: Path, content: bytes | str, **mapping: str | None) -> list[Frame]:
@@ -41,7 +41,7 @@ def end(found: list[Frame]) -> End:
         ("question,answer", Mapping("question", "answer")),
         ("prompt,completion", Mapping("prompt", "completion")),
         ("instruction,output", Mapping("instruction", "output")),
-        ("instruction,input,output", Mapping("input", "output")),
+        ("instruction,input,output", Mapping("input", "output", None, "instruction")),
         ("text,topic", Mapping("text")),
     ],
 )
