@@ -5,7 +5,6 @@ floating point always with a point or an exponent, so that 1.0 stays 1.0. Lists 
 as input or output, except for chat `messages`. Bytes are text when they are UTF-8; others are left out.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -83,39 +82,42 @@ class _Table:
         import pyarrow as pa
 
         columns = [_plain(column) for column in batch.columns]
-        if any(pa.types.is_nested(column.type) for column in columns):
-            yield from self._records(columns, before)
-            return
-        texts = [_texts(column) for column in columns]
-        for number, cells in enumerate(zip(*texts, strict=True), before + 1):
-            yield self._row(number, cells)
+        deep = [pa.types.is_nested(column.type) for column in columns]
+        values = [column.to_pylist() if nested else _texts(column) for column, nested in zip(columns, deep, strict=True)]
+        for number, cells in enumerate(zip(*values, strict=True), before + 1):
+            flat = self._row(number, [(name, cell) for name, cell, nested in zip(self._names, cells, deep, strict=True) if not nested])
+            if any(deep) and isinstance(flat, Row):
+                yield _joined(flat, [(name, cell) for name, cell, nested in zip(self._names, cells, deep, strict=True) if nested])
+            else:
+                yield flat
 
-    def _row(self, number: int, cells: tuple[str | bytes | None, ...]) -> Row | Problem:
-        unusable = {}
-        for name, cell in zip(self._names, cells, strict=True):
+    def _row(self, number: int, cells: Sequence[tuple[str, str | bytes | None]]) -> Row | Problem:
+        texts, unusable = {}, {}
+        for name, cell in cells:
+            texts[name] = cell if isinstance(cell, str) else ""
             if isinstance(cell, bytes):
                 self._left_out.add(name)
                 unusable[name] = (_BYTES[0], f"{place(number, name, 'Row')} {_BYTES[1]}")
-        texts = {name: cell if isinstance(cell, str) else "" for name, cell in zip(self._names, cells, strict=True)}
         try:
             check(texts)
         except Refused as refused:
             return Problem(refused.code, number, refused.column, "", f"{place(number, refused.column, 'Row')}: {refused.advice}")
         return Row(number, texts, unusable)
 
-    def _records(self, columns: list[Any], before: int) -> Iterator[Row | Problem]:
-        """Rows with lists or objects in them, read as JSON records are."""
-        import pyarrow as pa
-
-        nested = [pa.types.is_nested(column.type) for column in columns]
-        values = [column.to_pylist() if deep else _texts(column) for column, deep in zip(columns, nested, strict=True)]
-        for number, cells in enumerate(zip(*values, strict=True), before + 1):
-            fields = Fields((name, _json(cell)) for name, cell in zip(self._names, cells, strict=True))
-            yield record(fields, number, json.dumps(cells[0], default=str, ensure_ascii=False)[:200], "Row")
-
     def notes(self) -> Iterator[Note]:
         if self._left_out:
             yield Note("bytes_left_out", f"Values that are bytes and not text were left out: {', '.join(sorted(self._left_out))}.")
+
+
+def _joined(flat: Row, deep: Sequence[tuple[str, object]]) -> Row | Problem:
+    """A row with its lists and objects, which are read as those of JSON records are."""
+    found = record(Fields((name, _json(value)) for name, value in deep), flat.line, "", "Row")
+    if isinstance(found, Problem):
+        return found
+    repeated = next(iter(found.cells.keys() & flat.cells.keys()), None)
+    if repeated is not None:
+        return Problem("duplicate_key", flat.line, repeated, "", f"Row {flat.line} has '{repeated}' beside its chat messages. Remove one.")
+    return Row(flat.line, {**flat.cells, **found.cells}, {**flat.unusable, **found.unusable})
 
 
 def _plain(column: Any) -> Any:

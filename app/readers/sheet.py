@@ -29,7 +29,11 @@ class Cell(msgspec.Struct, frozen=True):
     words: str = ""
 
 
-@dataclass
+_NOTHING = Cell("")
+_NO_RESULT = Cell("", "no_result", "holds a formula without a saved result. Open the file in Excel, save it, and upload it again.")
+
+
+@dataclass(slots=True)
 class _Open:
     """The cell being read."""
 
@@ -126,12 +130,9 @@ class Cells(Iterator[tuple[int, dict[int, Cell]]]):
 
     def _shown(self, cell: _Open) -> Cell:
         self._formulas += cell.formula
-        if cell.value is None:
-            return (
-                Cell("", "no_result", "holds a formula without a saved result. Open the file in Excel, save it, and upload it again.")
-                if cell.formula
-                else Cell("")
-            )
+        if not cell.value:
+            # A text without characters is a result; none at all is what programs leave that write formulas and cannot reckon.
+            return _NO_RESULT if cell.formula and (cell.value is None or cell.kind != "str") else _NOTHING
         if cell.kind == "s":
             return Cell(self._text(cell.value))
         if cell.kind == "e":

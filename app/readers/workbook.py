@@ -85,7 +85,7 @@ def open_workbook(content: Content) -> Workbook:
     since_1904, links = False, _links(archive, names)
     for tag, attributes in _starts(book):
         if tag == "sheet":
-            sheets.append((attributes.get("name", ""), attributes.get("state", "visible") != "visible", attributes.get("id", "")))
+            sheets.append((attributes.get("name", ""), attributes.get("state", "visible") != "visible", _key(attributes)))
         elif tag == "workbookPr":
             since_1904 = attributes.get("date1904", "") in ("1", "true")
     found = tuple(Sheet(name, hidden, links[key][1]) for name, hidden, key in sheets if key in links and links[key][0].endswith("/worksheet"))
@@ -94,6 +94,11 @@ def open_workbook(content: Content) -> Workbook:
     texts = next((part for kind, part in links.values() if kind.endswith("/sharedStrings") and part in names), "")
     styles = next((part for kind, part in links.values() if kind.endswith("/styles") and part in names), "")
     return Workbook(archive, found, _formats(Member(archive, styles)) if styles else (), since_1904, _MACROS in names, texts)
+
+
+def _key(attributes: Attributes) -> str:
+    """The key of a part, whose attribute is the one with a namespace."""
+    return next((value for name, value in attributes.items() if name.endswith(" id")), "")
 
 
 def _is_seekable(content: Content) -> bool:
@@ -172,21 +177,21 @@ def unescaped(text: str) -> str:
 
 
 def parse(content: Content, start: Callable[[str, Attributes], None], end: Callable[[str], None] | None, text: Callable[[str], None] | None) -> Iterator[None]:
-    """Feed a part to the handlers, names without their namespaces, and stop after each piece. Raises BrokenFile for XML that is broken or unsafe."""
+    """Feed a part to the handlers, elements without their namespaces, and stop after each piece. Raises BrokenFile for XML that is broken or unsafe."""
     parser = expat.ParserCreate(namespace_separator=" ")
     parser.buffer_text = True
     short: dict[str, str] = {}
 
     def bare(name: str) -> str:
-        return short.get(name) or short.setdefault(name, name.rpartition(" ")[2])
+        return short.setdefault(name, name.rpartition(" ")[2])
 
     def refuse(*_: object) -> None:
         raise BrokenFile("unsafe_workbook", UNSAFE)
 
     parser.StartDoctypeDeclHandler = parser.EntityDeclHandler = refuse
-    parser.StartElementHandler = lambda tag, attributes: start(bare(tag), {bare(name): value for name, value in attributes.items()} if attributes else {})
+    parser.StartElementHandler = lambda tag, attributes: start(short.get(tag) or bare(tag), attributes)
     if end is not None:
-        parser.EndElementHandler = lambda tag: end(bare(tag))
+        parser.EndElementHandler = lambda tag: end(short.get(tag) or bare(tag))
     parser.CharacterDataHandler = text
     try:
         with content.open("rb") as stream:

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from app.readers import Note, Problem, Row
 from app.readers.detect import detect
+from app.readers.formats import READERS
 from app.readers.json_source import PIECE
 from app.readers.options import Options
-from app.readers.formats import READERS
 
 
 def items(path: Path, content: bytes | str) -> list[Row | Problem | Note]:
