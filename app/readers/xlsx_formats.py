@@ -147,8 +147,7 @@ def _date(serial: float, tokens: tuple[Token, ...], since_1904: bool) -> str | N
     """A date or time; None for what no calendar has. Day 60 of the 1900 calendar, which never was, is 29 February as in the sheet."""
     if serial < 0 or serial > 2_958_465.99999999:
         return None
-    parts = "".join(text for kind, text in tokens if kind == "mark" and text in "0.")
-    decimals = len(parts.partition(".")[2])
+    decimals = _fraction_of_seconds(tokens)
     seconds = round(serial * 86_400, decimals)
     leap = not since_1904 and int(seconds // 86_400) == 60
     start = datetime(1904, 1, 1) if since_1904 else datetime(1899, 12, 31) if seconds < 60 * 86_400 else datetime(1899, 12, 30)  # noqa: DTZ001
@@ -168,9 +167,16 @@ def _date(serial: float, tokens: tuple[Token, ...], since_1904: bool) -> str | N
             written.append(half if len(text) > 3 else half[0])
         elif kind == "literal" or text in (",", "/"):
             written.append(text)
-        elif text == "." and decimals:
-            written.append("." + f"{round(moment.microsecond / 1e6, decimals):.{decimals}f}"[2:])
+        elif text == ".":
+            written.append(f"{moment.microsecond / 1e6:.{decimals}f}"[1:] if tokens[at + 1 : at + 2] == (("mark", "0"),) else text)
     return "".join(written)
+
+
+def _fraction_of_seconds(tokens: tuple[Token, ...]) -> int:
+    """How many zeros stand behind a point that zeros follow."""
+    places = "".join(text if kind == "mark" else " " for kind, text in tokens)
+    found = re.search(r"\.(0+)", places)
+    return min(6, len(found[1])) if found else 0
 
 
 def _elapsed(seconds: float, token: str) -> str:

@@ -44,7 +44,9 @@ def test_the_one_table_of_an_archive_is_read(path: Path, method: int) -> None:
     assert (read.detected.packing, read.detected.member, read.detected.format) == ("zip", "folder/table.csv", "csv")
 
 
-@pytest.mark.parametrize("data", [TABLE, b'{"text": "a", "label": "x"}\n{"text": "b", "label": "y"}', b'[{"text": "a", "label": "x"}, {"text": "b", "label": "y"}]'])
+@pytest.mark.parametrize(
+    "data", [TABLE, b'{"text": "a", "label": "x"}\n{"text": "b", "label": "y"}', b'[{"text": "a", "label": "x"}, {"text": "b", "label": "y"}]']
+)
 def test_gzip_is_unpacked_whatever_is_in_it(path: Path, data: bytes) -> None:
     path.write_bytes(gzip.compress(data[:9]) + gzip.compress(data[9:]) + bytes(512))
     read = Read(path)
