@@ -76,9 +76,9 @@ def _line_ends(text: str) -> str:
 
 def _json_format(start: str, complete: bool) -> Format:
     """Records one a line, or one value over several lines: a list, an object that holds lists, indented records."""
-    if start[0] == "[":
+    first, end_of_line, rest = start.partition("\n")
+    if start[0] == "[" or not (end_of_line or complete):
         return "json"
-    first, _, rest = start.partition("\n")
     try:
         value, end = json.JSONDecoder(parse_int=str).raw_decode(first)
     except json.JSONDecodeError as error:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 
-from app.readers import Detected, Note, Problem, Row
+from app.readers import MAX_LINE, Detected, Note, Problem, Row
 from app.readers.content import Content
 from app.readers.excerpts import excerpt, visible
 from app.readers.json_source import Source, TooLong
@@ -122,7 +122,8 @@ def _told(lists: list[str], under: str) -> Note | Problem:
     if under and under not in lists:
         return Problem("no_such_list", 1, under, "", f"There is no list of records under '{visible(under)}'. Found: {found or 'none'}.")
     if not lists:
-        return Problem("not_a_record", 1, "", "", "Expected a list of records with named fields, found one object without any.")
+        # Only an object longer than a record may be is taken apart without a look inside.
+        return Problem("line_too_long", 1, "", "", f"Line 1 is longer than {MAX_LINE:,} characters. Shorten it or leave it out.")
     if len(lists) > 1 and not under:
         advice = f"Found lists under {found}. Use which? Choose one, or upload one list whose records have a field split."
         return Problem("choose_list", 1, lists[0], excerpt(", ".join(lists)), advice)

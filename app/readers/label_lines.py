@@ -19,8 +19,8 @@ def looks_like(text: str, complete: bool) -> bool:
     lines = [line for line in text.splitlines() if line.strip()]
     if not complete:
         del lines[-1:]
-    parts = [line.split(" ", 1) for line in lines]
-    if len(parts) < FEWEST or any(len(part) < 2 or not part[0] or not part[1].strip() for part in parts):
+    parts = [(label, rest) for label, _, rest in (line.partition(" ") for line in lines) if label and rest.strip()]
+    if len(parts) < FEWEST or 10 * (len(lines) - len(parts)) > len(lines):
         return False
     labels = {label for label, _ in parts}
     marked = all(not label[0].isalpha() or label.isupper() or ":" in label or "_" in label for label in labels)

@@ -80,6 +80,10 @@ def sniff(content: Content, encoding: str | None = None) -> Sniffed | Problem:
         if isinstance(found, Problem):
             return found
         encoding, note = found
+    elif encoding.startswith("utf-16"):
+        # A mark decides which byte comes first; without one it is the lesser, as on nearly all machines.
+        marked = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        encoding = "utf-16" if marked else "utf-16-le" if encoding == "utf-16" else encoding
     text = head.decode(encoding, errors="replace")
     return _web_page(text) or Sniffed(encoding, text, len(head) < HEAD, note)
 
@@ -100,11 +104,11 @@ def _encoding(content: Content, head: bytes) -> tuple[str, Note | None] | Proble
         if head.startswith(mark):
             return _not_utf8(head, "UTF-32") if name == "utf-32" else (name, None)
     nul = head.count(0) / len(head)
+    if nul and _last(content) == PARQUET:
+        return Problem("damaged_parquet", 1, "", excerpt(head[:8].decode("latin-1")), _DAMAGED_PARQUET)
     if nul > 0.2:
         return _not_utf8(head, "UTF-32" if nul > 0.6 else "UTF-16")
     if not _is_utf8(head) and len(_CONTROL.findall(head)) > len(head) // 20:
-        if _last(content) == PARQUET:
-            return Problem("damaged_parquet", 1, "", excerpt(head[:8].decode("latin-1")), _DAMAGED_PARQUET)
         return Problem("not_a_table", 1, "", excerpt(head[:40].decode("latin-1")), _NOT_A_TABLE.format(what="binary data"))
     return _one_byte_or_utf8(content)
 
@@ -114,7 +118,7 @@ def _last(content: Content) -> bytes:
     with content.open("rb") as stream:
         if not stream.seekable():
             return b""
-        stream.seek(-4, io.SEEK_END)
+        stream.seek(max(0, stream.seek(0, io.SEEK_END) - 4))
         return stream.read()
 
 

@@ -3,11 +3,14 @@
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psutil
 import pytest
 
+from app.errors import Invalid
 from app.readers import parent as parent_module
+from app.readers.frames import Broken
 
 Stand = Callable[[str], None]
 
@@ -31,3 +34,16 @@ def child_says(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stand]:
 def reading_children() -> list[psutil.Process]:
     """The children that read files; a broker or a browser of other tests may be there too."""
     return [child for child in psutil.Process().children() if "app.readers" in " ".join(child.cmdline()) or "-c" in child.cmdline()]
+
+
+@pytest.fixture
+def read_in_child() -> Callable[[Path], list[str]]:
+    """Reads a file as the product does; gives the advice of what was wrong, the refusal of a child that ended of it included."""
+
+    def advice(path: Path) -> list[str]:
+        try:
+            return [frame.problem.advice for frame in parent_module.read_file(path) if isinstance(frame, Broken)]
+        except Invalid as refused:
+            return [refused.advice]
+
+    return advice

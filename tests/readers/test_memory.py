@@ -18,13 +18,14 @@ from app.readers.parent import ENVIRONMENT, read_file
 
 WORDS = "Where is the parcel that I ordered three weeks ago, and who do I have to call about it? Nobody answers. " * 4
 
-# The child with a last word about itself; ru_maxrss counts kilobytes.
+# The child with a last word about itself. The kernel's other count, ru_maxrss, begins with the memory of the process that forked.
 MEASURED = """
-import resource, sys
+import pathlib, sys
 from app.readers import child
 child.main()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
+print(pathlib.Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0], file=sys.stderr)
 """
+pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells a process's peak")
 
 
 def csv_file(path: Path, rows: int) -> None:
