@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 
 from app.readers import Detected, Format, Note, Problem, label_lines, xlsx
+from app.readers.columns import is_known_name
 from app.readers.content import ZIP, Content
 from app.readers.grammar import Grammar, parser
 from app.readers.names import has_header
@@ -63,8 +64,10 @@ def _is_open(wanted: Options) -> bool:
 
 
 def _scattered(text: str, complete: bool) -> bool:
-    """Whether no delimiter divides these lines alike."""
-    return max(_Sample(text, complete, delimiter).agreement() for delimiter in DELIMITERS) < 0.9
+    """Whether no delimiter divides these lines alike, and none finds the usual names in the first."""
+    samples = [_Sample(text, complete, delimiter) for delimiter in DELIMITERS]
+    named = any(is_known_name(cell) for sample in samples for cell in (sample.records or [[]])[0])
+    return not named and max(sample.agreement() for sample in samples) < 0.9
 
 
 def _line_ends(text: str) -> str:

@@ -24,7 +24,7 @@ def looks_like(text: str, complete: bool) -> bool:
         return False
     labels = {label for label, _ in parts}
     marked = all(not label[0].isalpha() or label.isupper() or ":" in label or "_" in label for label in labels)
-    return 4 * len(labels) <= len(parts) and (marked or all(label.islower() for label in labels)) and 2 * len({rest for _, rest in parts}) > len(parts)
+    return 2 <= len(labels) <= len(parts) // 4 and (marked or all(label.islower() for label in labels)) and 2 * len({rest for _, rest in parts}) > len(parts)
 
 
 def read(content: Content, detected: Detected) -> Iterator[Row | Problem | Note]:

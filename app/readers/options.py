@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import get_args
+from dataclasses import fields as fields_of
+from typing import Any, get_args
+
+import msgspec
 
 from app.errors import Invalid
 from app.readers import Format
@@ -36,6 +39,20 @@ class Options:
     under: str | None = None
     mapping: Mapping[str, str | None] = field(default_factory=dict)
     problems: int = KEPT
+
+
+def from_json(fields: Mapping[str, Any]) -> Options:
+    """Options as a person wrote them. Raises Invalid for a field there is not, and for a value of the wrong kind."""
+    names = {one.name for one in fields_of(Options) if one.name not in ("mapping", "problems")}
+    unknown = sorted(set(fields) - names)
+    if unknown:
+        raise Invalid("unknown_field", f"There is no option {', '.join(unknown)}.", f"Options: {', '.join(sorted(names))}.", detail={"field": "options"})
+    try:
+        options = msgspec.convert(dict(fields), Options)
+    except msgspec.ValidationError as error:
+        raise Invalid("bad_option", f"An option cannot be used: {error}.", "Leave it out to have it detected.", detail={"field": "options"}) from error
+    check(options)
+    return options
 
 
 def check(options: Options) -> None:

@@ -39,7 +39,7 @@ def test_a_file_comes_through_in_frames(upload: Path) -> None:
 
 def test_mapping_and_options_reach_the_child(upload: Path) -> None:
     found = next(read_file(upload, {"input": "label", "output": None}, options=Options(encoding="latin-1", quote="")))
-    assert isinstance(found, Found)
+    assert isinstance(found, Found) and found.mapping is not None
     assert (found.mapping.input, found.mapping.output, found.detected.encoding, found.detected.quote) == ("label", None, "latin-1", "")
 
 

@@ -73,6 +73,8 @@ def test_label_text_lines(tmp_path: Path) -> None:
     found = read(tmp_path, "\n".join([*lines, "", "DESC:manner", "NUM:count caf\0"]))
     assert [(one.input, one.output) for one in examples(found)][:1] == [("How, when and where is number 0 ?", "DESC:manner")]
     assert [(one.code, one.line, one.column) for one in problems(found)] == [("no_text", 14, "text"), ("nul_character", 15, "text")]
+    table = "input,output\n" + "".join(f'text {number},"a","one too many"\n' for number in range(30))
+    assert end(read(tmp_path, table)).problems == 30
     prose = "".join(f"{word} is a word, and number {number} too.\n" for number, word in enumerate(("The", "A", "This", "That", "One") * 4))
     assert next(one.detected.format for one in read(tmp_path, prose) if isinstance(one, Found)) == "csv"
 
