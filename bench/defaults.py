@@ -4,7 +4,8 @@ Successive halving (Jamieson and Talwalkar 2016, arXiv 1502.07943) in three roun
 longer, the winner with two more seeds. Candidates are ordered by their mean rank over the data sets; ties by the loss. Each run's result
 is kept in bench/results/ as soon as it is there, so a search that is broken off goes on where it was, and docs/methods.md shows the table.
 
-The narrow grid takes about 70 minutes on two cores. The wide one (more candidates, e2e_nlg, three times the steps) wants a GPU.
+The narrow grid took 149 minutes of single-thread runs, two side by side on two busy cores (the sum of `seconds` in the results). The wide
+one (more candidates, e2e_nlg, 128 steps, 1,024 labels) wants a GPU.
 """
 
 import argparse
@@ -41,7 +42,7 @@ NARROW: dict[str, list[Candidate]] = {
     "p_tuning": [*rates(3e-4, 1e-3, 3e-3, 1e-2), *rates(1e-3, init="random"), *rates(1e-3, encoder="lstm")],
     "prefix": [*rates(3e-3, 1e-2, 3e-2, 1e-1), *rates(1e-2, init="small"), *rates(1e-3, projection=True)],
     "lora": [*rates(2e-4, 5e-4, 1e-3, 2e-3, 5e-3), *rates(1e-3, targets="attention")],
-    "full": rates(1e-5, 2e-5, 5e-5, 1e-4, 2e-4),
+    "full": rates(1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4),
 }
 
 
@@ -238,6 +239,11 @@ def check(methods: Sequence[str], workers: int, device: str) -> None:
                 _run(pool, file, [Unit(task, method, one, last, 1, name, device) for one in left])
                 winner = best(results(file), plan, method, left, last)[0]
                 _run(pool, file, [Unit(task, method, one, last, 1, name, device, "test") for one in (winner, {})])
+
+
+def check_done() -> bool:
+    """Whether every cell of the check is there."""
+    return len(check_table().splitlines()) == 2 + len(CHECKED) * len(SPANS)
 
 
 def check_table() -> str:

@@ -1,8 +1,9 @@
 """How good a tuned model is on rows it was not trained on: by the engine's own scorer."""
 
 from collections.abc import Sequence
-from math import exp, log
 from pathlib import Path
+
+import numpy as np
 
 from app.domain.rendering import Template, answer_text, render
 from bench.data import Row
@@ -23,10 +24,5 @@ def score(base: Path, artefact: Path, method: str, template: Template, rows: Seq
     sums = score_labels(loaded, [render(template, values) for values, _ in rows], [answer_text(template, label) for label in labels]).sums
     gold = [labels.index(answer) for _, answer in rows]
     right = sum(int(row.argmax()) == index for row, index in zip(sums, gold, strict=True))
-    shifted = sums - sums.max(1, keepdims=True)
-    losses = [float(_log_sum(row) - row[index]) for row, index in zip(shifted, gold, strict=True)]
-    return {"accuracy": right / len(rows), "loss": round(sum(losses) / len(rows), 5)}
-
-
-def _log_sum(values: Sequence[float]) -> float:
-    return log(sum(map(exp, values)))
+    losses = np.logaddexp.reduce(sums, axis=1) - sums[np.arange(len(gold)), gold]
+    return {"accuracy": right / len(rows), "loss": round(float(losses.mean()), 5)}

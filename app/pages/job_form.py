@@ -10,6 +10,9 @@ from app.domain.dataset import DatasetVersion
 from app.domain.methods import METHODS
 from app.domain.methods.base import MethodParameters
 
+NO, YES = "no", "yes"
+"""What a person chooses for a bool; pydantic reads both words."""
+
 Values = Mapping[str, str]
 
 USUAL = "lora"
@@ -47,13 +50,13 @@ def parameter_fields(values: Values) -> list[ParameterField]:
     """The fields of the chosen method, its own ones first."""
     method = METHODS[chosen_method(values)]
     given = given_parameters(values)
-    fields = [_field(name, info, given.get(name), name in method.__annotations__) for name, info in method.model_fields.items()]
+    fields = [_field(name, info, given.get(name), name not in MethodParameters.model_fields) for name, info in method.model_fields.items()]
     return sorted(fields, key=lambda field: not field.own)
 
 
 def _field(name: str, info: FieldInfo, given: str | None, own: bool) -> ParameterField:
     default = "" if info.default is None else plain(info.default)
-    choices = tuple(map(str, get_args(info.annotation))) if get_origin(info.annotation) is Literal else ()
+    choices = tuple(map(str, get_args(info.annotation))) if get_origin(info.annotation) is Literal else (NO, YES) if info.annotation is bool else ()
     bounds, attributes = _bounds(info)
     help_text = " ".join(part for part in (info.description, bounds) if part)
     if not choices:
@@ -79,7 +82,9 @@ def _text(value: object) -> str:
 
 
 def plain(value: object) -> str:
-    """A parameter as it stands in a field: 0.0005 and never 5e-04."""
+    """A parameter as it stands in a field: 0.0005 and never 5e-04, yes and never True."""
+    if isinstance(value, bool):
+        return YES if value else NO
     return f"{value:.10f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
 
 
@@ -87,7 +92,7 @@ def _same(text: str, default: object) -> bool:
     try:
         return float(text) == float(default)  # type: ignore[arg-type]
     except (TypeError, ValueError):
-        return text == ("" if default is None else str(default))
+        return text == ("" if default is None else plain(default))
 
 
 def estimate(parameters: MethodParameters, version: DatasetVersion) -> str:

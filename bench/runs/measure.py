@@ -34,6 +34,7 @@ class Clock:
         """Timed examples, seconds and the process's peak resident memory so far, in bytes."""
         wall, processor = (end - start for start, end in zip(self.began, self.ended, strict=True))
         return {
+            "steps": self.steps,
             "examples": (self.steps - 1) * batch_size,
             "wall_seconds": wall,
             "processor_seconds": processor,
@@ -68,13 +69,12 @@ def validation_loss(model: Any, rows: Sequence[tuple[list[int], list[int]]]) -> 
     return total / tokens
 
 
-def finish(clock: Clock, chosen: dict[str, Any], model: Any, names: Sequence[str]) -> None:
-    """Print the result: times and memory as they stood when training ended, then the validation loss of the trained model."""
+def finish(measured: dict[str, Any], chosen: dict[str, Any], model: Any, names: Sequence[str]) -> None:
+    """Print the result: times and memory as they stood when training ended (`Clock.result`), then the validation loss of the trained model."""
     from importlib.metadata import version
 
-    measured = clock.result(chosen["batch_size"])
     loss = validation_loss(model, chosen["validation"])
     sys.stdout.flush()
-    print(json.dumps({**measured, "validation_loss": loss, "steps": clock.steps, "versions": {name: version(name) for name in names}}))
+    print(json.dumps({**measured, "validation_loss": loss, "versions": {name: version(name) for name in names}}))
     sys.stdout.flush()
     os._exit(0)  # libraries with threads of their own may take seconds to end

@@ -46,7 +46,7 @@ def main() -> None:
         callbacks=[Timer(clock)],
     )
     trainer.train()
-    finish(clock, chosen, trainer.model, ("torch", "transformers", "peft", "accelerate", "trl"))
+    finish(clock.result(chosen["batch_size"]), chosen, trainer.model, ("torch", "transformers", "peft", "accelerate", "trl"))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""The search for defaults: how candidates are ordered, and that each is a setting of its method."""
+"""The search for defaults: how candidates are ordered, and that the learning rates in the code are what the recorded search found."""
 
 import pytest
 
 from app.domain.methods import METHODS
 from bench import defaults
-from bench.defaults import PLANS, SPANS, Plan, Unit, best
+from bench.defaults import PLANS, RESULTS, SPANS, Candidate, Plan, Unit, best, results
 
 
 def found(plan: Plan, values: dict[tuple[str, float], tuple[float, float]]) -> dict[str, dict[str, float]]:
@@ -36,3 +36,12 @@ def test_random_trials_are_the_same_every_time_lie_in_their_spans_and_are_settin
 def test_every_candidate_is_a_setting_of_its_method(plan: Plan) -> None:
     assert plan.grid.keys() == METHODS.keys()
     assert all(METHODS[method].model_validate(one) for method, candidates in plan.grid.items() for one in candidates)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_default_rate_is_the_one_the_recorded_search_chose(method: str) -> None:
+    plan, measured = PLANS["narrow"], results(RESULTS / "defaults-narrow.json")
+    left: list[Candidate] = list(plan.grid[method])
+    for steps in plan.rounds:
+        left = best(measured, plan, method, left, steps)[: plan.kept]
+    assert METHODS[method].default_rate == left[0]["learning_rate"] == METHODS[method]().rate(576)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, MistralConfig, MistralForCausalLM
+from transformers import DynamicCache, GPTNeoXConfig, GPTNeoXForCausalLM, MistralConfig, MistralForCausalLM
 
 from tests.engine.conftest import toy_spec
 from tests.engine.test_methods import ASKING, BARE, NAMES, VARIANTS
@@ -57,14 +57,32 @@ def test_the_shared_start_is_really_read_in_one_row(tiny: Path, monkeypatch: pyt
     assert rows == [(20, 9)]
 
 
-def test_an_encoder_decoder_and_a_model_with_windows_are_read_row_by_row_unless_they_agree(translator: Path) -> None:
-    assert not reads_shared_starts(load(translator, device="cpu").model)
-    window = MistralForCausalLM(MistralConfig(**SMALL, num_key_value_heads=2, sliding_window=3)).eval()
-    agreed = reads_shared_starts(window)
-    batch = collate(EXAMPLES, 0)
+def test_large_logits_do_not_hide_that_a_model_shares(tiny: Path) -> None:
+    model = load(tiny, device="cpu").model
     with torch.no_grad():
-        apart, together = answer_logits(window, batch)[0], answer_logits(window, batch | {"shared": 3})[0]
-    assert agreed == torch.allclose(apart, together, atol=1e-3)
+        model.model.norm.weight.mul_(1000.0)
+        assert answer_logits(model, collate(EXAMPLES, 0))[0].abs().max() > 1000.0
+    assert reads_shared_starts(model)
+
+
+def test_an_encoder_decoder_is_read_row_by_row(translator: Path) -> None:
+    assert not reads_shared_starts(load(translator, device="cpu").model)
+
+
+def test_a_model_whose_cache_cannot_be_repeated_is_read_row_by_row(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load(tiny, device="cpu").model
+    assert reads_shared_starts(model)
+    monkeypatch.setattr(DynamicCache, "batch_repeat_interleave", lambda *_: None)  # what a cache does that keeps a state instead of keys
+    assert not reads_shared_starts(model)
+
+
+def test_what_a_window_has_left_behind_is_not_read() -> None:
+    torch.manual_seed(1)
+    model = MistralForCausalLM(MistralConfig(**SMALL, num_key_value_heads=2, sliding_window=3)).eval()
+    assert reads_shared_starts(model)
+    with torch.no_grad():
+        apart, together = (answer_logits(model, collate(EXAMPLES, 0, share=share))[0] for share in (False, True))
+    torch.testing.assert_close(together, apart, atol=1e-5, rtol=1e-3)
 
 
 def test_other_families_share_too() -> None:

@@ -12,7 +12,7 @@ class Lora(MethodParameters):
     title: ClassVar[str] = "LoRA"
     summary: ClassVar[str] = "Trains two thin matrices beside every linear layer. The usual first choice: near full quality at 1 to 2 % of the parameters."
     paper: ClassVar[str] = "https://arxiv.org/abs/2106.09685"
-    default_rate: ClassVar[float] = 5e-4
+    default_rate: ClassVar[float] = 2e-3
     width_power: ClassVar[float] = 0.5
 
     rank: int = Field(16, ge=1, le=512, description="Inner size of the update: more can learn more and costs more.")

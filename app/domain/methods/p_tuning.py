@@ -14,7 +14,7 @@ class PTuning(SoftPrompt):
         "Trains virtual tokens through a small network, which is folded away afterwards: a few kilobytes, like prompt tuning, with smoother learning."
     )
     paper: ClassVar[str] = "https://arxiv.org/abs/2103.10385"
-    default_rate: ClassVar[float] = 1e-3
+    default_rate: ClassVar[float] = 3e-3
     width_power: ClassVar[float] = 0.5
 
     init: Literal["text", "random"] = Field(

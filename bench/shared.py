@@ -1,0 +1,73 @@
+"""What reading a batch's common start once saves: `python -m bench.shared`. Processor seconds of forward and backward, starter model, one thread.
+
+Every method takes the same batches of its own training order both ways, in turn, one after the other in one process.
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from app.domain.methods import METHODS
+from app.domain.rendering import render, without_opening
+from bench.data import MODEL, TASKS, prepare_model, rows
+
+ROWS, BATCH, STEPS = 128, 16, 4
+
+
+def main() -> None:
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    import torch
+
+    torch.set_num_threads(1)
+    prepare_model()
+    print("| task | method | soft prompt + shared tokens | row | every row | once | ratio |\n|---|---|---|---|---|---|---|")
+    for task in ("sst2", "trec6"):
+        for method in METHODS:
+            print(line(task, method), flush=True)
+    print(f"\nBatches of {BATCH}, {STEPS} steps each way; torch {torch.__version__}, Python {sys.version.split()[0]}")
+
+
+def line(task: str, method: str) -> str:
+    """One row of the table: lengths in tokens (the row's is the mean padded length), seconds of the processor."""
+    from worker.engine.batches import collate, encode_examples, schedule
+    from worker.engine.forward import reads_shared_starts
+    from worker.engine.load import load
+    from worker.engine.methods import METHODS as PREPARE
+    from worker.engine.prefix import virtual_tokens
+    from worker.engine.train import TrainSpec, opening_ids
+
+    asking, parameters = TASKS[task].template, METHODS[method]()
+    template = without_opening(asking) if METHODS[method].soft else asking
+    found, _ = rows(task, ROWS, 1)
+    spec = TrainSpec(MODEL, template, found, [], TASKS[task].labels, method, parameters, 0, Path(), opening=asking)
+    loaded = load(MODEL, device="cpu")
+    model = PREPARE[method](loaded.model, parameters, opening_ids(loaded.tokenizer, spec)).train()
+    assert reads_shared_starts(model)
+    examples, _ = encode_examples(loaded.tokenizer, [render(template, values, answer) for values, answer in found], parameters.max_length)
+    batches = [[examples[at] for at in chosen] for chosen in schedule([len(example) for example in examples], BATCH, 1, STEPS, 0)]
+    took = {False: 0.0, True: 0.0}
+    for number, batch in enumerate([batches[0], *batches]):
+        for share in took:
+            seconds = step(model, collate(batch, 0, share=share))
+            took[share] += seconds if number else 0.0  # the first one warms up
+    shared = collate(batches[0], 0, share=True)["shared"]
+    width = sum(collate(batch, 0)["input_ids"].shape[1] for batch in batches) / len(batches)
+    lengths = f"{virtual_tokens(model)} + {shared} | {width:.0f}"
+    return f"| {task} | {method} | {lengths} | {took[False]:.2f} | {took[True]:.2f} | **{took[False] / took[True]:.2f}** |"
+
+
+def step(model: Any, batch: dict[str, Any]) -> float:
+    """Processor seconds of one forward and backward."""
+    from worker.engine.preflight import answer_loss
+
+    began = time.process_time()
+    answer_loss(model, batch, 1).backward()  # type: ignore[no-untyped-call]
+    took = time.process_time() - began
+    model.zero_grad(set_to_none=True)
+    return took
+
+
+if __name__ == "__main__":
+    main()
