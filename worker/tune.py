@@ -14,7 +14,8 @@ from app.domain.methods import METHODS
 from app.domain.methods.base import parse
 from app.settings import settings
 from worker.engine.folders import fingerprint
-from worker.engine.train import TrainResult, TrainSpec, train
+from worker.engine.spec import TrainSpec
+from worker.engine.train import TrainResult, train
 from worker.parent import attempt_folder
 from worker.reporter import JobReporter
 

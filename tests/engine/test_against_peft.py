@@ -14,7 +14,8 @@ from worker.engine.batches import schedule
 from worker.engine.load import load
 from worker.engine.methods import METHODS as HALVES
 from worker.engine.reporting import NullReporter
-from worker.engine.train import TrainSpec, opening_ids, train
+from worker.engine.spec import TrainSpec
+from worker.engine.train import opening_ids, train
 
 STEPS, BATCH, WARMUP, SEED, TOKENS, WIDTH = 100, 4, 10, 3, 6, 32
 RATES = {"prompt_tuning": 3e-2, "p_tuning": 1e-3, "prefix": 1e-2, "lora": 5e-3, "full": 1e-3}

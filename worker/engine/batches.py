@@ -60,9 +60,15 @@ def schedule(lengths: Sequence[int], batch_size: int, accumulation: int, steps: 
     return micro
 
 
-def passes_per_step(examples: int, batch_size: int, accumulation: int) -> int:
-    """Micro-batches an optimiser step can have: no more than its smallest batch has examples."""
-    return min(accumulation, examples // -(-examples // batch_size))
+def passes_per_step(examples: int, batch_size: int, accumulation: int, devices: int = 1) -> int:
+    """Micro-batches an optimiser step can have on each device: no more in all than its smallest batch has examples.
+
+    Raises Invalid `too_few_examples` when not every device would have one.
+    """
+    smallest = examples // -(-examples // batch_size)
+    if smallest < devices:
+        raise Invalid("too_few_examples", f"A step of {smallest} examples cannot be spread over {devices} devices.", f"Set devices to {smallest} or fewer.")
+    return min(accumulation, smallest // devices)
 
 
 def within_tokens(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:

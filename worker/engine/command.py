@@ -19,10 +19,12 @@ from app.domain.methods.base import parse
 from app.domain.rendering import DEFAULT, Template
 from app.domain.rendering import check as check_template
 from app.errors import FettleError, Invalid
+from worker.engine.place import launched
 from worker.engine.reporting import Stopped
 
 if TYPE_CHECKING:
-    from worker.engine.train import Row, TrainResult, TrainSpec
+    from worker.engine.spec import Row, TrainSpec
+    from worker.engine.train import TrainResult
 
 STOPPED = 3
 
@@ -76,9 +78,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console()
     try:
         spec = _spec(options)
-        from worker.engine.train import train
+        from worker.engine.train import take_part, train
 
         console.stop_on_signals()
+        if (place := launched()) and place.rank:
+            take_part(spec, place)
+            return 0
         result = train(spec, console)
     except FettleError as error:
         print(f"{error.message} {error.advice}", file=sys.stderr)
@@ -114,7 +119,8 @@ def _record(line: bytes, place: str) -> "Row":
 
 def _spec(options: argparse.Namespace) -> "TrainSpec":
     from worker.engine.checkpoint import found
-    from worker.engine.train import ARTEFACT, TrainSpec
+    from worker.engine.spec import TrainSpec
+    from worker.engine.train import ARTEFACT
 
     used = (options.out / ARTEFACT).exists() or found(options.out)
     if used and not options.resume:

@@ -14,6 +14,7 @@ from peft import PeftConfig, get_peft_model, get_peft_model_state_dict, set_peft
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, BitsAndBytesConfig, GgufConfig
+from transformers.distributed import DistributedConfig
 from transformers.utils import logging
 
 from app.errors import Invalid
@@ -46,23 +47,23 @@ class Loaded:
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
-def load(folder: Path, *, adapter: Path | None = None, device: str = "auto", four_bit: bool = False) -> Loaded:
+def load(folder: Path, *, adapter: Path | None = None, device: str = "auto", four_bit: bool = False, pieces: int = 1) -> Loaded:
     """The model in `folder`, with the adapter on it if one is named. Raises Invalid when the files are not such a model.
 
     bfloat16 on a GPU that computes in it, float32 elsewhere. `device` is "auto" or a torch device name. With `four_bit` the weights
-    of its linear layers are held in 4 bits (QLoRA's NF4), which takes an NVIDIA GPU and bitsandbytes.
+    of its linear layers are held in 4 bits (QLoRA's NF4), which takes an NVIDIA GPU and bitsandbytes. With `pieces` each of so many
+    ranks holds one piece of every parameter (FSDP), read straight from the file.
     """
     where = _device(device)
     dtype, reason = _precision(where)
     with _readable(folder):
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-        model = kind.from_pretrained(
-            folder, config=config, dtype=dtype, use_safetensors=True, local_files_only=True, trust_remote_code=False, **_four_bit(four_bit, where)
-        )
+        special = _four_bit(four_bit, where) | _cut(pieces, config)
+        model = kind.from_pretrained(folder, config=config, dtype=dtype, use_safetensors=True, local_files_only=True, trust_remote_code=False, **special)
     if adapter is not None:
         model = _with_adapter(model, adapter)
-    model = model if four_bit else model.to(where)
+    model = model if four_bit or pieces > 1 else model.to(where)
     return Loaded(model.eval(), load_tokenizer(folder), where, dtype, reason)
 
 
@@ -119,6 +120,14 @@ def _four_bit(wanted: bool, device: torch.device) -> dict[str, Any]:
         )
     config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.bfloat16)
     return {"quantization_config": config, "device_map": {"": device}}
+
+
+def _cut(pieces: int, config: Any) -> dict[str, Any]:
+    if pieces == 1:
+        return {}
+    if config.is_encoder_decoder:
+        raise Invalid("cannot_cut", "FSDP cuts decoder-only models, and this is an encoder-decoder.", "Set sharding to none.")
+    return {"distributed_config": DistributedConfig(fsdp_size=pieces)}
 
 
 def _device(name: str) -> torch.device:

@@ -14,6 +14,7 @@ import torch
 from app.errors import Invalid
 from worker.engine.batches import Example, collate, decoder_start, on_device
 from worker.engine.forward import answer_logits
+from worker.engine.shards import whole_tensor
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ def answer_loss(model: Any, batch: dict[str, torch.Tensor], answer_tokens: Any) 
 
 def refuse_not_finite(loss: torch.Tensor, step: int) -> None:
     """Raises Invalid `loss_not_finite` at the step (0 is the preflight), so that a broken run is never shown as a good one."""
-    value = float(loss.detach())
+    value = float(whole_tensor(loss.detach()))
     if not math.isfinite(value):
         raise Invalid(
             "loss_not_finite",

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from itertools import takewhile
 from pathlib import Path
@@ -10,20 +11,24 @@ from typing import Any
 import torch
 from transformers import set_seed
 
-from app.domain.methods.base import MethodParameters
-from app.domain.rendering import Rendered, Template, render, with_opening, without_opening
+from app.domain.rendering import Rendered, render, with_opening, without_opening
 from app.errors import Invalid
 from worker.engine import artefact, checkpoint
 from worker.engine.batches import Example, decoder_start, encode_examples, pad_token, passes_per_step, schedule
 from worker.engine.encode import encode_pair, encode_prompt
 from worker.engine.forward import reads_shared_starts
+from worker.engine.launch import started
 from worker.engine.load import Loaded, fingerprint, load, parameters, window
 from worker.engine.loop import Batches, Loop, RunState, arguments
 from worker.engine.methods import METHODS
 from worker.engine.methods.soft import width
 from worker.engine.pace import Pace, Plan
+from worker.engine.place import Place
 from worker.engine.preflight import Measured, measure, peak_memory
-from worker.engine.reporting import Reporter, Stopped
+from worker.engine.ranks import Ranks, joined
+from worker.engine.reporting import NullReporter, Reporter, Stopped
+from worker.engine.shards import is_cut
+from worker.engine.spec import Row, TrainSpec
 from worker.engine.validate import Validation
 
 ARTEFACT = "artefact"
@@ -33,34 +38,6 @@ READING_COST = 1 / 3
 
 VALIDATION_SHARE = 0.5
 """The most that all validations together may cost against training."""
-
-Row = tuple[Mapping[str, str], str]
-"""A labelled example: values of the prompt's variables, and the answer without the white space before it."""
-
-
-@dataclass(frozen=True)
-class TrainSpec:
-    """Everything a run depends on. `labels` are the answers to choose from, empty when answers are free text.
-
-    The run lives in `folder`: its checkpoints, its best parameters, and at the end `folder`/artefact. With `resume` it goes on
-    from the newest checkpoint there that is intact, or, when the artefact is there already, only returns it. The same spec on the same machine gives the same bits on a CPU.
-    """
-
-    base: Path
-    template: Template
-    train: Sequence[Row]
-    validation: Sequence[Row]
-    labels: Sequence[str]
-    method: str
-    parameters: MethodParameters
-    seed: int
-    folder: Path
-    resume: bool = False
-    threads: int | None = None
-    device: str = "auto"
-    checkpoint_seconds: float = 120.0
-    opening: Template | None = None
-    """The prompt whose opening a soft prompt starts from. None: the template itself, or its labels when it has no opening."""
 
 
 @dataclass(frozen=True)
@@ -83,32 +60,53 @@ def train(spec: TrainSpec, reporter: Reporter) -> TrainResult:
     """Run it. Raises Stopped (with a checkpoint once training began) when asked to stop, and app.errors for what a person can mend."""
     if spec.resume and (spec.folder / ARTEFACT).exists():
         return _result(artefact.check(spec.folder / ARTEFACT))
-    if spec.threads:
-        torch.set_num_threads(spec.threads)
-    set_seed(spec.seed)
     reporter.phase("load")
-    loaded = load(spec.base, device=spec.device, four_bit=getattr(spec.parameters, "four_bit", False))
+    with started(spec) as place, joined(place, spec.device) as ranks:
+        loop, loaded, state = _run(spec, reporter, ranks)
+        reporter.phase("save")
+        return _result(_save(loop, loaded, state, spec))
+
+
+def take_part(spec: TrainSpec, place: Place) -> None:
+    """The same as another process than the first: it tells nobody anything, writes no artefact, and stops when rank 0 does. Raises app.errors."""
+    if spec.resume and (spec.folder / ARTEFACT).exists():
+        return
+    with joined(place, spec.device) as ranks, suppress(Stopped):
+        _run(spec, NullReporter(), ranks)
+
+
+def _run(spec: TrainSpec, reporter: Reporter, ranks: Ranks) -> tuple[Loop, Loaded, RunState]:
+    ranks.threads(spec.threads)
+    set_seed(spec.seed)
+    pieces = ranks.world if spec.parameters.sharding == "fsdp" else 1
+    loaded = load(spec.base, device=ranks.device or spec.device, four_bit=getattr(spec.parameters, "four_bit", False), pieces=pieces)
     model = METHODS[spec.method](loaded.model, spec.parameters, opening_ids(loaded.tokenizer, spec))
-    batches, validation = _data(replace(loaded, model=model), spec, reporter)
-    _ask(reporter)
+    batches, validation = _data(replace(loaded, model=model), spec, ranks, reporter)
+    _ask(reporter, ranks)
 
     reporter.phase("preflight")
-    measured = _preflight(model, batches, spec, reporter)
-    _ask(reporter)
+    measured = _preflight(model, batches, spec, ranks, reporter)
+    _ask(reporter, ranks)
 
-    loop = _loop(model, loaded, batches, validation, measured, spec, reporter)
+    loop = _loop(model, loaded, batches, validation, measured, spec, ranks, reporter)
     reporter.phase("train", loop.pace.plan.total)
-    point = checkpoint.newest_valid(spec.folder, reporter.log) if spec.resume else None
+    point = checkpoint.newest_valid(spec.folder, reporter.log) if spec.resume and ranks.first else None
     if point:
         reporter.log(f"Went on from the checkpoint at step {point[0]}.")
-    state = loop.run(point[1] if point else None)
+    resumed = ranks.tell(str(point[1]) if point else None)
+    return loop, loaded, loop.run(Path(resumed) if resumed else None)
 
-    reporter.phase("save")
-    if best := loop.best_tensors():
-        artefact.restore_trainable(model, best)
+
+def _save(loop: Loop, loaded: Loaded, state: RunState, spec: TrainSpec) -> artefact.Artefact:
+    """The artefact of the best moment, of the last one without validation. Of a model in pieces, a whole one takes the trained parameters."""
+    model = loop.model
+    if is_cut(model) and spec.method == "full":
+        model = METHODS[spec.method](load(spec.base, device="cpu").model, spec.parameters, [])
+    if trained := loop.best_tensors():
+        artefact.restore_trainable(model, trained)
     saved = artefact.save(model, loaded.tokenizer, spec.folder / ARTEFACT, _facts(loop, loaded, spec, state))
     loop.drop_best()
-    return _result(saved)
+    return saved
 
 
 def opening_ids(tokenizer: Any, spec: TrainSpec) -> list[int]:
@@ -121,7 +119,7 @@ def opening_ids(tokenizer: Any, spec: TrainSpec) -> list[int]:
     return long[: len(long) - same]
 
 
-def _data(loaded: Loaded, spec: TrainSpec, reporter: Reporter) -> tuple[Batches, Validation | None]:
+def _data(loaded: Loaded, spec: TrainSpec, ranks: Ranks, reporter: Reporter) -> tuple[Batches, Validation | None]:
     if not spec.train:
         raise Invalid("no_examples", "There are no training examples.", "Put examples into the train split.")
     chosen = spec.parameters
@@ -130,11 +128,12 @@ def _data(loaded: Loaded, spec: TrainSpec, reporter: Reporter) -> tuple[Batches,
     held_out, also_cut = encode_examples(loaded.tokenizer, _rendered(spec, spec.validation), most)
     if cut + also_cut:
         reporter.log(f"{cut} train and {also_cut} validation examples are longer than {most} tokens and lost the start of their prompt.")
-    per_step = passes_per_step(len(examples), chosen.batch_size, chosen.accumulation)
+    per_step = passes_per_step(len(examples), chosen.batch_size, chosen.accumulation, ranks.world)
     lengths = [len(example) for example in examples]
-    micro = schedule(lengths, chosen.batch_size, per_step, chosen.total_steps(len(examples)), spec.seed)
+    micro = schedule(lengths, chosen.batch_size, per_step * ranks.world, chosen.total_steps(len(examples)), spec.seed)[ranks.rank :: ranks.world]
     validation = _validation(loaded, spec, held_out, sum(lengths[index] for part in micro for index in part), reporter)
-    return Batches(examples, micro, per_step, pad_token(loaded.tokenizer), decoder_start(loaded.model), reads_shared_starts(loaded.model)), validation
+    share = chosen.shares_start and reads_shared_starts(loaded.model)
+    return Batches(examples, micro, per_step, pad_token(loaded.tokenizer), decoder_start(loaded.model), share), validation
 
 
 def _rendered(spec: TrainSpec, rows: Sequence[Row]) -> list[Rendered]:
@@ -153,21 +152,24 @@ def _validation(loaded: Loaded, spec: TrainSpec, examples: Sequence[Example], tr
     return validation
 
 
-def _preflight(model: Any, batches: Batches, spec: TrainSpec, reporter: Reporter) -> Measured:
+def _preflight(model: Any, batches: Batches, spec: TrainSpec, ranks: Ranks, reporter: Reporter) -> Measured:
     longest = sorted(batches.examples, key=len)[-min(spec.parameters.batch_size, len(batches.examples)) :]
-    parts = [longest[start :: batches.per_step] for start in range(batches.per_step)]
+    pieces = batches.per_step * ranks.world
+    parts = [longest[start::pieces] for start in range(ranks.rank, pieces, ranks.world)]
     measured = measure(model, parts, batches.pad, share=batches.share)
     reporter.log(f"Longest step: {measured.seconds_per_step:.2f} s, {measured.tokens} tokens; peak memory {measured.peak_memory_bytes / 2**20:.0f} MB.")
     return measured
 
 
-def _loop(model: Any, loaded: Loaded, batches: Batches, validation: Validation | None, measured: Measured, spec: TrainSpec, reporter: Reporter) -> Loop:
+def _loop(
+    model: Any, loaded: Loaded, batches: Batches, validation: Validation | None, measured: Measured, spec: TrainSpec, ranks: Ranks, reporter: Reporter
+) -> Loop:
     total = len(batches.micro) // batches.per_step
     plan = Plan.of(total, spec.parameters.evaluations, has_validation=validation is not None)
     estimate = validation.tokens * READING_COST * measured.seconds_per_step / measured.tokens if validation else 0.0
     rate = spec.parameters.rate(width(model))
-    options = arguments(spec.folder, spec.parameters, rate, total, batches.per_step, spec.seed, loaded.device)
-    return Loop(model, options, batches, validation, Pace(plan, spec.checkpoint_seconds, estimate), reporter, spec.parameters.early_stopping)
+    options = arguments(spec.folder, spec.parameters, rate, total, batches.per_step, spec.seed, loaded.device, ranks)
+    return Loop(model, options, batches, validation, Pace(plan, spec.checkpoint_seconds, estimate), reporter, spec.parameters.early_stopping, ranks)
 
 
 def _facts(loop: Loop, loaded: Loaded, spec: TrainSpec, state: RunState) -> dict[str, Any]:
@@ -191,6 +193,7 @@ def _facts(loop: Loop, loaded: Loaded, spec: TrainSpec, state: RunState) -> dict
         "peak_memory_bytes": peak_memory(loaded.device),
         "threads": torch.get_num_threads(),
         "device": loaded.device.type,
+        "devices": loop.ranks.world,
         "dtype": str(loaded.dtype).removeprefix("torch."),
     }
 
@@ -211,8 +214,8 @@ def _result(saved: artefact.Artefact) -> TrainResult:
     )
 
 
-def _ask(reporter: Reporter) -> None:
-    if reporter.should_stop():
+def _ask(reporter: Reporter, ranks: Ranks) -> None:
+    if ranks.tell(reporter.should_stop()):
         raise Stopped
 
 

@@ -25,6 +25,8 @@ class MethodParameters(BaseModel):
     """How that rate shrinks with width: by (SEARCHED_WIDTH / width) to this power."""
     soft: ClassVar[bool] = False
     """Whether it trains virtual tokens before the input instead of weights."""
+    uncut: ClassVar[str] = ""
+    """Why the model cannot be cut over several devices under this method; empty when it can."""
 
     learning_rate: float | None = Field(
         None, gt=0.0, le=1.0, description="Step size of the optimiser at its peak. Empty: the searched default, scaled to the model's width."
@@ -38,6 +40,15 @@ class MethodParameters(BaseModel):
     schedule: Literal["cosine", "constant"] = Field("cosine", description="How the learning rate goes on after the warm-up.")
     early_stopping: int = Field(0, ge=0, le=100, description="Stop after this many validations without a better result; 0 never stops early.")
     evaluations: int = Field(5, ge=1, le=100, description="How often the validation split is scored during the run.")
+    devices: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Devices of this machine the run is spread over. Without a GPU these are processes on one processor, and nothing gets faster.",
+    )
+    sharding: Literal["none", "fsdp"] = Field(
+        "none", description="Hold the whole model on every device (DDP), or cut it into pieces (FSDP) for models that do not fit on one."
+    )
 
     @model_validator(mode="after")
     def _accumulation_divides(self) -> Self:
@@ -45,10 +56,29 @@ class MethodParameters(BaseModel):
             raise ValueError(f"accumulation ({self.accumulation}) cannot be larger than batch_size ({self.batch_size}); lower it.")
         return self
 
+    @model_validator(mode="after")
+    def _devices_fit(self) -> Self:
+        if self.devices > self.batch_size:
+            raise ValueError(f"a step of {self.batch_size} examples cannot be spread over {self.devices} devices; raise batch_size or lower devices.")
+        if self.sharding == "fsdp" and self.devices == 1:
+            raise ValueError("fsdp cuts the model into one piece per device and there is one device; raise devices or set sharding to none.")
+        if self.sharding == "fsdp" and (reason := self._uncut()):
+            raise ValueError(f"{reason}; set sharding to none.")
+        return self
+
+    def _uncut(self) -> str:
+        """Why the model cannot be cut with these parameters; empty when it can."""
+        return self.uncut
+
     @property
     def replaces_text(self) -> bool:
         """Whether what is trained stands for the text it starts from, which then leaves the input."""
         return False
+
+    @property
+    def shares_start(self) -> bool:
+        """Whether what all examples of a batch start with is read once: one process alone may."""
+        return self.devices == 1
 
     def rate(self, width: int) -> float:
         """The peak learning rate for a model whose hidden states have `width` numbers."""

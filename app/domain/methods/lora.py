@@ -26,3 +26,10 @@ class Lora(MethodParameters):
         description="rslora scales by alpha / sqrt(rank), for high ranks; dora also trains each column's length (slower); pissa starts from the weights' main directions.",
     )
     four_bit: bool = Field(False, description="QLoRA: hold the base model in 4 bits while training. Needs an NVIDIA GPU and bitsandbytes.")
+
+    def _uncut(self) -> str:
+        if self.four_bit:
+            return "fsdp cannot cut a model held in 4 bits"
+        if self.variant in ("dora", "pissa"):
+            return f"fsdp cannot cut a model under {self.variant}, which starts from the whole weights"
+        return ""

@@ -12,6 +12,7 @@ LEAST_TOKENS = 16
 
 class SoftPrompt(MethodParameters):
     soft: ClassVar[bool] = True
+    uncut: ClassVar[str] = "fsdp cannot cut a model under a soft prompt, which is read and saved beside the pieces"
 
     virtual_tokens: int | None = Field(
         None, ge=1, le=1000, description=f"Length of the soft prompt. Empty: that of the text it starts from, at least {LEAST_TOKENS}."

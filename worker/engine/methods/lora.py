@@ -13,6 +13,7 @@ from transformers.pytorch_utils import Conv1D
 from app.domain.methods.lora import Lora
 from app.errors import Invalid
 from worker.engine.methods.soft import task
+from worker.engine.shards import trainable
 
 INITIAL = "_pissa_initial"
 """Where a PiSSA model keeps its untrained adapter: what was trained is the difference to it."""
@@ -56,7 +57,7 @@ def exported(model: Any) -> tuple[dict[str, torch.Tensor], int]:
     PiSSA moves the weights' main directions out of the base model and into the adapter. Undone, W' + BA becomes W + BA - B0 A0: an
     ordinary adapter of twice the rank, for any software.
     """
-    tensors = get_peft_model_state_dict(model)
+    tensors = get_peft_model_state_dict(model, state_dict=trainable(model))
     initial = getattr(model, INITIAL, None)
     if initial is None:
         return tensors, 1
