@@ -17,7 +17,7 @@ from app.domain.generation import Parameters
 from app.domain.job import Job
 from app.domain.prompt import PromptVersion
 from app.domain.rendering import Rendered, Template, answer_text, render
-from app.domain.scoring import as_label, extract, normalise
+from app.domain.scoring import answer_in, normalise
 from app.settings import settings
 from worker.engine.generate import complete, prepare
 from worker.engine.load import Loaded, load
@@ -105,9 +105,8 @@ class Answerer:
     def _by_generation(self, prompts: Sequence[Rendered], progress: Any) -> Iterable[dict[str, Any]]:
         ready = [prepare(self._loaded, prompt, self._parameters) for prompt in prompts]
         for one in complete(self._loaded, ready, progress=lambda part, _: progress(part), should_stop=self._reporter.should_stop):
-            text = extract(one.text, "first_line" if self._labels else "exact")
             yield {
-                "answer": (as_label(text, self._labels, casefold=True) or text) if self._labels else text,
+                "answer": answer_in(one.text, self._labels),
                 "likelihoods": None,
                 "latency_ms": one.finish.latency_ms,
                 "input_tokens": one.finish.input_tokens,

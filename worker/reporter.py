@@ -1,4 +1,4 @@
-"""The engine's only way out of a job's process: metric points, log lines, progress, and whether to stop.
+"""The engine's only way out of a job's process: metric points, samples, log lines, progress, and whether to stop.
 
 Points are gathered and written at most once a second, in one short fenced transaction each. A write that finds the lease
 gone raises Fenced, which ends the process: somebody else has the job now.
@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy.exc import OperationalError
 
@@ -26,6 +27,7 @@ class JobReporter:
     def __init__(self, job_id: int, token: str, attempt: int, stop: threading.Event) -> None:
         self._job, self._token, self._attempt, self._stop = job_id, token, attempt, stop
         self._points: list[tuple[int, Mapping[str, float]]] = []
+        self._samples: list[dict[str, Any]] = []
         self._lines: list[str] = []
         self._progress: dict[str, object] = {}
         self._written = 0.0
@@ -46,6 +48,10 @@ class JobReporter:
         if time.monotonic() - self._written >= PAUSE_SECONDS:
             self.flush()
 
+    def sample(self, step: int, row: int, input: str, gold: str, text: str) -> None:  # noqa: A002  # the word of the table and the API
+        # A model may write any character; PostgreSQL holds every one but this.
+        self._samples.append({"step": step, "row": row, "input": input, "gold": gold, "text": text.replace("\0", "\ufffd")})
+
     def log(self, text: str) -> None:
         sys.stderr.write(text + "\n")
         self._lines += text.splitlines()
@@ -60,13 +66,13 @@ class JobReporter:
 
     def flush(self) -> None:
         """Write what was gathered. Raises Fenced."""
-        if not (self._points or self._lines or self._progress):
+        if not (self._points or self._samples or self._lines or self._progress):
             return
         try:
             with transaction() as session:
-                metrics.record(session, self._job, self._token, self._attempt, self._points, self._lines, **self._progress)
+                metrics.record(session, self._job, self._token, self._attempt, self._points, self._lines, self._samples, **self._progress)
         except OperationalError as error:
             sys.stderr.write(f"the database does not answer, so the report waits: {error.orig}\n")
             self._written = time.monotonic()
             return
-        self._points, self._lines, self._progress, self._written = [], [], {}, time.monotonic()
+        self._points, self._samples, self._lines, self._progress, self._written = [], [], [], {}, time.monotonic()

@@ -46,6 +46,11 @@ def metrics(person: Person, key: shapes.Key, after_step: int = -1) -> dict[str, 
     return {"items": [{"name": point.name, "step": point.step, "value": point.value} for point in jobs.points(person, key, after_step)], "next": None}
 
 
+@router.get("/{key}/samples")
+def samples(person: Person, key: shapes.Key) -> dict[str, Any]:
+    return shapes.listing([shapes.sample(row.sample, row.right) for row in jobs.samples(person, key)], None)
+
+
 @router.post("/{key}/cancel", status_code=202)
 def cancel(person: Person, key: shapes.Key) -> dict[str, Any]:
     return shapes.job(jobs.cancel(person, key))

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from app.domain.dataset import Dataset, DatasetVersion, Example
 from app.domain.evaluation import Evaluation, Prediction
 from app.domain.job import Job
+from app.domain.metric import Sample
 from app.domain.model import Model
 from app.domain.prompt import FIELDS, Prompt, PromptVersion
 
@@ -74,6 +75,10 @@ def job(row: Job, position: int | None = None) -> dict[str, Any]:
         "started_at": row.started_at,
         "finished_at": row.finished_at,
     }
+
+
+def sample(row: Sample, right: bool) -> dict[str, Any]:
+    return {"step": row.step, "row": row.row, "input": row.input, "gold": row.gold, "text": row.text, "right": right}
 
 
 def model(row: Model) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from app.domain.access import Who, owned, read
 from app.domain.base import Base, Json, Owned, db_now, parse_reference
+from app.domain.validation import Measure, measure_of
 from app.errors import Invalid, NotFound, Sealed
 
 SPLITS = ("train", "validation", "test", "unlabelled")
@@ -62,6 +63,10 @@ class DatasetVersion(Owned, Base):
     def label_texts(self) -> list[str]:
         """What the model reads and writes for each label, in a fixed order. Empty when the outputs are free text."""
         return [label["display"] for label in self.labels]
+
+    def measure(self, validate_by: str) -> Measure:
+        """What a tuning run on these rows is judged by. Raises Invalid when it cannot be judged so."""
+        return measure_of(validate_by, labels=bool(self.labels), rows=bool(self.splits.get("validation")))
 
 
 class Example(Base):

@@ -17,6 +17,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from app.domain.access import Who
 from app.domain.metric import LogLine, MetricPoint
 from app.doors import Person
+from app.pages import job_samples
 from app.pages.job_view import job_context
 from app.pages.job_words import offset
 from app.pages.render import environment
@@ -45,13 +46,15 @@ async def events(
 
 
 async def follow(person: Who, key: int, after: int) -> AsyncGenerator[ServerSentEvent]:
-    """Points and log lines after an event, and the page's parts whenever they change; `done` when the job is over."""
+    """Points, log lines and samples after an event, and the page's parts whenever they change; `done` when the job is over."""
     began, shown = time.monotonic(), ""
     while time.monotonic() - began < LIFE_SECONDS:
-        news, parts = await to_thread.run_sync(_look, person, key, after)
+        news, parts, samples = await to_thread.run_sync(_look, person, key, after)
         for message in messages(news):
             yield message
         after = news.job.event
+        if samples:
+            yield ServerSentEvent(raw_data=samples, id=str(after))
         if parts != shown:
             shown = parts
             yield ServerSentEvent(raw_data=parts, id=str(after))
@@ -61,9 +64,14 @@ async def follow(person: Who, key: int, after: int) -> AsyncGenerator[ServerSent
         await sleep(POLL_SECONDS)
 
 
-def _look(person: Who, key: int, after: int) -> tuple[News, str]:
-    news = jobs.news(person, key, after)
-    return news, environment().get_template("jobs/_parts.html").render(job_context(person, key))
+def _look(person: Who, key: int, after: int) -> tuple[News, str, str]:
+    """The news, the page's parts, and the table of samples when there are new ones."""
+    news, context = jobs.news(person, key, after), job_context(person, key)
+    parts = environment().get_template("jobs/_parts.html").render(context)
+    if not news.samples:
+        return news, parts, ""
+    text = environment().get_template("jobs/_samples.html").render(context, samples=job_samples.table(person, context["tuning"], key))
+    return news, parts, f'<hx-partial hx-target="#job-samples" hx-swap="innerMorph">{text}</hx-partial>'
 
 
 def messages(news: News) -> Iterator[ServerSentEvent]:

@@ -51,11 +51,12 @@ def _results(view: JobView, tuning: Tuning | None) -> dict[str, Any]:
     best = job_words.best_of(tuning) if tuning else None
     if tuning is None or best is None:
         return {}
-    untuned = job_words.untuned_of(tuning)
+    untuned, rows = job_words.untuned_of(tuning), job_words.rows_of(view.job, tuning)
     return {
-        "title": "Best validation accuracy" if tuning.measure == "validation_accuracy" else "Best validation loss",
+        "title": f"Best validation {tuning.measure.title}",
         "best": best,
-        "bounds": job_words.bounds_of(tuning, best),
+        "rows": rows,
+        "bounds": job_words.bounds_of(tuning, best, rows),
         "untuned": untuned,
         "gain": best.value - untuned.value if untuned else None,
     }

@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from math import inf
 from typing import Any
 
 from app.domain.job import Job
 from app.domain.metric import MetricPoint
 from app.domain.stats import wilson
+from app.domain.validation import LOSS
 from app.pages.formatting import about, count, duration, percent
 from app.services.jobs import JobView, Tuning
 
@@ -97,19 +99,27 @@ def _improvement(tuning: Tuning) -> str:
 
 def best_of(tuning: Tuning) -> MetricPoint | None:
     """The best validation of the tuned model; step 0 is the untuned one."""
-    tuned = [point for point in tuning.validations if point.step > 0]
-    sign = 1 if tuning.measure == "validation_accuracy" else -1
-    return max(tuned, key=lambda point: (sign * point.value, -point.step), default=None)
+    measure = tuning.measure
+
+    def rank(point: MetricPoint) -> tuple[object, ...]:
+        return measure.rank({LOSS: tuning.losses.get(point.step, inf), measure.point: point.value}), -point.step
+
+    return max((point for point in tuning.validations if point.step > 0), key=rank, default=None)
 
 
 def untuned_of(tuning: Tuning) -> MetricPoint | None:
     return next((point for point in tuning.validations if point.step == 0), None)
 
 
-def bounds_of(tuning: Tuning, point: MetricPoint) -> tuple[float, float] | None:
-    """95 % Wilson interval of a validation accuracy; a loss has none."""
-    rows = tuning.version.splits.get("validation", 0)
-    if tuning.measure != "validation_accuracy" or not rows:
+def rows_of(job: Job, tuning: Tuning) -> int | None:
+    """The validation rows that the measure is taken on. While a run that writes its answers is under way they are not known."""
+    known = (job.result or {}).get("validated_rows")
+    return known or (None if tuning.measure.written else tuning.version.splits.get("validation", 0))
+
+
+def bounds_of(tuning: Tuning, point: MetricPoint, rows: int | None) -> tuple[float, float] | None:
+    """95 % Wilson interval of a share of right rows; other measures have none."""
+    if not tuning.measure.is_share or not rows:
         return None
     interval = wilson(min(rows, round(point.value * rows)), rows)
     return interval.low, interval.high
@@ -154,14 +164,14 @@ def offset(line_ms: int, job: Job) -> str:
 
 
 def charts(job: Job, tuning: Tuning, points: list[MetricPoint]) -> dict[str, dict[str, Any]]:
-    """The two curves of a tune job as static/js/chart.js draws them; both share one crosshair."""
+    """The curves of a tune job as static/js/chart.js draws them: the measure's (`main`, unless it is the loss) and the loss, under one crosshair."""
     shared = {"x": "step", "job": job.id, "sync": f"job-{job.id}", "total": tuning.total_steps}
 
     def series(name: str, metric: str) -> dict[str, Any]:
         return {"name": name, "metric": metric, "points": [[point.step, point.value] for point in points if point.name == metric]}
 
-    loss = {**shared, "digits": 2, "series": [series("train", "loss"), series("validation", "validation_loss")]}
-    if tuning.measure != "validation_accuracy":
+    loss = {**shared, "digits": 2, "series": [series("train", "loss"), series("validation", LOSS)]}
+    if tuning.measure.point == LOSS:
         return {"loss": loss}
-    accuracy = {**shared, "digits": 3, "series": [series("validation", "validation_accuracy")], "baseline": {"label": "untuned", "step": 0}}
-    return {"accuracy": accuracy, "loss": loss}
+    main = {**shared, "digits": 3, "series": [series("validation", tuning.measure.point)], "baseline": {"label": "untuned", "step": 0}}
+    return {"main": main, "loss": loss}

@@ -13,7 +13,7 @@ from app.domain.methods.base import parse
 from app.domain.tuning import chosen_prompt
 from app.doors import Person
 from app.errors import FettleError, Invalid
-from app.pages import job_events, job_form
+from app.pages import job_events, job_form, job_samples
 from app.pages.forms import prompt_choices, typed, whole
 from app.pages.job_view import job_context
 from app.pages.render import fragment, is_fragment, page, seen
@@ -118,6 +118,7 @@ def show(request: Request, person: Person, key: int) -> HTMLResponse:
     """Everything about a job, from the database; the stream goes on where this ends."""
     news = jobs.news(person, key, 0)
     context: dict[str, Any] = job_context(person, key) | {"lines": news.lines, "after": news.job.event, "points": news.points}
+    context["samples"] = job_samples.table(person, context["tuning"], key)
     return page(request, "jobs/show.html", person, "tune", **context)
 
 

@@ -152,7 +152,9 @@ def _add_rung(
     if "model" in settings and technique in METHODS:
         settings["parameters"] = session.get_one(Model, settings["model"]).method_parameters
     elif technique in METHODS:
-        settings["parameters"] = parse(METHODS, technique, wanted.get("parameters") or {}).model_dump()
+        parameters = parse(METHODS, technique, wanted.get("parameters") or {})
+        version.measure(parameters.validate_by)
+        settings["parameters"] = parameters.model_dump()
         own = prompts.derive(session, person, own, [], f"{row.name}: without shots")
     else:
         fallback = len(own.shots) if technique == "few_shot" and len(own.shots) > 1 else PROMPT_RUNGS[technique]

@@ -20,8 +20,10 @@ from app.domain.access import Who, page, read, visible, write
 from app.domain.job import ACTIVE, HELD, STATES, Attempt, Job
 from app.domain.methods import METHODS
 from app.domain.methods.base import MethodParameters, parse
-from app.domain.metric import LogLine, MetricPoint
+from app.domain.metric import LogLine, MetricPoint, Sample
 from app.domain.rendering import check
+from app.domain.scoring import is_right
+from app.domain.validation import LOSS, Measure
 from app.errors import Invalid
 
 
@@ -46,11 +48,20 @@ class News:
     job: Job
     points: list[MetricPoint]
     lines: list[LogLine]
+    samples: list[Sample]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A sample, and whether it is the gold answer."""
+
+    sample: Sample
+    right: bool
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """What a tune job works with and how far it is: `validations` are the points of `measure`, an accuracy or (free text) a loss.
+    """What a tune job works with and how far it is: `validations` are the points of its measure, `losses` the validation losses by step.
 
     `prompt_version` is the one that was chosen; `replaced` says that the soft prompt stands for the text before its inputs.
     """
@@ -64,8 +75,9 @@ class Tuning:
     parameters: MethodParameters
     total_steps: int
     reached: int
-    measure: str
+    measure: Measure
     validations: list[MetricPoint]
+    losses: dict[int, float]
 
 
 def start_tune(
@@ -89,6 +101,7 @@ def start_tune(
             raise Invalid("no_train_split", f"Dataset {version.reference} has no train split.", "Upload labelled rows, or choose another version.")
         prompt = prompts.find(session, person, prompt_version) if prompt_version else prompts.default(session, person)
         check(prompt.template(), version.variables)
+        version.measure(checked.validate_by)
         name = f"{METHODS[method].title} on {session.get_one(datasets.Dataset, version.dataset_id).name}"
         settings = tunings.settings_of(session, person, base, version, prompt, checked, seed)
         job = jobs.add(session, person, "tune", name, settings, priority)
@@ -140,7 +153,7 @@ def tuning(person: Who, job: Job) -> Tuning:
         version = datasets.find(session, person, chosen["dataset"])
         prompt = prompts.find(session, person, tunings.chosen_prompt(chosen))
         parameters = parse(METHODS, chosen["method"], chosen["parameters"])
-        measure = "validation_accuracy" if version.labels else "validation_loss"
+        measure = version.measure(parameters.validate_by)
         return Tuning(
             models.find(session, person, chosen["model"]),
             session.get_one(datasets.Dataset, version.dataset_id),
@@ -152,7 +165,8 @@ def tuning(person: Who, job: Job) -> Tuning:
             parameters.total_steps(version.splits.get("train", 0)),
             metrics.reached(session, job.id),
             measure,
-            list(metrics.curve(session, job.id, measure)),
+            list(metrics.curve(session, job.id, measure.point)),
+            {point.step: point.value for point in metrics.curve(session, job.id, LOSS)},
         )
 
 
@@ -179,13 +193,22 @@ def news(person: Who, key: int, after_event: int) -> News:
     with reading() as session:
         job = read(session, person, Job, key, "job")
         points = [point for point in metrics.points(session, key, after_event) if point.event <= job.event]
-        return News(job, points, [line for line in metrics.lines(session, key, after_event) if line.event <= job.event])
+        samples = [sample for sample in metrics.samples(session, key, after_event) if sample.event <= job.event]
+        return News(job, points, [line for line in metrics.lines(session, key, after_event) if line.event <= job.event], samples)
 
 
 def points(person: Who, key: int, after_step: int = -1) -> list[MetricPoint]:
     with reading() as session:
         read(session, person, Job, key, "job")
         return list(metrics.points(session, key, after_step=after_step))
+
+
+def samples(person: Who, key: int) -> list[Answered]:
+    """What the model in training answered at each step, each with whether it is right."""
+    with reading() as session:
+        job = read(session, person, Job, key, "job")
+        labels = datasets.find(session, person, job.settings["dataset"]).label_texts()
+        return [Answered(sample, is_right(sample.text, sample.gold, labels)) for sample in metrics.samples(session, key)]
 
 
 def log(person: Who, key: int, limit: int = 2000) -> list[LogLine]:

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from app.db import transaction
+from app.domain import metric as metrics
 from app.domain.access import Who
-from tests.rows import add_dataset, add_model
+from tests.rows import add_dataset, add_model, claim
 
 CSV = "input,output\n" + "".join(
     f"message {number} about {word},{label}\n" for number, (word, label) in enumerate([("a bill", "billing"), ("a parcel", "delivery")] * 40)
@@ -102,6 +104,34 @@ def test_a_job_is_a_row_first_and_can_be_cancelled(client: TestClient, person: W
 def test_a_job_that_cannot_run_is_refused_before_it_is_one(client: TestClient, person: Who, changes: dict[str, Any], code: str) -> None:
     answer = tune(client, person, **changes)
     assert answer.status_code in (404, 422) and answer.json()["error"]["code"] == code and answer.json()["error"]["advice"]
+    assert client.get("/api/v1/jobs").json()["items"] == []
+
+
+def test_samples_come_with_what_is_right(client: TestClient, person: Who) -> None:
+    key = tune(client, person).json()["id"]
+    assert client.get(f"/api/v1/jobs/{key}/samples").json() == {"items": [], "next": None}
+    row = {"step": 0, "row": 3, "input": "message 3", "gold": "delivery"}
+    with transaction() as session:
+        job = claim(session)
+        told = [{**row, "text": " the bill"}, {**row, "step": 4, "text": " Delivery\nInput:"}]
+        metrics.record(session, job.id, job.lease_token or "", 1, [], [], told)
+    items = client.get(f"/api/v1/jobs/{key}/samples").json()["items"]
+    assert items == [{**told[0], "right": False}, {**told[1], "right": True}]
+    assert client.get("/api/v1/jobs/999/samples").status_code == 404
+
+
+@pytest.mark.parametrize("technique", ["job", "experiment"])
+def test_a_measure_that_cannot_be_is_refused_at_acceptance(client: TestClient, person: Who, technique: str) -> None:
+    free = upload(client, "input,output\n" + "".join(f"question {number},answer number {number}\n" for number in range(60))).json()
+    assert free["labels"] == []
+    parameters = {"validate_by": "macro_f1"}
+    if technique == "job":
+        answer = tune(client, person, dataset=free["id"], parameters=parameters)
+    else:
+        rungs = [{"technique": "lora", "parameters": parameters}]
+        answer = client.post("/api/v1/experiments", json={"name": "t", "dataset": free["id"], "model": add_model(person), "rungs": rungs})
+    body = answer.json()["error"]
+    assert answer.status_code == 422 and body["code"] == "cannot_validate" and "free text" in body["message"] and "rouge_l" in body["advice"]
     assert client.get("/api/v1/jobs").json()["items"] == []
 
 

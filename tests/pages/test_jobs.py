@@ -40,7 +40,7 @@ def enter(job: Job, phase: str, total: int | None = None) -> None:
 
 def record(job: Job, points: list[tuple[int, dict[str, float]]], lines: list[str] | None = None, **progress: object) -> None:
     with transaction() as session:
-        metrics.record(session, job.id, job.lease_token or "", 1, points, lines or [], **progress)
+        metrics.record(session, job.id, job.lease_token or "", 1, points, lines or [], [], **progress)
 
 
 def train(job: Job) -> None:

@@ -60,6 +60,8 @@ def test_a_tune_ends_as_a_registered_model_with_its_curves(person: Who, base: Mo
     assert [point.step for point in points if point.name == "loss"] == list(range(1, 13))
     assert [point for point in points if point.name == "validation_accuracy"]
     assert len({point.event for point in points}) == len(points)
+    told = [one.sample for one in jobs.samples(person, key)]
+    assert {sample.step for sample in told} == {0, 6, 12} and len(told) == 3 * len({sample.row for sample in told}) == 15
     assert [attempt.outcome for attempt in view.attempts] == ["succeeded"]
     assert set(view.job.phases) >= {"load", "preflight", "train", "save"}
 

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from app.domain.methods import METHODS
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from worker.engine.train import TrainResult
 
 STOPPED = 3
+
+SHOWN = 60
+"""The most characters shown of each text of a sample."""
 
 
 class Console:
@@ -48,6 +52,10 @@ class Console:
         if (tenth := 10 * done // max(1, total)) != self._tenth:
             self._tenth = tenth
             self._say(f"{done} of {total}")
+
+    def sample(self, step: int, row: int, input: str, gold: str, text: str) -> None:  # noqa: A002
+        said, asked, wanted = (shorten(part, SHOWN, placeholder=" …") for part in (text, input, gold))
+        self._say(f"sample after step {step}, row {row}: {asked} -> {said or '(nothing)'} (gold: {wanted})")
 
     def log(self, text: str) -> None:
         self._say(text)

@@ -19,6 +19,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 
 from app.domain.methods.base import MethodParameters
+from app.domain.validation import Measure
 from worker.engine import checkpoint
 from worker.engine.artefact import restore_trainable, save_trainable
 from worker.engine.batches import Example, collate
@@ -28,7 +29,7 @@ from worker.engine.preflight import answer_loss, mixed_precision, refuse_not_fin
 from worker.engine.ranks import ALONE, Ranks
 from worker.engine.reporting import Reporter, Stopped
 from worker.engine.shards import cut_state, is_cut, whole_state
-from worker.engine.validate import Validation, rank
+from worker.engine.validate import Validation
 
 TENSORS, STATE, RUN_STATE = "trainable.safetensors", "trainer_state.json", "run_state.json"
 
@@ -81,6 +82,7 @@ class Loop(Trainer):
         self.run_state = RunState()
         self.stopping = False
         self.last_checkpoint: Path | None = None
+        self._answers: list[str] = []
         self._attempt_began = time.monotonic()
         super().__init__(
             model=model,
@@ -147,27 +149,30 @@ class Loop(Trainer):
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Validate, keep the parameters if they are the best so far, and end the run when nothing got better for too long."""
         self.control.should_evaluate = False  # or the end of the pass asks for the last validation a second time
-        if values := self._validate():
-            self._judge(values)
+        if self.validation and (values := self._validate()):
+            self._judge(values, self.validation.measure)
             self._tell(values)
+            self._tell_samples()
         return {}
 
     def measure_untuned(self) -> None:
         """Validate before the first step: what the run has to beat. It is told as step 0 and never counts as the best."""
         if values := self._validate():
             self._tell(values)
+            self._tell_samples()
 
     def _validate(self) -> dict[str, float]:
         """The validation's values; none without validation rows, or when the run was asked to stop meanwhile."""
         if self.validation is None:
             return {}
         began = time.monotonic()
-        self.reporter.phase("evaluate", len(self.validation.examples))
+        self.reporter.phase("evaluate", self.validation.units)
         try:
             # On every rank the same rows: a model in pieces needs all ranks for each pass, and the values of rank 0 count for all.
             values: dict[str, float] = self.ranks.tell(
                 self.validation.run(self.model, lambda done, total: self.reporter.progress(done, total, None), self.asked_to_stop)
             )
+            self._answers = self.validation.watched(self.model, self.asked_to_stop)
         except Stopped:
             self.stop()
             return {}
@@ -220,10 +225,17 @@ class Loop(Trainer):
         done = self.state.global_step
         self.reporter.step(done, self.state.max_steps, values, self.pace.eta(done))
 
-    def _judge(self, values: dict[str, float]) -> None:
+    def _tell_samples(self) -> None:
+        """What the last validation's model wrote: after its figures, so that whoever listens knows which step is the best."""
+        asked = self.validation and self.validation.samples
+        if asked:
+            for row, text, gold, answer in zip(asked.rows, asked.inputs, asked.golds, self._answers, strict=True):
+                self.reporter.sample(self.state.global_step, row, text, gold, answer)
+
+    def _judge(self, values: dict[str, float], measure: Measure) -> None:
         state, step = self.run_state, self.state.global_step
         state.validated = step
-        if state.best is None or rank(values) > rank(state.best):
+        if state.best is None or measure.rank(values) > measure.rank(state.best):
             self._keep(step)
             state.best, state.best_step, state.stale = values, step, 0
             return

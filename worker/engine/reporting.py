@@ -27,6 +27,9 @@ class Reporter(Protocol):
     def progress(self, done: int, total: int, eta_seconds: float | None) -> None:
         """So many of the present phase's units are done."""
 
+    def sample(self, step: int, row: int, input: str, gold: str, text: str) -> None:  # noqa: A002  # the word of the table and the API
+        """What the model wrote after `step` (0: untuned) for validation row `row` (from 1). The rows are the same at every step."""
+
     def log(self, text: str) -> None:
         """One line for the job's log."""
 
@@ -47,6 +50,7 @@ class NullReporter:
     ticks: list[tuple[int, int, float | None]] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     checkpoints: list[tuple[Path, int, str]] = field(default_factory=list)
+    samples: list[tuple[int, int, str, str, str]] = field(default_factory=list)
 
     def phase(self, name: Phase, total: int | None = None) -> None:
         self.phases.append((name, total))
@@ -56,6 +60,9 @@ class NullReporter:
 
     def progress(self, done: int, total: int, eta_seconds: float | None) -> None:
         self.ticks.append((done, total, eta_seconds))
+
+    def sample(self, step: int, row: int, input: str, gold: str, text: str) -> None:  # noqa: A002
+        self.samples.append((step, row, input, gold, text))
 
     def log(self, text: str) -> None:
         self.lines.append(text)

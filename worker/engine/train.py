@@ -4,6 +4,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,11 @@ import torch
 from transformers import set_seed
 
 from app.domain.rendering import Rendered, render, with_opening, without_opening
+from app.domain.scoring import rouge_words
+from app.domain.validation import Measure, measure_of
 from app.errors import Invalid
 from worker.engine import artefact, checkpoint
+from worker.engine.answers import MOST_ROWS, SAMPLES, draw, to_compare, to_watch
 from worker.engine.batches import Example, decoder_start, encode_examples, pad_token, passes_per_step, schedule
 from worker.engine.encode import encode_pair, encode_prompt
 from worker.engine.forward import reads_shared_starts
@@ -42,7 +46,7 @@ VALIDATION_SHARE = 0.5
 
 @dataclass(frozen=True)
 class TrainResult:
-    """`seconds` is training time over all attempts; `best_value` is validation accuracy, or loss without labels, at `best_step`."""
+    """`seconds` is training time over all attempts; `best_value` is `measure` (a metric point's name) at `best_step`, taken on `validated_rows` rows."""
 
     artefact: Path
     trainable: int
@@ -51,6 +55,8 @@ class TrainResult:
     seconds: float
     best_value: float | None
     best_step: int | None
+    measure: str
+    validated_rows: int
     peak_memory_bytes: int
     threads: int
     versions: Mapping[str, str]
@@ -60,6 +66,7 @@ def train(spec: TrainSpec, reporter: Reporter) -> TrainResult:
     """Run it. Raises Stopped (with a checkpoint once training began) when asked to stop, and app.errors for what a person can mend."""
     if spec.resume and (spec.folder / ARTEFACT).exists():
         return _result(artefact.check(spec.folder / ARTEFACT))
+    _measure(spec)
     reporter.phase("load")
     with started(spec) as place, joined(place, spec.device) as ranks:
         loop, loaded, state = _run(spec, reporter, ranks)
@@ -143,13 +150,27 @@ def _rendered(spec: TrainSpec, rows: Sequence[Row]) -> list[Rendered]:
 def _validation(loaded: Loaded, spec: TrainSpec, examples: Sequence[Example], train_tokens: int, reporter: Reporter) -> Validation | None:
     if not examples:
         return None
-    values = spec.validation[0][0]
-    labels = [encode_pair(loaded.tokenizer, render(spec.template, values, label))[1] for label in spec.labels]
+    measure, values = _measure(spec), spec.validation[0][0]
+    labels = [encode_pair(loaded.tokenizer, render(spec.template, values, label))[1] for label in spec.labels] if measure.by_labels else []
+    ask = partial(draw, loaded, spec.template, spec.validation, examples)
+    asked = ask(count=MOST_ROWS, seed=f"{spec.seed}/asked", most_tokens=to_compare) if measure.written else None
+    samples = ask(count=SAMPLES, seed=f"{spec.seed}/samples", most_tokens=to_watch)
     budget = int(VALIDATION_SHARE * train_tokens / READING_COST / spec.parameters.evaluations)
-    validation = Validation(examples, labels).within(budget, spec.seed)
+    validation = Validation(examples, measure, labels, asked, spec.labels, samples).within(budget, spec.seed)
     if len(validation.examples) < len(examples):
         reporter.log(f"Validates on {len(validation.examples)} of {len(examples)} rows, so that it takes at most half as long as training.")
+    if asked and validation.rows < len(examples):
+        reporter.log(f"Takes the {measure.title} on {validation.rows} of {len(examples)} rows, for which the model writes its answers.")
     return validation
+
+
+def _measure(spec: TrainSpec) -> Measure:
+    """What the run is judged by. Raises Invalid when it cannot be judged so."""
+    measure = measure_of(spec.parameters.validate_by, labels=bool(spec.labels), rows=bool(spec.validation))
+    if measure.name == "rouge_l" and not any(rouge_words(gold) for _, gold in spec.validation):
+        sentence = "validate_by is rouge_l, which compares words of the letters a to z and of digits, and no validation answer has any."
+        raise Invalid("cannot_validate", sentence, "Choose exact_match or loss.", detail={"field": "validate_by"})
+    return measure
 
 
 def _preflight(model: Any, batches: Batches, spec: TrainSpec, ranks: Ranks, reporter: Reporter) -> Measured:
@@ -184,7 +205,8 @@ def _facts(loop: Loop, loaded: Loaded, spec: TrainSpec, state: RunState) -> dict
         "base_fingerprint": fingerprint(spec.base),
         "template": asdict(spec.template),
         "labels": list(spec.labels),
-        "rows": {"train": len(spec.train), "validation": len(validation.examples) if validation else 0},
+        "measure": _measure(spec).point,
+        "rows": {"train": len(spec.train), "validation": validation.rows if validation else 0},
         "steps": loop.state.global_step,
         "seconds": round(state.seconds, 3),
         "best": {"step": state.best_step, **(state.best or {})},
@@ -206,8 +228,10 @@ def _result(saved: artefact.Artefact) -> TrainResult:
         total=facts["total_parameters"],
         steps=facts["steps"],
         seconds=facts["seconds"],
-        best_value=facts["best"].get("validation_accuracy", facts["best"].get("validation_loss")),
+        best_value=facts["best"].get(facts["measure"]),
         best_step=facts["best"]["step"],
+        measure=facts["measure"],
+        validated_rows=facts["rows"]["validation"],
         peak_memory_bytes=facts["peak_memory_bytes"],
         threads=facts["threads"],
         versions=facts["versions"],

@@ -40,6 +40,11 @@ class MethodParameters(BaseModel):
     schedule: Literal["cosine", "constant"] = Field("cosine", description="How the learning rate goes on after the warm-up.")
     early_stopping: int = Field(0, ge=0, le=100, description="Stop after this many validations without a better result; 0 never stops early.")
     evaluations: int = Field(5, ge=1, le=100, description="How often the validation split is scored during the run.")
+    validate_by: Literal["auto", "accuracy", "macro_f1", "exact_match", "rouge_l", "loss"] = Field(
+        "auto",
+        description="What a better result is, for the best moment of the run and for stopping early. accuracy and macro_f1 compare the labels' likelihoods; "
+        "exact_match and rouge_l (words of a to z and digits) let the model write up to 64 answers, which takes longer. auto: accuracy with labels, else loss.",
+    )
     devices: int = Field(
         1,
         ge=1,
