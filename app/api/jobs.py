@@ -7,20 +7,31 @@ from pydantic import Field
 
 from app.api import shapes
 from app.doors import Person
-from app.services import jobs
+from app.services import estimates, jobs
 
 router = APIRouter(prefix="/jobs")
 
 
-class NewJob(shapes.Body):
+class Wanted(shapes.Body):
+    """What an estimate depends on."""
+
     kind: Literal["tune"] = "tune"
     model: int | str
     dataset: int | str
     method: str
     parameters: dict[str, Any] = {}
     prompt_version: int | str | None = None
+
+
+class NewJob(Wanted):
     seed: int = Field(0, ge=0, le=2**31 - 1)
     priority: int = Field(0, ge=-100, le=100)
+
+
+class Changes(shapes.Body):
+    """Parameters a clone has different."""
+
+    parameters: dict[str, Any] = {}
 
 
 @router.get("")
@@ -33,6 +44,12 @@ def index(person: Person, after: shapes.After = None, limit: shapes.Limit = 50) 
 def create(person: Person, body: NewJob) -> dict[str, Any]:
     view = jobs.start_tune(person, **body.model_dump(exclude={"kind"}))
     return {"id": view.job.id, "state": view.job.state, "position": view.position}
+
+
+@router.post("/estimate")
+def estimate(person: Person, body: Wanted) -> dict[str, Any]:
+    """Steps, trained parameters and memory of a job before it is one; null where the model's files or a worker are out of reach."""
+    return shapes.estimate(estimates.tune(person, **body.model_dump(exclude={"kind"})))
 
 
 @router.get("/{key}")
@@ -62,5 +79,5 @@ def retry(person: Person, key: shapes.Key) -> dict[str, Any]:
 
 
 @router.post("/{key}/clone", status_code=202)
-def clone(person: Person, key: shapes.Key) -> dict[str, Any]:
-    return shapes.job(jobs.clone(person, key))
+def clone(person: Person, key: shapes.Key, body: Changes | None = None) -> dict[str, Any]:
+    return shapes.job(jobs.clone(person, key, body.parameters if body else None))

@@ -9,9 +9,11 @@ from pydantic import BaseModel, ConfigDict
 from app.domain.dataset import Dataset, DatasetVersion, Example
 from app.domain.evaluation import Evaluation, Prediction
 from app.domain.job import Job
+from app.domain.methods import METHODS
 from app.domain.metric import Sample
 from app.domain.model import Model
 from app.domain.prompt import FIELDS, Prompt, PromptVersion
+from app.services.estimates import Estimate
 
 Limit = Annotated[int, Query(ge=1, le=1000)]
 After = Annotated[int | None, Query(ge=0, le=2**63 - 1)]
@@ -81,10 +83,22 @@ def sample(row: Sample, right: bool) -> dict[str, Any]:
     return {"step": row.step, "row": row.row, "input": row.input, "gold": row.gold, "text": row.text, "right": right}
 
 
+def estimate(found: Estimate) -> dict[str, Any]:
+    names = ("steps", "exact", "memory_bytes", "device", "device_bytes", "fits", "suggestion")
+    more = {"trainable_parameters": found.trainable, "total_parameters": found.total, "learning_rate": found.rate}
+    return {**{name: getattr(found, name) for name in names}, **more}
+
+
 def model(row: Model) -> dict[str, Any]:
     names = ("id", "name", "kind", "alias", "licence", "source", "parameters", "content_hash", "base_model_id", "method", "method_parameters")
     more = ("trainable_parameters", "training_seconds", "job_id", "created_at")
-    return {"slug": row.slug, **{name: getattr(row, name) for name in (*names, *more)}}
+    return {"slug": row.slug, **{name: getattr(row, name) for name in (*names, *more)}, **formats(row.method)}
+
+
+def formats(method: str | None) -> dict[str, Any]:
+    """What a model can be handed out as, and why not merged. A foundation model is what it is."""
+    chosen = METHODS.get(method or "")
+    return {"formats": list(chosen.formats) if chosen else [], "unmergeable": chosen.unmergeable or None if chosen else None}
 
 
 def evaluation(row: Evaluation, of: Job) -> dict[str, Any]:

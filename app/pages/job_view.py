@@ -6,7 +6,7 @@ from typing import Any
 from app.domain.access import Who
 from app.domain.job import Job
 from app.domain.methods import METHODS
-from app.pages import job_words
+from app.pages import estimate_words, job_words
 from app.pages.job_form import plain
 from app.services import datasets, evaluations, experiments, jobs, models, prompts
 from app.services.jobs import JobView, Tuning
@@ -41,6 +41,7 @@ def job_context(person: Who, key: int) -> dict[str, Any]:
         "experiment": experiments.of_job(person, key),
         "settings": _tuned_with(job, tuning) if tuning else _evaluated_with(person, job),
         "parameters": _parameters(tuning) if tuning else [],
+        "remedy": estimate_words.changes((job.error or {}).get("suggestion") or {}),
         "offset": job_words.offset,
         "charts": job_words.charts,
     }

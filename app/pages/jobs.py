@@ -13,11 +13,11 @@ from app.domain.methods.base import parse
 from app.domain.tuning import chosen_prompt
 from app.doors import Person
 from app.errors import FettleError, Invalid
-from app.pages import job_events, job_form, job_samples
+from app.pages import estimate_words, job_events, job_form, job_samples
 from app.pages.forms import prompt_choices, typed, whole
 from app.pages.job_view import job_context
 from app.pages.render import fragment, is_fragment, page, seen
-from app.services import datasets, jobs, models
+from app.services import datasets, estimates, jobs, models
 
 router = APIRouter(prefix="/jobs")
 router.include_router(job_events.router)
@@ -47,24 +47,28 @@ def index(request: Request, person: Person, after: int | None = None, state: str
 
 @router.get("/new")
 def new(request: Request, person: Person, like: int | None = None) -> HTMLResponse:
-    """The form. Its state is its address: what changes is drawn again by the server. `like` starts from another job's settings."""
-    values = dict(request.query_params)
+    """The form. Its state is its address: what changes is drawn again by the server. `like` starts from another job's settings, with what the address changes of them."""
+    values: dict[str, str] = {}
     if like is not None:
         chosen = jobs.find(person, like).job.settings
         values |= {name: str(chosen[name]) for name in ("model", "dataset", "method", "seed") if name in chosen} | {"prompt_version": chosen_prompt(chosen)}
         values |= {name: job_form.plain(value) for name, value in chosen.get("parameters", {}).items() if value is not None}
-    return _form(request, person, values)
+    return _form(request, person, values | dict(request.query_params))
 
 
 def _form(request: Request, person: Who, values: Mapping[str, str], error: FettleError | None = None) -> HTMLResponse:
     bases, views = models.foundation(person), datasets.recent(person)[0]
     views = [view for view in views if view.version.splits.get("train")]
     chosen = next((view for view in views if values.get("dataset") in (str(view.dataset.id), view.version.reference)), views[0] if views else None)
-    method = job_form.chosen_method(values)
-    planned = None
+    method, base = job_form.chosen_method(values), values.get("model") or (str(bases[0].id) if bases else "")
+    planned = found = None
     try:
-        planned = parse(METHODS, method, job_form.given_parameters(values))
-    except Invalid as refused:
+        given = job_form.given_parameters(values)
+        planned = parse(METHODS, method, given)
+        if chosen and base:
+            asked = values.get("prompt_version") or None
+            found = estimates.tune(person, model=base, dataset=chosen.version.reference, method=method, parameters=given, prompt_version=asked)
+    except FettleError as refused:
         error = error or refused
     context: dict[str, Any] = {
         "values": values,
@@ -74,8 +78,10 @@ def _form(request: Request, person: Who, values: Mapping[str, str], error: Fettl
         "prompts": prompt_choices(person, values.get("prompt_version", "")),
         "methods": METHODS,
         "method": METHODS[method],
-        "fields": job_form.parameter_fields(values),
-        "estimate": job_form.estimate(planned, chosen.version) if planned and chosen else None,
+        "fields": job_form.parameter_fields(values, found.rate if found else None),
+        "estimate": f"{estimate_words.run(planned, chosen.version)} {estimate_words.cost(found)}" if planned and chosen and found else None,
+        "warning": estimate_words.warning(found) if found else "",
+        "suggestion": found.suggestion if found else None,
         "error": error.as_dict() if error else None,
         "refused": {} if error is None else {_field_of(error): _at_field(error)},
     }
@@ -135,6 +141,6 @@ def retry(person: Person, key: int) -> Response:
 
 
 @router.post("/{key}/clone")
-def clone(person: Person, key: int) -> Response:
-    """The same work again, unchanged, as a new job."""
-    return seen(f"/jobs/{jobs.clone(person, key).id}")
+def clone(person: Person, key: int, changes: Annotated[dict[str, str], Depends(typed)]) -> Response:
+    """The same work again as a new job, with the parameters that the form names changed."""
+    return seen(f"/jobs/{jobs.clone(person, key, changes).id}")

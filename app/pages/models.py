@@ -34,6 +34,7 @@ def show(request: Request, person: Person, key: str) -> HTMLResponse:
         "models",
         one=one,
         title=_titles().get(one.model.method or ""),
+        method=METHODS.get(one.model.method or ""),
         given=_parameters(one.model),
         experiments=experiments.of_model(person, one.model),
         address=settings().address,

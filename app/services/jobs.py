@@ -1,10 +1,11 @@
 """Jobs: start a tune, cancel, retry, clone, list, follow."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from app import queue
 from app.db import now as db_clock
@@ -124,15 +125,22 @@ def retry(person: Who, key: int) -> Job:
         return job
 
 
-def clone(person: Who, key: int) -> Job:
-    """The same work again as a new job."""
+def clone(person: Who, key: int, changes: Mapping[str, Any] | None = None) -> Job:
+    """The same work again as a new job, with some parameters changed. Raises Invalid when the method refuses them."""
     with transaction() as session:
         job = read(session, person, Job, key, "job")
         if job.kind != "tune":
             raise Invalid("not_cloneable", "Only tuning jobs can be cloned.", "Start the evaluation again from its experiment.")
-        copy = jobs.add(session, person, job.kind, job.name, dict(job.settings), job.priority)
+        settings = _changed(session, person, job.settings, changes) if changes else dict(job.settings)
+        copy = jobs.add(session, person, job.kind, job.name, settings, job.priority)
         queue.announce(session)
         return copy
+
+
+def _changed(session: Session, person: Who, old: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    checked = parse(METHODS, old["method"], {**old["parameters"], **changes})
+    base, version = models.find(session, person, old["model"]), datasets.find(session, person, old["dataset"])
+    return tunings.settings_of(session, person, base, version, prompts.find(session, person, tunings.chosen_prompt(old)), checked, old["seed"])
 
 
 def find(person: Who, key: int) -> JobView:

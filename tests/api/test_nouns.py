@@ -91,6 +91,21 @@ def test_a_job_is_a_row_first_and_can_be_cancelled(client: TestClient, person: W
     assert client.get(f"/api/v1/jobs/{key}/metrics?after_step=0").json() == {"items": [], "next": None}
 
 
+def test_an_estimate_is_no_job_and_a_clone_can_change_parameters(client: TestClient, person: Who) -> None:
+    body = {"model": add_model(person), "dataset": add_dataset(person).dataset_id, "method": "lora", "parameters": {"max_steps": 7}}
+    found = client.post("/api/v1/jobs/estimate", json=body)
+    assert found.status_code == 200 and found.json()["steps"] == 7
+    assert {found.json()[name] for name in ("trainable_parameters", "memory_bytes", "fits", "device")} == {None}
+    assert client.post("/api/v1/jobs/estimate", json=body | {"parameters": {"rank": 0}}).json()["error"]["field"] == "rank"
+    assert client.get("/api/v1/jobs").json()["items"] == []
+    key = client.post("/api/v1/jobs", json=body).json()["id"]
+    changed = client.post(f"/api/v1/jobs/{key}/clone", json={"parameters": {"accumulation": 4}}).json()["settings"]["parameters"]
+    assert (changed["accumulation"], changed["max_steps"]) == (4, 7)
+    assert client.post(f"/api/v1/jobs/{key}/clone").status_code == 202
+    refused = client.post(f"/api/v1/jobs/{key}/clone", json={"parameters": {"accumulation": 0}})
+    assert refused.status_code == 422 and refused.json()["error"]["field"] == "accumulation"
+
+
 @pytest.mark.parametrize(
     ("changes", "code"),
     [

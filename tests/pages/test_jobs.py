@@ -1,5 +1,7 @@
 """The Tune room: the queue, a form drawn from the method, and a job's page in each of its states."""
 
+import json
+
 import pytest
 from starlette.testclient import TestClient
 
@@ -13,6 +15,7 @@ from app.domain.job import Job
 from app.domain.methods import METHODS
 from app.services import experiments
 from app.services import jobs as services
+from app.settings import settings
 from tests.dom import Dom, get
 from tests.queries import queries
 from tests.rows import add_dataset, add_model, answer_evaluation, claim
@@ -229,6 +232,79 @@ def test_an_evaluation_job_shows_its_scores_and_its_ladder(browser: TestClient, 
     page = get(browser, f"/jobs/{job.id}")
     assert page.texts(".figure dd:nth-of-type(1)")[0].startswith("0.800 [0.6") and not page.all(".chart")
     assert page.href("#job-actions .primary") == f"/experiments/{ladder}" and "likelihood of each label" in page.text("#job-settings")
+
+
+@pytest.fixture
+def small(person: Who) -> int:
+    """A model whose files are there: a Llama of two layers, by its headers alone."""
+    folder = settings().models_folder / "small"
+    folder.mkdir(parents=True)
+    config = {"model_type": "llama", "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 1000}
+    (folder / "config.json").write_text(json.dumps({**config, "tie_word_embeddings": True}))
+    sizes = {"self_attn.q_proj": [64, 64], "self_attn.k_proj": [32, 64], "self_attn.v_proj": [32, 64], "self_attn.o_proj": [64, 64], "mlp.up_proj": [128, 64]}
+    shapes = {f"model.layers.{layer}.{name}.weight": shape for layer in range(2) for name, shape in sizes.items()}
+    shapes["model.embed_tokens.weight"] = [1000, 64]
+    head = json.dumps({name: {"dtype": "F32", "shape": shape, "data_offsets": [0, 0]} for name, shape in shapes.items()}).encode()
+    (folder / "model.safetensors").write_bytes(len(head).to_bytes(8, "little") + head)
+    return add_model(person, "Small", "small")
+
+
+def worker_with(memory: int) -> None:
+    with transaction() as session:
+        workers.present(session, "test-worker/gpu", "worker", "gpu", [{"name": "cpu:0", "title": "2 CPU cores", "memory": memory}], {})
+
+
+def test_the_form_says_what_is_trained_and_needed_and_who_has_it(browser: TestClient, task: tuple[int, str], small: int) -> None:
+    place = f"/jobs/new?model={small}&dataset={task[1]}&method="
+    page = get(browser, place + "lora")
+    trained = 2 * 16 * (128 + 96 + 96 + 128 + 192)
+    assert f"Trains {trained:,} of 104,960 parameters (19.5 %)." in page.text(".sentence")
+    assert page.text(".sentence").endswith("no worker answers, so whether that fits is not known.")
+    worker_with(23 * 10**9)
+    page = get(browser, place + "full")
+    assert "Trains 104,960 of 104,960 parameters (all). Needs about 4" in page.text(".sentence")
+    assert page.text(".sentence").endswith("; the worker has 23 GB on cpu:0.") and not page.all(".notice")
+    assert page.one("#learning_rate").get("placeholder") is not None
+    unknown = get(browser, f"/jobs/new?model={task[0]}&dataset={task[1]}&method=lora").text(".sentence")
+    assert "cannot be read from here" in unknown and "The worker has 23 GB on cpu:0." in unknown
+
+
+def test_what_is_too_large_is_warned_of_with_a_change_that_would_fit(browser: TestClient, task: tuple[int, str], small: int) -> None:
+    worker_with(411_500_000)
+    page = get(browser, f"/jobs/new?model={small}&dataset={task[1]}&method=prompt_tuning")
+    assert page.text(".notice .message") == "This is more than the 411.5 MB of cpu:0. With accumulation 4 it would fit."
+    worker_with(1000)
+    page = get(browser, f"/jobs/new?model={small}&dataset={task[1]}&method=lora")
+    assert "No smaller step fits either" in page.text(".notice .message")
+
+
+def test_an_impossible_field_is_disabled_and_refused_with_its_reason(browser: TestClient, task: tuple[int, str]) -> None:
+    page = get(browser, "/jobs/new?method=prefix")
+    assert page.one("#checkpointing").get("disabled") is not None and "Not with this method: A prefix reaches" in page.text("#checkpointing-help")
+    assert get(browser, "/jobs/new?method=lora").one("#checkpointing").get("disabled") is None
+    fields = {"model": str(task[0]), "dataset": task[1], "method": "prefix", "drawn": "lora", "checkpointing": "yes", "seed": "1"}
+    response = browser.post("/jobs", data=fields)
+    assert response.status_code == 422 and Dom(response.text).text("#checkpointing-error").startswith("A prefix reaches the layers")
+
+
+def test_a_failure_offers_the_change_that_was_tried_and_fits(browser: TestClient, person: Who, task: tuple[int, str]) -> None:
+    key = queue(person, task, rank=4)
+    job = take()
+    error = {"code": "out_of_memory", "message": "Does not fit.", "advice": "", "suggestion": {"accumulation": 4, "checkpointing": True}}
+    with transaction() as session:
+        jobs.fail(session, key, job.lease_token or "", error)
+    page = get(browser, f"/jobs/{key}")
+    assert page.text("#job-status .primary") == "Start with accumulation 4 and activation checkpointing" and not page.all("#job-actions .primary")
+    form = get(browser, page.href("#job-status .quiet"))
+    assert (form.one("#accumulation").get("value"), form.one("#checkpointing option[selected]").get("value"), form.one("#rank").get("value")) == (
+        "4",
+        "yes",
+        "4",
+    )
+    given = {str(field.get("name")): str(field.get("value")) for field in page.all("#job-status input")}
+    place = browser.post(f"/jobs/{key}/clone", data=given).headers["location"]
+    changed = services.find(person, int(place.rpartition("/")[2])).job.settings["parameters"]
+    assert (changed["accumulation"], changed["checkpointing"], changed["rank"]) == (4, True, 4)
 
 
 def test_a_foreign_job_is_no_job(browser: TestClient) -> None:

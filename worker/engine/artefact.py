@@ -13,6 +13,7 @@ from peft import PeftModel
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from app.domain.methods import METHODS
 from app.errors import Invalid
 from worker.engine.folders import verify, whole
 from worker.engine.load import load, tensor_shapes
@@ -68,10 +69,10 @@ def check(folder: Path) -> Artefact:
 
 def merge(base: Path, adapter: Path, target: Path) -> None:
     """Write base and adapter as one plain model folder, for software that knows no adapters. Raises Invalid when the method cannot be merged."""
-    check(adapter)
+    method = METHODS[check(adapter).facts["method"]]
+    if method.unmergeable:
+        raise Invalid("cannot_merge", method.unmergeable, "Export the adapter instead.")
     loaded = load(base, adapter=adapter, device="cpu")
-    if not hasattr(loaded.model, "merge_and_unload"):
-        raise Invalid("cannot_merge", "This tuning method has no merged form.", "Export the adapter instead.")
     with whole(target) as folder:
         loaded.model.merge_and_unload().save_pretrained(folder)
         loaded.tokenizer.save_pretrained(folder)

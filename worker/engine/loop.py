@@ -24,6 +24,7 @@ from worker.engine import checkpoint
 from worker.engine.artefact import restore_trainable, save_trainable
 from worker.engine.batches import Example, collate
 from worker.engine.folders import whole
+from worker.engine.layers import uncompiled
 from worker.engine.pace import Pace
 from worker.engine.preflight import answer_loss, mixed_precision, refuse_not_finite
 from worker.engine.ranks import ALONE, Ranks
@@ -168,11 +169,12 @@ class Loop(Trainer):
         began = time.monotonic()
         self.reporter.phase("evaluate", self.validation.units)
         try:
-            # On every rank the same rows: a model in pieces needs all ranks for each pass, and the values of rank 0 count for all.
-            values: dict[str, float] = self.ranks.tell(
-                self.validation.run(self.model, lambda done, total: self.reporter.progress(done, total, None), self.asked_to_stop)
-            )
-            self._answers = self.validation.watched(self.model, self.asked_to_stop)
+            with uncompiled(self.model):
+                # On every rank the same rows: a model in pieces needs all ranks for each pass, and the values of rank 0 count for all.
+                values: dict[str, float] = self.ranks.tell(
+                    self.validation.run(self.model, lambda done, total: self.reporter.progress(done, total, None), self.asked_to_stop)
+                )
+                self._answers = self.validation.watched(self.model, self.asked_to_stop)
         except Stopped:
             self.stop()
             return {}

@@ -38,6 +38,8 @@ class Pace:
     validation_seconds: float
     """Until the first validation is measured, an estimate."""
     clock: Callable[[], float] = time.monotonic
+    step_seconds: float | None = None
+    """The mean step as the preflight's measured one lets expect, until three steps of the run are measured."""
     _steps: deque[float] = field(default_factory=lambda: deque(maxlen=50))
     _step_began: float = 0.0
     _saved_at: float = 0.0
@@ -61,8 +63,9 @@ class Pace:
         self._saved_at, self._save_took = self.clock(), took
 
     def eta(self, done: int) -> float | None:
-        """Seconds left after step `done`, validations included. None before three steps are measured: a guess helps nobody."""
-        if len(self._steps) < min(3, self.plan.total):
+        """Seconds left after step `done`, validations included. None before anything is measured: a guess helps nobody."""
+        step = sum(self._steps) / len(self._steps) if len(self._steps) >= min(3, self.plan.total) else self.step_seconds
+        if step is None:
             return None
-        ahead = sum(step > done for step in self.plan.validations)
-        return (self.plan.total - done) * sum(self._steps) / len(self._steps) + ahead * self.validation_seconds
+        ahead = sum(at > done for at in self.plan.validations)
+        return (self.plan.total - done) * step + ahead * self.validation_seconds

@@ -18,17 +18,19 @@ from app.domain.validation import Measure, measure_of
 from app.errors import Invalid
 from worker.engine import artefact, checkpoint
 from worker.engine.answers import MOST_ROWS, SAMPLES, draw, to_compare, to_watch
-from worker.engine.batches import Example, decoder_start, encode_examples, pad_token, passes_per_step, schedule
+from worker.engine.batches import Example, decoder_start, encode_examples, pad_token, padded, passes_per_step, schedule
 from worker.engine.encode import encode_pair, encode_prompt
 from worker.engine.forward import reads_shared_starts
 from worker.engine.launch import started
+from worker.engine.layers import arrange
 from worker.engine.load import Loaded, fingerprint, load, parameters, window
 from worker.engine.loop import Batches, Loop, RunState, arguments
+from worker.engine.memory import peak_memory, save_memory
 from worker.engine.methods import METHODS
 from worker.engine.methods.soft import width
 from worker.engine.pace import Pace, Plan
 from worker.engine.place import Place
-from worker.engine.preflight import Measured, measure, peak_memory
+from worker.engine.preflight import Measured, preflight
 from worker.engine.ranks import Ranks, joined
 from worker.engine.reporting import NullReporter, Reporter, Stopped
 from worker.engine.shards import is_cut
@@ -86,17 +88,21 @@ def _run(spec: TrainSpec, reporter: Reporter, ranks: Ranks) -> tuple[Loop, Loade
     ranks.threads(spec.threads)
     set_seed(spec.seed)
     pieces = ranks.world if spec.parameters.sharding == "fsdp" else 1
+    save_memory(spec.parameters)
     loaded = load(spec.base, device=ranks.device or spec.device, four_bit=getattr(spec.parameters, "four_bit", False), pieces=pieces)
     model = METHODS[spec.method](loaded.model, spec.parameters, opening_ids(loaded.tokenizer, spec))
+    arrange(model, spec.parameters)
     batches, validation = _data(replace(loaded, model=model), spec, ranks, reporter)
     _ask(reporter, ranks)
 
     reporter.phase("preflight")
-    measured = _preflight(model, batches, spec, ranks, reporter)
+    ask = partial(_ask, reporter, ranks)
+    measured = preflight(model, batches.examples, batches.pad, spec.parameters, reporter.log, ask, share=batches.share, ranks=ranks)
     _ask(reporter, ranks)
 
     loop = _loop(model, loaded, batches, validation, measured, spec, ranks, reporter)
     reporter.phase("train", loop.pace.plan.total)
+    _foretell(loop.pace, measured, reporter)
     point = checkpoint.newest_valid(spec.folder, reporter.log) if spec.resume and ranks.first else None
     if point:
         reporter.log(f"Went on from the checkpoint at step {point[0]}.")
@@ -173,24 +179,25 @@ def _measure(spec: TrainSpec) -> Measure:
     return measure
 
 
-def _preflight(model: Any, batches: Batches, spec: TrainSpec, ranks: Ranks, reporter: Reporter) -> Measured:
-    longest = sorted(batches.examples, key=len)[-min(spec.parameters.batch_size, len(batches.examples)) :]
-    pieces = batches.per_step * ranks.world
-    parts = [longest[start::pieces] for start in range(ranks.rank, pieces, ranks.world)]
-    measured = measure(model, parts, batches.pad, share=batches.share)
-    reporter.log(f"Longest step: {measured.seconds_per_step:.2f} s, {measured.tokens} tokens; peak memory {measured.peak_memory_bytes / 2**20:.0f} MB.")
-    return measured
-
-
 def _loop(
     model: Any, loaded: Loaded, batches: Batches, validation: Validation | None, measured: Measured, spec: TrainSpec, ranks: Ranks, reporter: Reporter
 ) -> Loop:
     total = len(batches.micro) // batches.per_step
     plan = Plan.of(total, spec.parameters.evaluations, has_validation=validation is not None)
-    estimate = validation.tokens * READING_COST * measured.seconds_per_step / measured.tokens if validation else 0.0
+    estimate = measured.seconds(0, validation.tokens) * READING_COST if validation else 0.0
+    step = measured.seconds(total, sum(padded([batches.examples[index] for index in part]) for part in batches.micro)) / total
     rate = spec.parameters.rate(width(model))
     options = arguments(spec.folder, spec.parameters, rate, total, batches.per_step, spec.seed, loaded.device, ranks)
-    return Loop(model, options, batches, validation, Pace(plan, spec.checkpoint_seconds, estimate), reporter, spec.parameters.early_stopping, ranks)
+    pace = Pace(plan, spec.checkpoint_seconds, estimate, step_seconds=step)
+    return Loop(model, options, batches, validation, pace, reporter, spec.parameters.early_stopping, ranks)
+
+
+def _foretell(pace: Pace, measured: Measured, reporter: Reporter) -> None:
+    """Say what the preflight measured and what the whole run will take by it."""
+    total, left = pace.plan.total, pace.eta(0)
+    reporter.progress(0, total, left)
+    longest = f"{measured.seconds_per_step:.2f} s, {measured.tokens} tokens"
+    reporter.log(f"Longest step: {longest}; peak memory {measured.peak_memory_bytes / 1e6:.0f} MB. All {total} steps: about {left or 0:.0f} s.")
 
 
 def _facts(loop: Loop, loaded: Loaded, spec: TrainSpec, state: RunState) -> dict[str, Any]:

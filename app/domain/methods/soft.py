@@ -13,6 +13,7 @@ LEAST_TOKENS = 16
 class SoftPrompt(MethodParameters):
     soft: ClassVar[bool] = True
     uncut: ClassVar[str] = "fsdp cannot cut a model under a soft prompt, which is read and saved beside the pieces"
+    unmergeable: ClassVar[str] = "A soft prompt is read before the input and changes no weight, so there is nothing to merge into the model."
 
     virtual_tokens: int | None = Field(
         None, ge=1, le=1000, description=f"Length of the soft prompt. Empty: that of the text it starts from, at least {LEAST_TOKENS}."
@@ -28,3 +29,6 @@ class SoftPrompt(MethodParameters):
     def tokens(self, text_tokens: int) -> int:
         """Virtual tokens of a run whose starting text has so many tokens (0: it starts from no text)."""
         return self.virtual_tokens or max(LEAST_TOKENS, text_tokens)
+
+    def virtual(self, text_tokens: int = 0) -> int:
+        return self.tokens(text_tokens)

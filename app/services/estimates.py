@@ -1,0 +1,153 @@
+"""What a tuning job would take, before it is one: steps, trained parameters, memory, and whether a worker has that much.
+
+Lengths are reckoned from the train rows' characters; the job's preflight measures the real ones.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Any
+
+from sqlalchemy import String, cast, func, select
+from sqlalchemy.orm import Session
+
+from app.db import reading
+from app.domain import dataset as datasets
+from app.domain import model as models
+from app.domain import prompt as prompts
+from app.domain import worker as workers
+from app.domain.access import Who
+from app.domain.dataset import DatasetVersion, Example
+from app.domain.methods import METHODS
+from app.domain.methods.base import MethodParameters, parse
+from app.domain.rendering import Template, render, template_variables, with_opening, without_opening
+from app.domain.shape import Micro, ModelShape, memory
+from app.errors import Invalid
+from app.services.shapes import shape
+from app.settings import settings
+
+CHARACTERS_A_TOKEN = 3.5
+"""English text in the vocabularies of small models: 3.6 to 4.5 on the sample tasks. Fewer characters would overstate short rows."""
+
+LONGEST_ROWS = 1024
+"""How many of a version's longest rows are known by length: the largest batch there can be."""
+
+KNOWN_VERSIONS = 64
+_KNOWN: dict[str, list[tuple[int, int]]] = {}
+"""By content hash, the longest rows of dataset versions: (characters of the example, of its answer)."""
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Tokens of a run's longest step, about: of one whole example (virtual tokens not counted), of one answer, of a soft prompt's text."""
+
+    example: int
+    answer: int
+    text: int
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """`trainable` to `memory_bytes` are none where the model's files cannot be read; `device` and `device_bytes` where no worker answers.
+
+    `exact` is false when a soft prompt's length follows from a text whose tokens are not counted yet. `suggestion` is the smallest
+    change that would fit; none when nothing need be or nothing can be changed.
+    """
+
+    steps: int
+    trainable: int | None = None
+    total: int | None = None
+    exact: bool = True
+    rate: float | None = None
+    memory_bytes: int | None = None
+    device: str | None = None
+    device_bytes: int | None = None
+    fits: bool | None = None
+    suggestion: dict[str, Any] | None = None
+
+
+def tune(person: Who, *, model: int | str, dataset: int | str, method: str, parameters: dict[str, Any], prompt_version: int | str | None) -> Estimate:
+    """What such a job would take. Raises Invalid for parameters that the method refuses, NotFound for what is not there."""
+    chosen = parse(METHODS, method, parameters)
+    with reading() as session:
+        base = models.find(session, person, model)
+        version = datasets.find(session, person, dataset)
+        template = prompts.find(session, person, prompt_version).template() if prompt_version else Template()
+        folder = models.folders(session, models.root(session, base), settings().models_folder, settings().storage_folder)[0]
+        lengths = _lengths(session, version, template, chosen)
+        device, room = _device(session)
+    rows = version.splits.get("train", 0)
+    steps = chosen.total_steps(rows)
+    try:
+        found = shape(folder)
+    except Invalid:
+        return Estimate(steps, device=device, device_bytes=room)
+    kind = "cuda" if (device or "").startswith("cuda") else "cpu"
+    needed = needs(found, chosen, lengths, rows, kind)
+    fits = None if room is None else needed <= room
+    return Estimate(
+        steps=steps,
+        trainable=chosen.trainable(found, lengths.text),
+        total=found.parameters,
+        exact=chosen.virtual(0) == chosen.virtual(2 * lengths.text),
+        rate=chosen.rate(found.width),
+        memory_bytes=needed,
+        device=device,
+        device_bytes=room,
+        fits=fits,
+        suggestion=next(_that_fit(found, chosen, lengths, rows, kind, room), None) if room and not fits else None,
+    )
+
+
+def needs(found: ModelShape, chosen: MethodParameters, lengths: Lengths, rows: int, kind: str) -> int:
+    """Bytes of the longest step on a "cpu" or "cuda" device."""
+    examples = -(-min(chosen.batch_size, rows) // chosen.accumulation)
+    micro = Micro(examples * (min(lengths.example, chosen.max_length) + chosen.virtual(lengths.text)), examples * lengths.answer)
+    trainable, kept = chosen.trainable(found, lengths.text), chosen.floats_per_token(found)
+    four_bit = bool(getattr(chosen, "four_bit", False))
+    return memory(found, trainable, kept, micro, checkpointing=chosen.checkpointing, four_bit=four_bit, device=kind)
+
+
+def _that_fit(found: ModelShape, chosen: MethodParameters, lengths: Lengths, rows: int, kind: str, room: int) -> Iterator[dict[str, Any]]:
+    return (chosen.changes(less) for less in chosen.cheaper(lengths.example) if needs(found, less, lengths, rows, kind) <= room)
+
+
+def _device(session: Session) -> tuple[str | None, int | None]:
+    """(name, bytes) of the largest device of a worker that answers; a GPU before any processor."""
+    there = [device for row in workers.alive(session, "gpu") for device in row.devices if device.get("memory")]
+    best = max(there, key=lambda device: (device["name"].startswith("cuda"), device["memory"]), default=None)
+    return (best["name"], int(best["memory"])) if best else (None, None)
+
+
+def _lengths(session: Session, version: DatasetVersion, template: Template, chosen: MethodParameters) -> Lengths:
+    whole, answer = _longest(session, version, chosen.batch_size)
+    opened = with_opening(template, ", ".join(version.label_texts()))
+    long, short = (_written(one) for one in (opened, without_opening(opened)))
+    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(reversed(long), reversed(short), strict=False)))
+    read = without_opening(template) if chosen.replaces_text else template
+    return Lengths(_tokens(whole + len(_written(read))), _tokens(answer) + 1, _tokens(len(long) - same) if chosen.soft else 0)
+
+
+def _tokens(characters: int) -> int:
+    return -(-characters * 10 // int(10 * CHARACTERS_A_TOKEN))
+
+
+def _written(template: Template) -> str:
+    """The prompt without any row's values."""
+    return render(template, dict.fromkeys(template_variables(template), "")).text
+
+
+def _longest(session: Session, version: DatasetVersion, batch_size: int) -> tuple[int, int]:
+    """Characters of an example in a batch of the longest train rows, and of its answer: means of `batch_size` rows. Versions never change."""
+    known = _KNOWN.get(version.content_hash)
+    if known is None:
+        if len(_KNOWN) >= KNOWN_VERSIONS:
+            _KNOWN.clear()
+        cells = func.coalesce(func.length(cast(Example.cells, String)), 0)
+        answer = func.coalesce(func.length(Example.output), 0)
+        size = func.length(Example.input) + cells + answer
+        query = select(size, answer).where(Example.version_id == version.id, Example.split == "train").order_by(size.desc()).limit(LONGEST_ROWS)
+        known = _KNOWN[version.content_hash] = [(int(whole), int(part)) for whole, part in session.execute(query)]
+    longest = known[:batch_size]
+    count = max(1, len(longest))
+    return -(-sum(whole for whole, _ in longest) // count), -(-sum(part for _, part in longest) // count)
