@@ -40,7 +40,7 @@ class Starving(NullReporter):
             limit = _status("VmData") + megabytes * 1_000_000
             resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
-rows = [({"input": "good " * 200}, "positive")] * 64
+rows = [({"input": f"{number} " + "good " * 200}, "positive") for number in range(64)]
 reporter = Starving()
 try:
     train(toy_spec(Path(base), Path(folder), method, train=rows, validation=[], **changes), reporter)
