@@ -30,8 +30,9 @@ ROWS: list[tuple[str, dict[str, Any]]] = [
     ("full", {"checkpointing": True}),
     ("full", {"accumulation": 4}),
 ]
-ANSWER = 4
-TOLERANCE = 1.4
+ANSWER, SHARED = 4, 48
+"""Tokens of an example's answer, and of what all examples start with."""
+TOLERANCE = 1.5
 
 
 def main(folder: str, rows: str = "8", tokens: str = "128") -> None:
@@ -40,7 +41,7 @@ def main(folder: str, rows: str = "8", tokens: str = "128") -> None:
     found, worst = shape(Path(folder)), 1.0
     for method, values in ROWS:
         chosen = METHODS[method].model_validate({"batch_size": int(rows), "max_length": int(tokens), **values})
-        said = needs(found, chosen, Lengths(int(tokens), ANSWER, 0), int(rows), "cpu")
+        said = needs(found, chosen, Lengths(int(tokens), ANSWER, 0, SHARED), int(rows), "cpu")
         command = [sys.executable, "-W", "ignore", "-m", "bench.memory", "--step", folder, method, json.dumps(chosen.model_dump())]
         done = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
         ratio = said / done["peak"]
@@ -66,8 +67,9 @@ def step(folder: str, method: str, values: str) -> None:
     save_memory(chosen)
     model = HALVES[method](load(Path(folder), device="cpu").model, chosen, [])
     arrange(model, chosen)
-    example = Example(tuple(range(5, 5 + chosen.max_length - ANSWER)), tuple(range(5, 5 + ANSWER)))
-    measured = measure(model, longest_step([example] * chosen.batch_size, chosen), 0)
+    start, answer, rest = tuple(range(5, 5 + SHARED)), tuple(range(5, 5 + ANSWER)), chosen.max_length - SHARED - ANSWER
+    examples = [Example((*start, *range(1000 + own, 1000 + own + rest)), answer) for own in range(chosen.batch_size)]
+    measured = measure(model, longest_step(examples, chosen), 0, share=chosen.shares_start)
     print(json.dumps({"peak": measured.peak_memory_bytes, "seconds": measured.seconds_per_step}))
 
 

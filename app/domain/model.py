@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ForeignKey, select
+from sqlalchemy import ForeignKey, false, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from app.domain.access import Who, owned, read
@@ -13,7 +13,10 @@ from app.errors import Invalid, NotFound
 
 
 class Model(Owned, Base):
-    """`kind` is foundation or tuned. `folder` is relative to the models folder (foundation) or the storage (tuned)."""
+    """`kind` is foundation or tuned. `folder` is relative to the models folder (foundation) or the storage (tuned).
+
+    `encoder_decoder` says that a foundation model reads its input in one half and writes its answer in another.
+    """
 
     __tablename__ = "model"
 
@@ -22,6 +25,7 @@ class Model(Owned, Base):
     folder: Mapped[str]
     content_hash: Mapped[str]
     parameters: Mapped[int]
+    encoder_decoder: Mapped[bool] = mapped_column(default=False, server_default=false())
     licence: Mapped[str] = mapped_column(default="")
     source: Mapped[str] = mapped_column(default="")
     alias: Mapped[str | None]

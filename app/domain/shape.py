@@ -5,7 +5,8 @@ Memory of one optimiser step, in bytes (`memory`):
     weights     4 for each parameter on a CPU; on a GPU 2 (bfloat16), 4 when all are trained; half a byte in 4 bits
     training    12 more for each trained one: gradient 4, and AdamW's two moments (Kingma and Ba 2015, arXiv 1412.6980); 16 for an adapter's own
     activations tokens of a micro-batch * the numbers its layers keep for the way back; with checkpointing (Chen et al. 2016,
-                arXiv 1604.06174) each layer keeps its input only, and one layer at a time all of it
+                arXiv 1604.06174) each layer keeps its input only, and one layer at a time all of it; a start that all examples have
+                is read once, and its keys and values are repeated for each
     logits      answer tokens * vocabulary * 12: the logits, their log-softmax and its gradient, in float32
     process     what Python and the libraries take before the first weight
 
@@ -33,6 +34,10 @@ DROPPED_INPUTS = 1.9
 
 OUTPUTS_OF_DORA = 2.1
 """More, of the outputs of adapted layers, for DoRA's directions and lengths (28,009)."""
+
+REPEATS = 8.0
+"""Of the keys and values of a start that is read once, how often each example keeps them: its copy, the copy that its own are put to, both
+spread over the heads that share them, and their gradients on the way back (fitted to `python -m bench.memory`)."""
 
 PROCESS_BYTES = {"cpu": 410_000_000, "cuda": 600_000_000}
 """Resident memory of a worker's process with torch, transformers and peft (measured); a CUDA context and its libraries (reckoned)."""
@@ -87,10 +92,14 @@ class ModelShape:
 
 @dataclass(frozen=True)
 class Micro:
-    """One micro-batch, as long as the longest: `tokens` with padding and virtual tokens, `answer_tokens` among them."""
+    """One micro-batch, as long as the longest: `tokens` that are read, with padding and virtual tokens, and `answer_tokens` among them.
+
+    `repeated` tokens are not read but remembered, being another example's as well.
+    """
 
     tokens: int
     answer_tokens: int
+    repeated: int = 0
 
 
 def shape_of(config: Mapping[str, Any], tensors: Mapping[str, Sequence[int]]) -> ModelShape:
@@ -142,5 +151,6 @@ def memory(shape: ModelShape, trainable: int, floats_per_token: float, micro: Mi
     kept = floats_per_token
     if checkpointing:
         kept = kept / shape.blocks + shape.width * shape.blocks
-    activations = int(micro.tokens * kept * KEPT_BYTES[device])
+    remembered = micro.repeated * REPEATS * 2 * shape.key_value_width * shape.layers
+    activations = int((micro.tokens * kept + remembered) * KEPT_BYTES[device])
     return PROCESS_BYTES[device] + weights + 12 * trainable + activations + micro.answer_tokens * shape.vocabulary * 12

@@ -52,7 +52,7 @@ def warning(found: Estimate) -> str:
     """What would not fit, and the change that would; empty when it fits or nobody knows."""
     if found.fits is not False:
         return ""
-    too_much = f"This is more than the {size(found.device_bytes)} of {found.device}."
+    too_much = f"This may be more than the {size(found.device_bytes)} of {found.device}: a run can take half as much again as is estimated."
     if found.suggestion is None:
         return f"{too_much} No smaller step fits either: choose a smaller model or another method."
     return f"{too_much} With {changes(found.suggestion)} it would fit."

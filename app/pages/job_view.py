@@ -40,7 +40,7 @@ def job_context(person: Who, key: int) -> dict[str, Any]:
         "evaluation": evaluations.of_job(person, key) if job.kind == "evaluate" else None,
         "experiment": experiments.of_job(person, key),
         "settings": _tuned_with(job, tuning) if tuning else _evaluated_with(person, job),
-        "parameters": _parameters(tuning) if tuning else [],
+        "parameters": _parameters(job, tuning) if tuning else [],
         "remedy": estimate_words.changes((job.error or {}).get("suggestion") or {}),
         "offset": job_words.offset,
         "charts": job_words.charts,
@@ -90,13 +90,15 @@ def _evaluated_with(person: Who, job: Job) -> list[Setting]:
     ]
 
 
-def _parameters(tuning: Tuning) -> list[Setting]:
-    """Every parameter of the run as it was frozen, beside the default where it was changed."""
+def _parameters(job: Job, tuning: Tuning) -> list[Setting]:
+    """Every parameter of the run as it was frozen, beside the default where it was changed; the learning rate also where the run found it."""
     fields = type(tuning.parameters).model_fields
-    found = []
+    found, ran = [], job.result or {}
     for name, value in tuning.parameters.model_dump().items():
         default = fields[name].default
         changed = plain(default) if default is not None else "not set"
+        if name == "learning_rate" and value is None and name in ran:
+            found.append(Setting(name, f"{plain(ran[name])}, the default for this model's width"))
         if value is not None:
             found.append(Setting(name, plain(value), default="" if value == default else changed))
     return found

@@ -27,7 +27,11 @@ from app.services.shapes import shape
 from app.settings import settings
 
 CHARACTERS_A_TOKEN = 3.5
-"""English text in the vocabularies of small models: 3.6 to 4.5 on the sample tasks. Fewer characters would overstate short rows."""
+"""English text in the vocabularies of small models: `python -m bench.memory` prints it for the sample tasks. Fewer rather than more, so that
+memory is not understated."""
+
+UNSURE = 3 / 2
+"""How much more than is estimated a run may take (`python -m bench.memory` measures it)."""
 
 LONGEST_ROWS = 1024
 """How many of a version's longest rows are known by length: the largest batch there can be."""
@@ -39,11 +43,13 @@ _KNOWN: dict[str, list[tuple[int, int]]] = {}
 
 @dataclass(frozen=True)
 class Lengths:
-    """Tokens of a run's longest step, about: of one whole example (virtual tokens not counted), of one answer, of a soft prompt's text."""
+    """Tokens of a run's longest step, about: of one whole example (virtual tokens not counted), of one answer, of a soft prompt's text, and
+    of what all examples start with."""
 
     example: int
     answer: int
     text: int
+    shared: int = 0
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,7 @@ def tune(person: Who, *, model: int | str, dataset: int | str, method: str, para
         version = datasets.find(session, person, dataset)
         template = prompts.find(session, person, prompt_version).template() if prompt_version else Template()
         folder = models.folders(session, models.root(session, base), settings().models_folder, settings().storage_folder)[0]
-        lengths = _lengths(session, version, template, chosen)
+        lengths = _lengths(session, version, template, chosen, models.root(session, base).encoder_decoder)
         device, room = _device(session)
     rows = version.splits.get("train", 0)
     steps = chosen.total_steps(rows)
@@ -84,7 +90,7 @@ def tune(person: Who, *, model: int | str, dataset: int | str, method: str, para
         return Estimate(steps, device=device, device_bytes=room)
     kind = "cuda" if (device or "").startswith("cuda") else "cpu"
     needed = needs(found, chosen, lengths, rows, kind)
-    fits = None if room is None else needed <= room
+    fits = None if room is None else needed * UNSURE <= room
     return Estimate(
         steps=steps,
         trainable=chosen.trainable(found, lengths.text),
@@ -102,14 +108,18 @@ def tune(person: Who, *, model: int | str, dataset: int | str, method: str, para
 def needs(found: ModelShape, chosen: MethodParameters, lengths: Lengths, rows: int, kind: str) -> int:
     """Bytes of the longest step on a "cpu" or "cuda" device."""
     examples = -(-min(chosen.batch_size, rows) // chosen.accumulation)
-    micro = Micro(examples * (min(lengths.example, chosen.max_length) + chosen.virtual(lengths.text)), examples * lengths.answer)
+    whole = min(lengths.example, chosen.max_length)
+    # What is too long loses its start, so nothing is the same any more.
+    start = chosen.virtual(lengths.text) + (lengths.shared if lengths.example <= chosen.max_length else 0)
+    once = start if chosen.shares_start and not found.encoder_decoder else 0
+    micro = Micro(examples * (whole + chosen.virtual(lengths.text) - once) + once, examples * lengths.answer, examples * once)
     trainable, kept = chosen.trainable(found, lengths.text), chosen.floats_per_token(found)
     four_bit = bool(getattr(chosen, "four_bit", False))
     return memory(found, trainable, kept, micro, checkpointing=chosen.checkpointing, four_bit=four_bit, device=kind)
 
 
 def _that_fit(found: ModelShape, chosen: MethodParameters, lengths: Lengths, rows: int, kind: str, room: int) -> Iterator[dict[str, Any]]:
-    return (chosen.changes(less) for less in chosen.cheaper(lengths.example) if needs(found, less, lengths, rows, kind) <= room)
+    return (chosen.changes(less) for less in chosen.cheaper(lengths.example) if needs(found, less, lengths, rows, kind) * UNSURE <= room)
 
 
 def _device(session: Session) -> tuple[str | None, int | None]:
@@ -119,13 +129,14 @@ def _device(session: Session) -> tuple[str | None, int | None]:
     return (best["name"], int(best["memory"])) if best else (None, None)
 
 
-def _lengths(session: Session, version: DatasetVersion, template: Template, chosen: MethodParameters) -> Lengths:
+def _lengths(session: Session, version: DatasetVersion, template: Template, chosen: MethodParameters, encoder_decoder: bool) -> Lengths:
     whole, answer = _longest(session, version, chosen.batch_size)
     opened = with_opening(template, ", ".join(version.label_texts()))
     long, short = (_written(one) for one in (opened, without_opening(opened)))
     same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(reversed(long), reversed(short), strict=False)))
-    read = without_opening(template) if chosen.replaces_text else template
-    return Lengths(_tokens(whole + len(_written(read))), _tokens(answer) + 1, _tokens(len(long) - same) if chosen.soft else 0)
+    read = without_opening(template) if chosen.replaces_text(encoder_decoder) else template
+    text = _tokens(len(long) - same) if chosen.soft else 0
+    return Lengths(_tokens(whole + len(_written(read))), _tokens(answer) + 1, text, int(_begins(read) / CHARACTERS_A_TOKEN))
 
 
 def _tokens(characters: int) -> int:
@@ -135,6 +146,12 @@ def _tokens(characters: int) -> int:
 def _written(template: Template) -> str:
     """The prompt without any row's values."""
     return render(template, dict.fromkeys(template_variables(template), "")).text
+
+
+def _begins(template: Template) -> int:
+    """Characters of a prompt before the first that depends on its row."""
+    one, other = (render(template, dict.fromkeys(template_variables(template), value)).text for value in ("a", "b"))
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))) if one != other else 0
 
 
 def _longest(session: Session, version: DatasetVersion, batch_size: int) -> tuple[int, int]:

@@ -40,7 +40,7 @@ class Starving(NullReporter):
             limit = _status("VmData") + megabytes * 1_000_000
             resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
-rows = [({"input": f"{number} " + "good " * 200}, "positive") for number in range(64)]
+rows = [({"input": f"{number} good " * 200}, "positive") for number in range(64)]  # no start that all share
 reporter = Starving()
 try:
     train(toy_spec(Path(base), Path(folder), method, train=rows, validation=[], **changes), reporter)
@@ -88,7 +88,7 @@ def bounded(monkeypatch: pytest.MonkeyPatch, most: int, *, recomputing: int | No
     """A device that holds so many padded tokens at once, and more when activations are recomputed; the sizes it was asked for."""
     asked: list[int] = []
 
-    def limited(model: Any, parts: Any, pad: int) -> Measured:
+    def limited(model: Any, parts: Any, pad: int, **_: Any) -> Measured:
         size = max(padded(part) for part in parts)
         asked.append(size)
         if size > (recomputing if recomputing and model.is_activation_checkpointing else most):
@@ -124,7 +124,7 @@ def test_no_step_of_a_run_is_larger_than_the_longest(examples: list[Example]) ->
 
 
 def test_another_error_is_no_lack_of_memory(tiny: Path, examples: list[Example], monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: Any) -> Measured:
+    def broken(*_: Any, **__: Any) -> Measured:
         raise RuntimeError("shapes do not match")
 
     monkeypatch.setattr("worker.engine.preflight.measure", broken)

@@ -81,12 +81,9 @@ def preflight(
     if measured is not None:
         return measured
     if ranks.world > 1:
-        # What one rank tries the others would have to try at the same time; a person can say it to all.
-        raise Invalid(
-            "out_of_memory",
-            f"One step of this run does not fit into the memory of device {ranks.rank + 1} of {ranks.world}: {_size(parts)}.",
-            "Raise accumulation, lower batch_size or max_length, or set sharding to fsdp.",
-            detail={"tried": _size(parts)},
+        # What one rank tries, the others would have to try at the same time; a person can say it to all.
+        raise _does_not_fit(
+            parts, f"the memory of device {ranks.rank + 1} of {ranks.world}", "Raise accumulation, lower batch_size or max_length, or set sharding to fsdp."
         )
     longest, last = len(max(examples, key=len)), [list(map(len, part)) for part in parts]
     tell(f"The longest step does not fit: {_size(parts)}.")
@@ -106,12 +103,8 @@ def preflight(
         tell(f"Tried {_words(changes)}: {_size(parts)}, {'does not fit' if measured is None else 'fits'}.")
         if measured is not None:
             raise _fits(changes, measured)
-    raise Invalid(
-        "out_of_memory",
-        f"One step of this run does not fit into the device's memory, and neither does the smallest that was tried: {_size(parts)}.",
-        "Choose a smaller model or another method, or run it on a device with more memory.",
-        detail={"tried": _size(parts)},
-    )
+    smallest = "the device's memory, and neither does the smallest that was tried"
+    raise _does_not_fit(parts, smallest, "Choose a smaller model or another method, or run it on a device with more memory.")
 
 
 def longest_step(examples: Sequence[Example], parameters: MethodParameters, ranks: Ranks = ALONE) -> list[list[Example]]:
@@ -163,6 +156,10 @@ def _tried(model: Any, parts: Sequence[Sequence[Example]], pad: int, share: bool
         traceback.clear_frames(error.__traceback__)  # they hold the activations
     release(model.device)
     return None
+
+
+def _does_not_fit(parts: Sequence[Sequence[Example]], where: str, advice: str) -> Invalid:
+    return Invalid("out_of_memory", f"One step of this run does not fit into {where}: {_size(parts)}.", advice, detail={"tried": _size(parts)})
 
 
 def _fits(changes: dict[str, Any], measured: Measured) -> Invalid:

@@ -58,6 +58,7 @@ class TrainResult:
     best_value: float | None
     best_step: int | None
     measure: str
+    learning_rate: float
     validated_rows: int
     peak_memory_bytes: int
     threads: int
@@ -238,6 +239,7 @@ def _result(saved: artefact.Artefact) -> TrainResult:
         best_value=facts["best"].get(facts["measure"]),
         best_step=facts["best"]["step"],
         measure=facts["measure"],
+        learning_rate=facts["learning_rate"],
         validated_rows=facts["rows"]["validation"],
         peak_memory_bytes=facts["peak_memory_bytes"],
         threads=facts["threads"],

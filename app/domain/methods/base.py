@@ -102,9 +102,8 @@ class MethodParameters(BaseModel):
         """Why the model cannot be cut with these parameters; empty when it can."""
         return self.uncut
 
-    @property
-    def replaces_text(self) -> bool:
-        """Whether what is trained stands for the text it starts from, which then leaves the input."""
+    def replaces_text(self, encoder_decoder: bool) -> bool:
+        """Whether what is trained stands for the text it starts from, which then leaves the input of such a model."""
         return False
 
     @property

@@ -24,10 +24,15 @@ class Prefix(SoftPrompt):
 
     init: Literal["text", "small", "zero"] = Field(
         "text",
-        description="Start from what the model remembers of the prompt's instruction (of the labels, when it has none), from small noise, or from zeros.",
+        description="Start from what the model remembers of the prompt's instruction (of the labels, when it has none), from small noise, or from zeros. "
+        "An encoder-decoder's prefix is in its decoder, where no text stood: it starts from noise, and the instruction stays in the input.",
     )
     projection: bool = Field(False, description="Train through a two-layer network, as in the paper; it is folded away afterwards.")
     encoder_size: int | None = Field(None, ge=8, le=8192, description="Hidden size of that network. Empty: the model's width.")
+
+    def replaces_text(self, encoder_decoder: bool) -> bool:
+        # There the prefix is in the decoder, which never read the input: it cannot start from its text.
+        return super().replaces_text(encoder_decoder) and not encoder_decoder
 
     def trainable(self, shape: ModelShape, text_tokens: int = 0) -> int:
         remembered = shape.layers * 2 * shape.key_value_width

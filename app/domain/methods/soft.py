@@ -22,8 +22,7 @@ class SoftPrompt(MethodParameters):
 
     init: str = Field("text", description="What the virtual tokens start from.")
 
-    @property
-    def replaces_text(self) -> bool:
+    def replaces_text(self, encoder_decoder: bool) -> bool:
         return self.init == "text" and not self.keep_text
 
     def tokens(self, text_tokens: int) -> int:
