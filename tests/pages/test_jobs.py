@@ -202,6 +202,7 @@ def test_a_done_job_shows_what_came_out_and_what_to_do_with_it(browser: TestClie
     assert page.texts("#job-actions a") == ["Clone", "Add to ladder", "Try in Lab"]
     assert page.href("#job-actions .primary") == f"/lab?model={model}" and f"tuned={model}" in page.href("#job-actions a:nth-of-type(2)")
     assert "922k of 135M" in page.text("#job-results") and "2.13.0" in page.texts("#job-settings dd")
+    assert "0.0016, the default for this model's width" in page.texts("#job-settings dd")
 
 
 def test_a_failed_job_says_why_and_a_cancelled_one_can_be_retried(browser: TestClient, person: Who, task: tuple[int, str]) -> None:
