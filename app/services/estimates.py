@@ -27,7 +27,7 @@ from app.services.shapes import shape
 from app.settings import settings
 
 CHARACTERS_A_TOKEN = 3.5
-"""English text in the vocabularies of small models: `python -m bench.memory` prints it for the sample tasks. Fewer rather than more, so that
+"""English text in the vocabularies of small models: 4.1 and 4.2 on the sample tasks (`python -m bench.memory` prints it). Fewer, so that
 memory is not understated."""
 
 UNSURE = 3 / 2
