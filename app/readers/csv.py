@@ -6,9 +6,10 @@ record reading goes on with the next physical line, so one open quote does not s
 
 import csv
 from collections.abc import Iterator
-from pathlib import Path
 
-from app.readers import MAX_CELL, MAX_COLUMNS, MAX_LINE, Detected, Note, Problem, Row
+from app.readers import MAX_CELL, MAX_LINE, Detected, Note, Problem, Row
+from app.readers.columns import name_problem
+from app.readers.content import Content
 from app.readers.excerpts import excerpt, visible
 from app.readers.grammar import Grammar, parser
 from app.readers.lines import BAD_BYTE, Lines, bad_bytes, open_text, place
@@ -16,9 +17,9 @@ from app.readers.lines import BAD_BYTE, Lines, bad_bytes, open_text, place
 _UNEXPECTED = "unexpected quote. Put the whole cell in quotes and double the quotes inside it, or read the file without quoting."
 
 
-def read(path: Path, detected: Detected) -> Iterator[Row | Problem | Note]:
+def read(content: Content, detected: Detected) -> Iterator[Row | Problem | Note]:
     """Every record of a file as a row or a problem, in order, then notes. Stops at a header that cannot be used."""
-    with open_text(path, detected.encoding, newline="") as stream:
+    with open_text(content, detected.encoding, newline="") as stream:
         records = _Records(Lines(stream), detected)
         header = records.header()
         if isinstance(header, Problem):
@@ -68,7 +69,7 @@ class _Records(Iterator[Row | Problem]):
             self._trailing = True
             names.pop()
         self._names = names
-        return _name_problem(names, line, "".join(self._lines.taken)) or names
+        return name_problem(names, line, "".join(self._lines.taken)) or names
 
     def notes(self) -> Iterator[Note]:
         if self._padded:
@@ -147,17 +148,3 @@ class _Records(Iterator[Row | Problem]):
         """The name of the column a place in a record belongs to; "" beyond the header."""
         index = self._grammar.complete_cells(raw, at)[0]
         return self._names[index] if index < len(self._names) else ""
-
-
-def _name_problem(names: list[str], line: int, raw: str) -> Problem | None:
-    """Why a header cannot name its columns."""
-    if len(names) > MAX_COLUMNS:
-        return Problem("too_many_columns", line, "", excerpt(raw), f"The header names {len(names):,} columns; the limit is {MAX_COLUMNS}.")
-    for index, name in enumerate(names):
-        if not name:
-            advice = f"Column {index + 1} has no name. Name every column in line {line}, or remove the column."
-            return Problem("unnamed_column", line, f"column {index + 1}", excerpt(raw), advice)
-        if name in names[:index]:
-            advice = f"Column '{visible(name)}' appears twice (columns {names.index(name) + 1} and {index + 1}). Rename one."
-            return Problem("duplicate_column", line, name, excerpt(raw), advice)
-    return None

@@ -17,11 +17,11 @@ CHARACTERS = 1_000_000
 
 
 class Found(msgspec.Struct, frozen=True, tag="found"):
-    """How the file is read. Comes before the first chunk."""
+    """How the file is read. Comes before the first chunk. Without a `mapping` the file is refused, and a Broken says why."""
 
     detected: Detected
     columns: list[str]
-    mapping: Mapping
+    mapping: Mapping | None
 
 
 class Chunk(msgspec.Struct, frozen=True, tag="chunk"):

@@ -3,9 +3,9 @@
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 from app.readers import MAX_LINE, Detected, Note, Problem, Row
+from app.readers.content import Content
 from app.readers.excerpts import excerpt
 from app.readers.json_values import DECODER, WHITE, invalid, record
 from app.readers.lines import Lines, bad_bytes, open_text
@@ -13,13 +13,13 @@ from app.readers.lines import Lines, bad_bytes, open_text
 _WHITE = re.compile(f"[{WHITE}]*")
 
 
-def read(path: Path, detected: Detected) -> Iterator[Row | Problem | Note]:
+def read(content: Content, detected: Detected) -> Iterator[Row | Problem | Note]:
     """Every record of a file as a row or a problem, in order, then notes.
 
     Lines end at LF only: U+2028 and U+0085 may stand in JSON text and do not end a line.
     """
     blank = 0
-    with open_text(path, detected.encoding, newline="\n") as stream:
+    with open_text(content, detected.encoding, newline="\n") as stream:
         lines = Lines(stream, ends=("\n",))
         number = lines.begin()
         while line := next(lines, ""):

@@ -5,10 +5,10 @@ import re
 from collections import deque
 from collections.abc import Iterator
 from io import TextIOWrapper
-from pathlib import Path
 from typing import IO, Literal
 
 from app.readers import MAX_LINE, Problem
+from app.readers.content import Content
 from app.readers.excerpts import excerpt, visible
 
 BAD_BYTE = re.compile("[\udc00-\udcff]")
@@ -26,15 +26,15 @@ def _mark(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error(_ERRORS, _mark)
 
 
-def open_text(path: Path, encoding: str, newline: Literal["", "\n"]) -> TextIOWrapper:
+def open_text(content: Content, encoding: str, newline: Literal["", "\n"]) -> TextIOWrapper:
     """A text stream. newline "" ends lines at LF, CR or CRLF and keeps them; "\\n" ends lines at LF only."""
     # A mark at the start of a UTF-8 file is never text, whether it was noticed or not.
-    return path.open(encoding="utf-8-sig" if encoding == "utf-8" else encoding, errors=_ERRORS, newline=newline)
+    return TextIOWrapper(content.open("rb"), encoding="utf-8-sig" if encoding == "utf-8" else encoding, errors=_ERRORS, newline=newline)
 
 
-def place(line: int, column: str) -> str:
+def place(line: int, column: str, unit: str = "Line") -> str:
     """Where something is, as a sentence begins."""
-    return f"Line {line}, column {visible(column)}" if column else f"Line {line}"
+    return f"{unit} {line}, column {visible(column)}" if column else f"{unit} {line}"
 
 
 def bad_bytes(text: str, line: int, encoding: str, column: str = "") -> Problem | None:

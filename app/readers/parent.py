@@ -21,6 +21,10 @@ from app.readers.options import Options, check
 ROOT = Path(__file__).resolve().parents[2]
 """The folder that holds `app`."""
 
+# No secrets reach the child: its environment is this and nothing else. Arrow and the C library take memory as it is needed,
+# not in arenas of address space, so that the cap on it means what it says.
+ENVIRONMENT = {"PYTHONPATH": str(ROOT), "ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
 DETECT = Options()
 
 log = logging.getLogger(__name__)
@@ -40,10 +44,10 @@ def read_file(
     """
     options = options if mapping is None else replace(options, mapping=mapping)
     check(options)
-    # No secrets reach the child: its environment is this and nothing else. -P: no module is imported from the working folder.
+    # -P: no module is imported from the working folder.
     command = [sys.executable, "-P", "-m", "app.readers.child", str(Path(path).resolve())]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0, env={"PYTHONPATH": str(ROOT)}, start_new_session=True) as child:
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0, env=ENVIRONMENT, start_new_session=True) as child:
         try:
             yield from _frames(child, msgspec.json.encode(asdict(options)), timeout)
         finally:

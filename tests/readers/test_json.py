@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from app.readers import Note, Problem, Row
 from app.readers.detect import detect
-from app.readers.json_list import PIECE
+from app.readers.formats import READERS
+from app.readers.json_source import PIECE
 from app.readers.options import Options
-from app.readers.pipeline import READERS
 
 
 def items(path: Path, content: bytes | str) -> list[Row | Problem | Note]:
@@ -62,7 +62,11 @@ def test_dates_and_odd_names_stay_what_they_are(tmp_path: Path) -> None:
 
 def test_nested_values_are_json_text_and_marked(tmp_path: Path) -> None:
     found = items(tmp_path / "upload", '{"text": ["a", 1.0, {"b": null}], "label": "x"}\n{"text": "b", "label": "y"}')
-    assert found[0] == Row(1, {"text": '["a", 1.0, {"b": null}]', "label": "x"}, frozenset({"text"}))
+    assert found[0] == Row(
+        1,
+        {"text": '["a", 1.0, {"b": null}]', "label": "x"},
+        {"text": ("nested_value", "Line 1, column text holds a list or an object; only text and numbers can be used.")},
+    )
 
 
 def test_lines_end_at_lf_only(tmp_path: Path) -> None:
@@ -92,6 +96,34 @@ def test_chat_records(tmp_path: Path) -> None:
     assert rows(tmp_path, json.dumps(plain)) == [{"input": "1+1?", "output": "2", "split": "test"}]
 
 
+def test_the_list_inside_an_object_is_read_with_its_lines(tmp_path: Path) -> None:
+    content = '{"version": [1, 2], "about": {"by": "a } b"},\n "data": [{"a": "1"},\n{"a": "2"}],\n "more": []}'
+    found = items(tmp_path / "upload", content)
+    assert [(item.line, item.cells) for item in found if isinstance(item, Row)] == [(2, {"a": "1"}), (3, {"a": "2"})]
+    assert [item.sentence for item in found if isinstance(item, Note)] == ["Read the list under 'data'."]
+    assert rows(tmp_path, '{"data": [{"a": 1}]}') == [{"a": "1"}]
+
+
+def test_a_person_chooses_between_lists(tmp_path: Path) -> None:
+    content = '{"train": [{"a": "1"}], "test": [{"a": "2"}, {"a": "3"}]}'
+    for under, code in [("test", None), ("dev", "no_such_list")]:
+        path = tmp_path / "upload"
+        path.write_text(content)
+        how = detect(path, Options(under=under))
+        assert not isinstance(how, Problem)
+        found = list(READERS["json"](path, how[0]))
+        assert [item.code for item in found if isinstance(item, Problem)] == ([code] if code else [])
+        assert [item.cells["a"] for item in found if isinstance(item, Row)] == ([] if code else ["2", "3"])
+
+
+def test_an_object_larger_than_a_record_is_taken_apart(tmp_path: Path) -> None:
+    records = [{"text": "x" * 900, "n": str(number)} for number in range(3_000)]
+    for text in (json.dumps({"skipped": {"deep": [[{}]] * 9}, "data": records, "end": 1}), json.dumps({"data": records}, indent=1)):
+        assert len(text) > 2_000_000
+        assert [row["n"] for row in rows(tmp_path, text)] == [str(number) for number in range(3_000)]
+    assert problems(tmp_path, json.dumps({"data": records})[:-2]) == [("invalid_json", 1, "")]
+
+
 REFUSED: dict[str, tuple[bytes | str, str, int, str, str]] = {
     "invalid": ('{"a": 1}\n{"a": 1,}\n', "invalid_json", 2, "", "Line 2 is not valid JSON: "),
     "first line broken": ('{"a": 1\n{"a": 2}\n', "invalid_json", 1, "", "Line 1 is not valid JSON"),
@@ -114,19 +146,22 @@ REFUSED: dict[str, tuple[bytes | str, str, int, str, str]] = {
     "list of null": ("[null]", "not_a_record", 1, "", "found null."),
     "list of truth": ("[true]", "not_a_record", 1, "", "found true or false."),
     "empty list": ("[ ]", "no_rows", 1, "", "Expected a list of records with named fields"),
-    "one list inside an object": ('{"data": [{"a": 1}, {"a": 2}]}', "wrapped_lists", 1, "data", "Found a list under 'data'."),
-    "two lists inside an object": ('{\n "train": [{"a": 1}],\n "test": [{"a": 2}]\n}', "wrapped_lists", 1, "train", "Found lists under 'train' and 'test'."),
+    "two lists inside an object": ('{\n "train": [{"a": 1}],\n "test": [{"a": 2}]\n}', "choose_list", 1, "train", "Found lists under 'train' and 'test'. Use which?"),
     "NUL": ('{"a": "b\\u0000c"}', "nul_character", 1, "a", "Line 1, column a: contains a NUL character"),
     "half a surrogate pair": ('{"a": "\\ud800"}', "lone_surrogate", 1, "a", "half of a surrogate pair"),
     "bad byte": (b'{"a": "\xc3\xa9"}\n{"a": "\xe9"}', "invalid_bytes", 2, "", "Line 2: byte 0xE9 is not valid UTF-8."),
     "bad byte in a list": (b'[{"a": "\xc3\xa9"},\n{"a": "\xe9"}]', "invalid_bytes", 2, "", "Line 2: byte 0xE9 is not valid UTF-8."),
     "half a surrogate pair in a name": ('{"\\udc01": "a"}', "lone_surrogate", 1, "\\x01", "half of a surrogate pair"),
     "cell too long": ('{"a": "' + "b" * 200_001 + '"}', "cell_too_long", 1, "a", "more than 200,000 characters"),
-    "line too long": ('{"a": "' + "b" * 2_000_001 + '"}', "line_too_long", 1, "", "Line 1 is longer than 2,000,000 characters."),
+    "line too long": ('{"a": 1}\n{"a": "' + "b" * 2_000_001 + '"}', "line_too_long", 2, "", "Line 2 is longer than 2,000,000 characters."),
     "value too long in a list": ('[{"a": "' + "b" * 4_000_000 + '"}]', "invalid_json", 1, "", "one value of more than 2,000,000 characters"),
     "too deep": ('{"a": 1}\n{"a": ' + "[" * 5000 + "]" * 5000 + "}", "json_too_deep", 2, "", "nested too deeply"),
     "too deep in a list": ("[" * 5000, "json_too_deep", 1, "", "nested too deeply"),
     "too many fields": (json.dumps({f"f{number}": 1 for number in range(201)}), "too_many_columns", 1, "", "201 fields; the limit is 200"),
+    "object without records": ('{"a": [1, 2], "text": "' + "b" * 9_000_000 + '"}', "line_too_long", 1, "", "Line 1 is longer than 2,000,000 characters."),
+    "tool call": ('{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": null, "tool_calls": [{"id": "1"}]}]}', "tool_calls", 1, "messages", "message 2 calls a tool"),
+    "tool answer": ('{"messages": [{"role": "tool", "content": "a"}]}', "tool_calls", 1, "messages", "message 1 calls a tool or answers for one"),
+    "nothing before the answer": ('{"messages": [{"role": "assistant", "content": "a"}]}', "no_question", 1, "messages", "nothing before the answer"),
     "no answer": ('{"messages": [{"role": "user", "content": "a"}]}', "no_answer", 1, "messages", "the last message is not from the assistant"),
     "no messages": ('{"messages": []}', "no_answer", 1, "messages", "the last message is not from the assistant"),
     "unknown role": ('{"messages": [{"role": "robot", "content": "a"}]}', "unknown_role", 1, "messages", "message 1 has no known role."),
