@@ -38,6 +38,8 @@ class Problem:
     """Why a file is refused. `line` is the physical line where the record begins; `excerpt` shows invisible characters.
 
     `code` is stable; `advice` is the whole sentence for a person: what is wrong, and what to do. `column` is empty where none is to blame.
+    What a person can put right by an option of reading names it in `asks` (encoding, first_line, member, sheet, under), with values
+    for it in `choices`.
     """
 
     code: str
@@ -45,6 +47,8 @@ class Problem:
     column: str
     excerpt: str
     advice: str
+    asks: str = ""
+    choices: tuple[str, ...] = ()
 
 
 class BrokenFile(Exception):

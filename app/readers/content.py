@@ -33,6 +33,24 @@ class Content(Protocol):
         """A new stream. Raises OSError; reading a packed one raises BrokenFile."""
 
 
+class Watched:
+    """A file, and how much of it was read."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._stream = path, path.open("rb")
+        self._stream.close()
+        self._size = path.stat().st_size
+
+    def open(self, mode: Literal["rb"], /) -> BinaryIO:
+        self._stream = self._path.open(mode)
+        return self._stream
+
+    @property
+    def share(self) -> float:
+        """How far the stream opened last has come, from 0 to 1."""
+        return 1.0 if self._stream.closed or not self._size else min(1.0, self._stream.tell() / self._size)
+
+
 @dataclass(frozen=True)
 class Held:
     """Bytes in memory."""
@@ -47,11 +65,11 @@ class Held:
 class Gzip:
     """What a gzip file holds, its parts joined. `notes` grows when the reading comes upon something."""
 
-    packed: Path
+    packed: Content
     notes: list[Note] = field(default_factory=list)
 
     def open(self, _: Literal["rb"], /) -> BinaryIO:
-        return _counted(self._pieces(), self.packed.stat().st_size)
+        return _counted(self._pieces(), _length(self.packed))
 
     def _pieces(self) -> Iterator[bytes]:
         with self.packed.open("rb") as stream:

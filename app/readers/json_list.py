@@ -120,11 +120,12 @@ def _name(source: Source) -> str:
 def _told(lists: list[str], under: str) -> Note | Problem:
     found = " and ".join(f"'{visible(name)}'" for name in lists)
     if under and under not in lists:
-        return Problem("no_such_list", 1, under, "", f"There is no list of records under '{visible(under)}'. Found: {found or 'none'}.")
+        advice = f"There is no list of records under '{visible(under)}'. Found: {found or 'none'}."
+        return Problem("no_such_list", 1, under, "", advice, "under", tuple(lists))
     if not lists:
         # Only an object longer than a record may be is taken apart without a look inside.
         return Problem("line_too_long", 1, "", "", f"Line 1 is longer than {MAX_LINE:,} characters. Shorten it or leave it out.")
     if len(lists) > 1 and not under:
         advice = f"Found lists under {found}. Use which? Choose one, or upload one list whose records have a field split."
-        return Problem("choose_list", 1, lists[0], excerpt(", ".join(lists)), advice)
+        return Problem("choose_list", 1, lists[0], excerpt(", ".join(lists)), advice, "under", tuple(lists))
     return Note("list_in_object", f"Read the list under '{visible(under or lists[0])}'.")

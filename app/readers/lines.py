@@ -46,7 +46,7 @@ def bad_bytes(text: str, line: int, encoding: str, column: str = "") -> Problem 
         f"{place(line, column)}: byte 0x{ord(bad[0]) - 0xDC00:02X} is not valid {encoding.upper()}. Save the file as UTF-8, "
         "or choose the encoding it was written in (often Windows-1252)."
     )
-    return Problem("invalid_bytes", line, column, excerpt(text, bad.start()), advice)
+    return Problem("invalid_bytes", line, column, excerpt(text, bad.start()), advice, "encoding", ("cp1252",))
 
 
 class Lines(Iterator[str]):

@@ -4,7 +4,6 @@ import stat
 import struct
 import zipfile
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from app.readers import BrokenFile, Note, Packing, Problem, Row
 from app.readers.content import GZIP, ZIP, Content, Gzip, Member, seekable
@@ -37,20 +36,20 @@ class Unpacked:
     notes: list[Note] = field(default_factory=list)
 
 
-def unpack(path: Path, wanted: Options) -> Unpacked | Problem:
+def unpack(file: Content, wanted: Options) -> Unpacked | Problem:
     """The content to read. Raises OSError, and BrokenFile for an archive that cannot be read."""
-    head = _head(path)
+    head = _head(file)
     if head.startswith(GZIP):
-        gzip = Gzip(path)
+        gzip = Gzip(file)
         return _not_packed_again(gzip) or Unpacked(gzip, "gzip", "", gzip.notes)
     if not head.startswith(ZIP):
-        return Unpacked(path)
-    if problem := _too_many(path):
+        return Unpacked(file)
+    if problem := _too_many(file):
         return problem
-    members = _members(path)
+    members = _members(file)
     if kind_of_office({member.filename for member in members}):
-        return Unpacked(path)
-    return _unsafe(members) or _chosen(path, [member.filename for member in members if not _is_left_by_a_system(member)], wanted)
+        return Unpacked(file)
+    return _unsafe(members) or _chosen(file, [member.filename for member in members if not _is_left_by_a_system(member)], wanted)
 
 
 def _head(content: Content) -> bytes:
@@ -76,9 +75,9 @@ def _members(content: Content) -> list[zipfile.ZipInfo]:
         raise BrokenFile("damaged_archive", "The ZIP archive is incomplete or damaged. Pack it again, or upload the table itself.") from error
 
 
-def _too_many(path: Path) -> Problem | None:
+def _too_many(file: Content) -> Problem | None:
     """A look at how many members the archive's last record claims, before all of them are read into memory."""
-    with path.open("rb") as stream:
+    with file.open("rb") as stream:
         size = stream.seek(0, 2)
         stream.seek(max(0, size - (1 << 16) - 200))
         tail = stream.read()
@@ -123,29 +122,32 @@ def _is_left_by_a_system(member: zipfile.ZipInfo) -> bool:
     return folder.split("/")[0] == "__MACOSX" or name.startswith("._") or name in (".DS_Store", "Thumbs.db", "desktop.ini")
 
 
-def _chosen(path: Path, names: list[str], wanted: Options) -> Unpacked | Problem:
+def _chosen(file: Content, names: list[str], wanted: Options) -> Unpacked | Problem:
     """The one table of the archive, or the one a person chose; else the question which."""
     shown = ", ".join(visible(name) for name in names[:LISTED])
     if not names:
         return Problem("empty_archive", 0, "", "", "The archive holds no file. Pack the table into it.")
     if wanted.member is not None:
         if wanted.member not in names:
-            return Problem("no_such_member", 0, "", "", f"There is no '{visible(wanted.member)}' in the archive. It holds: {shown}.")
-        return _taken(path, wanted.member, [])
+            advice = f"There is no '{visible(wanted.member)}' in the archive. It holds: {shown}."
+            return Problem("no_such_member", 0, "", "", advice, "member", tuple(names))
+        return _taken(file, wanted.member, [])
     if len(names) == 1:
-        return _taken(path, names[0], [])
-    counts = {name: _count(Member(path, name), wanted) for name in names[:LISTED]}
+        return _taken(file, names[0], [])
+    counts = {name: _count(Member(file, name), wanted) for name in names[:LISTED]}
     tables = [name for name, count in counts.items() if count]
     if len(tables) == 1 and len(names) <= LISTED:
         others = ", ".join(visible(name) for name in names if name != tables[0])
-        return _taken(path, tables[0], [Note("others_in_archive", f"Read {visible(tables[0])}; left out, as they are no tables: {others}.")])
+        return _taken(file, tables[0], [Note("others_in_archive", f"Read {visible(tables[0])}; left out, as they are no tables: {others}.")])
     choices = ", ".join(f"{visible(name)} ({_rows(counts[name])})" for name in tables) or shown
     more = f" and {len(names) - LISTED:,} more" if len(names) > LISTED else ""
-    return Problem("choose_member", 0, "", "", f"The archive holds several tables. Choose: {choices}{more}.")
+    return Problem(
+        "choose_member", 0, "", "", f"The archive holds several tables. Choose: {choices}{more}.", "member", tuple(names if more else tables or names)
+    )
 
 
-def _taken(path: Path, name: str, notes: list[Note]) -> Unpacked | Problem:
-    content = Member(path, name)
+def _taken(file: Content, name: str, notes: list[Note]) -> Unpacked | Problem:
+    content = Member(file, name)
     return _not_packed_again(content) or Unpacked(content, "zip", name, notes)
 
 

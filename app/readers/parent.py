@@ -5,7 +5,7 @@ import selectors
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -35,7 +35,7 @@ def read_file(
     mapping: Mapping[str, str | None] | None = None,
     timeout: float = 60.0,
     options: Options = DETECT,
-) -> Iterator[Frame]:
+) -> Generator[Frame, None, None]:
     """The frames of a file, as they come: Found, then Chunk and Broken in the order of the file, then End.
 
     `timeout` is how many seconds the child may keep silent; time the caller takes between frames does not count. One frame is

@@ -7,28 +7,36 @@ from pathlib import Path
 
 from app.readers import MAX_COLUMNS, MAX_ROWS, BrokenFile, Detected, Example, Mapping, Note, Problem, Row
 from app.readers.columns import choose, example, labels_seen, told
+from app.readers.content import Watched
 from app.readers.detect import detect
 from app.readers.formats import READERS, Item
 from app.readers.frames import CHARACTERS, ROWS, Broken, Chunk, End, Found, Frame, Progress
-from app.readers.options import KEPT, Options
+from app.readers.options import Options
 from app.readers.packing import Unpacked, unpack
 
 MOST_TEXT = 1 << 30
 """Characters of all cells together; a small file may say the same large text a million times."""
 
+SHOWN = 20
+"""Records that are shown as they stand, so that a person sees how the file is read."""
+
+SHOWN_CHARACTERS = 500
+"""Most characters of a cell that is shown."""
+
 
 def frames(path: Path, options: Options) -> Iterator[Frame]:
     """Everything there is to say about a file, which is read once, in chunks. Raises OSError when it cannot be opened."""
-    opened = _opened(path, options)
+    file = Watched(path)
+    opened = _opened(file, options)
     if isinstance(opened, Problem):
-        yield from _frames([opened], options.problems)
+        yield from _frames([opened], file, options.problems)
     else:
-        yield from _read(*opened, options)
+        yield from _read(*opened, file, options)
 
 
-def _opened(path: Path, options: Options) -> tuple[Unpacked, Detected, list[Note]] | Problem:
+def _opened(file: Watched, options: Options) -> tuple[Unpacked, Detected, list[Note]] | Problem:
     try:
-        unpacked = unpack(path, options)
+        unpacked = unpack(file, options)
         if isinstance(unpacked, Problem):
             return unpacked
         how = detect(unpacked.content, options)
@@ -39,7 +47,7 @@ def _opened(path: Path, options: Options) -> tuple[Unpacked, Detected, list[Note
     return unpacked, replace(how[0], packing=unpacked.packing, member=unpacked.member), how[1]
 
 
-def _read(unpacked: Unpacked, detected: Detected, notes: list[Note], options: Options) -> Iterator[Frame]:
+def _read(unpacked: Unpacked, detected: Detected, notes: list[Note], file: Watched, options: Options) -> Iterator[Frame]:
     items = _to_the_end(READERS[detected.format](unpacked.content, detected), unpacked)
     # The columns of JSON records are those of the first chunk together: a record may leave out what it has no value for.
     first = list(islice(items, ROWS))
@@ -47,14 +55,18 @@ def _read(unpacked: Unpacked, detected: Detected, notes: list[Note], options: Op
     columns = list(dict.fromkeys(name for row in rows for name in row.cells))
     guessed = None if detected.header or options.mapping else labels_seen(rows, columns) if detected.format in ("csv", "xlsx") else None
     mapping = guessed or _mapping(columns, options, detected) if columns else None
-    if columns:
-        yield Found(detected, columns, mapping if isinstance(mapping, Mapping) else None)
+    yield Found(detected, columns, mapping if isinstance(mapping, Mapping) else None, [_cut(row) for row in rows[:SHOWN]])
     if isinstance(mapping, Mapping):
         notes = [*notes, *told(mapping, detected, guessed is not None)]
-        yield from _frames(chain(notes, _examples(chain(first, items), mapping, detected)), options.problems)
+        yield from _frames(chain(notes, _examples(chain(first, items), mapping, detected)), file, options.problems)
     else:
         unusable = [mapping] if mapping else []
-        yield from _frames(chain(notes, unusable, (item for item in chain(first, items) if not isinstance(item, Row))), options.problems)
+        yield from _frames(chain(notes, unusable, (item for item in chain(first, items) if not isinstance(item, Row))), file, options.problems)
+
+
+def _cut(row: Row) -> Row:
+    """A record to be looked at."""
+    return Row(row.line, {name: cell if len(cell) <= SHOWN_CHARACTERS else cell[:SHOWN_CHARACTERS] + "…" for name, cell in row.cells.items()}, row.unusable)
 
 
 def _to_the_end(items: Iterator[Item], unpacked: Unpacked) -> Iterator[Item]:
@@ -94,7 +106,7 @@ def _examples(items: Iterable[Item], mapping: Mapping, detected: Detected) -> It
         yield Note("empty_rows", f"{empty:,} rows without any value were left out.")
 
 
-def _frames(items: Iterable[Example | Problem | Note], kept: int = KEPT) -> Iterator[Frame]:
+def _frames(items: Iterable[Example | Problem | Note], file: Watched, kept: int) -> Iterator[Frame]:
     """Gather examples into chunks, tell the first problems, and count."""
     rows = unlabelled = problems = size = 0
     notes: list[Note] = []
@@ -107,16 +119,16 @@ def _frames(items: Iterable[Example | Problem | Note], kept: int = KEPT) -> Iter
             if problems <= kept:
                 yield Broken(item)
             elif problems % 10_000 == 0:
-                yield Progress(rows, problems)
+                yield Progress(rows, problems, file.share)
         else:
             rows, unlabelled = rows + 1, unlabelled + (item.output is None)
             size += len(item.input) + len(item.output or "") + sum(map(len, item.cells.values()))
             chunk.append(item)
             if len(chunk) == ROWS or size > CHARACTERS:
-                yield Chunk(chunk)
+                yield Chunk(chunk, file.share)
                 chunk, size = [], 0
     if chunk:
-        yield Chunk(chunk)
+        yield Chunk(chunk, file.share)
     if not rows and not problems:
         problems = 1
         yield Broken(Problem("no_rows", 1, "", "", "The file has no rows. Add rows, each with a value for the input."))

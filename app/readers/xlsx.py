@@ -48,20 +48,22 @@ def _title(rows: list[tuple[int, dict[int, Cell]]], texts: list[list[str]]) -> P
         return None
     header = next(number for (number, _), row in zip(rows, texts, strict=True) if len(row) == width)
     advice = f"Row {rows[0][0]} is not a header (only 1 of {width} cells filled). Choose the row of the column names (row {header}?), or delete what is above."
-    return Problem("not_a_header", rows[0][0], "", excerpt(texts[0][0]), advice)
+    return Problem("not_a_header", rows[0][0], "", excerpt(texts[0][0]), advice, "first_line", (str(header),))
 
 
 def _chosen(book: Workbook, wanted: Options, notes: list[Note]) -> Sheet | Problem:
     names = ", ".join(visible(sheet.name) for sheet in book.sheets)
     if wanted.sheet is not None:
         found = next((sheet for sheet in book.sheets if sheet.name == wanted.sheet), None)
-        return found or Problem("no_such_sheet", 0, "", "", f"There is no sheet '{visible(wanted.sheet)}'. The workbook has: {names}.")
+        advice = f"There is no sheet '{visible(wanted.sheet)}'. The workbook has: {names}."
+        return found or Problem("no_such_sheet", 0, "", "", advice, "sheet", tuple(sheet.name for sheet in book.sheets))
     shown = [sheet for sheet in book.sheets if not sheet.hidden] or list(book.sheets)
     counts = {sheet: sum(1 for _ in islice(Cells(book, sheet), COUNTED)) for sheet in shown} if len(shown) > 1 else {shown[0]: 1}
     filled = [sheet for sheet, count in counts.items() if count] or shown[:1]
     if len(filled) > 1:
         choices = ", ".join(f"{visible(sheet.name)} ({'at least ' * (counts[sheet] == COUNTED)}{counts[sheet]:,} rows)" for sheet in filled)
-        return Problem("choose_sheet", 0, "", "", f"The workbook has several sheets with cells. Choose: {choices}.")
+        advice = f"The workbook has several sheets with cells. Choose: {choices}."
+        return Problem("choose_sheet", 0, "", "", advice, "sheet", tuple(sheet.name for sheet in filled))
     others = [sheet.name for sheet in book.sheets if sheet is not filled[0]]
     if others:
         notes.append(Note("other_sheets", f"Read sheet '{visible(filled[0].name)}'; hidden or empty: {', '.join(map(visible, others))}."))

@@ -47,7 +47,8 @@ def test_problems_come_through(tmp_path: Path) -> None:
     path = tmp_path / "bad"
     path.write_bytes(b'text,label\n"open,x\n')
     found = list(read_file(path))
-    assert isinstance(found[0], Broken) and found[0].problem.code == "unclosed_quote"
+    assert isinstance(found[0], Found) and found[0].mapping is None
+    assert isinstance(found[1], Broken) and found[1].problem.code == "unclosed_quote"
 
 
 def test_options_that_cannot_be_used_are_refused_at_once(upload: Path) -> None:
@@ -74,7 +75,7 @@ def test_leaving_early_ends_the_child(upload: Path) -> None:
     reading = read_file(upload)
     next(reading)
     assert len(reading_children()) == 1
-    reading.close()  # type: ignore[attr-defined]
+    reading.close()
     assert not reading_children()
 
 
