@@ -37,7 +37,8 @@ def create(
     """Both steps of the import in one. `mapping` {"input": column, ...} and `splits` {"train": 0.7, ...} are JSON objects.
 
     So is `options`, which says how the file is read where detection is wrong or has to ask: format, encoding, delimiter, quote,
-    header, first_line, member (of a ZIP), sheet (of a workbook), under (which list of a JSON object).
+    header, first_line, line_ends, member (of a ZIP), sheet (of a workbook), under (which list of a JSON object), and leave_out, the codes
+    of problems whose rows are left out instead of refusing the file.
     """
     with tempfile.NamedTemporaryFile(dir=upload_folder(), prefix="upload-") as target:
         while chunk := file.file.read(1 << 20):

@@ -10,6 +10,9 @@ from app.readers.json_source import Source, TooLong
 from app.readers.json_values import Fields, Number, invalid, record
 from app.readers.lines import bad_bytes, open_text
 
+LOOKED_AT = 1_000_000
+"""Characters of one object that are taken apart at once to see whether it holds lists of records; a larger one is believed to."""
+
 Value = tuple[int, object, str]
 
 
@@ -42,7 +45,7 @@ def _is_wrapped(content: Content, detected: Detected) -> bool:
         if source.peek() != "{":
             return False
         try:
-            _, value, _ = source.value()
+            _, value, _ = source.value(LOOKED_AT)
         except TooLong:
             return True
         except (json.JSONDecodeError, RecursionError):

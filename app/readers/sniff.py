@@ -133,7 +133,8 @@ def _is_utf8(head: bytes) -> bool:
 
 def _not_utf8(head: bytes, looks_like: str) -> Problem:
     sentence = f"This file is not UTF-8. It looks like {looks_like}. Save it as UTF-8 and upload again."
-    return Problem("encoding_not_read", 1, "", excerpt(head[:40].decode("latin-1")), sentence)
+    likely = ("utf-16-be" if head[:1] == b"\0" else "utf-16-le",) if looks_like == "UTF-16" else ()
+    return Problem("encoding_not_read", 1, "", excerpt(head[:40].decode("latin-1")), sentence, "encoding" if likely else "", likely)
 
 
 def _one_byte_or_utf8(content: Content) -> tuple[str, Note | None]:
