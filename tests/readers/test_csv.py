@@ -167,6 +167,12 @@ REFUSED: dict[str, tuple[bytes, str, int, str, str]] = {
     "image": (b"\x89PNG\r\n\x1a\n\x00", "not_a_table", 1, "", "This is an image (PNG), not a table."),
     "program": (b"\x7fELF\x02\x01", "not_a_table", 1, "", "This is a program, not a table."),
     "pickle": (b"\x80\x04\x95\x00", "not_a_table", 1, "", "This is a Python pickle, not a table."),
+    "program of Windows": (b"MZ" + bytes(58) + b"\x80\0\0\0", "not_a_table", 1, "", "This is a program, not a table."),
+    "HDF5": (b"\x89HDF\r\n\x1a\n" + bytes(100), "not_a_table", 1, "", "This is an HDF5 file, not a table."),
+    "RTF": (b"{\\rtf1\\ansi Hello, you}\n", "not_a_table", 1, "", "This is an RTF document, not a table."),
+    "tar": (b"a.csv" + bytes(252) + b"ustar\x0000" + bytes(248), "archive_not_read", 1, "", "Tar files are not read."),
+    "weights of a model": (b"\x3a\0\0\0\0\0\0\0" + b'{"w":{"dtype":"F32"}}' + random.Random(1).randbytes(400), "not_a_table", 1, "", "This is binary data"),
+    "mostly zeros": (b"ab\0\0\0c" * 50, "not_a_table", 1, "", "This is binary data, not a table."),
     "SQLite": (b"SQLite format 3\x00", "sqlite_not_read", 1, "", "SQLite files are not read."),
     "random bytes": (random.Random(0).randbytes(3000).replace(b"\x00", b""), "not_a_table", 1, "", "This is binary data, not a table."),
 }

@@ -90,6 +90,12 @@ def test_a_question_comes_with_its_choices(path: Path) -> None:
     assert preview(path, Options(member="test.csv")).rows == 1
     path.write_text('{"train": [{"text": "a"}], "dev": [{"text": "b"}, {"text": "c"}]}')
     assert [(problem.asks, problem.choices) for problem in preview(path).problems] == [("under", ("train", "dev"))]
+    path.write_bytes("text,label\nabc,x\n".encode("utf-16-be"))
+    assert [(problem.asks, problem.choices) for problem in preview(path).problems] == [("encoding", ("utf-16-be",))]
+    assert preview(path, Options(encoding="utf-16-be")).rows == 1
+    path.write_text('{"features": [{"name": "a"}], "rows": [{"row": 1}]}')
+    assert [(problem.asks, problem.choices) for problem in preview(path).problems] == [("under", ("features", "rows"))]
+    path.write_text('{"train": [{"text": "a"}], "dev": [{"text": "b"}, {"text": "c"}]}')
     assert preview(path, Options(under="dev")).rows == 2
     path.write_bytes(b"text,label\n\xc3\xa9t\xc3\xa9,x\ncaf\xe9,y\n")
     assert [(problem.asks, problem.choices) for problem in preview(path).problems] == [("encoding", ("cp1252",))]
