@@ -11,6 +11,7 @@ from fastapi import APIRouter, File, Form, Query, UploadFile
 from app.api import shapes
 from app.doors import Person
 from app.errors import Invalid
+from app.readers.options import from_json
 from app.services import datasets
 from app.settings import settings
 
@@ -29,10 +30,16 @@ def create(
     file: Annotated[UploadFile, File()],
     name: Annotated[str, Form(max_length=200)] = "",
     mapping: Annotated[str, Form()] = "",
+    options: Annotated[str, Form()] = "",
     splits: Annotated[str, Form()] = "",
     seed: Annotated[int, Form(ge=0)] = 0,
 ) -> dict[str, Any]:
-    """Both steps of the import in one. `mapping` {"input": column, ...} and `splits` {"train": 0.7, ...} are JSON objects."""
+    """Both steps of the import in one. `mapping` {"input": column, ...} and `splits` {"train": 0.7, ...} are JSON objects.
+
+    So is `options`, which says how the file is read where detection is wrong or has to ask: format, encoding, delimiter, quote,
+    header, first_line, line_ends, member (of a ZIP), sheet (of a workbook), under (which list of a JSON object), and leave_out, the codes
+    of problems whose rows are left out instead of refusing the file.
+    """
     with tempfile.NamedTemporaryFile(dir=upload_folder(), prefix="upload-") as target:
         while chunk := file.file.read(1 << 20):
             target.write(chunk)
@@ -43,6 +50,7 @@ def create(
             name=name,
             filename=file.filename or "upload",
             mapping=_json(mapping, "mapping"),
+            options=from_json(_json(options, "options") or {}),
             splits=_json(splits, "splits"),
             seed=seed,
         )

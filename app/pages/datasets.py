@@ -73,7 +73,7 @@ def create(
 def _stored(file: UploadFile | None) -> Iterator[tuple[Path, str]]:
     """The upload as a file of the installation while it is read, whatever its size, and its name. Raises Invalid without one."""
     if file is None or not file.filename:
-        raise Invalid("no_file", "No file was sent.", "Choose a CSV, JSON or JSON Lines file.")
+        raise Invalid("no_file", "No file was sent.", "Choose a CSV, JSON, JSON Lines, Parquet or XLSX file, or one of these in a ZIP.")
     folder = settings().folder / "uploads"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with NamedTemporaryFile(dir=folder, suffix=Path(file.filename).suffix[:12]) as target:

@@ -1,7 +1,7 @@
 """Datasets: import a file, list, read examples, reveal the test split, draw shots."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from sqlalchemy import bindparam, delete, func, insert, inspect, select, update
@@ -17,7 +17,8 @@ from app.domain.splits import assign_splits
 from app.errors import Invalid
 from app.readers.frames import Broken, Chunk, End, Found
 from app.readers.near_duplicates import near_duplicate_groups
-from app.readers.parent import read_file
+from app.readers.options import Options
+from app.readers.parent import DETECT, read_file
 
 CHUNK = 500
 UNSEALED_MS = 3_600_000
@@ -38,6 +39,7 @@ def import_file(
     name: str,
     filename: str,
     mapping: Mapping[str, str | None] | None = None,
+    options: Options = DETECT,
     splits: Mapping[str, float] | None = None,
     seed: int = 0,
     source: str = "upload",
@@ -53,7 +55,7 @@ def import_file(
         session.flush()
         version = datasets.draft(session, person, dataset, seed, {"filename": filename})
     try:
-        _fill(version, path, mapping)
+        _fill(version, path, options if mapping is None else replace(options, mapping=mapping))
         _settle(version, seed, splits)
     except BaseException:
         _purge(dataset.id)
@@ -61,14 +63,14 @@ def import_file(
     return find(person, dataset.id)
 
 
-def _fill(version: DatasetVersion, path: Path, mapping: Mapping[str, str | None] | None) -> None:
+def _fill(version: DatasetVersion, path: Path, options: Options) -> None:
     """Store a file's rows as they come. Raises Invalid when the file has a problem; the first ones are told in full."""
     problems, position = [], 0
-    for frame in read_file(path, mapping):
+    for frame in read_file(path, options=options):
         if isinstance(frame, Broken):
             problems.append(frame.problem)
         elif isinstance(frame, Found):
-            origin = {**version.origin, "detected": asdict(frame.detected), "mapping": asdict(frame.mapping)}
+            origin = {**version.origin, "detected": asdict(frame.detected), "mapping": asdict(frame.mapping) if frame.mapping else {}}
             with transaction() as session:
                 session.execute(update(DatasetVersion).where(DatasetVersion.id == version.id).values(columns=frame.columns, origin=origin))
         elif isinstance(frame, Chunk) and not problems:

@@ -1,6 +1,9 @@
 """The JSON contract, noun by noun, over real databases."""
 
+import gzip
+import io
 import json
+import zipfile
 from typing import Any
 
 import pytest
@@ -38,6 +41,61 @@ def test_a_broken_file_is_refused_with_lines_and_leaves_nothing(client: TestClie
     assert answer.status_code == 422 and body["error"]["code"] == "broken_file"
     assert 3 in [problem["line"] for problem in body["problems"]] and all(problem["advice"] for problem in body["problems"])
     assert client.get("/api/v1/datasets").json() == {"items": [], "next": None}
+
+
+def packed(format_: str) -> bytes:
+    """The table of CSV in another format."""
+    import openpyxl
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    rows = [line.split(",") for line in CSV.splitlines()]
+    box = io.BytesIO()
+    if format_ == "xlsx":
+        book = openpyxl.Workbook()
+        for row in rows:
+            book.active.append(row)
+        book.save(box)
+    elif format_ == "parquet":
+        parquet.write_table(pa.table({"input": [row[0] for row in rows[1:]], "output": [row[1] for row in rows[1:]]}), box)
+    elif format_ == "zip":
+        with zipfile.ZipFile(box, "w") as archive:
+            archive.writestr("tickets.csv", CSV)
+    elif format_ == "gzip":
+        box.write(gzip.compress(CSV.encode()))
+    else:
+        box.write(CSV.replace(",", "\t").encode())
+    return box.getvalue()
+
+
+@pytest.mark.parametrize("format_", ["xlsx", "parquet", "zip", "gzip", "tsv"])
+def test_every_format_becomes_the_same_rows(client: TestClient, format_: str) -> None:
+    body = upload(client, packed(format_), seed=7).json()
+    assert body.get("rows") == 80, body
+    rows = client.get(f"/api/v1/datasets/{body['id']}/examples?split=train").json()["items"]
+    assert rows[0]["input"].startswith("message ") and rows[0]["output"] in ("billing", "delivery")
+
+
+def test_a_person_says_how_a_file_is_read(client: TestClient) -> None:
+    two = json.dumps({"train": [{"input": f"a {n}", "output": "xy"[n % 2]} for n in range(40)], "test": [{"input": "b", "output": "x"}]})
+    refused = upload(client, two)
+    assert refused.status_code == 422 and refused.json()["problems"][0]["code"] == "choose_list"
+    assert upload(client, two, options='{"under": "train"}').json()["rows"] == 40
+    for options, code in [
+        ('{"sheets": 1}', "unknown_field"),
+        ('{"first_line": "a"}', "bad_option"),
+        ('{"encoding": "rot13"}', "unknown_encoding"),
+        ("[]", "bad_request"),
+    ]:
+        refused = upload(client, two, options=options)
+        assert refused.status_code == 422 and refused.json()["error"]["code"] == code
+
+
+@pytest.mark.parametrize("data", [b"PAR1", b"PK\x03\x04", b"\x1f\x8b\x08", b"%PDF-1.7", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"])
+def test_what_is_no_table_is_refused_with_its_reason(client: TestClient, data: bytes) -> None:
+    answer = upload(client, data)
+    assert answer.status_code == 422 and answer.json()["problems"][0]["advice"]
+    assert client.get("/api/v1/datasets").json()["items"] == []
 
 
 def test_the_test_split_is_sealed_until_it_is_revealed_with_a_reason(client: TestClient) -> None:
