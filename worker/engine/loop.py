@@ -319,7 +319,7 @@ def arguments(
         warmup_steps=round(parameters.warmup * total),
         weight_decay=0.0,
         max_grad_norm=1.0,
-        optim="adamw_torch_fused" if on_gpu else "adamw_torch",
+        optim="adamw_torch_fused",
         bf16=mixed_precision(device),
         use_cpu=not on_gpu,
         seed=seed + ranks.rank,  # ranks that dropped out the same places would learn less

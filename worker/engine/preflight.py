@@ -125,7 +125,7 @@ def measure(model: Any, longest: Sequence[Sequence[Example]], pad: int, *, share
     trainable = [tensor for tensor in model.parameters() if tensor.requires_grad]
     on_gpu = model.device.type == "cuda"
     forget_peak(model.device)
-    optimiser = torch.optim.AdamW(trainable, lr=0.0, weight_decay=0.0, fused=on_gpu)
+    optimiser = torch.optim.AdamW(trainable, lr=0.0, weight_decay=0.0, fused=True)
     try:
         update = _updated(trainable, optimiser)
         with torch.random.fork_rng(devices=[model.device] if on_gpu else []):
