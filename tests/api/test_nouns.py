@@ -182,3 +182,21 @@ def test_hostile_json_is_a_4xx(client: TestClient) -> None:
     for raw in (b'{"name": NaN}', b'{"name": "\\ud800"}', b"[" * 5000, b"\xff\xfe", json.dumps({"name": "x" * 300}).encode()):
         answer = client.post("/api/v1/prompts", content=raw, headers={"Content-Type": "application/json"})
         assert 400 <= answer.status_code < 500, (raw[:20], answer.status_code)
+
+
+def test_a_search_is_checked_stored_cloned_and_its_trials_are_listed(client: TestClient, person: Who) -> None:
+    task = {"model": add_model(person), "dataset": add_dataset(person).reference, "method": "lora", "seed": 5}
+    asked = {"how": "random", "trials": 4, "space": {"learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}, "rank": [4, 8]}}
+    answer = client.post("/api/v1/jobs", json={**task, "search": asked})
+    assert answer.status_code == 202, answer.json()
+    key = answer.json()["id"]
+    stored = client.get(f"/api/v1/jobs/{key}").json()["settings"]["search"]
+    assert stored == {**asked, "factor": 3, "seed": 5}
+    clone = client.post(f"/api/v1/jobs/{key}/clone").json()
+    assert clone["settings"]["search"] == stored
+    assert client.get(f"/api/v1/jobs/{key}/trials").json() == {"items": [], "next": None}
+    plain = client.post("/api/v1/jobs", json={**task, "search": {"how": "none"}}).json()["id"]
+    assert "search" not in client.get(f"/api/v1/jobs/{plain}").json()["settings"]
+    for search, field in (({"how": "grid", "colour": 1}, "search.colour"), ({"how": "grid", "space": {"ranks": [1, 2]}}, "search.space.ranks")):
+        refused = client.post("/api/v1/jobs", json={**task, "search": search})
+        assert refused.status_code == 422 and refused.json()["error"]["field"] == field and refused.json()["error"]["advice"]
