@@ -11,11 +11,11 @@ from app.domain.search import Range, Search
 from app.settings import Settings
 from bench import defaults
 
-SEARCH = (
+SEARCHING = (
     "`search` of a tuning job (`--search` on the command line, “Search settings” in the form). A grid or random search is one job whose trials run "
     "one after another by successive halving (<https://arxiv.org/abs/1502.07943>): at each rung the best of them go on, the others stop, and the winner "
-    "is trained to its end. Trials are compared by their best validation so far: accuracy, then loss, then the smaller number. No trial is judged before "
-    "a ninth of its run. The learning-rate finder (<https://arxiv.org/abs/1506.01186>) is a test of at most 60 steps before a single run."
+    "is trained to its end. Trials are compared by their best validation so far: by `validate_by`, then by the loss, then by the smaller number. No trial is "
+    "judged before a ninth of its run. The learning-rate finder (<https://arxiv.org/abs/1506.01186>) is a test of at most 60 steps before a single run."
 )
 RANGE = "A range in `space`:\n"
 DOCS = Path(__file__).parents[1] / "docs"
@@ -58,7 +58,7 @@ def methods_page() -> str:
     for method in METHODS.values():
         parts += [f"## {method.title} (`{method.name}`)\n", f"{method.summary} Paper: <{method.paper}>\n", table(method)]
     parts += [SEARCH, defaults.table("narrow"), "", *([CHECK, defaults.check_table(), ""] if defaults.check_done() else [])]
-    parts += [f"## Searching for parameters\n\n{SEARCH}\n", table(Search), RANGE, table(Range)]
+    parts += [f"## Searching for parameters\n\n{SEARCHING}\n", table(Search), RANGE, table(Range)]
     parts += ["## Generation parameters\n\nFor the lab, `/api/v1/generate` and `/v1`.\n", table(Parameters)]
     return "\n".join(parts)
 

@@ -38,7 +38,7 @@ class Sample(Base):
     __table_args__ = (Index("ix_sample_job_event", "job_id", "event"),)
 
     job_id: Mapped[int] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"), primary_key=True)
-    trial: Mapped[int] = mapped_column(primary_key=True)
+    trial: Mapped[int] = mapped_column(primary_key=True, default=0)
     step: Mapped[int] = mapped_column(primary_key=True)
     row: Mapped[int] = mapped_column(primary_key=True)
     input: Mapped[str] = mapped_column(Text)

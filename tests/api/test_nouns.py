@@ -97,6 +97,10 @@ def test_an_estimate_is_no_job_and_a_clone_can_change_parameters(client: TestCli
     assert found.status_code == 200 and found.json()["steps"] == 7
     assert {found.json()[name] for name in ("trainable_parameters", "memory_bytes", "fits", "device")} == {None}
     assert client.post("/api/v1/jobs/estimate", json=body | {"parameters": {"rank": 0}}).json()["error"]["field"] == "rank"
+    searched = client.post("/api/v1/jobs/estimate", json=body | {"search": {"how": "grid", "space": {"rank": [4, 8, 16]}}}).json()
+    assert (searched["trials"], searched["steps"], found.json()["trials"]) == (3, 3 * 3 + 4, 1)
+    refused = client.post("/api/v1/jobs/estimate", json=body | {"search": {"how": "grid", "space": {"rank": [4, 0]}}}).json()["error"]
+    assert refused["field"] == "search.space.rank"
     assert client.get("/api/v1/jobs").json()["items"] == []
     key = client.post("/api/v1/jobs", json=body).json()["id"]
     changed = client.post(f"/api/v1/jobs/{key}/clone", json={"parameters": {"accumulation": 4}}).json()["settings"]["parameters"]
@@ -194,6 +198,10 @@ def test_a_search_is_checked_stored_cloned_and_its_trials_are_listed(client: Tes
     assert stored == {**asked, "factor": 3, "seed": 5}
     clone = client.post(f"/api/v1/jobs/{key}/clone").json()
     assert clone["settings"]["search"] == stored
+    changed = client.post(f"/api/v1/jobs/{key}/clone", json={"parameters": {"accumulation": 4}}).json()
+    assert changed["settings"]["search"] == stored and changed["settings"]["parameters"]["accumulation"] == 4
+    refused = client.post(f"/api/v1/jobs/{key}/clone", json={"parameters": {"keep_text": True}})
+    assert refused.status_code == 422
     assert client.get(f"/api/v1/jobs/{key}/trials").json() == {"items": [], "next": None}
     plain = client.post("/api/v1/jobs", json={**task, "search": {"how": "none"}}).json()["id"]
     assert "search" not in client.get(f"/api/v1/jobs/{plain}").json()["settings"]

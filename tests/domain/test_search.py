@@ -103,6 +103,7 @@ def test_a_logarithmic_range_is_even_over_the_orders_of_magnitude() -> None:
         ({"colour": 1}, "search.colour", "not permitted"),
         ({"how": "grid", "space": {"colour": [1, 2]}}, "search.space.colour", "no parameter of lora"),
         ({"how": "grid", "space": {"epochs": [1, 2]}}, "search.space.epochs", "is not searched"),
+        ({"how": "grid", "space": {"validate_by": ["accuracy", "loss"]}}, "search.space.validate_by", "how it is judged"),
         ({"how": "grid", "space": {"rank": [4, 0]}}, "search.space.rank", "greater than or equal to 1: 0"),
         ({"how": "grid", "space": {"rank": 4}}, "search.space.rank", "neither a list of values nor a range"),
         ({"how": "grid", "space": {"rank": []}}, "search.space.rank", "no value to try"),
@@ -142,6 +143,16 @@ def test_a_search_needs_validation_rows_and_a_finder_needs_the_rate_open() -> No
     searches.check(Search(how="rate_finder"), "lora", lora(), 0)
     with pytest.raises(Invalid, match="one is given"):
         searches.check(Search(how="rate_finder"), "lora", lora(learning_rate=1e-3), 10)
+    with pytest.raises(Invalid, match="runs on one device, and this run is spread over 2"):
+        searches.check(Search(how="rate_finder"), "lora", lora(devices=2), 10)
+    searches.check(Search(how="random"), "lora", lora(devices=2), 10)
+
+
+def test_a_job_has_the_runs_of_its_trials_or_the_one_of_its_parameters() -> None:
+    lora = METHODS["lora"]()
+    assert searches.runs(Search(), lora) == [lora]
+    tried = searches.runs(Search(how="grid", space={"rank": [4, 8], "alpha": [8.0, 16.0]}), lora)
+    assert [(one.model_dump()["rank"], one.model_dump()["alpha"]) for one in tried] == [(4, 8.0), (4, 16.0), (8, 8.0), (8, 16.0)]
 
 
 def test_a_search_has_the_jobs_seed_unless_it_names_its_own() -> None:

@@ -116,3 +116,10 @@ def test_a_search_from_the_command_line_and_from_a_file(options: list[object], t
 def test_a_search_that_cannot_be_run_is_said_before_anything_is_loaded(options: list[object], capsys: pytest.CaptureFixture[str], word: str, said: str) -> None:
     assert main([str(word) for word in [*options, "--search", word]]) == 1
     assert said in capsys.readouterr().err
+
+
+def test_a_search_under_a_launcher_is_refused(options: list[object], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    assert main([str(word) for word in [*options, "--search", "how=random"]]) == 1
+    assert "without a launcher, with --set devices=N" in capsys.readouterr().err

@@ -11,6 +11,7 @@ from app.domain.search import Search
 from app.errors import Invalid
 from tests.engine.conftest import toy_spec
 from tests.engine.test_train import same_bits
+from worker.engine import artefact
 from worker.engine import search as searches
 from worker.engine.reporting import NullReporter, Paused, Stopped
 from worker.engine.search import FILE, search
@@ -43,7 +44,7 @@ def test_a_paused_run_goes_on_bit_for_bit_and_is_not_trained_twice(tiny: Path, t
         for _ in range(2):
             with pytest.raises(Paused) as paused:
                 train(toy_spec(tiny, tmp_path / "parts", resume=True, pause_at=step), parts)
-            assert paused.value.step == step and set(paused.value.best) == {"validation_accuracy", "validation_loss"}
+            assert paused.value.step == step and set(paused.value.best) == {"validation_accuracy", "validation_macro_f1", "validation_loss"}
     result = train(toy_spec(tiny, tmp_path / "parts", resume=True), parts)
     assert [done for done, _, values, _ in parts.steps if "loss" in values] == list(range(1, 13))
     assert parts.points("loss") == whole.points("loss") and parts.points("learning_rate") == whole.points("learning_rate")
@@ -174,6 +175,59 @@ def test_free_text_is_searched_by_its_loss_and_no_validation_is_refused(tiny: Pa
     with pytest.raises(Invalid) as failed:
         run(tiny, tmp_path / "none", validation=[])
     assert failed.value.code == "no_validation_split"
+
+
+def test_trials_are_judged_by_the_measure_that_was_chosen(tiny: Path, tmp_path: Path) -> None:
+    """Macro F1 cannot tell trials that answer alike apart, the loss can: a search by each names its own figure."""
+    for name in ("macro_f1", "loss"):
+        reporter = NullReporter()
+        result = run(tiny, tmp_path / name, reporter=reporter, validate_by=name, max_steps=8)
+        best = max if name == "macro_f1" else min
+        for number, (_, state, _, value, reason) in reporter.trials.items():
+            points = {step: told for step, told in reporter.points(f"trial_{number}/validation_{name}").items() if step}
+            assert value == best(points.values()) and (state == "won" or str(reason).startswith(f"{value:.3f} against "))
+        assert result.measure == f"validation_{name}" and result.best_value == reporter.trials[result.search["winner"]][3]
+
+
+def test_samples_say_whose_they_are(tiny: Path, tmp_path: Path) -> None:
+    class Listening(NullReporter):
+        def sample(self, step: int, row: int, input: str, gold: str, text: str, trial: int = 0) -> None:  # noqa: A002
+            heard.setdefault(trial, set()).add(step)
+            super().sample(step, row, input, gold, text, trial)
+
+    heard: dict[int, set[int]] = {}
+    reporter = Listening()
+    result = run(tiny, tmp_path, reporter=reporter)
+    assert set(heard) == {1, 2, 3, 4}
+    assert all(steps == set(reporter.points(f"trial_{number}/validation_loss")) for number, steps in heard.items())
+    assert max(heard[result.search["winner"]]) == 24
+
+
+def test_a_search_in_too_little_memory_offers_what_fits_all_trials(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each trial's preflight tried smaller steps; the search can be started again with the most careful of what fitted."""
+    fits = iter([{"accumulation": 4}, {"accumulation": 8, "checkpointing": True}, {"accumulation": 2}, {"accumulation": 4, "max_length": 32}])
+
+    def preflight(*given: Any, **named: Any) -> Any:
+        raise Invalid("out_of_memory", "One step of this run does not fit.", "Start it with less.", detail={"suggestion": next(fits)})
+
+    monkeypatch.setattr("worker.engine.train.preflight", preflight)
+    with pytest.raises(Invalid) as failed:
+        run(tiny, tmp_path)
+    assert failed.value.code == "every_trial_failed"
+    assert failed.value.detail["suggestion"] == {"accumulation": 8, "checkpointing": True, "max_length": 32}
+
+
+def test_a_search_over_two_processes_ends_as_over_one(tiny: Path, tmp_path: Path) -> None:
+    chosen = Search(how="grid", factor=2, space={"learning_rate": [1e-9, 2e-2]})
+    alone, together = NullReporter(), NullReporter()
+    one = run(tiny, tmp_path / "one", chosen, alone, max_steps=8, dropout=0.0)
+    two = run(tiny, tmp_path / "two", chosen, together, max_steps=8, dropout=0.0, devices=2)
+    assert two.search == one.search and {number: told[1:3] for number, told in together.trials.items()} == {
+        number: told[1:3] for number, told in alone.trials.items()
+    }
+    for number in (1, 2):
+        assert together.points(f"trial_{number}/loss") == pytest.approx(alone.points(f"trial_{number}/loss"), rel=1e-4)
+    assert artefact.check(two.artefact).facts["devices"] == 2
 
 
 def test_the_time_left_is_that_of_the_whole_search(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from app.domain import metric as metrics
 from app.domain import trial as trials
 from app.domain.access import Who
 from app.domain.job import Job
+from app.pages import job_events
 from app.services import jobs as services
 from tests.dom import Dom, get
 from tests.rows import add_dataset, add_model, claim
@@ -129,6 +130,41 @@ def test_a_running_search_shows_its_trials_and_says_which_one_runs(browser: Test
     assert page.texts(".figure dd:nth-of-type(1)")[0].startswith("0.800") and "+40.0 points" in page.text("#job-results")
     enter(job, "evaluate", 20, [], step=5, total_steps=20)
     assert get(browser, f"/jobs/{job.id}").text("#job-status .sentence").startswith("Trial 3 of 4, validating, row 5 of 20")
+
+
+def test_the_samples_of_a_search_are_those_of_the_trial_that_leads(browser: TestClient, person: Who, task: dict[str, Any]) -> None:
+    job = queue(person, task, GRID)
+
+    def answer(trial: int, step: int, text: str, value: float) -> None:
+        tell(job, (trial, "running", step, value, None))
+        sample = {"trial": trial, "step": step, "row": 3, "input": "a message", "gold": "billing", "text": text}
+        points = [(step, {f"trial_{trial}/validation_accuracy": value, f"trial_{trial}/validation_loss": 1.0})]
+        with transaction() as session:
+            metrics.record(session, job.id, job.lease_token or "", 1, points, [], [sample], step=step, total_steps=6)
+
+    answer(1, 2, "from the first", 0.5)
+    assert get(browser, f"/jobs/{job.id}").texts("#job-samples thead th")[2:] == ["step 2 best"]
+    answer(2, 2, "from the second", 0.8)
+    answer(2, 3, "and again", 0.7)
+    page = get(browser, f"/jobs/{job.id}")
+    assert page.texts("#job-samples tbody td")[1:] == ["from the second", "and again"]
+    assert "of trial 2, which leads so far" in page.text("#job-samples .section-head")
+    with transaction() as session:
+        told = services.samples(person, job.id)
+        assert [(one.sample.trial, one.sample.text) for one in told] == [(1, "from the first"), (2, "from the second"), (2, "and again")]
+        jobs.succeed(session, job.id, job.lease_token or "", {})
+    tell_samples = get(browser, f"/jobs/{job.id}").text("#job-samples .section-head")
+    assert "of trial 2" in tell_samples
+
+
+def test_another_leader_brings_its_samples_to_an_open_page(person: Who, task: dict[str, Any]) -> None:
+    job = queue(person, task, GRID)
+    tell(job, (1, "waiting", 2, 0.5, None), (2, "running", 2, 0.4, None))
+    after = services.find(person, job.id).job.event
+    assert job_events._look(person, job.id, after, 1)[2:] == ("", 1)
+    tell(job, (2, "running", 3, 0.9, None))
+    _, _, samples, leads = job_events._look(person, job.id, after, 1)
+    assert "#job-samples" in samples and leads == 2
 
 
 def test_a_finished_search_names_its_winner_and_what_it_ran_with(browser: TestClient, person: Who, task: dict[str, Any]) -> None:

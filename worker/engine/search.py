@@ -7,7 +7,7 @@ about the trials stands in `spec.folder`/search.json after every run, so that a 
 import gc
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -118,13 +118,20 @@ class Halving:
     def _reserve(self, rung: Rung) -> Trial:
         stopped = {trial.number: self.measure.rank(trial.best) for trial in self.trials if trial.standing == "stopped"}
         if not stopped:
-            reasons = "; ".join(f"trial {trial.number}: {(trial.reason or '').rstrip('.')}" for trial in self.trials)
-            raise Invalid("every_trial_failed", f"All {len(self.trials)} trials failed. {reasons}.", "Search lower learning rates, or lower batch_size.")
+            raise self._all_failed()
         trial = self._numbered(survivors(stopped, 1)[0])
         self.reporter.log(f"Every trial that went on has failed, so trial {trial.number} comes back.")
         trial.standing, trial.rung, trial.step, trial.best, trial.reason = "waiting", rung.number - 1, 0, {}, None
         self._keep()
         return trial
+
+    def _all_failed(self) -> Invalid:
+        reasons = "; ".join(f"trial {trial.number}: {(trial.reason or '').rstrip('.')}" for trial in self.trials)
+        told = f"All {len(self.trials)} trials failed. {reasons}."
+        fitting = [trial.suggestion for trial in self.trials if trial.suggestion]
+        if len(fitting) < len(self.trials):
+            return Invalid("every_trial_failed", told, "Search lower learning rates, or lower batch_size.")
+        return Invalid("every_trial_failed", told, "Start it with what fitted them all.", detail={"suggestion": _most_careful(fitting)})
 
     def _advance(self, trial: Trial, rung: Rung) -> None:
         """Run one trial to the end of a rung, and write down how it went."""
@@ -201,6 +208,12 @@ class Halving:
 
     def _numbered(self, number: int) -> Trial:
         return self.trials[number - 1]
+
+
+def _most_careful(suggestions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The change that saves at least as much memory as each of them."""
+    names = dict.fromkeys(name for one in suggestions for name in one)
+    return {name: (min if name == "max_length" else max)(one[name] for one in suggestions if name in one) for name in names}
 
 
 def _best(result: TrainResult) -> dict[str, float]:
