@@ -76,6 +76,7 @@ class Halving:
         for rung in self.rungs:
             for trial in self._runners(rung):
                 self._advance(trial, rung)
+                self._settle(rung)
             self._settle(rung)
         return self._finish()
 
@@ -155,6 +156,7 @@ class Halving:
                 raise
             trial.standing, trial.step, trial.reason = "failed", error.detail.get("step", trial.step), error.message
             trial.suggestion = error.detail.get("suggestion")
+            shutil.rmtree(folder, ignore_errors=True)
             self.reporter.log(f"Trial {trial.number} failed: {error.message}")
         trial.rung = rung.number
         self._keep()
@@ -170,18 +172,20 @@ class Halving:
         return others * (rung.step(total) - begun) + later
 
     def _settle(self, rung: Rung) -> None:
-        """Let the best of a rung go on and stop the others; after the last rung one is left. Doing it twice changes nothing."""
+        """Stop the trials that have finished a rung and are behind as many as go on from it; after the last rung one is left.
+
+        So a search never keeps more checkpoints than those of the trials that may go on. Doing it twice changes nothing.
+        """
         keep = self.rungs[rung.number + 1].trials if rung.number + 1 < len(self.rungs) else 1
-        running = self._waiting()
-        best = [self._numbered(number) for number in survivors({trial.number: self.measure.rank(trial.best) for trial in running}, keep)]
-        for trial in running:
-            if trial not in best:
-                trial.standing, trial.reason = "stopped", self._against(trial, best[-1])
+        there = [trial for trial in self._waiting() if trial.rung >= rung.number]
+        best = [self._numbered(number) for number in survivors({trial.number: self.measure.rank(trial.best) for trial in there}, keep)]
+        behind = [trial for trial in there if trial not in best]
+        for trial in behind:
+            trial.standing, trial.reason = "stopped", self._against(trial, best[-1])
         self._keep()
-        for trial in self.trials:
-            if trial.standing in ("stopped", "failed"):
-                shutil.rmtree(self.spec.folder / f"trial-{trial.number}", ignore_errors=True)
-                trial.tell(self.reporter, self.measure)
+        for trial in behind:
+            shutil.rmtree(self.spec.folder / f"trial-{trial.number}", ignore_errors=True)
+            trial.tell(self.reporter, self.measure)
 
     def _finish(self) -> TrainResult:
         """The artefact of the one trial left becomes the job's."""

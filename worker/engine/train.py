@@ -112,8 +112,8 @@ def _run(spec: TrainSpec, reporter: Reporter, ranks: Ranks) -> tuple[TrainSpec, 
 
     loop = _loop(model, loaded, batches, validation, measured, spec, ranks, reporter)
     reporter.phase("train", loop.pace.plan.total)
-    _foretell(loop.pace, measured, reporter)
     point = checkpoint.newest_valid(spec.folder, reporter.log) if spec.resume and ranks.first else None
+    _foretell(loop.pace, measured, point[0] if point else 0, reporter)
     if point:
         reporter.log(f"Went on from the checkpoint at step {point[0]}.")
     resumed = ranks.tell(str(point[1]) if point else None)
@@ -202,12 +202,12 @@ def _loop(
     return Loop(model, options, batches, validation, pace, reporter, spec.parameters.early_stopping, ranks)
 
 
-def _foretell(pace: Pace, measured: Measured, reporter: Reporter) -> None:
-    """Say what the preflight measured and what the whole run will take by it."""
-    total, left = pace.plan.total, pace.eta(0)
-    reporter.progress(0, total, left)
+def _foretell(pace: Pace, measured: Measured, done: int, reporter: Reporter) -> None:
+    """Say what the preflight measured, what the whole run takes by it, and how far it is when it goes on."""
+    total, whole = pace.plan.total, pace.eta(0)
+    reporter.progress(done, total, pace.eta(done))
     longest = f"{measured.seconds_per_step:.2f} s, {measured.tokens} tokens"
-    reporter.log(f"Longest step: {longest}; peak memory {measured.peak_memory_bytes / 1e6:.0f} MB. All {total} steps: about {left or 0:.0f} s.")
+    reporter.log(f"Longest step: {longest}; peak memory {measured.peak_memory_bytes / 1e6:.0f} MB. All {total} steps: about {whole or 0:.0f} s.")
 
 
 def _facts(loop: Loop, loaded: Loaded, spec: TrainSpec, state: RunState) -> dict[str, Any]:
