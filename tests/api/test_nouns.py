@@ -135,7 +135,7 @@ def test_samples_come_with_what_is_right(client: TestClient, person: Who) -> Non
         told = [{**row, "text": " the bill"}, {**row, "step": 4, "text": " Delivery\nInput:"}]
         metrics.record(session, job.id, job.lease_token or "", 1, [], [], told)
     items = client.get(f"/api/v1/jobs/{key}/samples").json()["items"]
-    assert items == [{**told[0], "right": False}, {**told[1], "right": True}]
+    assert items == [{"trial": None, **told[0], "right": False}, {"trial": None, **told[1], "right": True}]
     assert client.get("/api/v1/jobs/999/samples").status_code == 404
 
 

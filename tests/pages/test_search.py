@@ -127,6 +127,9 @@ def test_a_running_search_shows_its_trials_and_says_which_one_runs(browser: Test
     series = spec(page, "accuracy")["series"]
     assert [(line["name"], line["quiet"]) for line in series] == [("trial 3", False), ("1", True), ("2", True), ("4", True)]
     assert series[0]["points"] == [[0, 0.4], [1, 0.8]] and spec(page, "loss")["series"][0]["points"] == [[1, 2.0]]
+    strip = get(browser, "/").one(".live-job progress")
+    assert strip.get("value") is None, "a trial's steps are not the job's"
+    assert not get(browser, "/jobs").all(".how-far progress")
     assert page.texts(".figure dd:nth-of-type(1)")[0].startswith("0.800") and "+40.0 points" in page.text("#job-results")
     enter(job, "evaluate", 20, [], step=5, total_steps=20)
     assert get(browser, f"/jobs/{job.id}").text("#job-status .sentence").startswith("Trial 3 of 4, validating, row 5 of 20")

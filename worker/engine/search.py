@@ -77,7 +77,7 @@ class Halving:
             for trial in self._runners(rung):
                 self._advance(trial, rung)
                 self._settle(rung)
-            self._settle(rung)
+            self._settle(rung, whole=True)
         return self._finish()
 
     # What is known.
@@ -171,13 +171,14 @@ class Halving:
         later = planned_steps(self.rungs, total) - planned_steps(self.rungs[: rung.number + 1], total)
         return others * (rung.step(total) - begun) + later
 
-    def _settle(self, rung: Rung) -> None:
+    def _settle(self, rung: Rung, *, whole: bool = False) -> None:
         """Stop the trials that have finished a rung and are behind as many as go on from it; after the last rung one is left.
 
-        So a search never keeps more checkpoints than those of the trials that may go on. Doing it twice changes nothing.
+        So a search never keeps more checkpoints than those of the trials that may go on. Once the `whole` rung is over all who stopped in it
+        are told by what they fell behind those that do go on. Doing it twice changes nothing.
         """
         keep = self.rungs[rung.number + 1].trials if rung.number + 1 < len(self.rungs) else 1
-        there = [trial for trial in self._waiting() if trial.rung >= rung.number]
+        there = [trial for trial in self.trials if trial.rung >= rung.number and trial.standing in (("waiting", "stopped") if whole else ("waiting",))]
         best = [self._numbered(number) for number in survivors({trial.number: self.measure.rank(trial.best) for trial in there}, keep)]
         behind = [trial for trial in there if trial not in best]
         for trial in behind:
@@ -208,7 +209,8 @@ class Halving:
         losses = [one.best[LOSS] for one in (trial, other) if LOSS in one.best]
         if mine != its or self.measure.point == LOSS or len(losses) < 2:
             return told
-        return f"{told}, loss {losses[0]:.4g} against {losses[1]:.4g}"
+        digits = next((count for count in range(4, 17) if f"{losses[0]:.{count}g}" != f"{losses[1]:.{count}g}"), 4)
+        return f"{told}, loss {losses[0]:.{digits}g} against {losses[1]:.{digits}g}"
 
     def _numbered(self, number: int) -> Trial:
         return self.trials[number - 1]
