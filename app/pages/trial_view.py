@@ -117,6 +117,5 @@ def finder_drawing(job: Job, tuning: Tuning) -> FinderDrawing | None:
 
     drawn = " ".join(f"{across(rate)},{round(HEIGHT - 8 - (loss - low) / ((high - low) or 1.0) * (HEIGHT - 16), 1)}" for rate, loss in curve)
     chosen = ((job.result or {}).get("search") or {}).get("learning_rate")
-    return FinderDrawing(
-        drawn, *(plain(float(f"{rate:.2g}")) for rate in (curve[0][0], curve[-1][0])), plain(chosen) if chosen else "", across(chosen) if chosen else None
-    )
+    ends = [plain(float(f"{rate:.2g}")) for rate, _ in (curve[0], curve[-1])]
+    return FinderDrawing(drawn, ends[0], ends[1], plain(chosen) if chosen else "", across(chosen) if chosen else None)
