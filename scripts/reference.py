@@ -15,7 +15,8 @@ SEARCHING = (
     "`search` of a tuning job (`--search` on the command line, “Search settings” in the form). A grid or random search is one job whose trials run "
     "one after another by successive halving (<https://arxiv.org/abs/1502.07943>): at each rung the best of them go on, the others stop, and the winner "
     "is trained to its end. Trials are compared by their best validation so far: by `validate_by`, then by the loss, then by the smaller number. No trial is "
-    "judged before a ninth of its run. The learning-rate finder (<https://arxiv.org/abs/1506.01186>) is a test of at most 60 steps before a single run."
+    "judged before a ninth of its run. The learning-rate finder (<https://arxiv.org/abs/1506.01186>) is a test of at most 60 steps before a "
+    "single run on one device; the trials of a search can each be spread over several."
 )
 RANGE = "A range in `space`:\n"
 DOCS = Path(__file__).parents[1] / "docs"
