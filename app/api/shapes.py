@@ -13,6 +13,7 @@ from app.domain.methods import METHODS
 from app.domain.metric import Sample
 from app.domain.model import Model
 from app.domain.prompt import FIELDS, Prompt, PromptVersion
+from app.domain.trial import Trial
 from app.services.estimates import Estimate
 
 Limit = Annotated[int, Query(ge=1, le=1000)]
@@ -80,13 +81,17 @@ def job(row: Job, position: int | None = None) -> dict[str, Any]:
 
 
 def sample(row: Sample, right: bool) -> dict[str, Any]:
-    return {"step": row.step, "row": row.row, "input": row.input, "gold": row.gold, "text": row.text, "right": right}
+    return {"trial": row.trial or None, "step": row.step, "row": row.row, "input": row.input, "gold": row.gold, "text": row.text, "right": right}
 
 
 def estimate(found: Estimate) -> dict[str, Any]:
-    names = ("steps", "exact", "memory_bytes", "device", "device_bytes", "fits", "suggestion")
+    names = ("steps", "trials", "exact", "memory_bytes", "device", "device_bytes", "fits", "suggestion")
     more = {"trainable_parameters": found.trainable, "total_parameters": found.total, "learning_rate": found.rate}
     return {**{name: getattr(found, name) for name in names}, **more}
+
+
+def trial(row: Trial) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in ("number", "parameters", "state", "step", "value", "reason")}
 
 
 def model(row: Model) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from app.domain.access import Who
 from app.domain.base import Base, Owned, db_now
+from app.domain.search import Search
 from app.errors import Conflict, FettleError
 
 STATES = ("queued", "running", "stopping", "succeeded", "failed", "cancelled")
@@ -77,6 +78,11 @@ class Job(Owned, Base):
     @property
     def over(self) -> bool:
         return self.state in FINAL
+
+    @property
+    def in_trials(self) -> bool:
+        """Whether its steps are counted anew for every trial of a search, and so say little about the whole."""
+        return Search.model_validate(self.settings.get("search") or {}).has_trials
 
     def person(self) -> Who:
         """On whose behalf the worker acts: what a job makes belongs to the job's author."""

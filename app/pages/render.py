@@ -69,7 +69,7 @@ def live(person: Who) -> dict[str, Any]:
                 "url": f"/jobs/{job.id}",
                 "name": job.name,
                 "phase": "stopping" if job.state == "stopping" else job.phase,
-                "fraction": job.step / job.total_steps if job.total_steps else None,
+                "fraction": job.step / job.total_steps if job.total_steps and not job.in_trials else None,
                 "eta_seconds": job.eta_seconds,
             }
             for job in running

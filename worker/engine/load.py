@@ -21,7 +21,7 @@ from app.errors import Invalid
 from worker.engine.folders import fingerprint, whole
 from worker.engine.prefix import virtual_tokens
 
-__all__ = ["Loaded", "convert_gguf", "fingerprint", "load", "load_tokenizer", "needed_bytes", "parameters", "tensor_shapes", "window"]
+__all__ = ["Loaded", "convert_gguf", "fingerprint", "load", "load_config", "load_tokenizer", "needed_bytes", "parameters", "tensor_shapes", "window"]
 
 logging.disable_progress_bar()
 
@@ -56,8 +56,8 @@ def load(folder: Path, *, adapter: Path | None = None, device: str = "auto", fou
     """
     where = _device(device)
     dtype, reason = _precision(where)
+    config = load_config(folder)
     with _readable(folder):
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
         special = _four_bit(four_bit, where) | _cut(pieces, config)
         model = kind.from_pretrained(folder, config=config, dtype=dtype, use_safetensors=True, local_files_only=True, trust_remote_code=False, **special)
@@ -65,6 +65,12 @@ def load(folder: Path, *, adapter: Path | None = None, device: str = "auto", fou
         model = _with_adapter(model, adapter)
     model = model if four_bit or pieces > 1 else model.to(where)
     return Loaded(model.eval(), load_tokenizer(folder), where, dtype, reason)
+
+
+def load_config(folder: Path) -> Any:
+    """What the model in `folder` is, without its weights. Raises Invalid as `load` does."""
+    with _readable(folder):
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 def load_tokenizer(folder: Path) -> Any:

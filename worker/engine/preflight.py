@@ -145,6 +145,11 @@ def mixed_precision(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.is_bf16_supported()
 
 
+def training_precision(device: torch.device) -> AbstractContextManager[Any]:
+    """The precision in which training computes its forward pass."""
+    return torch.autocast("cuda", torch.bfloat16) if mixed_precision(device) else nullcontext()
+
+
 def _tried(model: Any, parts: Sequence[Sequence[Example]], pad: int, share: bool) -> Measured | None:
     """What a step takes; None when it does not fit, with everything given back that it held."""
     try:
@@ -202,11 +207,10 @@ def _now(device: torch.device) -> float:
 
 def _step(model: Any, parts: Sequence[Sequence[Example]], pad: int, optimiser: torch.optim.Optimizer, share: bool) -> None:
     answer_tokens = sum(len(example.answer) for part in parts for example in part)
-    precision: AbstractContextManager[Any] = torch.autocast("cuda", torch.bfloat16) if mixed_precision(model.device) else nullcontext()
     model.train()
     for part in parts:
         batch = on_device(collate(part, pad, decoder_start(model), share=share), model.device)
-        with precision:
+        with training_precision(model.device):
             loss = answer_loss(model, batch, answer_tokens)
         refuse_not_finite(loss, 0)
         loss.backward()  # type: ignore[no-untyped-call]
