@@ -12,6 +12,7 @@ from app.domain import model as models
 from app.domain import prompt as prompts
 from app.domain.access import Who, page, read, visible
 from app.domain.dataset import DatasetVersion, Example
+from app.domain.endpoint import check_answer
 from app.domain.evaluation import Evaluation, Prediction
 from app.domain.experiment import queue_evaluation
 from app.domain.job import Job
@@ -42,12 +43,13 @@ def create(
         row = models.find(session, person, model)
         version = datasets.find(session, person, dataset)
         usable(version, split, answer)
+        check_answer(session, row, answer)
         if prompt_version is not None:
             prompt = prompts.find(session, person, prompt_version)
         elif row.prompt_version_id is not None:
             prompt = session.get_one(prompts.PromptVersion, row.prompt_version_id)
         else:
-            raise Invalid("no_prompt", f"{row.name} is not tuned, so a prompt version is needed.", "Save a prompt in the lab and name it here.")
+            raise Invalid("no_prompt", f"{row.name} was not tuned here, so a prompt version is needed.", "Save a prompt in the lab and name it here.")
         check(prompt.template(), version.variables)
         evaluation = queue_evaluation(session, person, row, prompt, version, split, answer, limit)
         queue.announce(session)
