@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from app.api import shapes
+from app.domain.endpoint import DEFAULTS, LIMITS
 from app.doors import Person
 from app.services import endpoints
 
@@ -23,8 +24,8 @@ class PriceBody(shapes.Body):
 
 Key = Annotated[str, Field(max_length=4000, pattern=r"^[\x21-\x7e]*$")]
 Prices = Annotated[dict[str, PriceBody], Field(max_length=1000)]
-Concurrency = Annotated[int, Field(ge=1, le=256)]
-TimeOut = Annotated[float, Field(ge=1, le=3600, allow_inf_nan=False)]
+Concurrency = Annotated[int, Field(ge=LIMITS["concurrency"][0], le=LIMITS["concurrency"][1])]
+TimeOut = Annotated[float, Field(ge=LIMITS["time_out"][0], le=LIMITS["time_out"][1], allow_inf_nan=False)]
 Names = Annotated[list[str], Field(max_length=1000)]
 
 
@@ -33,8 +34,8 @@ class NewEndpoint(shapes.Body):
     url: str = Field(max_length=2000)
     key: Key | None = None
     prices: Prices = {}
-    concurrency: Concurrency = 4
-    time_out: TimeOut = 60.0
+    concurrency: Concurrency = DEFAULTS["concurrency"]
+    time_out: TimeOut = DEFAULTS["time_out"]
     models: Names = []
 
 

@@ -21,6 +21,9 @@ from app.errors import Conflict, Invalid
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 LONGEST_MODEL_NAME = 200
+DEFAULTS = {"concurrency": 4, "time_out": 60}
+LIMITS = {"concurrency": (1, 256), "time_out": (1, 3600)}
+"""Requests at once, and the most seconds that one answer may take."""
 
 
 class Endpoint(Owned, Base):
@@ -37,8 +40,8 @@ class Endpoint(Owned, Base):
     origin: Mapped[str]
     sealed_key: Mapped[str | None]
     prices: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    concurrency: Mapped[int] = mapped_column(default=4)
-    time_out: Mapped[float] = mapped_column(default=60.0)
+    concurrency: Mapped[int] = mapped_column(default=DEFAULTS["concurrency"])
+    time_out: Mapped[float] = mapped_column(default=DEFAULTS["time_out"])
     probe: Mapped[dict[str, Any] | None]
     tested_at: Mapped[int | None]
 

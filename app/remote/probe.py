@@ -1,5 +1,6 @@
 """Testing an endpoint: does it answer, which models has it, which routes, and does it echo prompts with log-probabilities."""
 
+import asyncio
 import time
 from dataclasses import replace
 
@@ -11,12 +12,25 @@ from app.remote.spec import EndpointSpec, Probe, RemoteError
 _SHORT = Parameters(max_tokens=4)
 _CHAT = Rendered(messages=(Message("user", (Part("Say yes.", trusted=True),)),))
 _TEXT = Rendered(parts=(Part("The capital of France is", trusted=True),))
+STEP_SECONDS, SECONDS = 25.0, 55.0
+"""The most a step and the whole test may take: somebody waits for it in a browser, and a server may have to load its model first."""
+
 ANSWERS = (" Paris", " seven")
 
 
 async def probe(spec: EndpointSpec, model: str = "") -> Probe:
     """Ask as a user would. `model` is the one to try, else the first that it lists. Raises RemoteError when it cannot be used at all."""
-    async with Client(replace(spec, completions=True)) as client:  # so that raw text goes to its own route and is not sent as a chat turn
+    # `completions`, so that raw text goes to its own route and is not sent as a chat turn.
+    trial = replace(spec, completions=True, time_out=min(spec.time_out, STEP_SECONDS))
+    try:
+        async with asyncio.timeout(SECONDS):
+            return await _found(trial, model)
+    except TimeoutError:
+        raise RemoteError("timed_out", f"{spec.name} could not be tested within {SECONDS:g} s.", "It may be loading a model; try again.") from None
+
+
+async def _found(spec: EndpointSpec, model: str) -> Probe:
+    async with Client(spec) as client:
         began = time.perf_counter()
         models = await _models(client, model)
         took = (time.perf_counter() - began) * 1000

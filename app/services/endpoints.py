@@ -42,8 +42,8 @@ def create(
     url: str,
     key: str | None = None,
     prices: Mapping[str, Mapping[str, float]] | None = None,
-    concurrency: int = 4,
-    time_out: float = 60.0,
+    concurrency: int = endpoints.DEFAULTS["concurrency"],
+    time_out: float = endpoints.DEFAULTS["time_out"],
     models: Sequence[str] = (),
 ) -> EndpointView:
     """Register an endpoint. Raises Forbidden, Invalid for an address it may not have, Conflict for a name that is taken."""
