@@ -161,11 +161,16 @@ def of_model(session: Session, model: Model) -> Endpoint:
     return session.get_one(Endpoint, model.endpoint_id)
 
 
-def check_answer(session: Session, model: Model, answer: str) -> None:
-    """Raises Invalid when a remote model cannot be scored this way, with the reason."""
+def check_answer(session: Session, model: Model, answer: str, labels: Sequence[str], mode: str) -> None:
+    """Raises Invalid when a remote model cannot be scored this way, with the reason. `mode` is the prompt's."""
     if model.endpoint_id is None or answer != "likelihood":
         return
     reason = of_model(session, model).likelihood_refused
+    if not reason and mode == "chat":
+        reason = "A chat prompt is not raw text there, so an answer's likelihood after it is not known."
+    begins = next(((one, other) for one in labels for other in labels if one != other and other.startswith(one)), None)
+    if not reason and begins:
+        reason = f"The label {begins[0]} begins the label {begins[1]}, and without an end token the shorter one always wins."
     if reason:
         raise Invalid("no_likelihood", f"{model.alias} cannot be scored by likelihood. {reason}", "Score it by generation: answer = generate.")
 

@@ -79,13 +79,13 @@ class Client:
 
         Needs a server that echoes the prompt with log-probabilities. Raises RemoteError.
         """
-        sums, read, estimates = [], 0, False
+        sums, read, wrote, estimates = [], 0, 0, False
         for answer in answers:
             value, usage = await self._likelihood(model, prompt, answer)
             sums.append(value)
-            read += usage.input_tokens
+            read, wrote = read + usage.input_tokens, wrote + usage.output_tokens
             estimates = estimates or usage.estimated
-        return sums, Usage(read, 0, estimates)
+        return sums, Usage(read, wrote, estimates)
 
     async def _likelihood(self, model: str, prompt: str, answer: str) -> tuple[float, Usage]:
         async def ask() -> AsyncGenerator[tuple[float, Usage]]:

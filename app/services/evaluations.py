@@ -43,7 +43,6 @@ def create(
         row = models.find(session, person, model)
         version = datasets.find(session, person, dataset)
         usable(version, split, answer)
-        check_answer(session, row, answer)
         if prompt_version is not None:
             prompt = prompts.find(session, person, prompt_version)
         elif row.prompt_version_id is not None:
@@ -51,6 +50,7 @@ def create(
         else:
             raise Invalid("no_prompt", f"{row.name} was not tuned here, so a prompt version is needed.", "Save a prompt in the lab and name it here.")
         check(prompt.template(), version.variables)
+        check_answer(session, row, answer, version.label_texts(), prompt.mode)
         evaluation = queue_evaluation(session, person, row, prompt, version, split, answer, limit)
         queue.announce(session)
         return EvaluationView(evaluation, session.get_one(Job, evaluation.job_id))

@@ -149,7 +149,7 @@ def _add_rung(
     settings: dict[str, Any] = {"answer": answer, "seed": seed}
     own = prompts.find(session, person, wanted["prompt_version"]) if wanted.get("prompt_version") else prompt
     if wanted.get("model") is not None:
-        own, settings["model"] = _given(session, person, technique, wanted["model"], own, answer)
+        own, settings["model"] = _given(session, person, technique, wanted["model"], own, answer, version)
     if "model" in settings and technique in METHODS:
         settings["parameters"] = session.get_one(Model, settings["model"]).method_parameters
     elif technique in METHODS:
@@ -168,12 +168,14 @@ def _add_rung(
     experiments.queue_rung(session, person, row, rung)
 
 
-def _given(session: Session, person: Who, technique: str, key: int | str, prompt: PromptVersion, answer: str) -> tuple[PromptVersion, int]:
+def _given(
+    session: Session, person: Who, technique: str, key: int | str, prompt: PromptVersion, answer: str, version: DatasetVersion
+) -> tuple[PromptVersion, int]:
     """A model that is there already, with the prompt that it is scored through: a tuned one brings its own. Raises Invalid."""
     model = models.find(session, person, key)
     if technique in METHODS and model.method != technique:
         raise Invalid("not_this_method", f"{model.name} was not tuned by {technique}.", "Choose a model of that method, or leave the model out to tune one.")
-    check_answer(session, model, answer)
+    check_answer(session, model, answer, version.label_texts(), prompt.mode)
     return session.get_one(PromptVersion, model.prompt_version_id) if model.prompt_version_id else prompt, model.id
 
 

@@ -27,6 +27,9 @@ from app.domain.scoring import is_right
 from app.domain.validation import LOSS, Measure
 from app.errors import Invalid
 
+COMMANDS = {"gpu": "fettle worker", "light": "fettle worker --light"}
+"""What serves each queue of jobs."""
+
 
 @dataclass(frozen=True)
 class JobView:
@@ -231,6 +234,7 @@ def health() -> dict[str, list[str]]:
         alive = workers.alive(session)
         return {
             "gpu": [row.name for row in alive if row.queue == "gpu"],
+            "light": [row.name for row in alive if row.queue == "light"],
             "engine": [row.name for row in alive if row.queue == "interactive"],
             "devices": sorted({device["name"] for row in alive for device in row.devices}),
         }
