@@ -140,9 +140,9 @@ class Asker:
 
     def _note(self, row: Example, error: FettleError) -> None:
         """A row without an answer: wrong when the endpoint refuses it, missing when it could not answer, the job's end when nobody could."""
-        self._last, self._in_a_row = error, self._in_a_row + 1
+        self._last = error
         line = f"row {row.position + 1}: {error.message}"
-        if error.code in FOR_GOOD or self._in_a_row >= GIVE_UP:
+        if error.code in FOR_GOOD:
             self._fatal = error
         elif error.code in OF_THE_ROW:
             self._refused += 1
@@ -152,7 +152,8 @@ class Asker:
             else:
                 self._take(row, {"answer": "", "likelihoods": None, "latency_ms": 0.0, "input_tokens": 0, "output_tokens": 0})
         else:
-            self._failed += 1
+            self._failed, self._in_a_row = self._failed + 1, self._in_a_row + 1
+            self._fatal = error if self._in_a_row >= GIVE_UP else self._fatal
             self._work.reporter.log(f"{line} A retry asks it again.")
 
     def _keep(self) -> None:

@@ -220,12 +220,20 @@ def test_a_failed_test_is_an_answer_and_changes_not_how_it_is_asked(client: Test
 def test_likelihood_is_offered_only_after_a_probe_showed_it(client: TestClient, model_server: Server, person: Who) -> None:
     version = add_dataset(person)
     row = add(client, model_server, "plain/v1", models=["tiny"])
-    body = {"model": "there/tiny", "dataset": version.reference, "prompt_version": None, "answer": "likelihood"}
+    prompt = client.post("/api/v1/prompts", json={"name": "p", "instruction": "Sort."}).json()["id"]
+    body = {"model": "there/tiny", "dataset": version.reference, "prompt_version": prompt, "answer": "likelihood"}
     untested = client.post("/api/v1/evaluations", json=body).json()["error"]
     assert untested["code"] == "no_likelihood" and "not been tested" in untested["message"]
     client.post(f"{BASE}/{row['id']}/test")
     tested = client.post("/api/v1/evaluations", json=body).json()["error"]
     assert tested["code"] == "no_likelihood" and "echo" in tested["message"] and "generate" in tested["advice"]
+    client.patch(f"{BASE}/{row['id']}", json={"url": f"{model_server.address}/v1"})
+    assert "not been tested" in client.post("/api/v1/evaluations", json=body).json()["error"]["message"], "another path may be another server"
+    client.post(f"{BASE}/{row['id']}/test")
+    assert client.post("/api/v1/evaluations", json=body).status_code == 202
+    chat = client.post("/api/v1/prompts", json={"name": "c", "mode": "chat", "messages": [{"role": "user", "content": "{input}"}]}).json()["id"]
+    refused = client.post("/api/v1/evaluations", json={**body, "prompt_version": chat}).json()["error"]
+    assert refused["code"] == "no_likelihood" and "chat" in refused["message"]
 
 
 def test_an_endpoint_with_measured_models_is_not_deleted(client: TestClient, model_server: Server, person: Who) -> None:

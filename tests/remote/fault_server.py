@@ -151,6 +151,12 @@ async def slow(writer: Writer) -> None:
     writer.write(whole(ANSWER))
 
 
+async def moody(writer: Writer) -> None:
+    """Does not answer every fifth request."""
+    counts["moody"] += 1
+    await (stall(writer) if counts["moody"] % 5 == 0 else fine(writer))
+
+
 async def tell(writer: Writer) -> None:
     writer.write(whole(json.dumps({"requests": log, "most": counts["most"]}).encode()))
 
@@ -158,7 +164,7 @@ async def tell(writer: Writer) -> None:
 FAULTS: dict[str, Callable[[Writer], Awaitable[None]]] = {
     one.__name__: one
     for one in (
-        stall, drip, drop, short, long, garbage, html, shape, noise, bomb, headers, big, endless, half, mad, sorry, redirect, page, quota, busy, later, fine, slow,
+        stall, drip, drop, short, long, garbage, html, shape, noise, bomb, headers, big, endless, half, mad, sorry, redirect, page, quota, busy, later, fine, slow, moody,
     )
 }  # fmt: skip
 

@@ -144,6 +144,25 @@ def test_rows_that_were_not_answered_are_asked_again_alone(person: Who, toys: Da
 
 
 @ONE
+def test_rows_that_time_out_do_not_hold_up_the_others(person: Who, toys: DatasetVersion, fault_server: Server) -> None:
+    add(person, fault_server, "moody/v1", "m", concurrency=4, time_out=1.0)
+    job, before = evaluate(person, toys, "there/m"), len(fault_server.requests("moody"))
+    missing = 40
+    while missing:
+        assert parent.run_one("light")
+        done, scores = ended(person, job)
+        left = missing // 5
+        if not left:
+            break
+        assert done.state == "failed" and done.error is not None and done.error["code"] == "rows_missing"
+        assert f"{left} of 40 rows" in done.error["message"] and "only these rows" in done.error["advice"]
+        missing = left
+        jobs.retry(person, job.id)
+    assert done.state == "succeeded" and scores["n"] == 40 and scores["output_tokens"] == 40
+    assert len(fault_server.requests("moody")) - before == 40 + 8 + 1
+
+
+@ONE
 @pytest.mark.parametrize(("change", "code"), [({"key": "wrong"}, "key_refused"), ({"models": ["nobody"]}, "not_there")])
 def test_what_asking_on_cannot_mend_ends_the_job_at_once(person: Who, toys: DatasetVersion, model_server: Server, change: dict[str, Any], code: str) -> None:
     view = add(person, model_server, concurrency=1)
