@@ -20,6 +20,7 @@ from app.domain.sealing import seal, unseal
 from app.errors import Conflict, Invalid
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+KEY = re.compile(r"[\x21-\x7e]{1,4000}")
 LONGEST_MODEL_NAME = 200
 DEFAULTS = {"concurrency": 4, "time_out": 60}
 LIMITS = {"concurrency": (1, 256), "time_out": (1, 3600)}
@@ -57,7 +58,9 @@ class Endpoint(Owned, Base):
         return str(self.probe["reason"])
 
     def lock(self, key: str | None, secret: bytes) -> None:
-        """Keep a key for the present origin; None forgets it."""
+        """Keep a key for the present origin; None or "" forgets it. Raises Invalid for what cannot stand in a header."""
+        if key and not KEY.fullmatch(key):
+            raise Invalid("bad_key", "A key has no spaces, line ends or letters beyond ASCII.", "Copy it again.", detail={"field": "key"})
         self.sealed_key = seal(key, secret, self.origin) if key else None
 
     def key(self, secret: bytes) -> str | None:

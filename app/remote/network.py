@@ -5,9 +5,10 @@ number of bytes. Time is the client's matter: it puts one limit around the whole
 """
 
 import asyncio
-import re
 import socket
+import ssl
 from collections.abc import AsyncIterator, Iterable
+from functools import lru_cache
 from typing import Any
 
 import httpcore2
@@ -27,7 +28,11 @@ TRIED = 3
 SENT = {"host", "content-type", "content-length", "transfer-encoding", "accept", "connection"}
 """Request headers that leave; the key is added from the spec. The SDK would also send what it finds in the environment."""
 
-_KEY = re.compile(r"[\x21-\x7e]+")
+
+@lru_cache
+def _certificates() -> ssl.SSLContext:
+    """Read once a process: it takes longer than many a request."""
+    return httpx2.create_ssl_context(trust_env=False)
 
 
 class PinnedBackend(httpcore2.AsyncNetworkBackend):
@@ -69,12 +74,10 @@ class Transport(httpx2.AsyncHTTPTransport):
     """httpx2's transport over the pinned backend, with the headers that leave and the bytes that come back held to what is expected."""
 
     def __init__(self, address: Address, key: str | None, allowed: tuple[str, ...], connections: int) -> None:
-        super().__init__(trust_env=False)
+        super().__init__(verify=_certificates(), trust_env=False)
         self._address = address
-        self._key = key if key and _KEY.fullmatch(key) else None
-        self._pool = httpcore2.AsyncConnectionPool(
-            ssl_context=httpx2.create_ssl_context(trust_env=False), max_connections=connections, network_backend=PinnedBackend(address, allowed)
-        )
+        self._key = key
+        self._pool = httpcore2.AsyncConnectionPool(ssl_context=_certificates(), max_connections=connections, network_backend=PinnedBackend(address, allowed))
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         kept = [(name, value) for name, value in request.headers.items() if name.lower() in SENT]

@@ -67,7 +67,7 @@ def start(
     with reading() as session:
         remote = endpoints.remote(session, model)
         if remote is not None:
-            return Request(request, model, Asked(remote, rendered, chosen))
+            return Request(request, model, remote_answers.prepare(remote, rendered, chosen))
         if not workers.alive(session, "interactive"):
             raise Unavailable(
                 "engine_away", "The engine process is not running, so no local model can answer.", "Start it: `fettle engine` (or `fettle up` for everything)."

@@ -22,9 +22,17 @@ class Asked:
     parameters: Parameters
 
 
+def prepare(remote: Remote, prompt: Rendered, parameters: Parameters) -> Asked:
+    """A prompt ready to be asked. Loads the openai SDK, which takes a second: call it in a thread, never in the event loop."""
+    from app.remote import client
+
+    del client
+    return Asked(remote, prompt, parameters)
+
+
 async def events(request: str, asked: Asked) -> AsyncIterator[dict[str, Any]]:
     """{type: token, text} as it comes, then `done`. A stop that is asked for ends the request at the endpoint. Raises RemoteError, Unavailable."""
-    from app.remote.client import Client  # here, because it loads the openai SDK
+    from app.remote.client import Client  # `prepare` has loaded it
 
     remote, text = asked.remote, ""
     stop = asyncio.create_task(queue.until_cancelled(request))

@@ -42,6 +42,8 @@ def test_what_is_refused_stands_at_its_field_and_nothing_typed_is_lost(browser: 
     assert answer.status_code == 422 and "not on the open internet" in page.text("#url-error")
     assert [page.one(f"#{name}").get("value") for name in ("name", "url", "concurrency", "time_out")] == ["vendor", "http://169.254.169.254/", "7", "30"]
     assert KEY not in answer.text
+    answer = browser.post("/endpoints", data={"name": "vendor", "url": "https://api.example.com", "key": "two words"})
+    assert answer.status_code == 422 and "has no spaces" in Dom(answer.text).text("#key-error") and "two words" not in answer.text
     answer = browser.post("/endpoints", data={"name": "vendor", "url": "https://api.example.com", "concurrency": "0"})
     assert answer.status_code == 422 and "out of range" in Dom(answer.text).text("#concurrency-error")
 
