@@ -66,7 +66,7 @@ def finish(work: Work, spec: EndpointSpec, price: Price | None, estimated: bool)
     measured = {
         "endpoint": spec.name,
         "latency": f"as answered, up to {spec.concurrency} requests at once",
-        "price": None if price is None else {"input": price.input, "output": price.output},
+        "price": "not known" if price is None else f"${price.input:g} in, ${price.output:g} out a million tokens",
         "tokens": "some reckoned from characters" if estimated else "counted by the endpoint",
     }
     work.finish([row.latency_ms for row in rows if row.latency_ms > 0] or [0.0], measured, cost=spent)
