@@ -14,6 +14,7 @@ from app.domain.metric import Sample
 from app.domain.model import Model
 from app.domain.prompt import FIELDS, Prompt, PromptVersion
 from app.domain.trial import Trial
+from app.services.endpoints import EndpointView
 from app.services.estimates import Estimate
 
 Limit = Annotated[int, Query(ge=1, le=1000)]
@@ -96,7 +97,7 @@ def trial(row: Trial) -> dict[str, Any]:
 
 def model(row: Model) -> dict[str, Any]:
     names = ("id", "name", "kind", "alias", "licence", "source", "parameters", "content_hash", "base_model_id", "method", "method_parameters")
-    more = ("trainable_parameters", "training_seconds", "job_id", "created_at")
+    more = ("trainable_parameters", "training_seconds", "job_id", "endpoint_id", "created_at")
     return {"slug": row.slug, **{name: getattr(row, name) for name in (*names, *more)}, **formats(row.method)}
 
 
@@ -104,6 +105,14 @@ def formats(method: str | None) -> dict[str, Any]:
     """What a model can be handed out as, and why not merged. A foundation model is what it is."""
     chosen = METHODS.get(method or "")
     return {"formats": list(chosen.formats) if chosen else [], "unmergeable": chosen.unmergeable or None if chosen else None}
+
+
+def endpoint(view: EndpointView) -> dict[str, Any]:
+    """An endpoint without its key: only whether it has one."""
+    row = view.endpoint
+    names = ("id", "name", "url", "has_key", "prices", "concurrency", "time_out", "probe", "tested_at", "created_at")
+    models = [{"id": model.id, "name": model.remote_name, "slug": model.slug} for model in view.models]
+    return {**{name: getattr(row, name) for name in names}, "models": models}
 
 
 def evaluation(row: Evaluation, of: Job) -> dict[str, Any]:

@@ -90,7 +90,7 @@ def queue_evaluation(
 ) -> Evaluation:
     """A new evaluation with the job that fills it."""
     settings = {"model": model.id, "prompt_version": prompt.reference, "dataset": version.reference, "split": split, "answer": answer, "limit": limit}
-    job = jobs.add(session, person, "evaluate", name or f"{model.name} on {split}", settings)
+    job = jobs.add(session, person, "evaluate", name or f"{model.name} on {split}", settings, light=model.remote)
     evaluation = Evaluation(
         **owned(person),
         job_id=job.id,

@@ -24,6 +24,8 @@ ACTIVE = ("queued", "running", "stopping")
 HELD = ("running", "stopping")
 FINAL = ("succeeded", "failed", "cancelled")
 KINDS = {"tune": "gpu", "evaluate": "gpu"}
+"""The queue of each kind. Work that only asks an endpoint goes to `light` instead: it needs no device and should not wait for one."""
+
 MAX_ATTEMPTS = 3
 
 MOVES: dict[str, tuple[str, ...]] = {
@@ -105,9 +107,9 @@ class Attempt(Base):
     reason: Mapped[str | None]
 
 
-def add(session: Session, person: Who, kind: str, name: str, settings: dict[str, Any], priority: int = 0) -> Job:
+def add(session: Session, person: Who, kind: str, name: str, settings: dict[str, Any], priority: int = 0, light: bool = False) -> Job:
     """A new queued job at the end of its queue."""
-    queue = KINDS[kind]
+    queue = "light" if light else KINDS[kind]
     position = (session.scalar(select(func.max(Job.position)).where(Job.queue == queue)) or 0) + 1
     job = Job(
         workspace_id=person.workspace_id,

@@ -13,7 +13,7 @@ from app.domain.validation import LOSS
 from app.pages.formatting import about, count, duration, percent
 from app.pages.trial_view import fraction as search_fraction
 from app.pages.trial_view import lines, running
-from app.services.jobs import JobView, Tuning
+from app.services.jobs import COMMANDS, JobView, Tuning
 
 PHASES: Mapping[str, tuple[str, ...]] = {"tune": ("load", "preflight", "train", "save"), "evaluate": ("load", "evaluate")}
 SILENT_MS = 15_000
@@ -64,7 +64,7 @@ def _waiting(view: JobView) -> Sentence:
     place = view.position or 1
     lead = Sentence("Waiting, ", "next" if place == 1 else f"{_ordinal(place)}", " in the queue.")
     if not view.workers:
-        return Sentence(lead.start, lead.strong, lead.end, "No worker answers: run `fettle worker`. The job is safe.")
+        return Sentence(lead.start, lead.strong, lead.end, f"No worker answers: run `{COMMANDS[view.job.queue]}`. The job is safe.")
     if view.ahead is None:
         return lead
     left = f", {about(view.ahead.eta_seconds)} left" if view.ahead.eta_seconds is not None else ""

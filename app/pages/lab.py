@@ -97,6 +97,7 @@ def show(
         settings=settings_of(opened.fields["parameters"]),
         foundation=[_model(one) for one in made if one.model.kind == "foundation"],
         tuned=[_model(one) for one in made if one.model.kind == "tuned"],
+        remote=[_model(one) for one in made if one.model.remote],
         datasets=[_dataset(view) for view in views if set(view.version.splits) & set(ROW_SPLITS)],
         own=next((view for view in views if view.dataset.source != "sample"), None),
         samples=lab.samples(person),
@@ -107,7 +108,8 @@ def show(
 def _model(one: Lineage) -> dict[str, Any]:
     return {
         "id": one.model.id,
-        "name": one.model.name,
+        "name": one.model.slug if one.model.remote else one.model.name,
+        "remote": one.model.remote,
         "prompt": one.prompt.reference if one.prompt else "",
         "through": f"{one.prompt_name} v{one.prompt.number}" if one.prompt else "",
     }

@@ -12,6 +12,7 @@ from app.domain import model as models
 from app.domain import prompt as prompts
 from app.domain.access import Who, page, read, visible
 from app.domain.dataset import DatasetVersion, Example
+from app.domain.endpoint import check_answer
 from app.domain.evaluation import Evaluation, Prediction
 from app.domain.experiment import queue_evaluation
 from app.domain.job import Job
@@ -47,8 +48,9 @@ def create(
         elif row.prompt_version_id is not None:
             prompt = session.get_one(prompts.PromptVersion, row.prompt_version_id)
         else:
-            raise Invalid("no_prompt", f"{row.name} is not tuned, so a prompt version is needed.", "Save a prompt in the lab and name it here.")
+            raise Invalid("no_prompt", f"{row.name} was not tuned here, so a prompt version is needed.", "Save a prompt in the lab and name it here.")
         check(prompt.template(), version.variables)
+        check_answer(session, row, answer, version.label_texts(), prompt.mode)
         evaluation = queue_evaluation(session, person, row, prompt, version, split, answer, limit)
         queue.announce(session)
         return EvaluationView(evaluation, session.get_one(Job, evaluation.job_id))

@@ -18,6 +18,7 @@ from app.domain import prompt as prompts
 from app.domain.access import Who, owned, page, read, visible, write
 from app.domain.base import Owned
 from app.domain.dataset import Dataset, DatasetVersion
+from app.domain.endpoint import check_answer
 from app.domain.evaluation import Evaluation
 from app.domain.experiment import PROMPT_RUNGS, TECHNIQUES, Experiment, Rung
 from app.domain.job import FINAL, Job
@@ -148,7 +149,7 @@ def _add_rung(
     settings: dict[str, Any] = {"answer": answer, "seed": seed}
     own = prompts.find(session, person, wanted["prompt_version"]) if wanted.get("prompt_version") else prompt
     if wanted.get("model") is not None:
-        own, settings["model"] = _given(session, person, technique, wanted["model"], own)
+        own, settings["model"] = _given(session, person, technique, wanted["model"], own, answer, version)
     if "model" in settings and technique in METHODS:
         settings["parameters"] = session.get_one(Model, settings["model"]).method_parameters
     elif technique in METHODS:
@@ -167,11 +168,14 @@ def _add_rung(
     experiments.queue_rung(session, person, row, rung)
 
 
-def _given(session: Session, person: Who, technique: str, key: int | str, prompt: PromptVersion) -> tuple[PromptVersion, int]:
+def _given(
+    session: Session, person: Who, technique: str, key: int | str, prompt: PromptVersion, answer: str, version: DatasetVersion
+) -> tuple[PromptVersion, int]:
     """A model that is there already, with the prompt that it is scored through: a tuned one brings its own. Raises Invalid."""
     model = models.find(session, person, key)
     if technique in METHODS and model.method != technique:
         raise Invalid("not_this_method", f"{model.name} was not tuned by {technique}.", "Choose a model of that method, or leave the model out to tune one.")
+    check_answer(session, model, answer, version.label_texts(), prompt.mode)
     return session.get_one(PromptVersion, model.prompt_version_id) if model.prompt_version_id else prompt, model.id
 
 

@@ -31,6 +31,9 @@ from app.domain.trial import Trial
 from app.domain.validation import LOSS, Measure
 from app.errors import Invalid
 
+COMMANDS = {"gpu": "fettle worker", "light": "fettle worker --light"}
+"""What serves each queue of jobs."""
+
 
 @dataclass(frozen=True)
 class JobView:
@@ -277,6 +280,7 @@ def health() -> dict[str, list[str]]:
         alive = workers.alive(session)
         return {
             "gpu": [row.name for row in alive if row.queue == "gpu"],
+            "light": [row.name for row in alive if row.queue == "light"],
             "engine": [row.name for row in alive if row.queue == "interactive"],
             "devices": sorted({device["name"] for row in alive for device in row.devices}),
         }

@@ -7,7 +7,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision: str = "5c1e0b7a93d4"
-down_revision: str | None = "c41d7e2b90a5"
+down_revision: str | None = "7d30c9b1e4a2"
 branch_labels: Sequence[str] | None = None
 depends_on: Sequence[str] | None = None
 
