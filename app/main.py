@@ -15,7 +15,7 @@ from app import api, pages
 from app.dispatcher import Dispatcher
 from app.doors import Guard, error_response
 from app.errors import FettleError, Invalid
-from app.services import datasets
+from app.services import datasets, versions
 
 BODY_BYTES = 4 * 2**20
 """Largest body of a request that is no upload."""
@@ -26,6 +26,7 @@ STATIC = Path(__file__).parent.parent / "static"
 @asynccontextmanager
 async def _lifespan(_: FastAPI) -> AsyncIterator[None]:
     await to_thread.run_sync(datasets.sweep)
+    await to_thread.run_sync(versions.sweep)
     dispatcher = Dispatcher()
     dispatcher.start()
     yield

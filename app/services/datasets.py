@@ -114,9 +114,9 @@ def _settle(version: DatasetVersion, seed: int, splits: Mapping[str, float] | No
         with transaction() as session:
             session.connection().execute(statement, changes[start : start + CHUNK])
     with reading() as session:
-        digest = datasets.fingerprint(datasets.rows(session, version))
+        counted = datasets.totals(session, version)
     with transaction() as session:
-        datasets.seal(session, session.get_one(DatasetVersion, version.id), digest)
+        datasets.seal(session, session.get_one(DatasetVersion, version.id), counted)
 
 
 def _shares(splits: Mapping[str, float] | None) -> tuple[float, float, float]:

@@ -1,0 +1,213 @@
+"""From a dataset's version to its next one: the changes there are, and how a row's split follows its content for ever.
+
+A change says what becomes of each row of the older version. It never touches that version; app/services/versions.py copies
+it row by row through the change into a new one. Rows that come in new, or get their first label, are placed by `place`.
+"""
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypedDict
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.domain.dataset import Dataset, DatasetVersion, Example
+from app.domain.splits import assign_splits
+from app.errors import Conflict, Invalid
+
+HELD_OUT = ("reserve", "test", "validation", "train")
+"""Splits of labelled rows, the most protected first: a row that resembles rows of two of them goes to the one named earlier."""
+
+WISHES = {split: f"?{split}" for split in ("", "train", "validation", "test")}
+"""What stands in a draft for the split of a row that is still to be placed: "?", or "?train" for one that wishes to train."""
+
+KEYS_AT_ONCE = 500
+
+
+class Values(TypedDict):
+    """One row on its way from one version to the next. `id` is its id in the older one, or 0 for a new row."""
+
+    id: int
+    position: int
+    line: int | None
+    split: str
+    input: str
+    output: str | None
+    cells: dict[str, Any] | None
+    content_key: int
+    added_in: int
+
+
+class Change(Protocol):
+    """What is done to every row of the older version. Never keeps a reference to a database."""
+
+    @property
+    def kind(self) -> str: ...
+
+    def told(self) -> dict[str, Any]:
+        """What the version remembers of the change, as JSON, beside its kind, reason and counts."""
+        ...
+
+    def on(self, row: Values) -> Values | None:
+        """The row of the new version; the same object when nothing changes, None when the row is left out."""
+        ...
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Every row as it is: for what changes beside rows, and for appending."""
+
+    kind: str = "keep"
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    def told(self) -> dict[str, Any]:
+        return dict(self.about)
+
+    def on(self, row: Values) -> Values | None:
+        return row
+
+
+@dataclass(frozen=True)
+class Drop:
+    """Leave rows out, by their ids in the older version."""
+
+    rows: AbstractSet[int]
+    kind: str = "drop"
+
+    def told(self) -> dict[str, Any]:
+        return {"rows": len(self.rows)}
+
+    def on(self, row: Values) -> Values | None:
+        return None if row["id"] in self.rows else row
+
+
+@dataclass(frozen=True)
+class Relabel:
+    """Give labels another key; two that become one are merged. {"Refund": "refund"}"""
+
+    labels: Mapping[str, str]
+    kind: str = "relabel"
+
+    def told(self) -> dict[str, Any]:
+        return {"labels": dict(self.labels)}
+
+    def on(self, row: Values) -> Values | None:
+        output = row["output"]
+        return row if output is None or output not in self.labels else {**row, "output": self.labels[output]}
+
+
+@dataclass(frozen=True)
+class Move:
+    """Put rows into another split, by their ids in the older version. Rows without an output stay where they are."""
+
+    rows: AbstractSet[int]
+    split: str
+    kind: str = "move"
+
+    def told(self) -> dict[str, Any]:
+        return {"rows": len(self.rows), "split": self.split}
+
+    def on(self, row: Values) -> Values | None:
+        return {**row, "split": self.split} if row["id"] in self.rows and row["output"] is not None else row
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Other outputs for rows, by their ids in the older version; None takes a label away.
+
+    A row that gets its first label is placed like a new one; those in `assisted` (a model proposed the label) wish to train:
+    scores on labels that a model proposed would flatter it.
+    """
+
+    outputs: Mapping[int, str | None]
+    assisted: AbstractSet[int] = frozenset()
+    kind: str = "edit"
+
+    def told(self) -> dict[str, Any]:
+        return {"rows": len(self.outputs), "assisted": len(self.assisted)}
+
+    def on(self, row: Values) -> Values | None:
+        if row["id"] not in self.outputs:
+            return row
+        output = self.outputs[row["id"]]
+        if output is None:
+            return {**row, "output": None, "split": "unlabelled"}
+        wish = WISHES["train" if row["id"] in self.assisted else ""]
+        return {**row, "output": output, "split": wish if row["split"] == "unlabelled" else row["split"]}
+
+
+def newest(session: Session, version: DatasetVersion) -> None:
+    """Raises Conflict when a later version of the dataset has been sealed: a change of an older one would undo it unseen."""
+    query = select(DatasetVersion.number).where(DatasetVersion.dataset_id == version.dataset_id, DatasetVersion.sealed_at.is_not(None))
+    number = session.scalar(query.order_by(DatasetVersion.number.desc()).limit(1))
+    if number is not None and number != version.number:
+        raise Conflict("newer_version", f"Version {number} is newer than version {version.number}.", f"Look at version {number} first, then change that one.")
+
+
+def known_splits(session: Session, dataset_id: int, keys: Sequence[int]) -> dict[int, str]:
+    """Where these contents stood last, in any sealed version of the dataset. Contents that were never labelled are missing."""
+    found: dict[int, str] = {}
+    stood = select(Example.content_key, Example.split).join(DatasetVersion, DatasetVersion.id == Example.version_id)
+    stood = stood.where(DatasetVersion.dataset_id == dataset_id, DatasetVersion.sealed_at.is_not(None), Example.split.in_(HELD_OUT))
+    wanted = sorted(set(keys))
+    for start in range(0, len(wanted), KEYS_AT_ONCE):
+        part = stood.where(Example.content_key.in_(wanted[start : start + KEYS_AT_ONCE])).order_by(DatasetVersion.number)
+        found.update((key, split) for key, split in session.execute(part))
+    return found
+
+
+@dataclass(frozen=True)
+class Open:
+    """A row that needs a split: what `assign_splits` looks at, and its content's key. `split` is the one its file gave it."""
+
+    input: str
+    output: str | None
+    content_key: int
+    split: str | None = None
+
+
+Group = tuple[Sequence[int], str | None]
+"""Rows that resemble each other, by their numbers, and the split of the older rows that they resemble too (or None)."""
+
+
+def place(rows: Sequence[Open], known: Mapping[int, str], shares: tuple[float, float, float], seed: int, groups: Sequence[Group] | None = None) -> list[str]:
+    """The split of each new row. Content that is known keeps its split, whatever the row says; other rows keep a given one.
+
+    Near-duplicates (`groups`) go where the rows are that they resemble, or somewhere together; without groups, rows of the same
+    text do. What is left is cut by `shares` of train, validation and test, seeded and stratified. Rows without an output are unlabelled.
+    """
+    splits = ["unlabelled" if row.output is None else known.get(row.content_key) or row.split or "" for row in rows]
+    for numbers, resembled in groups or ():
+        taken = {splits[number] for number in numbers} | {resembled}
+        chosen = next((split for split in HELD_OUT if split in taken), "")
+        for number in numbers:
+            splits[number] = splits[number] or chosen
+    left = [number for number, split in enumerate(splits) if not split]
+    at = {number: index for index, number in enumerate(left)}
+    together = None if groups is None else [[at[number] for number in numbers if number in at] for numbers, _ in groups]
+    cut = assign_splits([Open(rows[number].input, rows[number].output, 0) for number in left], seed, shares, together and [one for one in together if one])
+    for number, split in zip(left, cut, strict=True):
+        splits[number] = split
+    return splits
+
+
+def shares_of(version: DatasetVersion) -> tuple[float, float, float]:
+    """How a version is divided between train, validation and test: new rows are cut in the same shares."""
+    counts = [version.splits.get(split, 0) for split in ("train", "validation", "test")]
+    total = sum(counts)
+    if not total:
+        raise Invalid("no_labelled_rows", f"Version {version.number} has no labelled row.", "Upload labelled rows as a new dataset.")
+    return counts[0] / total, counts[1] / total, counts[2] / total
+
+
+def allowed(version: DatasetVersion, dataset: Dataset, split: str) -> None:
+    """Raises Invalid when rows may not be moved into a split by hand: a test split that exists only grows by rows nobody has trained on."""
+    if split not in ("train", "validation", "test"):
+        raise Invalid("unknown_split", f"There is no split {split}.", "Choose train, validation or test.")
+    if split == "test" and version.splits.get("test"):
+        raise Invalid(
+            "into_test",
+            f"{dataset.name} has a test split already, and models may have seen these rows.",
+            "Append new rows instead: their share goes to the test split.",
+        )

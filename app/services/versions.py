@@ -1,0 +1,228 @@
+"""Versions of a dataset: a new one from an older one by a recorded change, and what became of it.
+
+A new version is filled in transactions of one chunk each, under a number that nobody sees until it is sealed. Whoever fills
+it signs every chunk; `sweep` removes drafts that fell silent. Thinking is done between transactions, never inside.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from sqlalchemy import bindparam, delete, insert, inspect, select, update
+from sqlalchemy.orm import Session
+
+from app.db import reading, transaction
+from app.domain import dataset as datasets
+from app.domain import lineage
+from app.domain.access import Who, write
+from app.domain.base import db_now
+from app.domain.dataset import Dataset, DatasetVersion, Example, content_key
+from app.domain.lineage import Change, Keep, Open, Values
+from app.errors import Invalid
+from app.readers.near_duplicates import near_duplicate_groups
+from app.services.datasets import DatasetView
+
+ROWS, CHARACTERS = 500, 1_000_000
+"""A chunk is written in one transaction: so many rows, or fewer when their texts are long."""
+
+COMPARED = 200_000
+"""Most rows among which near-duplicates of new rows are looked for; above, rows of the same text stay together and others do not."""
+
+SILENT_MS = 60_000
+"""A draft without a sign of life for so long has lost its process."""
+
+
+@dataclass(frozen=True)
+class New:
+    """A row that comes in. `split` None: it is placed; `output` None: it is unlabelled. `line` is where its file has it."""
+
+    input: str
+    output: str | None = None
+    split: str | None = None
+    line: int | None = None
+    cells: dict[str, Any] | None = None
+
+
+def derive(person: Who, reference: int | str, change: Change, reason: str = "", added: Iterable[Sequence[New]] = ()) -> DatasetView:
+    """The next version of a dataset: the newest one through a change, then rows that come in (in chunks, streamed).
+
+    Raises Conflict when `reference` is not the newest version, or no longer is when the new one is done; Invalid when nothing
+    would change. Whatever is raised, nothing is left behind.
+    """
+    with transaction() as session:
+        parent = datasets.find(session, person, reference)
+        dataset = write(session, person, Dataset, parent.dataset_id, "dataset")
+        lineage.newest(session, parent)
+        draft = datasets.draft(session, person, dataset, parent.seed, dict(parent.origin))
+        draft.parent_id, draft.columns = parent.id, parent.columns
+        draft.change = {"kind": change.kind, "reason": reason.strip(), **change.told()}
+    try:
+        changed, last = _copy(parent, draft, change)
+        came = _append(draft, added, last + 1)
+        _useful(change, changed + came)
+        _place(parent, draft)
+        _seal(parent, draft, {"changed": changed, "added": came})
+    except BaseException:
+        purge_draft(draft.id)
+        raise
+    return DatasetView(dataset, draft)
+
+
+def _useful(change: Change, rows: int) -> None:
+    if not rows and not isinstance(change, Keep):
+        raise Invalid("nothing_changes", "No row would change.", "Choose rows that are in this version, or another change.")
+
+
+def _copy(parent: DatasetVersion, draft: DatasetVersion, change: Change) -> tuple[int, int]:
+    """Every row of the parent through the change. Returns how many rows changed or left, and the last position taken."""
+    changed, last = 0, -1
+    for chunk in _chunks(values(parent)):
+        kept = [change.on(row) for row in chunk]
+        changed += sum(new is not old for new, old in zip(kept, chunk, strict=True))
+        last = max(last, chunk[-1]["position"])
+        _write(draft, [row for row in kept if row is not None])
+    return changed, last
+
+
+def values(version: DatasetVersion) -> Iterator[Values]:
+    """A version's rows as plain values, in the order they were stored, read in chunks by id: no transaction stays open between them."""
+    names = list(Values.__annotations__)
+    columns = [getattr(Example, name) for name in names]
+    after = 0
+    while True:
+        with reading() as session:
+            query = select(*columns).where(Example.version_id == version.id, Example.id > after).order_by(Example.id).limit(ROWS)
+            found = session.execute(query).all()
+        yield from (cast(Values, dict(zip(names, row, strict=True))) for row in found)
+        if len(found) < ROWS:
+            return
+        after = found[-1].id
+
+
+def _chunks(rows: Iterable[Values]) -> Iterator[list[Values]]:
+    chunk: list[Values] = []
+    size = 0
+    for row in rows:
+        chunk.append(row)
+        size += len(row["input"]) + len(row["output"] or "") + sum(len(str(cell)) for cell in (row["cells"] or {}).values())
+        if len(chunk) == ROWS or size > CHARACTERS:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+def _append(draft: DatasetVersion, added: Iterable[Sequence[New]], position: int) -> int:
+    """Rows that come in, each with what it wishes for a split. Returns how many."""
+
+    def arriving() -> Iterator[Values]:
+        for chunk in added:
+            for row in chunk:
+                wish = "unlabelled" if row.output is None else lineage.WISHES[row.split or ""]
+                yield Values(
+                    id=0, position=0, line=row.line, split=wish, input=row.input, output=row.output, cells=row.cells or None,
+                    content_key=content_key(row.input), added_in=draft.number,
+                )  # fmt: skip
+
+    start = position
+    for chunk in _chunks(arriving()):
+        _write(draft, [{**row, "position": position + at} for at, row in enumerate(chunk)])
+        position += len(chunk)
+    return position - start
+
+
+def _write(draft: DatasetVersion, rows: Sequence[Values]) -> None:
+    """One chunk, signed."""
+    given = [{**row, "version_id": draft.id} for row in rows]
+    for row in given:
+        del row["id"]
+    with transaction() as session:
+        sign(session, draft.id)
+        if given:
+            session.execute(insert(Example), given)
+
+
+def sign(session: Session, version_id: int) -> None:
+    """A sign of life of whoever fills a draft."""
+    session.execute(update(DatasetVersion).where(DatasetVersion.id == version_id).values(alive_at=db_now()))
+
+
+def _place(parent: DatasetVersion, draft: DatasetVersion) -> None:
+    """Give every row that wishes for a split its place."""
+    with reading() as session:
+        query = select(Example.id, Example.input, Example.output, Example.content_key, Example.split)
+        wishing = session.execute(query.where(Example.version_id == draft.id, Example.split.in_(lineage.WISHES.values())).order_by(Example.position)).all()
+        known = lineage.known_splits(session, draft.dataset_id, [row.content_key for row in wishing])
+    if not wishing:
+        return
+    rows = [Open(row.input, row.output, row.content_key, row.split[1:] or None) for row in wishing]
+    splits = lineage.place(rows, known, lineage.shares_of(parent), draft.seed, _resembling(draft, rows))
+    table = inspect(Example).local_table
+    statement = update(table).where(table.c.id == bindparam("key")).values(split=bindparam("value"))  # type: ignore[arg-type]
+    changes = [{"key": row.id, "value": split} for row, split in zip(wishing, splits, strict=True)]
+    for start in range(0, len(changes), ROWS):
+        with transaction() as session:
+            sign(session, draft.id)
+            session.connection().execute(statement, changes[start : start + ROWS])
+
+
+def _resembling(draft: DatasetVersion, rows: Sequence[Open]) -> list[lineage.Group] | None:
+    """The near-duplicates among new rows, with the split of the older rows they resemble. None when there are too many rows to compare."""
+    with reading() as session:
+        there = Example.version_id == draft.id, Example.split.in_(lineage.HELD_OUT)
+        older = session.execute(select(Example.input, Example.split).where(*there).order_by(Example.position).limit(COMPARED)).all()
+    if len(older) + len(rows) > COMPARED:
+        return None
+    found: list[lineage.Group] = []
+    for group in near_duplicate_groups([*(row.input for row in older), *(row.input for row in rows)]):
+        new = [number - len(older) for number in group if number >= len(older)]
+        stands = {older[number].split for number in group if number < len(older)}
+        if new:
+            found.append((new, next((split for split in lineage.HELD_OUT if split in stands), None)))
+    return found
+
+
+def _seal(parent: DatasetVersion, draft: DatasetVersion, counts: dict[str, int]) -> None:
+    """Count and freeze, unless somebody else was faster."""
+    book = parent.labels if draft.change is None else _renamed(parent.labels, draft.change.get("labels", {}))
+    with reading() as session:
+        counted = datasets.totals(session, draft, book)
+    with transaction() as session:
+        lineage.newest(session, session.get_one(DatasetVersion, parent.id))
+        row = session.get_one(DatasetVersion, draft.id)
+        row.change = {**(row.change or {}), **counts, "before": parent.splits, "after": counted.splits}
+        datasets.seal(session, row, counted)
+    for name in ("change", "labels", "splits", "content_hash", "sealed_at"):
+        setattr(draft, name, getattr(row, name))
+
+
+def _renamed(book: Sequence[dict[str, Any]], labels: dict[str, str]) -> list[dict[str, Any]]:
+    """The label book after keys were renamed: an entry goes with its key, unless the new key has one of its own."""
+    keys = {entry["key"] for entry in book}
+    moved = [{**entry, "key": labels[entry["key"]]} for entry in book if labels.get(entry["key"], "") not in keys | {""}]
+    for entry in moved:
+        if entry.get("display") in labels:
+            entry["display"] = entry["key"]
+    return [*(entry for entry in book if entry["key"] not in labels), *moved]
+
+
+def purge_draft(version_id: int) -> None:
+    """Remove a draft and its rows, a chunk at a time. Sealed versions are left alone."""
+    while True:
+        with transaction() as session:
+            unsealed = select(DatasetVersion.id).where(DatasetVersion.id == version_id, DatasetVersion.sealed_at.is_(None))
+            keys = list(session.scalars(select(Example.id).where(Example.version_id.in_(unsealed)).limit(ROWS)))
+            if not keys:
+                session.execute(delete(DatasetVersion).where(DatasetVersion.id == version_id, DatasetVersion.sealed_at.is_(None)))
+                return
+            session.execute(delete(Example).where(Example.id.in_(keys)))
+
+
+def sweep(silent_ms: int = SILENT_MS) -> int:
+    """Remove drafts of derived versions whose process fell silent; returns how many."""
+    with reading() as session:
+        silent = DatasetVersion.sealed_at.is_(None), DatasetVersion.parent_id.is_not(None), DatasetVersion.alive_at < db_now() - silent_ms
+        keys = list(session.scalars(select(DatasetVersion.id).where(*silent)))
+    for key in keys:
+        purge_draft(key)
+    return len(keys)
