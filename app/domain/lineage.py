@@ -174,10 +174,15 @@ Group = tuple[Sequence[int], str | None]
 def place(rows: Sequence[Open], known: Mapping[int, str], shares: tuple[float, float, float], seed: int, groups: Sequence[Group] | None = None) -> list[str]:
     """The split of each new row. Content that is known keeps its split, whatever the row says; other rows keep a given one.
 
-    Near-duplicates (`groups`) go where the rows are that they resemble, or somewhere together; without groups, rows of the same
+    Rows of the same content go together: where two of them were given two splits, to the more protected one. Near-duplicates (`groups`) go where the rows are that they resemble, or somewhere together; without groups, rows of the same
     text do. What is left is cut by `shares` of train, validation and test, seeded and stratified. Rows without an output are unlabelled.
     """
-    splits = ["unlabelled" if row.output is None else known.get(row.content_key) or row.split or "" for row in rows]
+    wishes: dict[int, list[str | None]] = {row.content_key: [] for row in rows}
+    for row in rows:
+        if row.output is not None:
+            wishes[row.content_key].append(row.split)
+    settled = {key: known.get(key) or next((split for split in HELD_OUT if split in wished), "") for key, wished in wishes.items()}
+    splits = ["unlabelled" if row.output is None else settled[row.content_key] for row in rows]
     for numbers, resembled in groups or ():
         taken = {splits[number] for number in numbers} | {resembled}
         chosen = next((split for split in HELD_OUT if split in taken), "")
