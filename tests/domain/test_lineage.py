@@ -42,7 +42,7 @@ def test_the_rest_is_cut_in_the_same_shares_and_stratified() -> None:
 def test_changes_give_the_same_object_where_nothing_changes() -> None:
     old = value(1)
     assert Drop({2}).on(old) is old and Drop({1}).on(old) is None
-    assert Relabel({"b": "c"}).on(old) is old and (Relabel({"a": "c"}).on(old) or {})["output"] == "c"
+    assert Relabel({"b": "c"}).on(old) is old and Relabel({"a": "c"}).on(old) == {**old, "output": "c"}
     assert Move({1}, "test").on(value(1, None, "unlabelled")) == value(1, None, "unlabelled")
     assert Edit({1: None}).on(old) == value(1, None, "unlabelled")
     assert Edit({1: "b"}).on(value(1, None, "unlabelled")) == value(1, "b", "?")

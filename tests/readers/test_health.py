@@ -6,7 +6,8 @@ import time
 import pytest
 
 from app.readers import Example, Split
-from app.readers.health import Finding, examine, near_duplicate_groups
+from app.readers.findings import Fix
+from app.readers.health import CODES, LONG, Finding, examine, near_duplicate_groups
 from app.readers.lookalikes import look_alike_groups
 
 WORDS = [
@@ -169,6 +170,62 @@ def test_odd_texts() -> None:
     assert finding(table, "control_characters").lines == (90,)
     assert finding(table, "special_tokens").lines == (91,)
     assert finding(table, "personal_data").lines == (92,)
+
+
+def test_a_copy_is_dropped_outside_of_the_most_protected_split() -> None:
+    table = [*rows(20, split="train"), *rows(10, split="validation", start=20), *rows(10, split="test", start=30)]
+    table += [Example(100, table[35].input, table[35].output, "train"), Example(101, table[25].input, table[25].output, "train")]
+    table += [Example(102, table[35].input, table[35].output, "validation")]
+    found = finding(table, "leakage")
+    assert found.fix == Fix("drop", (41, 40, 42)) and set(found.rows) == {25, 41, 35, 40, 42}
+    mended = [row for number, row in enumerate(table) if number not in found.fix.rows]
+    assert codes(mended) == []
+
+
+def test_outvoted_labels_are_dropped_and_ties_go_altogether() -> None:
+    table = rows(40)
+    twice = [Example(100 + number, table[0].input, label) for number, label in enumerate(("praise", "blame"))]
+    tied = [Example(110, table[1].input, "praise")]
+    found = finding([*table, *twice, *tied], "conflicting_labels")
+    assert (table[0].output, table[1].output) == ("praise", "blame")
+    assert found.rows == (0, 40, 41, 1, 42) and found.fix == Fix("drop", (41, 1, 42))
+
+
+def test_duplicates_keep_one_row_of_each_label() -> None:
+    table = rows(40)
+    table += [Example(100, table[0].input, "praise"), Example(101, table[0].input, "blame"), Example(102, table[0].input.upper(), "praise")]
+    assert finding(table, "duplicates").fix == Fix("drop", (40,))
+
+
+def test_look_alike_labels_merge_into_the_most_frequent_one() -> None:
+    table = [Example(number, sentence(number), label) for number, label in enumerate(["Yes"] * 30 + ["yes"] * 20 + ["yes "] * 10 + ["no"] * 30)]
+    fix = finding(table, "look_alike_labels").fix
+    assert fix is not None and fix.kind == "relabel" and dict(fix.labels) == {"yes": "Yes", "yes ": "Yes"}
+
+
+def test_unseen_labels_train_where_no_test_row_has_them() -> None:
+    table = [*rows(40, split="train"), *rows(10, ("praise", "neutral"), "validation", start=40)]
+    assert finding(table, "unseen_labels").fix == Fix("move", (41, 43, 45, 47, 49), "train")
+    table += rows(2, ("neutral",), "test", start=60)
+    assert finding(table, "unseen_labels").fix == Fix("drop", (41, 43, 45, 47, 49, 50, 51))
+
+
+def test_very_long_inputs() -> None:
+    table = [*rows(40), Example(100, "x" * (LONG + 1), "praise"), Example(101, "y" * (LONG + 2), "praise")]
+    found = finding(table, "long_inputs")
+    assert found.rows == (41, 40) and found.sentence.startswith("2 rows have more than 8,000 characters (the longest 8,002)")
+
+
+def test_near_duplicates_are_left_out_where_there_are_too_many_rows() -> None:
+    table = rows(40)
+    table += [Example(100, table[0].input + "!", table[0].output)]
+    assert "near_duplicates" in codes(table) and examine(table, compared=40).findings == ()
+
+
+def test_every_finding_has_a_known_code_and_rows_of_the_table() -> None:
+    table = [*rows(40, ("NA", "na ", "x"), "train"), *rows(20, ("x", "y"), "test")]
+    for found in examine(table).findings:
+        assert found.code in CODES and set(found.rows) <= set(range(len(table))) and (found.fix is None or set(found.fix.rows) <= set(found.rows))
 
 
 def test_findings_come_by_harm_and_name_few_lines() -> None:
