@@ -42,8 +42,8 @@ def create(
             Path(target.name),
             name=name,
             filename=file.filename or "upload",
-            mapping=_json(mapping, "mapping"),
-            splits=_json(splits, "splits"),
+            mapping=json_object(mapping, "mapping"),
+            splits=json_object(splits, "splits"),
             seed=seed,
         )
     return shapes.dataset(view.dataset, view.version) | {"problems": []}
@@ -56,7 +56,7 @@ def upload_folder() -> Path:
     return folder
 
 
-def _json(text: str, field: str) -> Mapping[str, Any] | None:
+def json_object(text: str, field: str) -> Mapping[str, Any] | None:
     if not text.strip():
         return None
     try:

@@ -12,9 +12,12 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from app.domain.access import Who, owned, read
 from app.domain.base import Base, Json, Owned, db_now, parse_reference
 from app.domain.scoring import normalise
-from app.errors import Invalid, NotFound, Sealed
+from app.errors import Conflict, Invalid, NotFound, Sealed
 
-SPLITS = ("train", "validation", "test", "unlabelled")
+SPLITS = ("train", "validation", "test", "reserve", "unlabelled")
+
+SEALED = ("test", "reserve")
+"""Splits whose rows nobody sees before they are opened on purpose. The reserve cannot be scored before that either."""
 
 
 class Dataset(Owned, Base):
@@ -41,6 +44,7 @@ class DatasetVersion(Owned, Base):
     number: Mapped[int]
     sealed_at: Mapped[int | None]
     alive_at: Mapped[int] = mapped_column(default=db_now())
+    examined_at: Mapped[int | None]
     parent_id: Mapped[int | None] = mapped_column(ForeignKey("dataset_version.id"), index=True)
     change: Mapped[dict[str, Any] | None] = mapped_column(Json)
     content_hash: Mapped[str] = mapped_column(default="")
@@ -52,6 +56,7 @@ class DatasetVersion(Owned, Base):
     revealed_at: Mapped[int | None]
     revealed_by: Mapped[int | None] = mapped_column(ForeignKey("user.id"))
     revealed_reason: Mapped[str | None]
+    reserve_opened: Mapped[dict[str, Any] | None] = mapped_column(Json)
     scored: Mapped[int] = mapped_column(default=0)
     viewed: Mapped[int] = mapped_column(default=0)
 
@@ -186,10 +191,17 @@ def rows(session: Session, version: DatasetVersion, split: str | None = None, li
     yield from session.scalars(query.limit(limit).execution_options(yield_per=500))
 
 
+def closed(version: DatasetVersion) -> frozenset[str]:
+    """The splits of a version whose rows may not be shown now."""
+    opened = {"test": version.revealed_at is not None, "reserve": version.reserve_opened is not None}
+    return frozenset(split for split in SEALED if version.splits.get(split) and not opened[split])
+
+
 def readable(version: DatasetVersion, split: str | None) -> None:
-    """Raises Sealed when rows of the test split would be shown before somebody revealed them."""
-    if split in (None, "test") and version.splits.get("test") and version.revealed_at is None:
-        raise Sealed
+    """Raises Sealed when rows of a sealed split would be shown before somebody opened it; None stands for all splits."""
+    shut = closed(version)
+    if split in shut or (split is None and shut):
+        raise Sealed(split or min(shut, key=SEALED.index))
 
 
 def reveal(session: Session, person: Who, version: DatasetVersion, reason: str) -> None:
@@ -199,6 +211,18 @@ def reveal(session: Session, person: Who, version: DatasetVersion, reason: str) 
     values = {"revealed_at": db_now(), "revealed_by": person.user_id, "revealed_reason": reason.strip()}
     session.execute(update(DatasetVersion).where(DatasetVersion.id == version.id, DatasetVersion.revealed_at.is_(None)).values(**values))
     session.refresh(version)
+
+
+def open_reserve(session: Session, person: Who, version: DatasetVersion, reason: str) -> None:
+    """Open the reserve split for its one look, at the end, on the record. Raises Invalid without a reserve or a reason; Conflict the second time."""
+    if not version.splits.get("reserve"):
+        raise Invalid("no_reserve", f"Version {version.number} has no reserve split.", "A reserve is set aside from a test split that nobody has scored yet.")
+    if not reason.strip():
+        raise Invalid("no_reason", "Say why the reserve is opened now.", "One sentence is enough; it is kept with the version.")
+    if version.reserve_opened is not None:
+        raise Conflict("reserve_opened", "The reserve was opened already.", f"It said: {version.reserve_opened['reason']}")
+    version.reserve_opened = {"by": person.name, "reason": reason.strip(), "at": int(session.scalar(select(db_now())) or 0)}
+    session.flush()
 
 
 def count_scored(session: Session, version_id: int) -> None:

@@ -9,12 +9,12 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypedDict
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.orm import Session, aliased
 
-from app.domain.dataset import Dataset, DatasetVersion, Example
+from app.domain.dataset import Dataset, DatasetVersion, Example, closed
 from app.domain.splits import assign_splits
-from app.errors import Conflict, Invalid
+from app.errors import Conflict, Invalid, Sealed
 
 HELD_OUT = ("reserve", "test", "validation", "train")
 """Splits of labelled rows, the most protected first: a row that resembles rows of two of them goes to the one named earlier."""
@@ -84,9 +84,9 @@ class Drop:
 
 @dataclass(frozen=True)
 class Relabel:
-    """Give labels another key; two that become one are merged. {"Refund": "refund"}"""
+    """Give labels another key; two that become one are merged, and None takes a label away. {"Refund": "refund", "N/A": None}"""
 
-    labels: Mapping[str, str]
+    labels: Mapping[str, str | None]
     kind: str = "relabel"
 
     def told(self) -> dict[str, Any]:
@@ -94,7 +94,10 @@ class Relabel:
 
     def on(self, row: Values) -> Values | None:
         output = row["output"]
-        return row if output is None or output not in self.labels else {**row, "output": self.labels[output]}
+        if output is None or output not in self.labels:
+            return row
+        other = self.labels[output]
+        return {**row, "output": other, "split": "unlabelled" if other is None else row["split"]}
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,7 @@ class Edit:
         return {"rows": len(self.outputs), "assisted": len(self.assisted)}
 
     def on(self, row: Values) -> Values | None:
-        if row["id"] not in self.outputs:
+        if row["id"] not in self.outputs or self.outputs[row["id"]] == row["output"]:
             return row
         output = self.outputs[row["id"]]
         if output is None:
@@ -206,13 +209,57 @@ def shares_of(version: DatasetVersion) -> tuple[float, float, float]:
     return counts[0] / total, counts[1] / total, counts[2] / total
 
 
-def allowed(version: DatasetVersion, dataset: Dataset, split: str) -> None:
-    """Raises Invalid when rows may not be moved into a split by hand: a test split that exists only grows by rows nobody has trained on."""
-    if split not in ("train", "validation", "test"):
-        raise Invalid("unknown_split", f"There is no split {split}.", "Choose train, validation or test.")
-    if split == "test" and version.splits.get("test"):
-        raise Invalid(
-            "into_test",
-            f"{dataset.name} has a test split already, and models may have seen these rows.",
-            "Append new rows instead: their share goes to the test split.",
-        )
+def permitted(session: Session, version: DatasetVersion, change: Change, dataset: Dataset) -> None:
+    """Raises Invalid for rows moved where they may not go, Sealed where a change by hand names rows that nobody may see.
+
+    A test split only grows by rows that nobody has trained on, so nothing is moved into one that exists.
+    """
+    if isinstance(change, Move) and change.split not in ("train", "validation", "test"):
+        raise Invalid("unknown_split", f"Rows are not moved to {change.split}.", "Choose train, validation or test.")
+    if isinstance(change, Move) and change.split == "test" and version.splits.get("test"):
+        message = f"{dataset.name} has a test split already, and models may have trained on these rows."
+        raise Invalid("into_test", message, "Append new rows instead: their share goes to the test split.")
+    if isinstance(change, Move | Edit) and sealed_rows(session, version, change.rows if isinstance(change, Move) else change.outputs.keys()):
+        raise Sealed
+
+
+def sealed_rows(session: Session, version: DatasetVersion, rows: AbstractSet[int]) -> int:
+    """How many of these rows stand in a split whose rows nobody may see now."""
+    shut = closed(version)
+    wanted = sorted(rows)
+    found = 0
+    for start in range(0, len(wanted) if shut else 0, KEYS_AT_ONCE):
+        part = wanted[start : start + KEYS_AT_ONCE]
+        mine = select(func.count()).where(Example.version_id == version.id, Example.id.in_(part), Example.split.in_(shut))
+        found += session.scalar(mine) or 0
+    return found
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """Put test rows into the reserve, by their ids in the older version."""
+
+    rows: AbstractSet[int]
+    kind: str = "reserve"
+
+    def told(self) -> dict[str, Any]:
+        return {"rows": len(self.rows)}
+
+    def on(self, row: Values) -> Values | None:
+        return {**row, "split": "reserve"} if row["id"] in self.rows else row
+
+
+def same_rows(session: Session, older: DatasetVersion, newer: DatasetVersion, split: str = "test") -> list[tuple[int, int]]:
+    """The rows that stand in a split of both versions with the same text and output: (id in the older, id in the newer) each.
+
+    Whatever is compared across versions is compared on these: rows that came, went or changed in between would speak for one side.
+    """
+    a, b = aliased(Example), aliased(Example)
+    query = select(a.id, b.id).where(a.version_id == older.id, a.split == split).join(b, same_row(a, b, newer.id))
+    query = query.where(b.split == split, b.output.is_not_distinct_from(a.output), b.input == a.input)
+    return [(first, second) for first, second in session.execute(query.order_by(a.position))]
+
+
+def same_row(a: type[Example], b: type[Example], version_id: int) -> ColumnElement[bool]:
+    """What joins a row to itself in another version: its content and its position, which are its own for ever."""
+    return (b.version_id == version_id) & (b.content_key == a.content_key) & (b.position == a.position)

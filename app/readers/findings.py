@@ -23,12 +23,12 @@ PROTECTED = {"test": 0, "reserve": 0, "validation": 1, "train": 2}
 
 @dataclass(frozen=True)
 class Fix:
-    """What would mend a finding: rows to drop, rows to move to `split`, rows whose label is cleared, or labels that get another key."""
+    """What would mend a finding: rows to drop, rows to move to `split`, or labels that get another key (None: that are taken away)."""
 
-    kind: Literal["drop", "move", "clear", "relabel"]
+    kind: Literal["drop", "move", "relabel"]
     rows: tuple[int, ...] = ()
     split: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

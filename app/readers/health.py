@@ -162,7 +162,7 @@ def _look_alikes(table: Table) -> Finding | None:
     # A label may look like those of two groups, by two differences: what it is merged into is followed to its end.
     ends = {label: _end(merged, label) for label in merged}
     rows = _with_labels(table, dict.fromkeys(label for group, _ in groups for label in group))
-    return table.finding("look_alike_labels", 2, sum(len(group) for group, _ in groups), sentence, rows, (), Fix("relabel", labels=ends))
+    return table.finding("look_alike_labels", 2, sum(len(group) for group, _ in groups), sentence, rows, (), Fix("relabel", labels=dict(ends)))
 
 
 def _end(merged: dict[str, str], label: str) -> str:
@@ -187,7 +187,7 @@ def _missing_markers(table: Table) -> Finding | None:
     marked = {label: count for label, count in table.classes.items() if label.strip().casefold() in MISSING_MARKERS}
     sentence = f"{_listed(list(marked))} looks like a missing-value marker in {sum(marked.values()):,} rows. It is kept as a label; clear the cells if it means nothing."
     rows = _with_labels(table, marked)
-    return table.finding("missing_markers", 1, len(rows), sentence, rows, (), Fix("clear", tuple(rows))) if marked else None
+    return table.finding("missing_markers", 1, len(rows), sentence, rows, (), Fix("relabel", labels=dict.fromkeys(marked))) if marked else None
 
 
 def _label_in_text(table: Table) -> Finding | None:

@@ -4,7 +4,7 @@ A new version is filled in transactions of one chunk each, under a number that n
 it signs every chunk; `sweep` removes drafts that fell silent. Thinking is done between transactions, never inside.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -43,8 +43,12 @@ class New:
     cells: dict[str, Any] | None = None
 
 
-def derive(person: Who, reference: int | str, change: Change, reason: str = "", added: Iterable[Sequence[New]] = ()) -> DatasetView:
-    """The next version of a dataset: the newest one through a change, then rows that come in (in chunks, streamed).
+Arrivals = Iterable[Sequence[New]] | Callable[[DatasetVersion], Iterable[Sequence[New]]]
+"""Rows that come in, in chunks; or what gives them once the older rows stand in the draft."""
+
+
+def derive(person: Who, reference: int | str, change: Change, reason: str = "", added: Arrivals = ()) -> DatasetView:
+    """The next version of a dataset: the newest one through a change, then rows that come in (streamed).
 
     Raises Conflict when `reference` is not the newest version, or no longer is when the new one is done; Invalid when nothing
     would change. Whatever is raised, nothing is left behind.
@@ -53,15 +57,16 @@ def derive(person: Who, reference: int | str, change: Change, reason: str = "", 
         parent = datasets.find(session, person, reference)
         dataset = write(session, person, Dataset, parent.dataset_id, "dataset")
         lineage.newest(session, parent)
+        lineage.permitted(session, parent, change, dataset)
         draft = datasets.draft(session, person, dataset, parent.seed, dict(parent.origin))
         draft.parent_id, draft.columns = parent.id, parent.columns
         draft.change = {"kind": change.kind, "reason": reason.strip(), **change.told()}
     try:
         changed, last = _copy(parent, draft, change)
-        came = _append(draft, added, last + 1)
+        came = _append(draft, added(draft) if callable(added) else added, last + 1)
         _useful(change, changed + came)
         _place(parent, draft)
-        _seal(parent, draft, {"changed": changed, "added": came})
+        _seal(parent, draft, {**change.told(), "changed": changed, "added": came})
     except BaseException:
         purge_draft(draft.id)
         raise
@@ -182,7 +187,7 @@ def _resembling(draft: DatasetVersion, rows: Sequence[Open]) -> list[lineage.Gro
     return found
 
 
-def _seal(parent: DatasetVersion, draft: DatasetVersion, counts: dict[str, int]) -> None:
+def _seal(parent: DatasetVersion, draft: DatasetVersion, told: dict[str, Any]) -> None:
     """Count and freeze, unless somebody else was faster."""
     book = parent.labels if draft.change is None else _renamed(parent.labels, draft.change.get("labels", {}))
     with reading() as session:
@@ -190,20 +195,22 @@ def _seal(parent: DatasetVersion, draft: DatasetVersion, counts: dict[str, int])
     with transaction() as session:
         lineage.newest(session, session.get_one(DatasetVersion, parent.id))
         row = session.get_one(DatasetVersion, draft.id)
-        row.change = {**(row.change or {}), **counts, "before": parent.splits, "after": counted.splits}
+        row.change = {**(row.change or {}), **told, "before": parent.splits, "after": counted.splits}
         datasets.seal(session, row, counted)
     for name in ("change", "labels", "splits", "content_hash", "sealed_at"):
         setattr(draft, name, getattr(row, name))
 
 
-def _renamed(book: Sequence[dict[str, Any]], labels: dict[str, str]) -> list[dict[str, Any]]:
+def _renamed(book: Sequence[dict[str, Any]], labels: dict[str, str | None]) -> list[dict[str, Any]]:
     """The label book after keys were renamed: an entry goes with its key, unless the new key has one of its own."""
     keys = {entry["key"] for entry in book}
-    moved = [{**entry, "key": labels[entry["key"]]} for entry in book if labels.get(entry["key"], "") not in keys | {""}]
-    for entry in moved:
-        if entry.get("display") in labels:
-            entry["display"] = entry["key"]
-    return [*(entry for entry in book if entry["key"] not in labels), *moved]
+    found = [entry for entry in book if entry["key"] not in labels]
+    for entry in book:
+        key = labels.get(entry["key"])
+        if key is not None and key not in keys:
+            keys.add(key)
+            found.append({**entry, "key": key, "display": key if entry.get("display") == entry["key"] else entry.get("display", key)})
+    return found
 
 
 def purge_draft(version_id: int) -> None:

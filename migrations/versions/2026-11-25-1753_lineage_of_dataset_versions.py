@@ -13,6 +13,7 @@ down_revision: str | None = "008bfc537d06"
 branch_labels: Sequence[str] | None = None
 depends_on: Sequence[str] | None = None
 
+JSON = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
 KEY = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 CHUNK = 1000
 
@@ -20,8 +21,10 @@ CHUNK = 1000
 def upgrade() -> None:
     with op.batch_alter_table("dataset_version", schema=None) as batch_op:
         batch_op.add_column(sa.Column("alive_at", KEY, nullable=True))
+        batch_op.add_column(sa.Column("examined_at", KEY, nullable=True))
+        batch_op.add_column(sa.Column("reserve_opened", JSON, nullable=True))
         batch_op.add_column(sa.Column("parent_id", KEY, nullable=True))
-        batch_op.add_column(sa.Column("change", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=True))
+        batch_op.add_column(sa.Column("change", JSON, nullable=True))
         batch_op.create_index(batch_op.f("ix_dataset_version_parent_id"), ["parent_id"], unique=False)
         batch_op.create_foreign_key(batch_op.f("fk_dataset_version_parent_id_dataset_version"), "dataset_version", ["parent_id"], ["id"])
     with op.batch_alter_table("example", schema=None) as batch_op:
@@ -36,6 +39,25 @@ def upgrade() -> None:
         batch_op.alter_column("content_key", existing_type=KEY, nullable=False)
         batch_op.alter_column("added_in", existing_type=KEY, nullable=False)
         batch_op.create_index("ix_example_version_content_key", ["version_id", "content_key"], unique=False)
+    op.create_table(
+        "finding",
+        sa.Column("id", KEY, nullable=False),
+        sa.Column("version_id", KEY, nullable=False),
+        sa.Column("position", KEY, nullable=False),
+        sa.Column("code", sa.String(), nullable=False),
+        sa.Column("harm", KEY, nullable=False),
+        sa.Column("count", KEY, nullable=False),
+        sa.Column("sentence", sa.String(), nullable=False),
+        sa.Column("rows", JSON, nullable=False),
+        sa.Column("hidden", JSON, nullable=False),
+        sa.Column("fix", JSON, nullable=True),
+        sa.Column("remedy", sa.String(), nullable=True),
+        sa.Column("fixed", KEY, nullable=False),
+        sa.Column("after", JSON, nullable=True),
+        sa.ForeignKeyConstraint(["version_id"], ["dataset_version.id"], name=op.f("fk_finding_version_id_dataset_version"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_finding")),
+        sa.UniqueConstraint("version_id", "code", name=op.f("uq_finding_version_id_code")),
+    )
 
 
 def _give_keys(bind: sa.Connection) -> None:
@@ -55,6 +77,7 @@ def _content_key(text: str) -> int:
 
 
 def downgrade() -> None:
+    op.drop_table("finding")
     with op.batch_alter_table("example", schema=None) as batch_op:
         batch_op.drop_index("ix_example_version_content_key")
         batch_op.drop_column("added_in")
@@ -64,4 +87,6 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_dataset_version_parent_id"))
         batch_op.drop_column("change")
         batch_op.drop_column("parent_id")
+        batch_op.drop_column("reserve_opened")
+        batch_op.drop_column("examined_at")
         batch_op.drop_column("alive_at")

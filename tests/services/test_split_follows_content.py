@@ -12,7 +12,7 @@ from app.domain.dataset import Dataset, DatasetVersion, Example, content_key
 from app.domain.dataset import draft as draft_version
 from app.domain.dataset import seal as seal_version
 from app.domain.lineage import Drop, Edit, Keep, Move, Relabel, Values
-from app.services import versions
+from app.services import datasets, versions
 from app.services.versions import New, derive
 
 WORDS = ("parcel", "refund", "password", "invoice", "colour", "weather", "garden", "engine", "music", "harvest")
@@ -73,6 +73,7 @@ class Versions(RuleBasedStateMachine):
     @rule(share=SHARE, assisted=SHARE, output=OUTPUTS)
     def label(self, share: float, assisted: float, output: str | None) -> None:
         if chosen := self.some(share, ("unlabelled",) if output else ("train", "validation", "test")):
+            datasets.reveal(self.person, self.version.reference, "rows are looked at")
             self.step(Edit(dict.fromkeys(chosen, output), set(chosen[: int(assisted * len(chosen))])))
 
     @rule(share=SHARE)

@@ -75,6 +75,7 @@ def test_a_first_label_finds_a_split_and_a_lost_one_leaves_it(person: Who) -> No
     assert {rows[one.input][0] for one in fresh[:20]} > {"train", "test"}
     tested = next(one for one in fresh[:20] if rows[one.input][0] == "test")
     key = next(row["id"] for row in versions.values(third) if row["input"] == tested.input)
+    datasets.reveal(person, "1", "its label looks wrong")
     fourth = derive(person, "1", Edit({key: None})).version
     assert stored(fourth)[tested.input][:2] == ("unlabelled", None)
     key = next(row["id"] for row in versions.values(fourth) if row["input"] == tested.input)
