@@ -157,16 +157,18 @@ def count_viewed(version: DatasetVersion, shown: Sequence[Example]) -> None:
             datasets.count_viewed(session, version.id)
 
 
-def first_rows(whole: Report, count: int = 3) -> Mapping[str, list[Example]]:
-    """The first rows of every finding that may be shown, by its code. Test rows never: a glance at a card is no look on purpose."""
+def first_rows(whole: Report, count: int = 3) -> Mapping[str, tuple[list[Example], int]]:
+    """The first rows of every finding, by its code, and how many there are. Rows of test never: a glance at a card is no look on purpose."""
     with reading() as session:
         wanted: dict[str, list[int]] = {}
+        totals: dict[str, int] = {}
         for finding in session.scalars(select(Finding).where(Finding.version_id == whole.view.version.id)):
             hidden = {key for keys in finding.hidden.values() for key in keys}
+            totals[finding.code] = len(finding.rows)
             wanted[finding.code] = [key for key in finding.rows if key not in hidden][:count]
         keys = {key for some in wanted.values() for key in some}
         by_key = {row.id: row for row in session.scalars(select(Example).where(Example.id.in_(keys)))} if keys else {}
-    return {code: [by_key[key] for key in some] for code, some in wanted.items()}
+    return {code: ([by_key[key] for key in some], totals[code]) for code, some in wanted.items()}
 
 
 def mend(person: Who, reference: int | str, code: str) -> DatasetView:

@@ -100,7 +100,7 @@ def diff(person: Who, reference: int | str, since: int, kind: str | None = None,
         counts = {one: sum(splits[one].values()) for one in KINDS}
         chosen = _chosen(kind, counts)
         rows = _rows(session, older, newer, chosen, offset, limit)
-        told = {one: {f"{a} → {b}" if a and b and a != b else b or a or "": count for (a, b), count in splits[one].items()} for one in KINDS}
+        told = {one: _told(splits[one]) for one in KINDS}
         dataset = session.get_one(Dataset, newer.dataset_id)
         return Diff(dataset, older, newer, counts, sealed, told, chosen, rows, counts[chosen] - sealed[chosen])
 
@@ -109,6 +109,12 @@ def _chosen(kind: str | None, counts: Mapping[Kind, int]) -> Kind:
     """The kind that was asked for, else the first one that there is."""
     asked: list[Kind] = [one for one in KINDS if one == kind or (kind is None and counts[one])]
     return asked[0] if asked else "added"
+
+
+def _told(counts: Mapping[tuple[str | None, str | None], int]) -> dict[str, int]:
+    """Rows by where they stand, or "from → to", in the order of the splits."""
+    ordered = sorted(counts.items(), key=lambda one: [datasets.SPLITS.index(split) for split in one[0] if split])
+    return {f"{a} → {b}" if a and b and a != b else b or a or "": count for (a, b), count in ordered}
 
 
 def _sides(pair: tuple[str | None, str | None]) -> list[str]:

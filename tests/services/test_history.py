@@ -115,6 +115,17 @@ def test_a_label_that_comes_later_fills_the_row_that_waits(person: Who, tmp_path
     assert history.diff(person, "1", 2).counts == {"added": 0, "removed": 0, "changed": 10, "moved": 0}
 
 
+def test_a_later_file_is_read_by_the_first_ones_columns_and_may_lack_its_splits(person: Who, tmp_path: Path) -> None:
+    rows = "".join(f"the first message number {number},{'yes' if number % 2 else 'no'},{('train', 'test')[number // 2 % 2]}\n" for number in range(40))
+    mapping = {"input": "body", "output": "kind", "split": "part"}
+    datasets.import_file(person, write(tmp_path, "body,kind,part\n" + rows), name="odd", filename="odd.csv", mapping=mapping)
+    second = append_file(person, "1", write(tmp_path, "body,kind\nsomething else entirely,yes\n"), "labelled.csv").version
+    third = append_file(person, "1", write(tmp_path, "body\nwho knows what this is\n"), "unlabelled.csv").version
+    assert second.rows == 41 and third.splits["unlabelled"] == 1
+    with pytest.raises(Invalid, match="1 problem"):
+        append_file(person, "1", write(tmp_path, "text\nwho knows what this is\n"), "unlabelled.csv")
+
+
 def test_a_broken_file_appends_nothing_and_says_where(person: Who, tmp_path: Path) -> None:
     add_dataset(person)
     with pytest.raises(Invalid, match="1 problem") as caught:
