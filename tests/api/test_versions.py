@@ -111,10 +111,11 @@ def score(person: Who, dataset: str, right: int) -> int:
     """A finished evaluation on the test split with so many right answers from the top."""
     with transaction() as session:
         models = session.connection().exec_driver_sql("SELECT id FROM model").scalars().all()
-    evaluations.create(person, model=models[0] if models else add_model(person), prompt_version=prompt(person), dataset=dataset)
+    view = evaluations.create(person, model=models[0] if models else add_model(person), prompt_version=prompt(person), dataset=dataset)
     with transaction() as session:
         job = claim(session)
-    return answer_evaluation(job, right).id
+    answer_evaluation(job, right)
+    return view.evaluation.id
 
 
 def test_evaluations_across_versions_are_compared_on_the_rows_they_share(client: TestClient, person: Who) -> None:
@@ -141,7 +142,7 @@ def test_a_dataset_is_deleted_unless_something_is_built_on_it(client: TestClient
     assert (
         refused.status_code == 409
         and refused.json()["error"]["code"] == "in_use"
-        and refused.json()["users"][0] == {"noun": "experiment", "id": 1, "name": "ladder"}
+        and refused.json()["error"]["users"][0] == {"noun": "experiment", "id": 1, "name": "ladder"}
     )
     add_dataset(person, "mail")
     assert client.delete("/api/v1/datasets/2").status_code == 204
