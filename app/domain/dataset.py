@@ -98,7 +98,7 @@ class Example(Base):
     __tablename__ = "example"
     __table_args__ = (
         Index("ix_example_version_split_position", "version_id", "split", "position"),
-        Index("ix_example_version_content_key", "version_id", "content_key"),
+        Index("ix_example_version_content_key", "version_id", "content_key", "position"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -161,7 +161,7 @@ def totals(session: Session, version: DatasetVersion, book: Sequence[dict[str, A
     few = len(table) <= label_limit and len(table) * 2 <= sum(count for _, count in table)
     known = {entry["key"]: entry for entry in book}
     labels = [{"display": text, **known.get(text, {}), "key": text, "count": count} for text, count in table] if few else []
-    return Totals({split: counts[split] for split in SPLITS if counts.get(split)}, labels, fingerprint(rows(session, version)))
+    return Totals({split: counts[split] for split in SPLITS if counts.get(split)}, labels, fingerprint(_contents(session, version)))
 
 
 def seal(session: Session, version: DatasetVersion, counted: Totals | None = None) -> None:
@@ -173,8 +173,14 @@ def seal(session: Session, version: DatasetVersion, counted: Totals | None = Non
     session.refresh(version)
 
 
-def fingerprint(examples: Iterable[Example]) -> str:
-    """sha256 over every row's split, input, output and cells, in order: the same content has the same hash everywhere."""
+def _contents(session: Session, version: DatasetVersion) -> Iterator[Any]:
+    """What a version's hash takes in of each row, in file order, streamed."""
+    query = select(Example.split, Example.input, Example.output, Example.cells).where(Example.version_id == version.id)
+    yield from session.execute(query.order_by(Example.position).execution_options(yield_per=500))
+
+
+def fingerprint(examples: Iterable[Any]) -> str:
+    """sha256 over every row's (or example's) split, input, output and cells, in order: the same content has the same hash everywhere."""
     digest = hashlib.sha256()
     for example in examples:
         for text in (example.split, example.input, "\0" if example.output is None else example.output, repr(sorted((example.cells or {}).items()))):

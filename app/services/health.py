@@ -125,11 +125,11 @@ def _kept(version: DatasetVersion, position: int, found: Found, ids: Sequence[in
 def _after(version: DatasetVersion, found: Found, fix: Fix, splits: Sequence[str]) -> dict[str, Any]:
     """The splits, and how many labels there would be, once a fix is made."""
     left = Counter(version.splits)
-    # A label that is taken away leaves its rows unlabelled; the finding names just these rows.
+    # A label that is taken away leaves its rows unlabelled, sealed ones leave; the finding names just these rows.
     rows, target = (found.rows, "unlabelled") if None in fix.labels.values() else (fix.rows, fix.split)
     left.subtract(Counter(splits[number] for number in rows))
     if target:
-        left[target] += len(rows)
+        left[target] += sum(target != "unlabelled" or splits[number] not in datasets.SEALED for number in rows)
     keys = {label["key"] for label in version.labels}
     after = {fix.labels.get(key, key) for key in keys} - {None}
     return {"splits": {split: left[split] for split in datasets.SPLITS if left[split] > 0}, "labels": len(after)}

@@ -107,3 +107,4 @@ def test_an_opened_split_of_an_older_version_does_not_open_the_newer_one(browser
     history_of(person)
     datasets.reveal(person, "1@1", "labels look wrong")
     assert get(browser, "/datasets/1@1?split=test").all(".examples") and not get(browser, "/datasets/1?split=test").all(".examples")
+    assert "29 of its rows were opened in version 1." in get(browser, "/datasets/1").text("main")
