@@ -116,7 +116,7 @@ def opened_before(version: DatasetVersion) -> dict[int, int]:
     a, b = aliased(Example), aliased(Example)
     with reading() as session:
         others = DatasetVersion.dataset_id == version.dataset_id, DatasetVersion.revealed_at.is_not(None), DatasetVersion.id != version.id
-        found = {}
+        found: dict[int, int] = {}
         for other in session.scalars(select(DatasetVersion).where(*others, DatasetVersion.sealed_at.is_not(None)).order_by(DatasetVersion.number)):
             shared = select(func.count()).select_from(a).join(b, same_row(a, b, other.id))
             rows = session.scalar(shared.where(a.version_id == version.id, a.split == "test", b.split == "test"))
