@@ -24,8 +24,8 @@ from app.readers.health import examine
 from app.services.datasets import DatasetView, find
 from app.services.versions import derive
 
-AT_ONCE = 10_000
-"""Versions of at most so many rows are examined while the page waits: about half a second. Longer ones get a process of their own."""
+AT_ONCE = 5_000
+"""Versions of at most so many rows are examined while the page waits. Longer ones get a process of their own."""
 
 _examining: dict[int, "subprocess.Popen[bytes]"] = {}
 

@@ -28,7 +28,7 @@ ROWS, CHARACTERS = 500, 1_000_000
 WRITTEN = 200
 """Rows in one write that brings each of them from here; copies inside the database may be ROWS at once."""
 
-COMPARED = 50_000
+COMPARED = 20_000
 """Most rows among which near-duplicates of new rows are looked for; above, rows of the same text stay together and others do not."""
 
 SILENT_MS = 60_000
