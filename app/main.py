@@ -15,7 +15,7 @@ from app import api, pages
 from app.dispatcher import Dispatcher
 from app.doors import Guard, error_response
 from app.errors import FettleError, Invalid
-from app.services import datasets
+from app.services import datasets, removal, versions
 
 BODY_BYTES = 4 * 2**20
 """Largest body of a request that is no upload."""
@@ -25,7 +25,8 @@ STATIC = Path(__file__).parent.parent / "static"
 
 @asynccontextmanager
 async def _lifespan(_: FastAPI) -> AsyncIterator[None]:
-    await to_thread.run_sync(datasets.sweep)
+    for sweep in (removal.sweep, datasets.sweep, versions.sweep):
+        await to_thread.run_sync(sweep)
     dispatcher = Dispatcher()
     dispatcher.start()
     yield

@@ -49,9 +49,9 @@ def create(
             Path(target.name),
             name=name,
             filename=file.filename or "upload",
-            mapping=_json(mapping, "mapping"),
-            options=from_json(_json(options, "options") or {}),
-            splits=_json(splits, "splits"),
+            mapping=json_object(mapping, "mapping"),
+            options=from_json(json_object(options, "options") or {}),
+            splits=json_object(splits, "splits"),
             seed=seed,
         )
     return shapes.dataset(view.dataset, view.version) | {"problems": []}
@@ -64,7 +64,7 @@ def upload_folder() -> Path:
     return folder
 
 
-def _json(text: str, field: str) -> Mapping[str, Any] | None:
+def json_object(text: str, field: str) -> Mapping[str, Any] | None:
     if not text.strip():
         return None
     try:

@@ -116,9 +116,9 @@ def _settle(version: DatasetVersion, seed: int, splits: Mapping[str, float] | No
         with transaction() as session:
             session.connection().execute(statement, changes[start : start + CHUNK])
     with reading() as session:
-        digest = datasets.fingerprint(datasets.rows(session, version))
+        counted = datasets.totals(session, version)
     with transaction() as session:
-        datasets.seal(session, session.get_one(DatasetVersion, version.id), digest)
+        datasets.seal(session, session.get_one(DatasetVersion, version.id), counted)
 
 
 def _shares(splits: Mapping[str, float] | None) -> tuple[float, float, float]:
@@ -135,7 +135,7 @@ def _shares(splits: Mapping[str, float] | None) -> tuple[float, float, float]:
 def sweep() -> int:
     """Remove what imports left behind that never came to their end (a killed process); returns how many."""
     with reading() as session:
-        old = [DatasetVersion.sealed_at.is_(None), DatasetVersion.created_at < db_now() - UNSEALED_MS]
+        old = [DatasetVersion.sealed_at.is_(None), DatasetVersion.created_at > 0, DatasetVersion.created_at < db_now() - UNSEALED_MS]
         keys = list(session.scalars(select(DatasetVersion.dataset_id).where(*old, DatasetVersion.number == 1)))
     for key in keys:
         _purge(key)

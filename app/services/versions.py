@@ -1,0 +1,271 @@
+"""Versions of a dataset: a new one from an older one by a recorded change, and what became of it.
+
+A new version is filled in transactions of one chunk each, under a number that nobody sees until it is sealed. Whoever fills
+it signs every chunk; `sweep` removes drafts that fell silent. Thinking is done between transactions, never inside.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from sqlalchemy import ColumnElement, Update, bindparam, delete, func, insert, inspect, literal, select, update
+from sqlalchemy.orm import Session
+
+from app.db import reading, transaction
+from app.domain import dataset as datasets
+from app.domain import lineage
+from app.domain.access import Who, write
+from app.domain.base import db_now
+from app.domain.dataset import Dataset, DatasetVersion, Example, content_key
+from app.domain.lineage import Change, Keep, Open, Values
+from app.errors import Invalid
+from app.readers.near_duplicates import near_duplicate_groups
+from app.services.datasets import DatasetView
+
+ROWS, CHARACTERS = 500, 1_000_000
+"""A chunk is written in one transaction: so many rows, or fewer when their texts are long."""
+
+WRITTEN = 200
+"""Rows in one write that brings each of them from here; copies inside the database may be ROWS at once."""
+
+COMPARED = 20_000
+"""Most rows among which near-duplicates of new rows are looked for; above, rows of the same text stay together and others do not."""
+
+SILENT_MS = 60_000
+"""A draft without a sign of life for so long has lost its process."""
+
+
+@dataclass(frozen=True)
+class New:
+    """A row that comes in. `split` None: it is placed; `output` None: it is unlabelled. `line` is where its file has it."""
+
+    input: str
+    output: str | None = None
+    split: str | None = None
+    line: int | None = None
+    cells: dict[str, Any] | None = None
+
+
+Arrivals = Iterable[Sequence[New]] | Callable[[DatasetVersion], Iterable[Sequence[New]]]
+"""Rows that come in, in chunks; or what gives them once the older rows stand in the draft."""
+
+
+def derive(person: Who, reference: int | str, change: Change, reason: str = "", added: Arrivals = ()) -> DatasetView:
+    """The next version of a dataset: the newest one through a change, then rows that come in (streamed).
+
+    Raises Conflict when `reference` is not the newest version, or no longer is when the new one is done; Invalid when nothing
+    would change. Whatever is raised, nothing is left behind.
+    """
+    with transaction() as session:
+        parent = datasets.find(session, person, reference)
+        dataset = write(session, person, Dataset, parent.dataset_id, "dataset")
+        lineage.newest(session, parent)
+        lineage.permitted(session, parent, change, dataset)
+        draft = datasets.draft(session, person, dataset, parent.seed, dict(parent.origin))
+        draft.parent_id, draft.columns = parent.id, parent.columns
+        draft.change = {"kind": change.kind, "reason": reason.strip(), **change.told()}
+    try:
+        changed, last = _copy(parent, draft, change)
+        came = _append(draft, added(draft) if callable(added) else added, last + 1)
+        _useful(change, changed + came)
+        _place(parent, draft)
+        _seal(parent, draft, {**change.told(), "changed": changed, "added": came})
+    except BaseException:
+        purge_draft(draft.id)
+        raise
+    return DatasetView(dataset, draft)
+
+
+def _useful(change: Change, rows: int) -> None:
+    if not rows and not isinstance(change, Keep):
+        raise Invalid("nothing_changes", "No row would change.", "Choose rows that are in this version, or another change.")
+
+
+def _copy(parent: DatasetVersion, draft: DatasetVersion, change: Change) -> tuple[int, int]:
+    """Every row of the parent through the change. Returns how many rows changed or left, and the last position taken."""
+    changed, last = 0, -1
+    for chunk in _chunks(values(parent)):
+        new = [change.on(row) for row in chunk]
+        left = [row["id"] for row, kept in zip(chunk, new, strict=True) if kept is None]
+        other = [kept for row, kept in zip(chunk, new, strict=True) if kept is not None and kept is not row]
+        changed += len(left) + len(other)
+        last = max(last, *(row["position"] for row in chunk))
+        with transaction() as session:
+            sign(session, draft.id)
+            if len(left) < len(chunk):
+                _take_over(session, parent, draft, chunk, left)
+            for row in other:
+                session.execute(_one(draft, row).values(output=row["output"], split=row["split"]), execution_options={"synchronize_session": False})
+    return changed, last
+
+
+def _take_over(session: Session, parent: DatasetVersion, draft: DatasetVersion, chunk: Sequence[Values], left: Sequence[int]) -> None:
+    """Copy a chunk of stored rows inside the database, in order, without those that are left out."""
+    names = [name for name in Values.__annotations__ if name != "id"]
+    stored = select(literal(draft.id), *(getattr(Example, name) for name in names)).where(_of(parent))
+    stored = stored.where(Example.id.between(chunk[0]["id"], chunk[-1]["id"]), Example.id.not_in(left)).order_by(Example.id)
+    session.connection().execute(insert(Example).from_select(["version_id", *names], stored, include_defaults=False))
+
+
+def _one(draft: DatasetVersion, row: Values) -> Update:
+    """The row of a draft that stands for this one."""
+    return update(Example).where(Example.version_id == draft.id, Example.content_key == row["content_key"], Example.position == row["position"])
+
+
+def values(version: DatasetVersion) -> Iterator[Values]:
+    """A version's rows as plain values, in the order of their ids (that of the file), read in chunks by id: no transaction stays open between them."""
+    names = list(Values.__annotations__)
+    columns = [getattr(Example, name) for name in names]
+    with reading() as session:
+        first, last = session.execute(select(func.min(Example.id), func.max(Example.id)).where(Example.version_id == version.id)).one()
+    after = (first or 0) - 1
+    while last is not None and after < last:
+        with reading() as session:
+            query = select(*columns).where(_of(version), Example.id > after, Example.id <= last).order_by(Example.id).limit(ROWS)
+            found = session.execute(query).all()
+        yield from (cast(Values, dict(zip(names, row, strict=True))) for row in found)
+        after = found[-1].id
+
+
+def _of(version: DatasetVersion) -> ColumnElement[bool]:
+    """The rows of a version, where they are looked for by id: the sum keeps a database from sorting the whole version for each chunk."""
+    return Example.version_id + 0 == version.id
+
+
+def _chunks(rows: Iterable[Values]) -> Iterator[list[Values]]:
+    chunk: list[Values] = []
+    size = 0
+    for row in rows:
+        chunk.append(row)
+        size += len(row["input"]) + len(row["output"] or "") + sum(len(str(cell)) for cell in (row["cells"] or {}).values())
+        if len(chunk) == ROWS or size > CHARACTERS:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+def _append(draft: DatasetVersion, added: Iterable[Sequence[New]], position: int) -> int:
+    """Rows that come in, each with what it wishes for a split. Returns how many."""
+
+    def arriving() -> Iterator[Values]:
+        for chunk in added:
+            for row in chunk:
+                wish = "unlabelled" if row.output is None else lineage.WISHES[row.split or ""]
+                yield Values(
+                    id=0, position=0, line=row.line, split=wish, input=row.input, output=row.output, cells=row.cells or None,
+                    content_key=content_key(row.input), added_in=draft.number,
+                )  # fmt: skip
+
+    start = position
+    for chunk in _chunks(arriving()):
+        for at in range(0, len(chunk), WRITTEN):
+            part = chunk[at : at + WRITTEN]
+            _write(draft, [{**row, "position": position + number} for number, row in enumerate(part)])
+            position += len(part)
+    return position - start
+
+
+def _write(draft: DatasetVersion, rows: Sequence[Values]) -> None:
+    """One chunk, signed."""
+    given = [{**row, "version_id": draft.id} for row in rows]
+    for row in given:
+        del row["id"]
+    with transaction() as session:
+        sign(session, draft.id)
+        if given:
+            session.execute(insert(Example), given)
+
+
+def sign(session: Session, version_id: int) -> None:
+    """A sign of life of whoever fills a draft."""
+    session.execute(update(DatasetVersion).where(DatasetVersion.id == version_id).values(alive_at=db_now()))
+
+
+def _place(parent: DatasetVersion, draft: DatasetVersion) -> None:
+    """Give every row that wishes for a split its place."""
+    with reading() as session:
+        query = select(Example.id, Example.input, Example.output, Example.content_key, Example.split)
+        wishing = session.execute(query.where(Example.version_id == draft.id, Example.split.in_(lineage.WISHES.values())).order_by(Example.position)).all()
+        known = lineage.known_splits(session, draft.dataset_id, [row.content_key for row in wishing])
+    if not wishing:
+        return
+    rows = [Open(row.input, row.output, row.content_key, row.split[1:] or None) for row in wishing]
+    splits = lineage.place(rows, known, lineage.shares_of(parent), draft.seed, _resembling(draft, rows))
+    table = inspect(Example).local_table
+    statement = update(table).where(table.c.id == bindparam("key")).values(split=bindparam("value"))  # type: ignore[arg-type]
+    changes = [{"key": row.id, "value": split} for row, split in zip(wishing, splits, strict=True)]
+    for start in range(0, len(changes), WRITTEN):
+        with transaction() as session:
+            sign(session, draft.id)
+            session.connection().execute(statement, changes[start : start + WRITTEN])
+
+
+def _resembling(draft: DatasetVersion, rows: Sequence[Open]) -> list[lineage.Group] | None:
+    """The near-duplicates among new rows, with the split of the older rows they resemble. None when there are too many rows to compare."""
+    with reading() as session:
+        there = Example.version_id == draft.id, Example.split.in_(lineage.HELD_OUT)
+        older = session.execute(select(Example.input, Example.split).where(*there).order_by(Example.position).limit(COMPARED)).all()
+    if len(older) + len(rows) > COMPARED:
+        return None
+    found: list[lineage.Group] = []
+    for group in near_duplicate_groups([*(row.input for row in older), *(row.input for row in rows)]):
+        new = [number - len(older) for number in group if number >= len(older)]
+        stands = {older[number].split for number in group if number < len(older)}
+        if new:
+            found.append((new, next((split for split in lineage.HELD_OUT if split in stands), None)))
+    return found
+
+
+def _seal(parent: DatasetVersion, draft: DatasetVersion, told: dict[str, Any]) -> None:
+    """Count and freeze, unless somebody else was faster."""
+    book = parent.labels if draft.change is None else _renamed(parent.labels, draft.change.get("labels", {}))
+    with reading() as session:
+        counted = datasets.totals(session, draft, book)
+    with transaction() as session:
+        lineage.newest(session, session.get_one(DatasetVersion, parent.id))
+        row = session.get_one(DatasetVersion, draft.id)
+        row.change = {**(row.change or {}), **told, "before": parent.splits, "after": counted.splits}
+        datasets.seal(session, row, counted)
+    for name in ("change", "labels", "splits", "content_hash", "sealed_at"):
+        setattr(draft, name, getattr(row, name))
+
+
+def _renamed(book: Sequence[dict[str, Any]], labels: dict[str, str | None]) -> list[dict[str, Any]]:
+    """The label book after keys were renamed: an entry goes with its key, unless the new key has one of its own."""
+    keys = {entry["key"] for entry in book}
+    found = [entry for entry in book if entry["key"] not in labels]
+    for entry in book:
+        key = labels.get(entry["key"])
+        if key is not None and key not in keys:
+            keys.add(key)
+            found.append({**entry, "key": key, "display": key if entry.get("display") == entry["key"] else entry.get("display", key)})
+    return found
+
+
+def purge_draft(version_id: int) -> None:
+    """Remove a draft and its rows, a chunk at a time. Sealed versions are left alone."""
+    while True:
+        with transaction() as session:
+            unsealed = select(DatasetVersion.id).where(DatasetVersion.id == version_id, DatasetVersion.sealed_at.is_(None))
+            keys = list(session.scalars(select(Example.id).where(Example.version_id.in_(unsealed)).limit(ROWS)))
+            if not keys:
+                session.execute(delete(DatasetVersion).where(DatasetVersion.id == version_id, DatasetVersion.sealed_at.is_(None)))
+                return
+            session.execute(delete(Example).where(Example.id.in_(keys)))
+
+
+def sweep(silent_ms: int = SILENT_MS) -> int:
+    """Remove drafts of derived versions whose process fell silent; returns how many."""
+    with reading() as session:
+        # Versions of a dataset that is being deleted have no beginning any more: app/services/removal.py takes them away.
+        silent = (
+            DatasetVersion.created_at > 0,
+            DatasetVersion.sealed_at.is_(None),
+            DatasetVersion.parent_id.is_not(None),
+            DatasetVersion.alive_at < db_now() - silent_ms,
+        )
+        keys = list(session.scalars(select(DatasetVersion.id).where(*silent)))
+    for key in keys:
+        purge_draft(key)
+    return len(keys)
