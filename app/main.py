@@ -15,7 +15,7 @@ from app import api, pages
 from app.dispatcher import Dispatcher
 from app.doors import Guard, error_response
 from app.errors import FettleError, Invalid
-from app.services import datasets
+from app.importer import Importer
 
 BODY_BYTES = 4 * 2**20
 """Largest body of a request that is no upload."""
@@ -25,11 +25,12 @@ STATIC = Path(__file__).parent.parent / "static"
 
 @asynccontextmanager
 async def _lifespan(_: FastAPI) -> AsyncIterator[None]:
-    await to_thread.run_sync(datasets.sweep)
-    dispatcher = Dispatcher()
-    dispatcher.start()
+    threads = (Dispatcher(), Importer())
+    for thread in threads:
+        thread.start()
     yield
-    dispatcher.stop()
+    for thread in threads:
+        await to_thread.run_sync(thread.stop)
 
 
 async def _told(request: Request, error: FettleError) -> Response:

@@ -2,10 +2,10 @@
 
 from fastapi import APIRouter
 
-from app.api import datasets, evaluations, experiments, generate, health, jobs, models, openai, prompts
+from app.api import datasets, evaluations, experiments, generate, health, jobs, models, openai, prompts, uploads
 
 _v1 = APIRouter(prefix="/api/v1")
-for _noun in (datasets, prompts, generate, jobs, evaluations, experiments, models):
+for _noun in (datasets, uploads, prompts, generate, jobs, evaluations, experiments, models):
     _v1.include_router(_noun.router)
 
 router = APIRouter()

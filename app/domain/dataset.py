@@ -1,9 +1,10 @@
 """Datasets: immutable, content-hashed versions of labelled examples, with a sealed test split."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import msgspec
 from sqlalchemy import ForeignKey, Index, UniqueConstraint, func, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
@@ -12,6 +13,8 @@ from app.domain.base import Base, Json, Owned, db_now, parse_reference
 from app.errors import Invalid, NotFound, Sealed
 
 SPLITS = ("train", "validation", "test", "unlabelled")
+
+_packer = msgspec.msgpack.Encoder()
 
 
 class Dataset(Owned, Base):
@@ -44,6 +47,8 @@ class DatasetVersion(Owned, Base):
     revealed_reason: Mapped[str | None]
     scored: Mapped[int] = mapped_column(default=0)
     viewed: Mapped[int] = mapped_column(default=0)
+    marks: Mapped[dict[str, Any] | None] = mapped_column(deferred=True)
+    """The position of every 1,000th row, of each split and ("") of all: where to begin looking for a page."""
 
     @property
     def reference(self) -> str:
@@ -56,7 +61,8 @@ class DatasetVersion(Owned, Base):
     @property
     def variables(self) -> list[str]:
         """What a prompt may name: `input`, and the columns that are neither input, output nor split."""
-        used = set((self.origin.get("mapping") or {}).values())
+        mapping = self.origin.get("mapping") or {}
+        used = {column for field, column in mapping.items() if isinstance(column, str) and not (field == "input" and mapping.get("more"))}
         return ["input", *(column for column in self.columns if column not in used | {"input"})]
 
     def label_texts(self) -> list[str]:
@@ -128,10 +134,18 @@ def fingerprint(examples: Iterable[Example]) -> str:
     """sha256 over every row's split, input, output and cells, in order: the same content has the same hash everywhere."""
     digest = hashlib.sha256()
     for example in examples:
-        for text in (example.split, example.input, "\0" if example.output is None else example.output, repr(sorted((example.cells or {}).items()))):
-            data = text.encode("utf-8", "surrogatepass")
-            digest.update(len(data).to_bytes(8, "big") + data)
+        digest.update(rows_bytes([(example.split, example.input, example.output, example.cells)]))
     return digest.hexdigest()
+
+
+def rows_bytes(rows: Sequence[tuple[str, str, str | None, Mapping[str, Any] | None]]) -> bytes:
+    """Rows (split, input, output, cells) as their version's hash takes them in: msgpack, where every value says its kind and length."""
+    packed = [(split, text, output, sorted(cells.items()) if cells else ()) for split, text, output, cells in rows]
+    try:
+        # The head that says how many rows there are is left out: the same rows, given in other portions, are the same bytes.
+        return _packer.encode(packed)[1 if len(packed) < 16 else 3 if len(packed) < 1 << 16 else 5 :]
+    except UnicodeEncodeError:  # half a surrogate pair, which JSON can spell
+        return b"".join(_packer.encode([part if part is None else ascii(part) for part in row]) for row in packed)
 
 
 def rows(session: Session, version: DatasetVersion, split: str | None = None, limit: int | None = None) -> Iterator[Example]:

@@ -107,13 +107,15 @@ class Detected:
 class Mapping:
     """Which column holds what. Without `split` the splits are made later; without `output` the rows are unlabelled.
 
-    The text of `instruction` goes before the input, a blank line between; where the input is empty it is the input.
+    The text of `instruction` goes before the input, a blank line between; where the input is empty it is the input. With `more` input
+    columns the input is a line each, `name: text`, and all of them stay columns that a prompt can name.
     """
 
     input: str
     output: str | None = None
     split: str | None = None
     instruction: str | None = None
+    more: tuple[str, ...] = ()
 
 
 class Example(msgspec.Struct, frozen=True):
