@@ -1,17 +1,19 @@
 """The Data room: the list, and a dataset's page with its sealed test split."""
 
 from typing import Any
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 
+from app.domain.access import Who
 from app.domain.dataset import SPLITS, DatasetVersion
 from app.domain.stats import detectable
 from app.doors import Person
 from app.errors import Invalid
 from app.pages.forms import Text
-from app.pages.render import page, seen
-from app.services import datasets, uploads
+from app.pages.render import fragment, page, seen
+from app.services import datasets, grid, uploads
 
 router = APIRouter(prefix="/datasets")
 
@@ -27,17 +29,21 @@ def index(request: Request, person: Person, after: int | None = None) -> HTMLRes
 
 
 @router.get("/{reference}")
-def show(request: Request, person: Person, reference: str, split: str | None = None, offset: int = 0) -> HTMLResponse:
-    return _show(request, person, reference, split, offset)
+def show(request: Request, person: Person, reference: str, split: str | None = None, offset: int = 0, q: str = "", after: int = -1) -> HTMLResponse:
+    """A version with a page of its rows: those from `offset` on, or those that have the words of `q`, from behind a position on."""
+    return _show(request, person, reference, split, offset, q.strip()[:200], after)
 
 
-def _show(request: Request, person: Person, reference: str, split: str | None = None, offset: int = 0, reason_error: str = "") -> HTMLResponse:
+def _show(
+    request: Request, person: Who, reference: str, split: str | None = None, offset: int = 0, q: str = "", after: int = -1, reason_error: str = ""
+) -> HTMLResponse:
     view = datasets.find(person, reference)
     splits = {name: view.version.splits[name] for name in SPLITS if name in view.version.splits}
     chosen = split if split in splits else next(iter(splits))
     sealed = chosen == "test" and view.version.revealed_at is None
     offset = max(0, offset) // ROWS * ROWS
-    rows = [] if sealed else datasets.examples(person, view.version.reference, chosen, offset, ROWS)
+    found = grid.find(person, view.version.reference, q, chosen, after, ROWS) if q and not sealed else None
+    rows = found.rows if found else [] if sealed else grid.examples(person, view.version.reference, chosen, offset, ROWS)
     # Looking at test rows is counted, and the page says the count with this look in it.
     version = datasets.find(person, view.version.reference).version if rows and chosen == "test" else view.version
     return page(
@@ -54,6 +60,10 @@ def _show(request: Request, person: Person, reference: str, split: str | None = 
         variables=version.variables,
         rows=rows,
         pager=_pager(version, chosen, offset, len(rows)),
+        q=q,
+        found=found,
+        more=f"/datasets/{version.reference}?{urlencode({'split': chosen, 'q': q, 'after': found.following})}#examples" if found and found.following else None,
+        background=grid.background(person, version.reference),
         labels=sorted(version.labels, key=lambda label: -label["count"]),
         first_labels=LABELS,
         detectable=detectable(version.splits.get("test", 0)) if version.splits.get("test") else None,
@@ -75,6 +85,13 @@ def _pager(version: DatasetVersion, split: str, offset: int, rows: int) -> dict[
         "previous": place(offset - ROWS) if offset else None,
         "next": place(offset + ROWS) if offset + ROWS < total else None,
     }
+
+
+@router.get("/{reference}/background")
+def background(person: Person, reference: str) -> HTMLResponse:
+    """What is being worked out about a version, asked for while something is."""
+    view = datasets.find(person, reference)
+    return fragment("datasets/_background.html", version=view.version, background=grid.background(person, reference))
 
 
 @router.post("/{reference}/reveal", response_model=None)

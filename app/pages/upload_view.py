@@ -16,7 +16,7 @@ from app.services.filling import SHARES
 
 FORMATS = {"csv": "CSV", "label_lines": "label and text lines", "json_lines": "JSON Lines", "json": "JSON", "parquet": "Parquet", "xlsx": "XLSX"}
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
-QUOTES = {'"': 'double quotes "', "'": "single quotes '", "": "none"}
+QUOTES = {'"': 'double "', "'": "single '", "": "none"}
 NAMES = {"format": "Format", "encoding": "Encoding", "delimiter": "Delimiter", "header": "First line", "quote": "Quoting"}
 NAMES |= {"member": "File in the archive", "sheet": "Sheet", "under": "List"}
 CHOSEN = ("member", "sheet", "under")
@@ -30,8 +30,8 @@ OF_FORMAT = {
     "xlsx": ("header",),
 }
 
-NONE = "\x00none"
-"""The value of a choice that means: not one of the columns."""
+NONE = "(none)\u2060"
+"""The value of a choice that means: none of them. The word joiner keeps it apart from a column of that name."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def _field(name: str, found: dict[str, Any], wanted: dict[str, Any], choices: li
     if name in CHOSEN:
         known = {choice: choice for choice in dict.fromkeys([*choices, *filter(None, (found.get(name), wanted.get(name)))])}
     detected = known.get(_shown(found[name]), str(found[name])) if found.get(name) not in (None, "") or (name in ("quote", "header") and found) else ""
-    automatic = f"{detected} (detected)" if detected else "detect"
+    automatic = f"{detected} (found)" if detected else "detect"
     said = wanted.get(name)
     return Field(name, NAMES[name], (("", automatic), *((_sent(key), text) for key, text in known.items())), "" if said is None else _sent(_shown(said)))
 
@@ -67,7 +67,7 @@ def _known(name: str) -> dict[str, str]:
         "format": FORMATS,
         "encoding": {encoding: encoding.upper() for encoding in ENCODINGS},
         "delimiter": DELIMITERS,
-        "header": {"yes": "names the columns", "no": "is a row like the others"},
+        "header": {"yes": "column names", "no": "a row"},
         "quote": QUOTES,
     }.get(name, {})
 
@@ -102,10 +102,13 @@ class Columns:
     joined: str | None = None
 
 
-def columns_of(report: dict[str, Any]) -> Columns:
+def columns_of(upload: Upload, report: dict[str, Any]) -> Columns:
+    """The columns as they are read; where they cannot be, as they were asked for."""
     mapping = report.get("mapping")
     if not mapping:
-        return Columns((), None, None)
+        asked = upload.options.get("mapping") or {}
+        inputs = asked.get("input") or []
+        return Columns((inputs,) if isinstance(inputs, str) else tuple(inputs), asked.get("output"), asked.get("split"))
     joined = mapping.get("instruction")
     inputs = (*((joined,) if joined else ()), mapping["input"], *mapping.get("more", ()))
     return Columns(inputs, mapping.get("output"), mapping.get("split"), joined)

@@ -12,7 +12,7 @@ from starlette.datastructures import FormData
 from app.domain.access import Who
 from app.domain.upload import Upload
 from app.doors import Person
-from app.errors import FettleError, Invalid
+from app.errors import FettleError, Invalid, NotFound
 from app.pages import upload_view as view
 from app.pages.forms import Text
 from app.pages.render import fragment, page, seen
@@ -71,7 +71,7 @@ def show(request: Request, person: Person, key: int) -> Response:
 
 def _context(person: Who, upload: Upload, error: FettleError | None = None) -> dict[str, Any]:
     report = upload.report or (uploads.first_look(person, upload.id) if upload.decidable else {})
-    columns = view.columns_of(report)
+    columns = view.columns_of(upload, report)
     return {
         "upload": upload,
         "report": report,
@@ -111,7 +111,7 @@ def _changed(person: Who, key: int, form: FormData) -> Upload:
     upload = uploads.find(person, key)
     report = upload.report or uploads.first_look(person, key)
     said, before = view.reading_options(form), {name: upload.options.get(name) for name in READING}
-    columns = view.columns_of(report)
+    columns = view.columns_of(upload, report)
     chosen = view.columns_sent(form, columns)
     name = str(form.get("name") or "")
     if said != {field: value for field, value in before.items() if value is not None}:
@@ -141,16 +141,19 @@ def cancel(person: Person, key: int) -> Response:
 
 @router.get("/uploads/{key}/progress")
 def progress(person: Person, key: int, state: str = "") -> Response:
-    """How far it is, asked for once a second. When the work is over the page is asked to come again, as it stands now."""
+    """How far it is, asked for once a second. `state` is what the page shows: once it is another one, so is the page."""
     try:
         upload = uploads.find(person, key)
-    except FettleError:
+    except NotFound:
         return Response(status_code=204, headers={"HX-Redirect": "/datasets"})
     if upload.state == "done":
         return Response(status_code=204, headers={"HX-Redirect": f"/datasets/{upload.dataset_id}"})
-    if not upload.active or (upload.state in ("importing", "cancelling") and state in ("waiting", "reading", "ready")):
-        return Response(status_code=204, headers={"HX-Refresh": "true"})
-    return fragment("uploads/_progress.html", upload=upload)
+    if upload.active:
+        return fragment("uploads/_poll.html", upload=upload)
+    if upload.decidable and state in ("waiting", "reading"):
+        # The report stands. Nothing that was typed meanwhile is lost: the form is changed where it differs.
+        return fragment("uploads/_body.html", 200, {"HX-Retarget": "#upload", "HX-Reswap": "innerMorph"}, **_context(person, upload))
+    return Response(status_code=204, headers={"HX-Refresh": "true"})
 
 
 @router.get("/uploads/{key}/lengths")

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from app.db import reading, transaction
 from app.domain import dataset as datasets
 from app.domain.access import Who, page, visible
-from app.domain.dataset import Dataset, DatasetVersion, Example
+from app.domain.dataset import Dataset, DatasetVersion
 from app.domain.rendering import Shot
 from app.domain.shots import Candidate, Selection, draw
 from app.readers.options import Options
@@ -63,21 +63,6 @@ def recent(person: Who, after: int | None = None, limit: int = 100) -> tuple[lis
         query = select(DatasetVersion).where(DatasetVersion.dataset_id.in_([row.id for row in rows]), DatasetVersion.sealed_at.is_not(None))
         newest = {version.dataset_id: version for version in session.scalars(query.order_by(DatasetVersion.number))}
         return [DatasetView(row, newest[row.id]) for row in rows if row.id in newest], following
-
-
-def examples(person: Who, reference: int | str, split: str | None = None, offset: int = 0, limit: int = 50) -> list[Example]:
-    """Rows in file order. Raises Sealed for the test split (and for all rows together) before somebody revealed it."""
-    with reading() as session:
-        version = datasets.find(session, person, reference)
-        datasets.readable(version, split)
-        query = select(Example).where(Example.version_id == version.id).order_by(Example.position)
-        if split is not None:
-            query = query.where(Example.split == split)
-        rows = list(session.scalars(query.offset(offset).limit(limit)))
-    if any(row.split == "test" for row in rows):
-        with transaction() as session:
-            datasets.count_viewed(session, version.id)
-    return rows
 
 
 def reveal(person: Who, reference: int | str, reason: str) -> DatasetView:
