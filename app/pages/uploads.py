@@ -81,7 +81,7 @@ def _context(person: Who, upload: Upload, error: FettleError | None = None) -> d
         "shares": view.shares_shown(upload),
         "test": view.told_by_test(upload, report),
         "cut_note": view.cut_note(report),
-        "none": view.NONE,
+        "nothing": view.NONE,
         "labels": sorted((report.get("outputs") or {}).items(), key=lambda label: -label[1]),
         "models": [(str(one.model.id), one.model.name) for one in models.lineages(person) if one.model.kind == "foundation"],
         "marked": view.marked,
