@@ -68,7 +68,7 @@ class Upload(Owned, Base):
 
     @property
     def decidable(self) -> bool:
-        return self.state in DECIDABLE
+        return self.state in DECIDABLE and self.aim == "report"
 
     @property
     def seconds(self) -> float:

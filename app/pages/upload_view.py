@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from typing import Any
+from zlib import crc32
 
 from markupsafe import Markup, escape
 from starlette.datastructures import FormData
@@ -100,6 +101,11 @@ class Columns:
     output: str | None
     split: str | None
     joined: str | None = None
+
+    @property
+    def key(self) -> str:
+        """Tells one choice of input and output from another, in an element's id."""
+        return f"{crc32(repr((self.inputs, self.output)).encode()):08x}"
 
 
 def columns_of(upload: Upload, report: dict[str, Any]) -> Columns:
