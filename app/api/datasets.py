@@ -72,9 +72,22 @@ def show(person: Person, reference: str) -> dict[str, Any]:
 
 @router.get("/{reference}/examples")
 def examples(
-    person: Person, reference: str, split: str | None = None, offset: Annotated[int, Query(ge=0, le=2**31)] = 0, limit: shapes.Limit = 100
+    person: Person,
+    reference: str,
+    split: str | None = None,
+    offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
+    limit: shapes.Limit = 100,
+    q: Annotated[str, Query(max_length=200)] = "",
+    after: Annotated[int, Query(ge=-1, le=2**31)] = -1,
 ) -> dict[str, Any]:
-    """Rows in file order. The test split answers 403 `sealed` until somebody revealed it."""
+    """Rows in file order. The test split answers 403 `sealed` until somebody revealed it.
+
+    With `q` only those that have all its words, the last of which may go on; `next` is then the `after` to go on from, and `indexing`
+    says how far the index is while it does not stand.
+    """
+    if q.strip():
+        found = grid.find(person, reference, q, split, after, limit)
+        return shapes.listing([shapes.example(row) for row in found.rows], found.following) | {"total": found.total, "indexing": found.indexing}
     rows = grid.examples(person, reference, split, offset, limit)
     return shapes.listing([shapes.example(row) for row in rows], offset + len(rows) if len(rows) == limit else None)
 

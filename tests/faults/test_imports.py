@@ -1,6 +1,5 @@
 """Imports whose processes are killed in the middle: nothing is seen of them at once, and soon nothing is left. Heartbeats go on meanwhile."""
 
-import json
 import signal
 import sqlite3
 import subprocess
@@ -8,14 +7,13 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.request
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import psutil
 import pytest
 
@@ -51,24 +49,25 @@ class Web:
     def answers(self) -> bool:
         try:
             return bool(self.call("GET", "/healthz") is not None)
-        except OSError:
+        except httpx2.HTTPError:
             return False
 
-    def call(self, method: str, path: str, body: bytes | None = None, kind: str = "") -> Any:
-        headers = {"Authorization": f"Bearer {self.token}", **({"Content-Type": kind} if kind else {})}
-        request = urllib.request.Request(f"http://127.0.0.1:{self.environment['FETTLE_PORT']}{path}", body, headers, method=method)
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.loads(answer.read() or b"null")
+    def call(self, method: str, path: str, **values: Any) -> Any:
+        answer = httpx2.request(method, f"{self.address}{path}", headers={"Authorization": f"Bearer {self.token}"}, timeout=30, **values)
+        answer.raise_for_status()
+        return answer.json() if answer.content else None
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.environment['FETTLE_PORT']}"
 
     def upload(self, text: bytes) -> int:
-        edge = uuid.uuid4().hex
-        body = f'--{edge}\r\nContent-Disposition: form-data; name="file"; filename="big.csv"\r\n\r\n'.encode() + text + f"\r\n--{edge}--\r\n".encode()
-        return int(self.call("POST", "/api/v1/datasets", body, f"multipart/form-data; boundary={edge}")["upload"])
+        return int(self.call("POST", "/api/v1/datasets", files={"file": ("big.csv", text)})["upload"])
 
     def counts(self) -> tuple[int, int, int]:
         """Rows of examples, versions and datasets, sealed or not."""
         with closing(sqlite3.connect(self.folder / "data" / "fettle.db", timeout=15)) as database:
-            return tuple(database.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in ("example", "dataset_version", "dataset"))  # type: ignore[return-value]  # noqa: S608
+            return tuple(database.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in ("example", "dataset_version", "dataset"))  # noqa: S608
 
     def files(self) -> list[str]:
         return [path.name for path in (self.folder / "data" / "uploads").iterdir()]

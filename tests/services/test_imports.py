@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from typing import Any
 
 import pytest
 from sqlalchemy import func, select
@@ -20,7 +21,7 @@ from app.services.datasets import DatasetView, find
 from tests.services.uploading import sent, table
 
 
-def imported(person: Who, text: str, **values: object) -> DatasetView:
+def imported(person: Who, text: str, **values: Any) -> DatasetView:
     return find(person, uploads.import_now(person, sent(text, **values)))
 
 

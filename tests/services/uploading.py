@@ -11,7 +11,28 @@ from app.domain.upload import Upload
 from app.services import uploads
 from app.services.uploads import Sent
 
-WORDS = "the parcel order bill late refund account card money transfer please when never arrived payment customer exchange rate cash declined".split()
+WORDS = [
+    "the",
+    "parcel",
+    "order",
+    "bill",
+    "late",
+    "refund",
+    "account",
+    "card",
+    "money",
+    "transfer",
+    "please",
+    "when",
+    "never",
+    "arrived",
+    "payment",
+    "customer",
+    "exchange",
+    "rate",
+    "cash",
+    "declined",
+]
 
 
 def table(rows: int, labels: int = 4, seed: int = 0, **columns: Callable[[int], str]) -> str:
