@@ -12,19 +12,19 @@ from app.domain.splits import VALIDATION_SHARE
 from app.domain.stats import detectable
 from app.domain.upload import Upload
 from app.pages.forms import whole
-from app.readers.options import ENCODINGS
+from app.readers.options import ENCODINGS, LEAVABLE
 from app.services.filling import SHARES
 
 FORMATS = {"csv": "CSV", "label_lines": "label and text lines", "json_lines": "JSON Lines", "json": "JSON", "parquet": "Parquet", "xlsx": "XLSX"}
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
 QUOTES = {'"': 'double "', "'": "single '", "": "none"}
 NAMES = {"format": "Format", "encoding": "Encoding", "delimiter": "Delimiter", "header": "First line", "quote": "Quoting"}
-NAMES |= {"member": "File in the archive", "sheet": "Sheet", "under": "List"}
+NAMES |= {"line_ends": "Line ends", "member": "File in the archive", "sheet": "Sheet", "under": "List"}
 CHOSEN = ("member", "sheet", "under")
 
 OF_FORMAT = {
-    "csv": ("encoding", "delimiter", "header", "quote"),
-    "label_lines": ("encoding",),
+    "csv": ("encoding", "delimiter", "header", "quote", "line_ends"),
+    "label_lines": ("encoding", "line_ends"),
     "json_lines": ("encoding",),
     "json": ("encoding",),
     "parquet": (),
@@ -70,6 +70,7 @@ def _known(name: str) -> dict[str, str]:
         "delimiter": DELIMITERS,
         "header": {"yes": "column names", "no": "a row"},
         "quote": QUOTES,
+        "line_ends": {end: end for end in ("LF", "CRLF", "CR")},
     }.get(name, {})
 
 
@@ -82,12 +83,20 @@ def _sent(value: str) -> str:
     return value or NONE
 
 
+def leavable(upload: Upload, report: dict[str, Any]) -> list[tuple[str, bool]]:
+    """Problems whose rows may be left out, and whether they are."""
+    left = upload.options.get("leave_out") or []
+    return [(code, code in left) for code in sorted({problem["code"] for problem in report.get("problems", [])} | set(left)) if code in LEAVABLE]
+
+
 def reading_options(form: FormData) -> dict[str, Any]:
     """The fields of reading_fields as options. Raises Invalid for a first line that is no number."""
     said = {name: str(form[name]) for name in (*NAMES, "first_line") if form.get(name)}
     options: dict[str, Any] = {name: "" if value == NONE else value for name, value in said.items()}
     if "header" in options:
         options["header"] = options["header"] == "yes"
+    if form.getlist("leave_out"):
+        options["leave_out"] = sorted(str(code) for code in form.getlist("leave_out"))
     if "first_line" in options:
         options["first_line"] = whole(options["first_line"], "first_line", 1, 1_000_000)
     return options

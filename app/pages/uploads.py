@@ -24,7 +24,7 @@ from app.settings import settings
 
 router = APIRouter(prefix="/datasets")
 
-READING = ("format", "encoding", "delimiter", "header", "quote", "first_line", "member", "sheet", "under")
+READING = ("format", "encoding", "delimiter", "header", "quote", "first_line", "line_ends", "member", "sheet", "under", "leave_out")
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """A spreadsheet takes a cell that begins so for a formula."""
@@ -77,6 +77,7 @@ def _context(person: Who, upload: Upload, error: FettleError | None = None) -> d
         "report": report,
         "fields": view.reading_fields(upload, report),
         "columns": columns,
+        "leavable": view.leavable(upload, report),
         "pairs": [(name, name) for name in report.get("columns") or []],
         "shares": view.shares_shown(upload),
         "test": view.told_by_test(upload, report),
@@ -114,7 +115,7 @@ def _changed(person: Who, key: int, form: FormData) -> Upload:
     columns = view.columns_of(upload, report)
     chosen = view.columns_sent(form, columns)
     name = str(form.get("name") or "")
-    if said != {field: value for field, value in before.items() if value is not None}:
+    if said != {field: value for field, value in before.items() if value not in (None, [])}:
         return uploads.read_otherwise(person, key, name, from_json(said), view.cut_sent(form, has_split=False) | {"group": None})
     cut = view.cut_sent(form, has_split=chosen.split is not None)
     if chosen != columns and report.get("columns"):

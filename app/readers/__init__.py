@@ -10,10 +10,10 @@ from typing import Literal
 
 import msgspec
 
-MAX_CELL = 200_000
+MAX_CELL = 1_000_000
 """Most characters in one cell."""
 
-MAX_LINE = 2_000_000
+MAX_LINE = 4_000_000
 """Most characters in one physical line, or in one JSON record over several lines."""
 
 MAX_COLUMNS = 200
@@ -30,6 +30,7 @@ CPU_SECONDS = 60
 
 Format = Literal["csv", "label_lines", "json_lines", "json", "parquet", "xlsx"]
 Packing = Literal["", "gzip", "zip"]
+LineEnds = Literal["LF", "CRLF", "CR"]
 Split = Literal["train", "validation", "test"]
 
 
@@ -81,8 +82,9 @@ class Detected:
     """How a file is read. What does not count for a format is empty.
 
     `delimiter` and `quote` (empty: no quoting) count for csv; `first_line` is the line or row where the header stands, or without
-    one the first record. `line_ends` is what the beginning of a text file shows. `packing` and `member` say what the table was
-    packed in, `sheet` which one of a workbook, `under` which list of a JSON object it is.
+    one the first record. `line_ends` is what the beginning of a text file shows, or the one end that a person chose (`line_ends_given`):
+    all other ends are text then. `packing` and `member` say what the table was packed in, `sheet` which one of a workbook, `under`
+    which list of a JSON object it is.
     """
 
     format: Format
@@ -92,6 +94,7 @@ class Detected:
     quote: str = '"'
     first_line: int = 1
     line_ends: str = ""
+    line_ends_given: bool = False
     packing: Packing = ""
     member: str = ""
     sheet: str = ""

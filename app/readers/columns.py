@@ -7,8 +7,8 @@ from app.readers import MAX_COLUMNS, Detected, Example, Mapping, Note, Problem, 
 from app.readers.excerpts import excerpt, visible
 from app.readers.lines import place
 
-INPUT_NAMES = ("input", "text", "sentence", "question", "prompt", "instruction", "message")
-OUTPUT_NAMES = ("output", "label", "answer", "completion", "response", "category")
+INPUT_NAMES = ("input", "text", "sentence", "question", "prompt", "instruction", "message", "utterance")
+OUTPUT_NAMES = ("output", "label", "answer", "completion", "response", "category", "intent", "sentiment", "class", "target")
 SPLIT_NAMES = ("split",)
 INSTRUCTION_NAMES = ("instruction",)
 

@@ -10,12 +10,16 @@ from app.readers import Detected, Format, Note, Problem, label_lines, xlsx
 from app.readers.columns import is_known_name
 from app.readers.content import ZIP, Content
 from app.readers.grammar import Grammar, parser
+from app.readers.lines import ENDS, physical
 from app.readers.names import has_header
 from app.readers.options import Options
 from app.readers.sniff import PARQUET, Sniffed, sniff
 
 DELIMITERS = (",", ";", "\t", "|")
 SAMPLE_RECORDS = 200
+
+SHORT = 1_000
+"""Characters of a file that may be one JSON value and nothing else."""
 
 # A list or an object, also one with the usual mistakes; not a csv header that happens to begin with a bracket.
 _JSON = re.compile(r"""\{\s*(?:["'}]|\w+\s*:|$)|\[\s*(?:["'{\[\]\d-]|true|false|null|$)""")
@@ -48,14 +52,34 @@ def detect(content: Content, wanted: Options) -> tuple[Detected, list[Note]] | P
 
 def _text(sniffed: Sniffed, wanted: Options) -> Detected:
     text = sniffed.head.lstrip("\ufeff")
-    start, ends = text.lstrip(" \t\r\n"), _line_ends(text)
-    is_json = wanted.format is None and wanted.delimiter is None and _JSON.match(start)
+    start, ends = text.lstrip(" \t\r\n"), wanted.line_ends or _line_ends(text)
+    is_json = wanted.format is None and wanted.delimiter is None and (_JSON.match(start) or _is_value(start, sniffed.complete))
     if is_json or wanted.format in ("json", "json_lines"):
         form: Format = wanted.format or _json_format(start, sniffed.complete)
         return Detected(form, sniffed.encoding, "", False, "", line_ends=ends, under=wanted.under or "")
+    text = _in_lines(text, wanted)
+    given = wanted.line_ends is not None
     if wanted.format == "label_lines" or (_is_open(wanted) and _scattered(text, sniffed.complete) and label_lines.looks_like(text, sniffed.complete)):
-        return Detected("label_lines", sniffed.encoding, "", False, "", line_ends=ends)
-    return replace(_csv(sniffed, wanted), line_ends=ends)
+        return Detected("label_lines", sniffed.encoding, "", False, "", line_ends=ends, line_ends_given=given)
+    return replace(_csv(replace(sniffed, head=text), wanted), line_ends=ends, line_ends_given=given)
+
+
+def _is_value(text: str, complete: bool) -> bool:
+    """Whether all of a short file is one JSON value."""
+    if not complete or len(text) > SHORT:
+        return False
+    try:
+        json.loads(text, parse_int=str)
+    except (json.JSONDecodeError, RecursionError):
+        return False
+    return True
+
+
+def _in_lines(text: str, wanted: Options) -> str:
+    """A beginning as its lines are when a person chose how they end."""
+    if wanted.line_ends is None:
+        return text
+    return "\n".join(line.replace("\r", " ").replace("\n", " ") for line in text.split(ENDS[wanted.line_ends]))
 
 
 def _is_open(wanted: Options) -> bool:
@@ -80,7 +104,7 @@ def _line_ends(text: str) -> str:
 def _json_format(start: str, complete: bool) -> Format:
     """Records one a line, or one value over several lines: a list, an object that holds lists, indented records."""
     first, end_of_line, rest = start.partition("\n")
-    if start[0] == "[" or not (end_of_line or complete):
+    if start[0] != "{" or not (end_of_line or complete):
         return "json"
     try:
         value, end = json.JSONDecoder(parse_int=str).raw_decode(first)
@@ -105,7 +129,7 @@ def _csv(sniffed: Sniffed, wanted: Options) -> Detected:
         text = text[separator.end() :]
     first = wanted.first_line or (2 if separator else 1)
     if wanted.first_line is not None:
-        text = "".join(text.splitlines(keepends=True)[first - 1 :])
+        text = "".join(physical(text)[first - 1 :])
     delimiter = wanted.delimiter or (separator[1] if separator else _delimiter(text, sniffed.complete))
     quote = wanted.quote
     if quote is None:

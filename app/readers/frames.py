@@ -51,12 +51,16 @@ class Progress(msgspec.Struct, frozen=True, tag="progress"):
 
 
 class End(msgspec.Struct, frozen=True, tag="end"):
-    """The last frame. The file is refused when `problems` is not 0. `unlabelled` examples have no output."""
+    """The last frame. The file is refused when `problems` is not 0. `unlabelled` examples have no output.
+
+    `left_out` counts, by code, the rows that a person wanted left out.
+    """
 
     rows: int
     unlabelled: int
     problems: int
     notes: list[Note]
+    left_out: dict[str, int] = {}
 
 
 class Capped(msgspec.Struct, frozen=True, tag="capped"):

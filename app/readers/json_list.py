@@ -10,12 +10,18 @@ from app.readers.json_source import Source, TooLong
 from app.readers.json_values import Fields, Number, invalid, record
 from app.readers.lines import bad_bytes, open_text
 
+LOOKED_AT = 1_000_000
+"""Characters of one object that are taken apart at once to see whether it holds lists of records; a larger one is believed to."""
+
 Value = tuple[int, object, str]
 
 
 def read(content: Content, detected: Detected) -> Iterator[Row | Problem | Note]:
     """Every record of a file as a row or a problem, in order. Text that is not JSON ends the reading: what follows has no known beginning."""
     wrapped = _is_wrapped(content, detected)
+    if isinstance(wrapped, Problem):
+        yield wrapped
+        return
     with open_text(content, detected.encoding, newline="\n") as stream:
         source = Source(stream)
         try:
@@ -35,19 +41,22 @@ def read(content: Content, detected: Detected) -> Iterator[Row | Problem | Note]
             yield Problem("no_rows", 1, "", "[]", "Expected a list of records with named fields; this one has none.")
 
 
-def _is_wrapped(content: Content, detected: Detected) -> bool:
-    """Whether all of the file is one object that holds lists of records, and is not a record itself."""
+def _is_wrapped(content: Content, detected: Detected) -> bool | Problem:
+    """Whether all of the file is one object that holds lists of records, and is not a record itself; or the question which list is meant."""
     with open_text(content, detected.encoding, newline="\n") as stream:
         source = Source(stream)
         if source.peek() != "{":
             return False
         try:
-            _, value, _ = source.value()
+            _, value, _ = source.value(LOOKED_AT)
         except TooLong:
             return True
         except (json.JSONDecodeError, RecursionError):
             return False
-        return isinstance(value, Fields) and not source.peek() and any(name != "messages" and _is_records(item) for name, item in value)
+        if not isinstance(value, Fields) or source.peek():
+            return False
+        lists = [name for name, item in value if _is_records(item)]
+        return _which(lists) if len(lists) > 1 and not detected.under else any(name != "messages" for name in lists)
 
 
 def _is_records(value: object) -> bool:
@@ -126,6 +135,11 @@ def _told(lists: list[str], under: str) -> Note | Problem:
         # Only an object longer than a record may be is taken apart without a look inside.
         return Problem("line_too_long", 1, "", "", f"Line 1 is longer than {MAX_LINE:,} characters. Shorten it or leave it out.")
     if len(lists) > 1 and not under:
-        advice = f"Found lists under {found}. Use which? Choose one, or upload one list whose records have a field split."
-        return Problem("choose_list", 1, lists[0], excerpt(", ".join(lists)), advice, "under", tuple(lists))
+        return _which(lists)
     return Note("list_in_object", f"Read the list under '{visible(under or lists[0])}'.")
+
+
+def _which(lists: list[str]) -> Problem:
+    found = " and ".join(f"'{visible(name)}'" for name in lists)
+    advice = f"Found lists under {found}. Use which? Choose one, or upload one list whose records have a field split."
+    return Problem("choose_list", 1, lists[0], excerpt(", ".join(lists)), advice, "under", tuple(lists))

@@ -40,8 +40,8 @@ class Source:
         """Use up one character."""
         self._forward(self._at + 1)
 
-    def value(self) -> tuple[int, object, str]:
-        """The next value with its line and its source. Raises JSONDecodeError or RecursionError."""
+    def value(self, most: int = MAX_LINE) -> tuple[int, object, str]:
+        """The next value with its line and its source. Raises JSONDecodeError (TooLong beyond `most` characters) or RecursionError."""
         while True:
             try:
                 value, end = DECODER.raw_decode(self._text, self._at)
@@ -49,8 +49,8 @@ class Source:
                 if end < len(self._text) or not self._more():
                     break
             except json.JSONDecodeError as error:
-                if len(self._text) - self._at > MAX_LINE:
-                    raise TooLong(f"one value of more than {MAX_LINE:,} characters", self.rest, 0) from error
+                if len(self._text) - self._at > most:
+                    raise TooLong(f"one value of more than {most:,} characters", self.rest, 0) from error
                 if not self._more():
                     raise self.error(error.msg, error.pos - self._at) from error
         line, raw = self.line, self._text[self._at : end]

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
-from app.readers import MAX_CELL, MAX_LINE, Detected, Note, Problem, Row
+from app.readers import Detected, Note, Problem, Row
 from app.readers.content import Content
 from app.readers.excerpts import excerpt
 from app.readers.json_values import Refused, check
-from app.readers.lines import Lines, bad_bytes, open_text
+from app.readers.lines import Lines, bad_bytes, given_end, open_text, physical, restored, too_long
 
 COLUMNS = ("label", "text")
 
@@ -16,7 +16,7 @@ FEWEST = 10
 
 def looks_like(text: str, complete: bool) -> bool:
     """Whether the first words of these lines are labels: few, each many times over, in front of a text that differs."""
-    lines = [line for line in text.splitlines() if line.strip()]
+    lines = [line for line in map(str.rstrip, physical(text)) if line]
     if not complete:
         del lines[-1:]
     parts = [(label, rest) for label, _, rest in (line.partition(" ") for line in lines) if label and rest.strip()]
@@ -29,14 +29,14 @@ def looks_like(text: str, complete: bool) -> bool:
 
 def read(content: Content, detected: Detected) -> Iterator[Row | Problem | Note]:
     """Every line as a row or a problem, in order, then notes."""
-    blank = 0
-    with open_text(content, detected.encoding, newline="") as stream:
-        lines = Lines(stream)
+    blank, end = 0, given_end(detected)
+    with open_text(content, detected.encoding, newline=end) as stream:
+        lines = Lines(stream, only=end)
         number = lines.begin()
         while line := next(lines, ""):
-            text = line.rstrip("\r\n")
+            text = restored(line.rstrip("\r\n"))
             if text.strip():
-                yield _record(text, number, detected, lines.cut)
+                yield _record(text, number, detected, lines.length if lines.cut else 0)
             else:
                 blank += 1
             number = lines.begin()
@@ -44,11 +44,10 @@ def read(content: Content, detected: Detected) -> Iterator[Row | Problem | Note]
         yield Note("blank_lines", f"{blank:,} blank lines were skipped.")
 
 
-def _record(text: str, line: int, detected: Detected, cut: bool) -> Row | Problem:
+def _record(text: str, line: int, detected: Detected, length: int) -> Row | Problem:
     label, _, rest = text.partition(" ")
-    if cut or len(rest) > MAX_CELL:
-        most = MAX_LINE if cut else MAX_CELL
-        return Problem("line_too_long", line, "", excerpt(text), f"Line {line} is longer than {most:,} characters. Shorten it or leave it out.")
+    if length:
+        return Problem("line_too_long", line, "", excerpt(text), too_long(line, length))
     if problem := bad_bytes(text, line, detected.encoding):
         return problem
     try:

@@ -8,11 +8,18 @@ from typing import Any, get_args
 import msgspec
 
 from app.errors import Invalid
-from app.readers import Format
+from app.readers import Format, LineEnds
 
 ENCODINGS = (
     "utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "cp1252", "cp1250", "cp1251", "latin-1", "shift_jis", "euc-kr", "gb18030", "big5",
 )  # fmt: skip
+
+LEAVABLE = (
+    "bytes_not_text", "cell_error", "cell_too_long", "duplicate_key", "empty_content", "empty_input", "invalid_bytes", "lone_surrogate", "nested_value", "no_answer",
+    "no_question", "no_result", "no_text", "not_a_record", "not_json", "nul_character", "number_too_long", "tool_calls", "unknown_role", "unknown_split",
+    "value_without_column", "wrong_number_of_values",
+)  # fmt: skip
+"""Codes of problems that concern one row and leave no doubt about where the next one begins."""
 
 MAPPED = ("input", "output", "split", "instruction")
 
@@ -24,8 +31,10 @@ KEPT = 20
 class Options:
     """`quote` "" reads csv without quoting. `first_line` is the line or row where the header stands.
 
-    `member` names a file of a ZIP, `sheet` one of a workbook, `under` the list of a JSON object. `mapping` names the columns of input,
-    output, split and instruction (`input` may be a list of several); its missing keys are found by name. `problems` is how many are told in full.
+    `line_ends` is the only end of a line; other line ends are text then. `member` names a file of a ZIP, `sheet` one of a workbook, `under`
+    the list of a JSON object. `mapping` names the columns of input, output, split and instruction (`input` may be a list of several); its
+    missing keys are found by name. Rows with a problem whose code is in `leave_out` are left out and counted; others refuse the file.
+    `problems` is how many are told in full.
     """
 
     format: Format | None = None
@@ -34,10 +43,12 @@ class Options:
     header: bool | None = None
     quote: str | None = None
     first_line: int | None = None
+    line_ends: LineEnds | None = None
     member: str | None = None
     sheet: str | None = None
     under: str | None = None
     mapping: Mapping[str, str | list[str] | None] = field(default_factory=dict)
+    leave_out: tuple[str, ...] = ()
     problems: int = KEPT
 
 
@@ -75,5 +86,9 @@ def check(options: Options) -> None:
         raise Invalid("bad_delimiter", "A delimiter is one character, and neither a quote, a space nor a line end.", "Usual: comma, semicolon, tab, |.")
     if options.quote not in (None, "", '"', "'") or (options.quote and options.quote == options.delimiter):
         raise Invalid("bad_quote", "Cells are quoted with \" or ', or not at all.", "Choose \", ' or nothing.")
+    if options.line_ends not in (None, *get_args(LineEnds)):
+        raise Invalid("bad_line_ends", f"Lines do not end with {options.line_ends}.", f"Choose one of: {', '.join(get_args(LineEnds))}.")
+    if unknown := sorted(set(options.leave_out) - set(LEAVABLE)):
+        raise Invalid("bad_leave_out", f"Rows cannot be left out for {', '.join(unknown)}.", f"Codes of rows that can be: {', '.join(LEAVABLE)}.")
     if options.first_line is not None and options.first_line < 1:
         raise Invalid("bad_first_line", "Lines are counted from 1.", "Give the number of the line that holds the column names.")

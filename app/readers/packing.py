@@ -139,6 +139,8 @@ def _chosen(file: Content, names: list[str], wanted: Options) -> Unpacked | Prob
     if len(tables) == 1 and len(names) <= LISTED:
         others = ", ".join(visible(name) for name in names if name != tables[0])
         return _taken(file, tables[0], [Note("others_in_archive", f"Read {visible(tables[0])}; left out, as they are no tables: {others}.")])
+    if not tables and len(names) <= LISTED:
+        return Problem("no_table_in_archive", 0, "", "", f"No file in the archive can be read as a table. It holds: {shown}.", "member", tuple(names))
     choices = ", ".join(f"{visible(name)} ({_rows(counts[name])})" for name in tables) or shown
     more = f" and {len(names) - LISTED:,} more" if len(names) > LISTED else ""
     return Problem(

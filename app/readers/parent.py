@@ -99,5 +99,8 @@ def _died(child: subprocess.Popen[bytes]) -> Invalid:
         return _too_costly(f"more than {CPU_SECONDS} seconds of processor time")
     if status == -signal.SIGKILL:
         return _too_costly("more memory than this machine has free")
+    if -status in (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL):
+        log.warning("a file ended its reader with signal %s", -status)
+        return Invalid("damaged_file", "This file is damaged in a way that ended its reader.", "Write it again, or export the table as CSV (UTF-8).")
     log.error("the reading child ended with status %s: %s", status, words[-2000:])
     return Invalid("reader_failed", "The file could not be read: its reader stopped without an answer.", "Export it again as CSV (UTF-8) and try once more.")

@@ -5,7 +5,7 @@ floating point always with a point or an exponent, so that 1.0 stays 1.0. Lists 
 as input or output, except for chat `messages`. Bytes are text when they are UTF-8; others are left out.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from app.readers import MAX_COLUMNS, BrokenFile, Detected, Note, Problem, Row
@@ -15,12 +15,21 @@ from app.readers.content import Content, seekable
 from app.readers.json_values import Fields, Number, Refused, check, record
 from app.readers.lines import place
 
-BATCH = 200
+BATCH = 64
 """Rows taken from Arrow at a time: few, because a cell may hold megabytes while the file is small."""
 
 BUFFER = 1 << 16
 FOOTER = 16 << 20
 """Most bytes, and items, of the description at a file's end."""
+
+# Pages are read one by one, and believed only when the sums that are written with them agree.
+OPENED: Mapping[str, Any] = {
+    "buffer_size": BUFFER,
+    "pre_buffer": False,
+    "thrift_string_size_limit": FOOTER,
+    "thrift_container_size_limit": FOOTER,
+    "page_checksum_verification": True,
+}
 
 DAMAGED = "This Parquet file is incomplete or damaged. Write it again, or export the table as CSV (UTF-8)."
 ENCRYPTED = "This Parquet file is encrypted. Write it without encryption, or export the table as CSV (UTF-8)."
@@ -39,7 +48,7 @@ def read(content: Content, _: Detected) -> Iterator[Row | Problem | Note]:
     rows = 0
     try:
         with seekable(content) as stream:
-            file = parquet.ParquetFile(stream, buffer_size=BUFFER, pre_buffer=False, thrift_string_size_limit=FOOTER, thrift_container_size_limit=FOOTER)
+            file = parquet.ParquetFile(stream, **OPENED)
             names = list(file.schema_arrow.names)
             if len(names) > MAX_COLUMNS:
                 raise BrokenFile("too_many_columns", f"The file has {len(names):,} columns; the limit is {MAX_COLUMNS}.")
@@ -54,7 +63,7 @@ def read(content: Content, _: Detected) -> Iterator[Row | Problem | Note]:
     except MemoryError:
         raise
     # Arrow tells damage in many ways, and codecs it lacks as something not implemented.
-    except (pa.ArrowException, OSError, ValueError, IndexError, KeyError) as error:
+    except (pa.ArrowException, OSError, ValueError, LookupError, OverflowError) as error:
         yield _unreadable(str(error), rows)
         return
     if not rows:
@@ -65,7 +74,7 @@ def _unreadable(words: str, rows: int) -> Problem:
     lower = words.lower()
     if "encrypt" in lower or "decrypt" in lower:
         return Problem("encrypted_parquet", 0, "", "", ENCRYPTED)
-    if "codec" in lower or "not yet supported" in lower or "not implemented" in lower or "unsupported" in lower:
+    if "codec" in lower or "not supported" in lower or "not yet supported" in lower or "not implemented" in lower or "unsupported" in lower:
         reason = words.splitlines()[0][:120]
         return Problem("parquet_not_read", 0, "", "", f"This Parquet file uses something that is not read ({reason}). Write it with Snappy, Zstandard or Gzip.")
     return Problem("damaged_parquet", rows, "", "", DAMAGED)
@@ -83,7 +92,7 @@ class _Table:
 
         columns = [_plain(column) for column in batch.columns]
         deep = [pa.types.is_nested(column.type) for column in columns]
-        values = [column.to_pylist() if nested else _texts(column) for column, nested in zip(columns, deep, strict=True)]
+        values = [_nested(column) if nested else _texts(column) for column, nested in zip(columns, deep, strict=True)]
         for number, cells in enumerate(zip(*values, strict=True), before + 1):
             flat = self._row(number, [(name, cell) for name, cell, nested in zip(self._names, cells, deep, strict=True) if not nested])
             if any(deep) and isinstance(flat, Row):
@@ -153,6 +162,27 @@ def _texts(column: Any) -> list[Any]:
     if types.is_floating(kind):
         return [text + ".0" if text is not None and text.lstrip("-").isdecimal() else text for text in texts]
     return [None if text is None else _without_zeros(text) for text in texts] if types.is_time(kind) else texts
+
+
+def _nested(column: Any) -> list[Any]:
+    """Lists and objects, the times in them as text: Python has no year above 9999 and no nanoseconds."""
+    kind = _timeless(column.type)
+    return list((column if kind == column.type else column.cast(kind)).to_pylist())
+
+
+def _timeless(kind: Any) -> Any:
+    import pyarrow as pa
+
+    types = pa.types
+    if types.is_temporal(kind):
+        return pa.string()
+    if types.is_struct(kind):
+        return pa.struct([kind.field(at).with_type(_timeless(kind.field(at).type)) for at in range(kind.num_fields)])
+    if types.is_map(kind):
+        return pa.map_(_timeless(kind.key_type), _timeless(kind.item_type))
+    if types.is_list(kind):
+        return pa.list_(kind.value_field.with_type(_timeless(kind.value_type)))
+    return pa.large_list(kind.value_field.with_type(_timeless(kind.value_type))) if types.is_large_list(kind) else kind
 
 
 def _without_zeros(text: str) -> str:

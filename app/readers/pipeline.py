@@ -1,5 +1,6 @@
 """A file as frames: how it is read, its examples in chunks, its first problems, and the sum at the end."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import chain, islice
@@ -29,7 +30,7 @@ def frames(path: Path, options: Options) -> Iterator[Frame]:
     file = Watched(path)
     opened = _opened(file, options)
     if isinstance(opened, Problem):
-        yield from _frames([opened], file, options.problems)
+        yield from _frames([opened], file, options)
     else:
         yield from _read(*opened, file, options)
 
@@ -50,7 +51,7 @@ def _opened(file: Watched, options: Options) -> tuple[Unpacked, Detected, list[N
 def _read(unpacked: Unpacked, detected: Detected, notes: list[Note], file: Watched, options: Options) -> Iterator[Frame]:
     items = _to_the_end(READERS[detected.format](unpacked.content, detected), unpacked)
     # The columns of JSON records are those of the first chunk together: a record may leave out what it has no value for.
-    first = list(islice(items, ROWS))
+    first = _beginning(items)
     rows = [item for item in first if isinstance(item, Row)]
     columns = list(dict.fromkeys(name for row in rows for name in row.cells))
     guessed = None if detected.header or options.mapping else labels_seen(rows, columns) if detected.format in ("csv", "xlsx") else None
@@ -58,10 +59,21 @@ def _read(unpacked: Unpacked, detected: Detected, notes: list[Note], file: Watch
     yield Found(detected, columns, mapping if isinstance(mapping, Mapping) else None, [_cut(row) for row in rows[:SHOWN]])
     if isinstance(mapping, Mapping):
         notes = [*notes, *told(mapping, detected, guessed is not None)]
-        yield from _frames(chain(notes, _examples(chain(first, items), mapping, detected)), file, options.problems)
+        yield from _frames(chain(notes, _examples(chain(first, items), mapping, detected)), file, options)
     else:
         unusable = [mapping] if mapping else []
-        yield from _frames(chain(notes, unusable, (item for item in chain(first, items) if not isinstance(item, Row))), file, options.problems)
+        yield from _frames(chain(notes, unusable, (item for item in chain(first, items) if not isinstance(item, Row))), file, options)
+
+
+def _beginning(items: Iterator[Item]) -> list[Item]:
+    """The first items: a chunk of them, fewer when they are long."""
+    taken, size = [], 0
+    for item in islice(items, ROWS):
+        taken.append(item)
+        size += sum(map(len, item.cells.values())) if isinstance(item, Row) else 0
+        if size > CHARACTERS:
+            break
+    return taken
 
 
 def _cut(row: Row) -> Row:
@@ -106,17 +118,20 @@ def _examples(items: Iterable[Item], mapping: Mapping, detected: Detected) -> It
         yield Note("empty_rows", f"{empty:,} rows without any value were left out.")
 
 
-def _frames(items: Iterable[Example | Problem | Note], file: Watched, kept: int) -> Iterator[Frame]:
+def _frames(items: Iterable[Example | Problem | Note], file: Watched, options: Options) -> Iterator[Frame]:
     """Gather examples into chunks, tell the first problems, and count."""
     rows = unlabelled = problems = size = 0
     notes: list[Note] = []
+    left_out: Counter[str] = Counter()
     chunk: list[Example] = []
     for item in items:
         if isinstance(item, Note):
             notes.append(item)
+        elif isinstance(item, Problem) and item.code in options.leave_out:
+            left_out[item.code] += 1
         elif isinstance(item, Problem):
             problems += 1
-            if problems <= kept:
+            if problems <= options.problems:
                 yield Broken(item)
             elif problems % 10_000 == 0:
                 yield Progress(rows, problems, file.share)
@@ -132,4 +147,7 @@ def _frames(items: Iterable[Example | Problem | Note], file: Watched, kept: int)
     if not rows and not problems:
         problems = 1
         yield Broken(Problem("no_rows", 1, "", "", "The file has no rows. Add rows, each with a value for the input."))
-    yield End(rows, unlabelled, problems, notes)
+    if left_out:
+        codes = ", ".join(f"{code} {count:,}" for code, count in sorted(left_out.items()))
+        notes.append(Note("rows_left_out", f"{left_out.total():,} rows with a problem were left out ({codes})."))
+    yield End(rows, unlabelled, problems, notes, dict(left_out))

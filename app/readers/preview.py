@@ -7,11 +7,15 @@ from pathlib import Path
 
 from app.readers import Detected, Mapping, Note, Problem, Row
 from app.readers.frames import Broken, Chunk, End, Found, Frame, Progress
+from app.readers.names import misnamed
 from app.readers.options import Options
 from app.readers.parent import DETECT, read_file
 
 LABELS = 1_000
 """Different outputs that are counted; a column with more of them holds no labels."""
+
+LONGEST_LABEL = 1_000
+"""Characters; a column with a longer output holds no labels."""
 
 
 @dataclass
@@ -19,7 +23,8 @@ class Preview:
     """A file under some options. `detected` None: it cannot be told how to read it; the first problem says why, or asks.
 
     `head` are the first records as they stand. `rows` counts the examples read, `problem_count` all problems, of which `problems` are
-    the first ones. `outputs` counts every output, and is empty when there are more than LABELS different ones or no output column.
+    the first ones; rows left out by a person's choice are counted in `left_out` by their problem's code. `outputs` counts every output; it
+    is empty when they are no labels (`many_outputs`): more than LABELS different ones, or one of more than LONGEST_LABEL characters.
     `complete` False: only the beginning was read, and every count is about that.
     """
 
@@ -34,26 +39,32 @@ class Preview:
     splits: dict[str, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     problem_count: int = 0
+    left_out: dict[str, int] = field(default_factory=dict)
     notes: list[Note] = field(default_factory=list)
     share: float = 0.0
     complete: bool = False
 
 
-def preview(path: str | Path, options: Options = DETECT, rows: int | None = None) -> Preview:
-    """Look at a file, to the end or until `rows` examples were read. Raises Invalid as read_file does."""
+def preview(path: str | Path, options: Options = DETECT, rows: int | None = None, filename: str = "") -> Preview:
+    """Look at a file, to the end or until `rows` examples were read. Raises Invalid as read_file does.
+
+    `filename` is what its owner calls it; that changes nothing but a note when the name says something else than the content.
+    """
     found = Preview()
-    for found in looking(path, options):
+    for found in looking(path, options, filename):
         if rows is not None and found.rows >= rows:
             break
     return found
 
 
-def looking(path: str | Path, options: Options = DETECT) -> Iterator[Preview]:
+def looking(path: str | Path, options: Options = DETECT, filename: str = "") -> Iterator[Preview]:
     """The same preview again and again while it grows, to show how far it is. Leaving the iteration early ends the reading."""
     found = Preview()
     with closing(read_file(path, options=options)) as frames:
         for frame in frames:
             _take(found, frame)
+            if isinstance(frame, Found) and (note := misnamed(filename, frame.detected)):
+                found.notes.append(note)
             yield found
 
 
@@ -69,7 +80,8 @@ def _take(found: Preview, frame: Frame) -> None:
         case Progress():
             found.problem_count, found.share = frame.problems, frame.share
         case End():
-            found.rows, found.unlabelled, found.problem_count, found.notes = frame.rows, frame.unlabelled, frame.problems, frame.notes
+            found.rows, found.unlabelled, found.problem_count = frame.rows, frame.unlabelled, frame.problems
+            found.notes, found.left_out = [*found.notes, *frame.notes], frame.left_out
             found.share, found.complete = 1.0, True
 
 
@@ -83,6 +95,6 @@ def _count(found: Preview, chunk: Chunk) -> None:
             found.unlabelled += 1
         elif not found.many_outputs:
             found.outputs[example.output] = found.outputs.get(example.output, 0) + 1
-    if len(found.outputs) > LABELS:
-        found.many_outputs = True
+            found.many_outputs = len(found.outputs) > LABELS or len(example.output) > LONGEST_LABEL
+    if found.many_outputs:
         found.outputs.clear()

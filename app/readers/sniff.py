@@ -32,7 +32,9 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"\xff\xd8\xff", "", "an image (JPEG)"),
     (b"GIF8", "", "an image (GIF)"),
     (b"\x7fELF", "", "a program"),
-    (b"MZ\x90", "", "a program"),
+    (b"MZ", "", "a program"),
+    (b"\x89HDF", "", "an HDF5 file"),
+    (b"{\\rtf", "", "an RTF document"),
     (b"GGUF", "", "a model (GGUF)"),
     (b"\x93NUMPY", "", "a NumPy array"),
     (b"\x80\x02", "", "a Python pickle"),
@@ -92,6 +94,8 @@ def _binary(head: bytes) -> Problem | None:
     if head.startswith(_OLD_OFFICE):
         sentence = "This workbook is password-protected or in the old .xls format. Save it as an unprotected .xlsx, or as CSV (UTF-8)."
         return Problem("old_office", 1, "", excerpt(head[:8].decode("latin-1")), sentence)
+    if head[257:262] == b"ustar":
+        return Problem("archive_not_read", 1, "", excerpt(head[:8].decode("latin-1")), _NOT_READ.format(what="Tar"))
     for magic, code, what in _MAGIC:
         if head.startswith(magic):
             sentence = (_NOT_READ if code else _NOT_A_TABLE).format(what=what)
@@ -103,14 +107,22 @@ def _encoding(content: Content, head: bytes) -> tuple[str, Note | None] | Proble
     for mark, name in _MARKS:
         if head.startswith(mark):
             return _not_utf8(head, "UTF-32") if name == "utf-32" else (name, None)
-    nul = head.count(0) / len(head)
-    if nul and _last(content) == PARQUET:
+    if b"\0" in head and _last(content) == PARQUET:
         return Problem("damaged_parquet", 1, "", excerpt(head[:8].decode("latin-1")), _DAMAGED_PARQUET)
-    if nul > 0.2:
-        return _not_utf8(head, "UTF-32" if nul > 0.6 else "UTF-16")
-    if not _is_utf8(head) and len(_CONTROL.findall(head)) > len(head) // 20:
+    if wide := _wide(head):
+        return _not_utf8(head, wide)
+    if 5 * head.count(0) > len(head) or (not _is_utf8(head) and len(_CONTROL.findall(head)) > len(head) // 20):
         return Problem("not_a_table", 1, "", excerpt(head[:40].decode("latin-1")), _NOT_A_TABLE.format(what="binary data"))
     return _one_byte_or_utf8(content)
+
+
+def _wide(head: bytes) -> str:
+    """UTF-16 or UTF-32 without its mark, which shows in where the zeros stand; "" for anything else."""
+    zeros = [head[at::4].count(0) / max(1, len(head[at::4])) for at in range(4)]
+    if sum(share > 0.9 for share in zeros) == 3:
+        return "UTF-32"
+    even, odd = (zeros[0] + zeros[2]) / 2, (zeros[1] + zeros[3]) / 2
+    return "UTF-16" if max(even, odd) > 0.4 and min(even, odd) < 0.05 else ""
 
 
 def _last(content: Content) -> bytes:
@@ -133,7 +145,8 @@ def _is_utf8(head: bytes) -> bool:
 
 def _not_utf8(head: bytes, looks_like: str) -> Problem:
     sentence = f"This file is not UTF-8. It looks like {looks_like}. Save it as UTF-8 and upload again."
-    return Problem("encoding_not_read", 1, "", excerpt(head[:40].decode("latin-1")), sentence)
+    likely = ("utf-16-be" if head[:1] == b"\0" else "utf-16-le",) if looks_like == "UTF-16" else ()
+    return Problem("encoding_not_read", 1, "", excerpt(head[:40].decode("latin-1")), sentence, "encoding" if likely else "", likely)
 
 
 def _one_byte_or_utf8(content: Content) -> tuple[str, Note | None]:

@@ -6,7 +6,7 @@ Every chore walks over the rows in portions and writes down how far it is, so on
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,6 +27,9 @@ from app.settings import settings
 
 PORTION = 500
 """Rows taken at a time."""
+
+CHARACTERS = 5_000_000
+"""Or fewer, once they hold so much text."""
 
 PULSE_SECONDS = 3.0
 TOLD_SECONDS = 0.4
@@ -105,11 +108,22 @@ class Work:
             while True:
                 query = select(*columns).where(Example.version_id == self.version.id, Example.split == name, Example.position > at)
                 with reading() as session:
-                    found = session.execute(query.order_by(Example.position).limit(PORTION)).all()
+                    found = _bounded(session.execute(query.order_by(Example.position).limit(PORTION), execution_options={"yield_per": 20}))
                 if not found:
                     break
                 at = found[-1].position
                 yield found
+
+
+def _bounded(rows: Iterable[Row[Any]]) -> list[Row[Any]]:
+    """The first rows, fewer when they are long."""
+    taken, size = [], 0
+    for row in rows:
+        taken.append(row)
+        size += len(row.input) + sum(map(len, (row.cells or {}).values()))
+        if size > CHARACTERS:
+            break
+    return taken
 
 
 def index_file(version: DatasetVersion) -> search.File:

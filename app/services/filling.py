@@ -28,6 +28,9 @@ HELD_ROWS = 20_000
 HELD_CHARACTERS = 20_000_000
 """Up to so many rows are split with all of them in sight, near-duplicates on one side; longer files while they come in."""
 
+HEAVY = 2_000_000
+"""Characters of input that are written at once, however few rows they are: a write is to be short with long texts, too."""
+
 SHARES = {"train": 0.7, "validation": 0.1, "test": 0.2}
 
 
@@ -58,7 +61,7 @@ class Filling:
         self._cutter: Cutter | None = None
         self._cut_validation = False
         self._tally, self._lines, self._pace = Tally(), list[Line](), Pace()
-        self._share, self._stored = 0.0, 0
+        self._share, self._stored, self._weight = 0.0, 0, 0
         self._origin: dict[str, Any] = {}
 
     def begin(self, found: Found) -> None:
@@ -122,12 +125,14 @@ class Filling:
             (version, position, one.line, split, one.input, one.output, cells_text(one.cells))
             for position, (one, split) in enumerate(zip(examples, splits, strict=True), first)
         ]
-        while len(self._lines) >= self._pace.size:
+        self._weight += sum(len(one.input) for one in examples)
+        while len(self._lines) >= self._pace.size or self._weight > HEAVY:
             self._write()
 
     def _write(self) -> None:
-        size = self._pace.size
+        size = self._pace.size if self._weight <= HEAVY else len(self._lines)
         lines, self._lines = self._lines[:size], self._lines[size:]
+        self._weight -= sum(len(line[4]) for line in lines)
         self._stored += len(lines)
         with transaction() as session:
             uploads.hold(session, self._upload.id, self._token, rows=self._stored, share=self._share)

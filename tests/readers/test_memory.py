@@ -121,12 +121,26 @@ def test_a_small_parquet_that_says_much_is_read_in_small_pieces(tmp_path: Path) 
     from pyarrow import parquet as pq
 
     path = tmp_path / "bomb.parquet"
-    repeated = pa.DictionaryArray.from_arrays(pa.array([0] * 1_000, pa.int32()), pa.array(["x" * 190_000]))
+    repeated = pa.DictionaryArray.from_arrays(pa.array([0] * 1_000, pa.int32()), pa.array(["x" * 990_000]))
     pq.write_table(pa.table({"text": repeated, "label": ["a"] * 1_000}), path)
-    assert path.stat().st_size < 20_000
+    assert path.stat().st_size < 60_000
     assert peak(path) < MEMORY
     found = list(read_file(path))
-    assert isinstance(found[-1], End) and found[-1].rows == 1_000 and all(len(frame.examples) < 10 for frame in found if isinstance(frame, Chunk))
+    assert isinstance(found[-1], End) and found[-1].rows == 1_000 and all(len(frame.examples) < 3 for frame in found if isinstance(frame, Chunk))
+
+
+def test_one_enormous_cell_is_passed_over_and_measured(tmp_path: Path) -> None:
+    path = tmp_path / "table"
+    with path.open("wb") as stream:
+        stream.write(b"text,label\n")
+        stream.writelines([b"a" * 1_000_000] * 100)
+        stream.write(b",x\nfine,y\n")
+    assert peak(path) < MEMORY / 2
+    found = list(read_file(path))
+    assert [frame.problem.advice for frame in found if isinstance(frame, Broken)] == [
+        "Line 2, column text: a cell of 100,000,003 characters; the limit is 1,000,000. Shorten it or leave the row out."
+    ]
+    assert isinstance(found[-1], End) and found[-1].rows == 1
 
 
 def test_what_a_small_file_may_say_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

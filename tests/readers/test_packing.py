@@ -182,3 +182,20 @@ def test_random_damage_ends_in_a_sentence(path: Path) -> None:
                 data[draw.randrange(len(data))] = draw.randrange(256)
             path.write_bytes(data[: draw.randrange(1, len(data) + 1)] if draw.random() < 0.3 else data)
             assert all(problem.advice and problem.code for problem in Read(path).problems)
+
+
+def test_an_archive_without_a_table_says_so(path: Path) -> None:
+    zipped(path, ("archive/data.pkl", b"\x80\x02}q\0."), ("archive/data/0", random.Random(0).randbytes(400)), ("archive/version", b"3\n"))
+    advice = only(Read(path), "no_table_in_archive")
+    assert advice == "No file in the archive can be read as a table. It holds: archive/data.pkl, archive/data/0, archive/version."
+
+
+def test_members_that_share_their_bytes_are_not_read_twice(path: Path) -> None:
+    zipped(path, ("a.csv", MORE), ("b.csv", MORE))
+    data = bytearray(path.read_bytes())
+    second = data.rfind(b"PK\x01\x02")
+    data[second + 42 : second + 46] = bytes(4)  # where the second member begins: at the first one
+    path.write_bytes(data)
+    read = Read(path)
+    assert len(read.pairs) == 900 and read.notes["others_in_archive"] == "Read a.csv; left out, as they are no tables: b.csv."
+    assert Read(path, Options(member="b.csv")).codes == ["damaged_archive"]

@@ -58,6 +58,8 @@ def test_options_that_cannot_be_used_are_refused_at_once(upload: Path) -> None:
         (Options(delimiter=",,"), "bad_delimiter"),
         (Options(delimiter='"'), "bad_delimiter"),
         (Options(quote="a"), "bad_quote"),
+        (Options(line_ends="LFCR"), "bad_line_ends"),  # type: ignore[arg-type]
+        (Options(leave_out=("unclosed_quote",)), "bad_leave_out"),
     ]:
         with pytest.raises(Invalid) as error:
             next(read_file(upload, options=options))
@@ -82,6 +84,12 @@ def test_leaving_early_ends_the_child(upload: Path) -> None:
 def test_a_killed_child_is_a_sentence(upload: Path, child_says: Stand) -> None:
     child_says("import os; os.kill(os.getpid(), 9)")
     assert refusal(upload).message == "Reading this file would take more memory than this machine has free."
+
+
+@pytest.mark.parametrize("number", [signal.SIGABRT, signal.SIGSEGV])
+def test_a_file_that_ends_its_reader_is_a_sentence(upload: Path, child_says: Stand, number: signal.Signals, caplog: pytest.LogCaptureFixture) -> None:
+    child_says(f"import os; os.kill(os.getpid(), {int(number)})")
+    assert refusal(upload).code == "damaged_file" and "Traceback" not in caplog.text
 
 
 def test_a_child_out_of_processor_time_is_a_sentence(upload: Path, child_says: Stand) -> None:

@@ -117,7 +117,7 @@ def test_text_that_is_not_what_it_is_declared_to_be(path: Path) -> None:
     [
         ({"text": pa.array([], pa.string())}, "no_rows"),
         ({"text": ["a\0b"], "label": ["x"]}, "nul_character"),
-        ({"text": ["a" * 200_001], "label": ["x"]}, "cell_too_long"),
+        ({"text": ["a" * 1_000_001], "label": ["x"]}, "cell_too_long"),
         ({"": ["a"], "label": ["x"]}, "unnamed_column"),
         ({f"c{number}": ["a"] for number in range(10_000)}, "too_many_columns"),
         ({"title": ["a"], "topic": ["x"]}, "no_input_column"),
@@ -194,3 +194,42 @@ def test_damage_never_takes_the_child_down_without_a_sentence(path: Path, read_i
     for _ in range(12):
         path.write_bytes(damaged(data, draw))
         assert all(read_in_child(path))
+
+
+def test_times_that_python_has_no_word_for(path: Path) -> None:
+    far = pa.array([2**62], pa.timestamp("us"))
+    nested = pa.array([{"at": 1_700_000_000_000_000_001}], pa.struct([("at", pa.timestamp("ns"))]))
+    written(
+        path, text=["a"], far=pa.StructArray.from_arrays([far], names=["at"]), near=nested, often=pa.array([[2**62]], pa.list_(pa.timestamp("us"))), flat=far
+    )
+    read = Read(path)
+    assert read.problems == [] and read.examples[0].cells["near"] == '{"at": "2023-11-14 22:13:20.000000001"}'
+
+
+def test_old_and_rare_times(path: Path) -> None:
+    pq.write_table(pa.table({"text": ["a"], "label": pa.array([MOMENT], pa.timestamp("ns"))}), path, use_deprecated_int96_timestamps=True)
+    assert Read(path).pairs == [("a", "2024-01-31 12:30:00")]
+    assert Read(written(path, text=["a"], label=pa.array([90], pa.duration("s")))).pairs == [("a", "90")]
+
+
+def test_a_page_that_changed_since_it_was_written(path: Path) -> None:
+    pq.write_table(
+        pa.table({"text": ["first text", "second text"], "label": ["x", "y"]}), path, compression="none", use_dictionary=False, write_page_checksum=True
+    )
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"first text\x0b\0\0\0second text", b"first text\x0b\0\0\0secret text"))
+    assert Read(path).codes == ["damaged_parquet"]
+
+
+def test_no_row_groups(path: Path) -> None:
+    pq.ParquetWriter(path, pa.schema([("text", pa.string())])).close()
+    assert Read(path).codes == ["no_rows"]
+
+
+def test_a_codec_that_is_not_read_is_named(path: Path) -> None:
+    """LZO can be declared and is never there: the codec in the column's description, 1 for Snappy, becomes 3."""
+    data = written(path, text=["some text"] * 50, label=["x"] * 50).read_bytes()
+    path.write_bytes(data.replace(b"\x04text\x15\x02", b"\x04text\x15\x06"))
+    assert pq.read_metadata(path).row_group(0).column(0).compression == "LZO"
+    found = Read(path)
+    assert found.codes == ["parquet_not_read"] and "LZO" in found.problems[0].advice and "Snappy" in found.problems[0].advice

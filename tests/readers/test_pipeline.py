@@ -3,7 +3,10 @@
 import json
 from pathlib import Path
 
+import openpyxl
+import pyarrow as pa
 import pytest
+from pyarrow import parquet as pq
 
 from app.readers import Example, Mapping, Note, Problem
 from app.readers import pipeline as pipeline_module
@@ -185,3 +188,77 @@ def test_nothing_to_read_is_a_problem(tmp_path: Path, content: str) -> None:
     found = read(tmp_path, content)
     assert len(problems(found)) == end(found).problems == 1
     assert end(found).rows == 0
+
+
+def test_rows_that_a_person_leaves_out_are_counted_and_do_not_refuse_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "upload"
+    path.write_text("input,output\na,x\n ,y\nb,y,z\n  ,z\nc,x\n")
+    assert [one.code for one in problems(list(frames(path, Options())))] == ["empty_input", "wrong_number_of_values", "empty_input"]
+    found = list(frames(path, Options(leave_out=("empty_input",))))
+    assert [(one.code, one.line) for one in problems(found)] == [("wrong_number_of_values", 4)] and end(found).left_out == {"empty_input": 2}
+    found = list(frames(path, Options(leave_out=("empty_input", "wrong_number_of_values"))))
+    assert problems(found) == [] and [one.input for one in examples(found)] == ["a", "c"]
+    assert end(found).notes == [Note("rows_left_out", "3 rows with a problem were left out (empty_input 2, wrong_number_of_values 1).")]
+    path.write_text("input,output\n ,x\n")
+    assert [one.code for one in problems(list(frames(path, Options(leave_out=("empty_input",)))))] == ["no_rows"]
+
+
+# Labels that parsers like to repair, in every format: what goes in comes out.
+LABELS = [
+    "007",
+    "7",
+    "NA",
+    "None",
+    "null",
+    "N/A",
+    "nan",
+    "true",
+    "True",
+    "FALSE",
+    "1.0",
+    "1",
+    "1e3",
+    "+1",
+    "-0",
+    "2024-01-01",
+    "01/02/2024",
+    "=1+1",
+    "#N/A",
+    " x ",
+    "é",
+    "e\u0301",
+]
+
+
+def written_as(format_: str, path: Path) -> Path:
+    table = [("text", "label"), *((f"text {number}", label) for number, label in enumerate(LABELS))]
+    records = [dict(zip(("text", "label"), row, strict=True)) for row in table[1:]]
+    if format_ == "xlsx":
+        book = openpyxl.Workbook()
+        sheet = book.active
+        assert sheet is not None
+        for number, row in enumerate(table, 1):
+            for column, value in enumerate(row, 1):
+                cell = sheet.cell(number, column, value)
+                cell.data_type = "s"  # text it is, whatever it looks like
+        book.save(path)
+    elif format_ == "parquet":
+        pq.write_table(pa.table({"text": [row[0] for row in table[1:]], "label": LABELS}), path)
+    elif format_ == "json":
+        path.write_text(json.dumps(records))
+    elif format_ == "json_lines":
+        path.write_text("\n".join(json.dumps(one) for one in records))
+    elif format_ == "watsonx":
+        path.write_text("\n".join(json.dumps({"input": one["text"], "output": one["label"]}) for one in records))
+    elif format_ == "chat":
+        turns = [[{"role": "user", "content": one["text"]}, {"role": "assistant", "content": one["label"]}] for one in records]
+        path.write_text("\n".join(json.dumps({"messages": turn}) for turn in turns))
+    else:
+        path.write_text("\n".join(format_.join(row) for row in table) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("format_", [",", ";", "\t", "|", "json", "json_lines", "watsonx", "chat", "parquet", "xlsx"])
+def test_everything_is_text_in_every_format(tmp_path: Path, format_: str) -> None:
+    found = list(frames(written_as(format_, tmp_path / "upload"), Options()))
+    assert [one.output for one in examples(found)] == LABELS and problems(found) == []

@@ -1,5 +1,6 @@
 """A preview says how a file is read, shows its first records as they stand, reports on the rest, and obeys what a person chooses."""
 
+import gzip
 import os
 import zipfile
 from pathlib import Path
@@ -89,6 +90,12 @@ def test_a_question_comes_with_its_choices(path: Path) -> None:
     assert preview(path, Options(member="test.csv")).rows == 1
     path.write_text('{"train": [{"text": "a"}], "dev": [{"text": "b"}, {"text": "c"}]}')
     assert [(problem.asks, problem.choices) for problem in preview(path).problems] == [("under", ("train", "dev"))]
+    path.write_bytes("text,label\nabc,x\n".encode("utf-16-be"))
+    assert [(problem.asks, problem.choices) for problem in preview(path).problems] == [("encoding", ("utf-16-be",))]
+    assert preview(path, Options(encoding="utf-16-be")).rows == 1
+    path.write_text('{"features": [{"name": "a"}], "rows": [{"row": 1}]}')
+    assert [(problem.asks, problem.choices) for problem in preview(path).problems] == [("under", ("features", "rows"))]
+    path.write_text('{"train": [{"text": "a"}], "dev": [{"text": "b"}, {"text": "c"}]}')
     assert preview(path, Options(under="dev")).rows == 2
     path.write_bytes(b"text,label\n\xc3\xa9t\xc3\xa9,x\ncaf\xe9,y\n")
     assert [(problem.asks, problem.choices) for problem in preview(path).problems] == [("encoding", ("cp1252",))]
@@ -105,3 +112,30 @@ def test_a_column_of_texts_is_not_counted_as_labels(path: Path) -> None:
     path.write_text("text,label\n" + "".join(f"text {number},answer {number}\n" for number in range(LABELS + 600)))
     found = preview(path)
     assert found.many_outputs and found.outputs == {} and found.rows == LABELS + 600
+
+
+def test_rows_left_out_are_counted(path: Path) -> None:
+    path.write_text("text,label\na,x\n,y\nb,y\n")
+    found = preview(path, Options(leave_out=("empty_input",)))
+    assert (found.rows, found.problem_count, found.left_out) == (2, 0, {"empty_input": 1})
+
+
+@pytest.mark.parametrize(
+    ("filename", "content", "sentence"),
+    [
+        ("table.csv", b"text\tlabel\na\tx\n", "Named .csv, read as tab-separated text."),
+        ("TABLE.TSV", b"text,label\na,x\n", "Named .tsv, read as comma-separated text."),
+        ("table.parquet", b"text,label\na,x\n", "Named .parquet, read as comma-separated text."),
+        ("table.xlsx", b"text,label\na,x\n", "Named .xlsx, read as comma-separated text."),
+        ("table.json", b'{"text": "a"}\n{"text": "b"}\n', "Named .json, read as JSON Lines."),
+        ("table.jsonl", b'[{"text": "a"}]', "Named .jsonl, read as JSON."),
+        ("table.csv", gzip.compress(b"text,label\na,x\n"), "Named .csv, read as a gzip file."),
+        ("../../x.csv.exe", b"text,label\na,x\n", ""),
+        ("table", b"text,label\na,x\n", ""),
+        ("table.csv", b"text;label\na;x\n", ""),
+        ("table.csv.gz", gzip.compress(b"text\tlabel\na\tx\n"), ""),
+    ],
+)
+def test_a_name_that_says_something_else_is_told(path: Path, filename: str, content: bytes, sentence: str) -> None:
+    path.write_bytes(content)
+    assert [note.sentence for note in preview(path, filename=filename).notes if note.code == "misnamed"] == [sentence] * bool(sentence)
