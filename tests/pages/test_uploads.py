@@ -59,7 +59,8 @@ def test_an_upload_shows_what_was_found_before_anything_is_made_of_it(browser: T
     page = get(browser, place)
     assert page.text("h1") == "Tickets" and "tickets.csv" in page.text(".lede")
     assert len(page.all(".upload-preview tbody tr")) == 20 and page.texts(".upload-preview .badge") == ["input", "output"]
-    assert page.texts(".upload-how select option[selected]") == ["CSV (found)", "UTF-8 (found)", "comma (found)", "column names (found)", 'double " (found)']
+    found = ["CSV (found)", "UTF-8 (found)", "comma (found)", "column names (found)", 'double " (found)', "LF (found)"]
+    assert page.texts(".upload-how select option[selected]") == found
     assert "120" in page.text(".upload-what .facts") and page.texts(".labels dt")[0].startswith("label")
     assert "A test split of 24 rows" in page.text("#upload") and page.one(".upload-freeze .primary").get("aria-disabled") is None
     with transaction() as session:
@@ -114,6 +115,14 @@ def test_problems_are_shown_with_the_character_marked_and_all_can_be_had(browser
     everything = browser.get(f"{place}/problems.csv")
     assert everything.headers["content-disposition"].endswith('.csv"') and len(everything.text.strip().splitlines()) == 33
     assert everything.text.startswith("code,line,column,excerpt,advice")
+
+
+def test_rows_with_a_problem_can_be_left_out(browser: TestClient) -> None:
+    place = upload(browser, table(40) + "one,too,many\n" * 3)
+    page = change(browser, place, leave_out=["wrong_number_of_values"])
+    assert not page.all(".problems") and "3 rows with a problem were left out" in page.text(".upload-how")
+    assert page.one("#leave-wrong_number_of_values").get("checked") is not None
+    assert page.one(".upload-freeze .primary").get("aria-disabled") is None
 
 
 def test_an_archive_with_several_tables_asks_which(browser: TestClient) -> None:
