@@ -36,7 +36,7 @@ class Stratum:
     """The units of one label: which split the next one goes to."""
 
     def __init__(self, shares: Mapping[str, float], name: str) -> None:
-        self._name, self._blocks = name, 0
+        self._draw, self._blocks = random.Random(name).random, 0  # noqa: S311 a seeded order, no secret
         self._edges = list(zip(shares, accumulate(shares.values()), strict=True))
         self._given = dict.fromkeys(shares, 0)
         self._next: list[str] = []
@@ -57,8 +57,7 @@ class Stratum:
             places += [split] * lacking
             self._given[split] += max(0, lacking)
             below = upto
-        drawn = random.Random(f"{self._name}\0{self._blocks}").random  # noqa: S311 a seeded order, no secret
-        return sorted(places, key=lambda _: drawn())
+        return sorted(places, key=lambda _: self._draw())
 
 
 class Cutter:
@@ -79,12 +78,12 @@ class Cutter:
         self._validation = 0
         self._repeated = self._conflicting = self._leaking = 0
 
-    def cut(self, rows: Sequence[Row], cut_validation: bool = False) -> list[str]:
-        """The splits of the next rows. Given ones are kept; `cut_validation` takes the missing validation from train."""
-        found = []
-        for row in rows:
-            key, output, given = _key(row.input), row.output, row.split
-            before = self._texts.get(key)
+    def cut(self, rows: Sequence[Row], keys: Sequence[int], cut_validation: bool = False) -> list[str]:
+        """The splits of the next rows, whose texts have these keys. Given ones are kept; `cut_validation` takes the missing validation from train."""
+        found, texts = [], self._texts
+        for row, key in zip(rows, keys, strict=True):
+            output, given = row.output, row.split
+            before = texts.get(key)
             if output is None:
                 split = "unlabelled"
             elif given is not None and not (cut_validation and given == "train"):
@@ -99,10 +98,9 @@ class Cutter:
             self._note(key, before, output, split)
         return found
 
-    def note(self, rows: Sequence[Row], splits: Sequence[str]) -> None:
+    def note(self, rows: Sequence[Row], keys: Sequence[int], splits: Sequence[str]) -> None:
         """Count rows that have their splits already."""
-        for row, split in zip(rows, splits, strict=True):
-            key = _key(row.input)
+        for row, key, split in zip(rows, keys, splits, strict=True):
             self._note(key, self._texts.get(key), row.output, split)
 
     def _with_its_group(self, row: Row, output: str) -> str:
@@ -117,17 +115,20 @@ class Cutter:
         return {"rows": self._repeated, "conflicting": self._conflicting, "leaking": self._leaking}
 
     def _new(self, output: str, given: str | None) -> str:
-        label, shares = output if self._stratify else "", self._shares
-        if given is not None:
-            # At least so many rows, however small the share; never more than half.
-            share = 0.5 if self._validation < VALIDATION_ROWS else VALIDATION_SHARE
-            label, shares = f"{share}\0{label}", {"train": 1 - share, "validation": share}
-        stratum = self._strata.get(label)
-        if stratum is None:
-            stratum = self._strata[label] = Stratum(shares, f"{self._seed}\0{label}")
-        split = stratum.take()
+        label = output if self._stratify else ""
+        if given is None:
+            return self._stratum(label, self._shares).take()
+        # At least so many rows, however small the share; never more than half.
+        share = 0.5 if self._validation < VALIDATION_ROWS else VALIDATION_SHARE
+        split = self._stratum(f"{share}\0{label}", {"train": 1 - share, "validation": share}).take()
         self._validation += split == "validation"
         return split
+
+    def _stratum(self, label: str, shares: Mapping[str, float]) -> Stratum:
+        found = self._strata.get(label)
+        if found is None:
+            found = self._strata[label] = Stratum(shares, f"{self._seed}\0{label}")
+        return found
 
     def _note(self, key: int, before: int | None, output: str | None, split: str) -> None:
         # Labels get a small number each; of free texts only a hash is kept.
@@ -141,6 +142,9 @@ class Cutter:
         self._leaking += SPLITS[before & 3] != split and "unlabelled" not in (SPLITS[before & 3], split)
 
 
-def _key(text: str) -> int:
-    """What texts that look the same share. 64 bits: among a million texts, two others meet with a probability of 3 in a hundred million."""
-    return hash(" ".join(text.split()).lower() if text.isascii() else normalise(text, casefold=True))
+def text_key(text: str) -> int:
+    """What texts that look the same share, within one process: case and white space count for nothing. 64 bits: among a million texts, two others meet with a probability of 3 in a hundred million."""
+    if not text.isascii():
+        return hash(normalise(text, casefold=True))
+    plain = text.isprintable() and "  " not in text and not text.startswith(" ") and not text.endswith(" ")
+    return hash(text.lower() if plain else " ".join(text.split()).lower())

@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 
+from app.domain.cutting import text_key
 from app.readers import MAX_COLUMNS, MAX_ROWS, BrokenFile, Detected, Example, Mapping, Note, Problem, Row
 from app.readers.columns import choose, example, labels_seen, told
 from app.readers.content import Watched
@@ -140,10 +141,10 @@ def _frames(items: Iterable[Example | Problem | Note], file: Watched, options: O
             size += len(item.input) + len(item.output or "") + sum(map(len, item.cells.values()))
             chunk.append(item)
             if len(chunk) == ROWS or size > CHARACTERS:
-                yield Chunk(chunk, file.share)
+                yield Chunk(chunk, file.share, [text_key(one.input) for one in chunk])
                 chunk, size = [], 0
     if chunk:
-        yield Chunk(chunk, file.share)
+        yield Chunk(chunk, file.share, [text_key(one.input) for one in chunk])
     if not rows and not problems:
         problems = 1
         yield Broken(Problem("no_rows", 1, "", "", "The file has no rows. Add rows, each with a value for the input."))

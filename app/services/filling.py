@@ -18,7 +18,7 @@ from app.domain.splits import assign_splits
 from app.domain.upload import Upload
 from app.errors import Invalid
 from app.readers import Example
-from app.readers.frames import Found
+from app.readers.frames import Chunk, Found
 from app.readers.near_duplicates import near_duplicate_groups
 from app.readers.preview import preview
 from app.services.pacing import Pace
@@ -57,6 +57,7 @@ class Filling:
         self._group: str | None = upload.cut.get("group")
         self._version = 0
         self._held: list[Example] = []
+        self._keys: list[int] = []
         self._size = 0
         self._cutter: Cutter | None = None
         self._cut_validation = False
@@ -86,20 +87,21 @@ class Filling:
             uploads.hold(session, upload.id, self._token, dataset_id=dataset.id)
         self._version = version.id
 
-    def take(self, examples: Sequence[Example], share: float) -> None:
-        """The next rows. `share` is how much of the file was read by then."""
-        self._share = share
+    def take(self, chunk: Chunk) -> None:
+        """The next rows."""
+        examples, self._share = chunk.examples, chunk.share
         if self._cutter is not None:
-            self._add(examples, self._cutter.cut(examples, self._cut_validation))
+            self._add(examples, self._cutter.cut(examples, chunk.keys, self._cut_validation))
             return
         self._held += examples
+        self._keys += chunk.keys
         self._size += sum(len(example.input) for example in examples)
         if len(self._held) > HELD_ROWS or self._size > HELD_CHARACTERS:
             self._cutter = self._long()
             for start in range(0, len(self._held), 500):
                 part = self._held[start : start + 500]
-                self._add(part, self._cutter.cut(part, self._cut_validation))
-            self._held.clear()
+                self._add(part, self._cutter.cut(part, self._keys[start : start + 500], self._cut_validation))
+            self._held, self._keys = [], []
 
     def _long(self) -> Cutter:
         """The file is long: from here on rows are split as they come."""
@@ -146,7 +148,7 @@ class Filling:
         if cutter is None:
             splits = self._in_sight()
             cutter = Cutter(self._seed, self._shares, stratify=True)
-            cutter.note(self._held, splits)
+            cutter.note(self._held, self._keys, splits)
             self._add(self._held, splits)
         while self._lines:
             self._write()

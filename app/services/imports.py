@@ -139,7 +139,7 @@ def _pour(upload: Upload, filling: Filling) -> None:
                 case Found(mapping=mapping) if mapping is not None:
                     filling.begin(frame)
                 case Chunk() if not problems:
-                    filling.take(frame.examples, frame.share)
+                    filling.take(frame)
                 case Broken():
                     problems.append(frame.problem)
                 case End() if frame.problems:

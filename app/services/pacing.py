@@ -1,6 +1,6 @@
 """Many rows in short writes: on SQLite a write keeps every other one waiting, heartbeats and job starts included."""
 
-TARGET_SECONDS = 0.02
+TARGET_SECONDS = 0.025
 """How long one write should take, from its lock to the end of its commit; none may take longer than 50 ms."""
 
 LEAST, MOST = 50, 5_000
