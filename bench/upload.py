@@ -208,12 +208,15 @@ class Installation:
             found: dict[str, Any] = self.call("POST", "/api/v1/datasets", files={"file": (path.name, file)})
         return found
 
-    def median_ms(self, path: str) -> float:
+    def median_ms(self, path: str, rows: int) -> float:
+        """Milliseconds of a list, which has to have so many rows."""
         spans = []
         for _ in range(LOOKS):
             began = time.perf_counter()
-            self.call("GET", path)
+            found = self.call("GET", path)["items"]
             spans.append((time.perf_counter() - began) * 1000)
+            if len(found) != rows:
+                raise SystemExit(f"{path} has {len(found)} rows instead of {rows}.")
         return sorted(spans)[LOOKS // 2]
 
 
@@ -279,13 +282,14 @@ def _look(here: Installation, rows: int, result: Result) -> None:
     dataset = min(item["id"] for item in here.call("GET", "/api/v1/datasets")["items"])
     here.call("POST", f"/api/v1/datasets/{dataset}/reveal", json={"reason": "bench"})
     place = f"/api/v1/datasets/{dataset}/examples?limit={PAGE_ROWS}"
-    result.page_ms = here.median_ms(f"{place}&offset={min(PAGE - 1, rows // PAGE_ROWS - 1) * PAGE_ROWS}")
+    result.page_ms = here.median_ms(f"{place}&offset={min(PAGE - 1, rows // PAGE_ROWS - 1) * PAGE_ROWS}", PAGE_ROWS)
     began = time.perf_counter()
     while here.call("GET", f"{place}&q=parcel")["indexing"] is not None:
         time.sleep(0.5)
     result.index_seconds = time.perf_counter() - began
-    for what, words in (("a word of half the rows", "parcel"), ("one row", str(rows - 7)), ("two words", "parcel+refund"), ("no row", "zebra")):
-        result.search_ms[what] = here.median_ms(f"{place}&q={words}")
+    asked = {"a word of a third of the rows": ("parcel", PAGE_ROWS), "two words": ("parcel+refund", PAGE_ROWS), "one row": (str(rows - 7), 1), "no row": ("zebra", 0)}
+    for what, (words, found) in asked.items():
+        result.search_ms[what] = here.median_ms(f"{place}&q={words}", found)
 
 
 def _empty(url: str) -> None:
