@@ -61,6 +61,7 @@ def upload(row: Upload) -> dict[str, Any]:
         "bytes": row.size,
         "bytes_read": int(row.size * row.share),
         "rows": row.rows,
+        "seconds": row.seconds,
         "rows_per_second": row.rate,
         "dataset": row.dataset_id if row.state == "done" else None,
         "error": error or None,

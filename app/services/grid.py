@@ -82,7 +82,7 @@ def _look_up(session: Session, version: DatasetVersion, words: Sequence[str], sp
     if on_sqlite():
         file = index_file(version)
         return file.positions(words, split, after, limit), file.count(words, split)
-    return search.positions(session, version.id, words, split, after, limit), search.count(session, version.id, words, split)
+    return search.look_up(session, version.id, words, split, after, limit)
 
 
 def background(person: Who, reference: int | str) -> dict[str, Chore]:
