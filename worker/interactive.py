@@ -23,7 +23,7 @@ from app.domain.prompt import template_of
 from app.domain.rendering import render
 from app.errors import FettleError
 from app.settings import settings
-from worker.engine.serve import Scheduler, ServeRequest, count
+from worker.engine.serve import Scheduler, ServeRequest, count, lengths
 
 log = structlog.get_logger(__name__)
 
@@ -80,6 +80,9 @@ def generate(request: str) -> None:
     stream = Stream(request)
     try:
         payload = json.loads(str(raw))
+        if "texts" in payload:
+            stream.send({"type": "done", "lengths": lengths(_folders(payload["model"])[0], payload["texts"])})
+            return
         wanted = serve_request(payload)
         if payload["count_only"]:
             stream.send({"type": "done", **asdict(count(wanted.folder, wanted.rendered)), "texts": [part.text for part in wanted.rendered.parts]})
@@ -104,14 +107,19 @@ def close() -> None:
 
 def serve_request(payload: dict[str, Any]) -> ServeRequest:
     """The engine's plain request from a payload. Raises NotFound when the model was deleted meanwhile."""
-    with reading() as session:
-        model = session.get(Model, payload["model"])
-        if model is None:
-            raise FettleError("not_found", "The model was deleted.", "Choose another model.")
-        base, adapter = models.folders(session, model, settings().models_folder, settings().storage_folder)
+    base, adapter = _folders(payload["model"])
     return ServeRequest(
         _key(base, adapter), base, adapter, render(template_of(payload["template"]), payload["variables"]), Parameters.model_validate(payload["parameters"])
     )
+
+
+def _folders(key: int) -> tuple[Path, Path | None]:
+    """Where a model's weights and its adapter lie. Raises when it was deleted meanwhile."""
+    with reading() as session:
+        model = session.get(Model, key)
+        if model is None:
+            raise FettleError("not_found", "The model was deleted.", "Choose another model.")
+        return models.folders(session, model, settings().models_folder, settings().storage_folder)
 
 
 def _key(base: Path, adapter: Path | None) -> str:

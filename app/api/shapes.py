@@ -13,6 +13,7 @@ from app.domain.methods import METHODS
 from app.domain.metric import Sample
 from app.domain.model import Model
 from app.domain.prompt import FIELDS, Prompt, PromptVersion
+from app.domain.upload import Upload
 from app.services.estimates import Estimate
 
 Limit = Annotated[int, Query(ge=1, le=1000)]
@@ -49,6 +50,26 @@ def dataset(row: Dataset, version: DatasetVersion) -> dict[str, Any]:
         "viewed": version.viewed,
         "revealed": version.revealed_at is not None,
         "created_at": version.created_at,
+    }
+
+
+def upload(row: Upload) -> dict[str, Any]:
+    error = dict(row.error or {})
+    problems = error.pop("problems", None) or (row.report or {}).get("problems") or []
+    return {
+        "id": row.id,
+        "name": row.name,
+        "filename": row.filename,
+        "state": row.state,
+        "bytes": row.size,
+        "bytes_read": int(row.size * row.share),
+        "rows": row.rows,
+        "seconds": row.seconds,
+        "rows_per_second": row.rate,
+        "dataset": row.dataset_id if row.state == "done" else None,
+        "error": error or None,
+        "problems": problems,
+        "created_at": row.created_at,
     }
 
 

@@ -1,7 +1,5 @@
 """/api/v1/datasets: versions, differences, appending, health, export, the reserve, deleting."""
 
-import tempfile
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, File, Form, Query, UploadFile
@@ -9,12 +7,13 @@ from fastapi.responses import StreamingResponse
 from pydantic import Field
 
 from app.api import shapes
-from app.api.datasets import Reason, json_object, upload_folder
+from app.api.datasets import Reason, json_object
 from app.domain.lineage import Change, Drop, Edit, Move, Relabel
 from app.doors import Person
 from app.services import exports, health, history, removal, reserve
 from app.services.appending import append_file
 from app.services.datasets import DatasetView
+from app.services.upload_files import passing
 from app.services.versions import derive
 from app.settings import settings
 
@@ -86,11 +85,8 @@ def append(
     repeats: Annotated[bool, Form()] = False,
 ) -> dict[str, Any]:
     """The next version with a file's rows behind the others. Rows that are there already are left out unless `repeats`."""
-    with tempfile.NamedTemporaryFile(dir=upload_folder(), prefix="append-") as target:
-        while chunk := file.file.read(1 << 20):
-            target.write(chunk)
-        target.flush()
-        view = append_file(person, reference, Path(target.name), file.filename or "upload", json_object(mapping, "mapping"), reason, repeats)
+    with passing(file.file) as path:
+        view = append_file(person, reference, path, file.filename or "upload", json_object(mapping, "mapping"), reason, repeats)
     return shown(view)
 
 

@@ -1,17 +1,19 @@
 """Datasets: immutable, content-hashed versions of labelled examples, with a sealed test split."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from sqlalchemy import ForeignKey, Index, UniqueConstraint, func, select, update
 from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from app.domain.access import Who, owned, read
 from app.domain.base import Base, Json, Owned, db_now, parse_reference
-from app.domain.scoring import normalise
+from app.domain.cutting import content_key
 from app.domain.validation import Measure, measure_of
 from app.errors import Conflict, Invalid, NotFound, Sealed
 
@@ -19,6 +21,11 @@ SPLITS = ("train", "validation", "test", "reserve", "unlabelled")
 
 SEALED = ("test", "reserve")
 """Splits whose rows nobody sees before they are opened on purpose. The reserve cannot be scored before that either."""
+
+MARKED = 1_000
+"""Rows from one mark to the next: a page deep inside a split is found from the mark before it."""
+
+_packer = msgspec.msgpack.Encoder()
 
 
 class Dataset(Owned, Base):
@@ -60,6 +67,8 @@ class DatasetVersion(Owned, Base):
     reserve_opened: Mapped[dict[str, Any] | None] = mapped_column(Json)
     scored: Mapped[int] = mapped_column(default=0)
     viewed: Mapped[int] = mapped_column(default=0)
+    marks: Mapped[dict[str, Any] | None] = mapped_column(deferred=True)
+    """The position of every 1,000th row, of each split and ("") of all: where to begin looking for a page."""
 
     @property
     def reference(self) -> str:
@@ -72,7 +81,8 @@ class DatasetVersion(Owned, Base):
     @property
     def variables(self) -> list[str]:
         """What a prompt may name: `input`, and the columns that are neither input, output nor split."""
-        used = set((self.origin.get("mapping") or {}).values())
+        mapping = self.origin.get("mapping") or {}
+        used = {column for field, column in mapping.items() if isinstance(column, str) and not (field == "input" and mapping.get("more"))}
         return ["input", *(column for column in self.columns if column not in used | {"input"})]
 
     def label_texts(self) -> list[str]:
@@ -82,12 +92,6 @@ class DatasetVersion(Owned, Base):
     def measure(self, validate_by: str) -> Measure:
         """What a tuning run on these rows is judged by. Raises Invalid when it cannot be judged so."""
         return measure_of(validate_by, labels=bool(self.labels), rows=bool(self.splits.get("validation")))
-
-
-def content_key(text: str) -> int:
-    """What an input is known by for ever: 63 bits of a hash of it, case and white space aside. Its split follows it from version to version."""
-    digest = hashlib.sha256(normalise(text, casefold=True).encode("utf-8", "surrogatepass")).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
 
 
 def _key_of_row(context: DefaultExecutionContext) -> int:
@@ -147,13 +151,30 @@ def draft(session: Session, person: Who, dataset: Dataset, seed: int, origin: di
     return version
 
 
+class Marks:
+    """The position of every 1,000th row, of each split and ("") of all, noted while rows pass by in order."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, list[int]] = {"": []}
+        self._counts: Counter[str] = Counter()
+
+    def passing(self, rows: Iterable[Any]) -> Iterator[Any]:
+        for row in rows:
+            for name in ("", row.split):
+                if self._counts[name] % MARKED == 0:
+                    self.found.setdefault(name, []).append(row.position)
+                self._counts[name] += 1
+            yield row
+
+
 @dataclass(frozen=True)
 class Totals:
-    """What is counted of a version when it is sealed: rows of each split, the table of labels, the hash of everything."""
+    """What is counted of a version when it is sealed: rows of each split, the table of labels, the hash of everything, the marks."""
 
     splits: dict[str, int]
     labels: list[dict[str, Any]]
     digest: str
+    marks: dict[str, list[int]]
 
 
 def totals(session: Session, version: DatasetVersion, book: Sequence[dict[str, Any]] = (), label_limit: int = 1000) -> Totals:
@@ -166,21 +187,23 @@ def totals(session: Session, version: DatasetVersion, book: Sequence[dict[str, A
     few = len(table) <= label_limit and len(table) * 2 <= sum(count for _, count in table)
     known = {entry["key"]: entry for entry in book}
     labels = [{"display": text, **known.get(text, {}), "key": text, "count": count} for text, count in table] if few else []
-    return Totals({split: counts[split] for split in SPLITS if counts.get(split)}, labels, fingerprint(_contents(session, version)))
+    marks = Marks()
+    digest = fingerprint(marks.passing(_contents(session, version)))
+    return Totals({split: counts[split] for split in SPLITS if counts.get(split)}, labels, digest, marks.found)
 
 
 def seal(session: Session, version: DatasetVersion, counted: Totals | None = None) -> None:
     """Freeze a version with what was counted of it, before or now. Raises Invalid when there is nothing to learn from."""
     counted = counted or totals(session, version)
-    version.labels, version.splits, version.content_hash = counted.labels, counted.splits, counted.digest
+    version.labels, version.splits, version.content_hash, version.marks = counted.labels, counted.splits, counted.digest, counted.marks
     session.flush()
     session.execute(update(DatasetVersion).where(DatasetVersion.id == version.id).values(sealed_at=db_now()))
     session.refresh(version)
 
 
 def _contents(session: Session, version: DatasetVersion) -> Iterator[Any]:
-    """What a version's hash takes in of each row, in file order, streamed."""
-    query = select(Example.split, Example.input, Example.output, Example.cells).where(Example.version_id == version.id)
+    """What a version's hash and marks take in of each row, in file order, streamed."""
+    query = select(Example.position, Example.split, Example.input, Example.output, Example.cells).where(Example.version_id == version.id)
     yield from session.execute(query.order_by(Example.position).execution_options(yield_per=500))
 
 
@@ -188,10 +211,18 @@ def fingerprint(examples: Iterable[Any]) -> str:
     """sha256 over every row's (or example's) split, input, output and cells, in order: the same content has the same hash everywhere."""
     digest = hashlib.sha256()
     for example in examples:
-        for text in (example.split, example.input, "\0" if example.output is None else example.output, repr(sorted((example.cells or {}).items()))):
-            data = text.encode("utf-8", "surrogatepass")
-            digest.update(len(data).to_bytes(8, "big") + data)
+        digest.update(rows_bytes([(example.split, example.input, example.output, example.cells)]))
     return digest.hexdigest()
+
+
+def rows_bytes(rows: Sequence[tuple[str, str, str | None, Mapping[str, Any] | None]]) -> bytes:
+    """Rows (split, input, output, cells) as their version's hash takes them in: msgpack, where every value says its kind and length."""
+    packed = [(split, text, output, sorted(cells.items()) if cells else ()) for split, text, output, cells in rows]
+    try:
+        # The head that says how many rows there are is left out: the same rows, given in other portions, are the same bytes.
+        return _packer.encode(packed)[1 if len(packed) < 16 else 3 if len(packed) < 1 << 16 else 5 :]
+    except UnicodeEncodeError:  # half a surrogate pair, which JSON can spell
+        return b"".join(_packer.encode([part if part is None else ascii(part) for part in row]) for row in packed)
 
 
 def rows(session: Session, version: DatasetVersion, split: str | None = None, limit: int | None = None) -> Iterator[Example]:

@@ -19,7 +19,7 @@ from app.errors import Conflict, Invalid, Sealed
 HELD_OUT = ("reserve", "test", "validation", "train")
 """Splits of labelled rows, the most protected first: a row that resembles rows of two of them goes to the one named earlier."""
 
-WISHES = {split: f"?{split}" for split in ("", "train", "validation", "test")}
+WISHES = {split: f"?{split}" for split in ("", "train", "validation", "test", "reserve")}
 """What stands in a draft for the split of a row that is still to be placed: "?", or "?train" for one that wishes to train."""
 
 KEYS_AT_ONCE = 500

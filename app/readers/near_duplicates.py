@@ -48,14 +48,14 @@ def _roots(texts: Sequence[str], threshold: float) -> list[int]:
 
     index = RMinHashLSH(threshold=threshold, num_perm=PERMUTATIONS, num_bands=BANDS)
     for start in range(0, len(texts), BATCH):
-        shingled = [_shingles(text) for text in texts[start : start + BATCH]]
-        sketches = RMinHash.from_token_sets([sorted(shingles) for shingles in shingled], PERMUTATIONS, 42)
-        for number, (shingles, sketch) in enumerate(zip(shingled, sketches, strict=True), start):
+        shingled = [shingles(text) for text in texts[start : start + BATCH]]
+        sketches = RMinHash.from_token_sets([sorted(own) for own in shingled], PERMUTATIONS, 42)
+        for number, (own, sketch) in enumerate(zip(shingled, sketches, strict=True), start):
             missed = 0
             for other in sorted(index.query(sketch)):
                 if root(other) == root(number):
                     continue
-                if _similar(shingles, _shingles(texts[other]), threshold):
+                if similar(own, shingles(texts[other]), threshold):
                     sizes[root(other)] += sizes[root(number)]
                     roots[root(number)] = root(other)
                 else:
@@ -67,10 +67,12 @@ def _roots(texts: Sequence[str], threshold: float) -> list[int]:
     return [root(number) for number in range(len(texts))]
 
 
-def _shingles(text: str) -> set[str]:
+def shingles(text: str) -> set[str]:
+    """Every run of SHINGLE characters."""
     return {text[start : start + SHINGLE] for start in range(max(1, len(text) - SHINGLE + 1))}
 
 
-def _similar(a: set[str], b: set[str], threshold: float) -> bool:
+def similar(a: set[str], b: set[str], threshold: float = THRESHOLD) -> bool:
+    """Whether so large a share of all shingles is in both."""
     shared = len(a & b)
     return shared >= threshold * (len(a) + len(b) - shared)

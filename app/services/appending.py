@@ -5,24 +5,27 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 
-from app.db import reading, transaction
+from app.db import reading
 from app.domain.access import Who
-from app.domain.dataset import DatasetVersion, Example, content_key
+from app.domain.dataset import DatasetVersion, Example
 from app.domain.lineage import KEYS_AT_ONCE, WISHES, Keep
 from app.errors import Invalid
 from app.readers import Example as Read
 from app.readers.frames import Broken, Chunk, End
 from app.readers.parent import read_file
 from app.services.datasets import DatasetView, find
-from app.services.versions import New, derive, sign
+from app.services.versions import New, amend, derive
+
+Columns = Mapping[str, str | list[str] | None]
+"""Which column of a file is the input (or which ones are), the output and the split."""
 
 
 class _Arrivals:
     """A file's rows on their way into a draft. Rows that are there already are left out; labels of waiting rows are filled in."""
 
-    def __init__(self, path: Path, mapping: Mapping[str, str | None] | None, repeats: bool, about: dict[str, Any]) -> None:
+    def __init__(self, path: Path, mapping: Columns | None, repeats: bool, about: dict[str, Any]) -> None:
         self._path, self._mapping, self._repeats, self._about = path, mapping, repeats, about
 
     def __call__(self, draft: DatasetVersion) -> Iterator[Sequence[New]]:
@@ -33,7 +36,7 @@ class _Arrivals:
             if isinstance(frame, Broken):
                 problems.append(frame.problem)
             elif isinstance(frame, Chunk) and not problems:
-                new = list(self._new(draft, frame.examples))
+                new = list(self._new(draft, frame.examples, frame.keys))
                 came += len(new)
                 yield new
             elif isinstance(frame, End) and frame.problems:
@@ -41,12 +44,11 @@ class _Arrivals:
         if not came and not self._about["labelled"]:
             raise Invalid("nothing_new", f"All {self._about['repeated']:,} rows of the file are in the dataset already.", "There is nothing to append.")
 
-    def _new(self, draft: DatasetVersion, rows: Sequence[Read]) -> Iterator[New]:
-        there, waiting = _standing(draft, {content_key(row.input) for row in rows})
+    def _new(self, draft: DatasetVersion, rows: Sequence[Read], keys: Sequence[int]) -> Iterator[New]:
+        there, waiting = _standing(draft, set(keys))
         filled: dict[int, tuple[str, str]] = {}
-        for row in rows:
-            output = row.output
-            key = waiting.get(content_key(row.input))
+        for row, content in zip(rows, keys, strict=True):
+            output, key = row.output, waiting.get(content)
             if not self._repeats and (row.input, output, _frozen(row.cells)) in there:
                 self._about["repeated"] += 1
             elif key is not None and output is not None and key not in filled:
@@ -54,15 +56,15 @@ class _Arrivals:
             else:
                 yield New(row.input, output, row.split, row.line, row.cells or None)
         self._about["labelled"] += len(filled)
-        with transaction() as session:
-            sign(session, draft.id)
-            for key, (output, wish) in filled.items():
-                session.execute(update(Example).where(Example.id == key).values(output=output, split=wish))
+        amend(draft, [{"key": key, "output": output, "split": wish} for key, (output, wish) in filled.items()])
 
 
-def _inherited(version: DatasetVersion, path: Path) -> dict[str, str | None] | None:
+def _inherited(version: DatasetVersion, path: Path) -> Columns | None:
     """The columns that the dataset's first file was read by. A file that comes later may lack its splits, and its outputs."""
-    mapping: dict[str, str | None] = {key: column for key, column in (version.origin.get("mapping") or {}).items() if isinstance(column, str)}
+    first_by = version.origin.get("mapping") or {}
+    mapping: dict[str, str | list[str] | None] = {key: column for key, column in first_by.items() if isinstance(column, str)}
+    if more := first_by.get("more"):
+        mapping["input"] = [first_by["input"], *more]
     for _ in ("split", "output"):
         first = next(read_file(path, mapping))
         lacking = first.problem.column if isinstance(first, Broken) and first.problem.code == "missing_column" else None
@@ -99,7 +101,7 @@ def _refused(problems: list[dict[str, Any]], count: int) -> Invalid:
 
 
 def append_file(
-    person: Who, reference: int | str, path: Path, filename: str, mapping: Mapping[str, str | None] | None = None, reason: str = "", repeats: bool = False
+    person: Who, reference: int | str, path: Path, filename: str, mapping: Columns | None = None, reason: str = "", repeats: bool = False
 ) -> DatasetView:
     """The next version with a file's rows behind the others. Without a mapping the file is read as the dataset's first one was.
 

@@ -62,6 +62,8 @@ class _Columns:
 
     def __init__(self, version: DatasetVersion) -> None:
         mapping = {key: name for key, name in (version.origin.get("mapping") or {}).items() if isinstance(name, str)}
+        if (version.origin.get("mapping") or {}).get("more"):
+            del mapping["input"]  # made of several columns, which stand for themselves
         others = [name for name in version.columns if name not in mapping.values()]
         self._input = mapping.get("input") or _free("input", others)
         self._output = mapping.get("output") or _free("output", [*others, self._input])

@@ -1,18 +1,23 @@
 """Deleting a dataset: refused while something is built on it, else everything of it goes, its evaluations and predictions too."""
 
+import time
 from dataclasses import dataclass
 
-from sqlalchemy import Select, delete, func, select, update
+from sqlalchemy import Select, delete, func, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from app.db import reading, transaction
+from app.domain import intake
 from app.domain.access import Who, write
-from app.domain.dataset import Dataset, DatasetVersion, Example
+from app.domain.chore import Chore, NearDuplicate
+from app.domain.dataset import Dataset, DatasetVersion
 from app.domain.evaluation import Evaluation, Prediction
 from app.domain.experiment import Experiment
 from app.domain.job import ACTIVE, Job
 from app.domain.model import Model
 from app.errors import Conflict
+from app.services.chores import index_file
+from app.services.pacing import Pace
 
 ROWS = 500
 NAMED = 5
@@ -72,6 +77,8 @@ def remove(person: Who, key: int) -> None:
             raise Conflict("in_use", message, "Delete those first, or keep the dataset.", detail={"users": [vars(user) for user in found]})
         vanished = update(DatasetVersion).where(DatasetVersion.dataset_id == key).values(sealed_at=None, alive_at=0, created_at=0)
         session.execute(vanished)
+        # Whoever works on one of these stops with its next word.
+        session.execute(delete(Chore).where(Chore.version_id.in_(_versions(dataset))))
     purge(key)
 
 
@@ -89,8 +96,11 @@ def purge(key: int) -> None:
     for job in jobs:
         with transaction() as session:
             session.execute(delete(Job).where(Job.id == job))
-    while _some_examples(key):
-        pass
+    for took in (_some_near_duplicates, _some_examples):
+        pace = Pace()
+        while took(key, pace):
+            pass
+    _forget_words(key)
     with transaction() as session:
         session.execute(update(DatasetVersion).where(DatasetVersion.dataset_id == key).values(parent_id=None))
         session.execute(delete(DatasetVersion).where(DatasetVersion.dataset_id == key))
@@ -104,12 +114,33 @@ def _some_predictions(evaluation_id: int) -> int:
         return len(some)
 
 
-def _some_examples(key: int) -> int:
+def _some_examples(key: int, pace: Pace) -> int:
+    mine = select(DatasetVersion.id).where(DatasetVersion.dataset_id == key)
+    size = pace.size
     with transaction() as session:
-        mine = select(DatasetVersion.id).where(DatasetVersion.dataset_id == key)
-        some = session.scalars(select(Example.id).where(Example.version_id.in_(mine)).limit(ROWS)).all()
-        session.execute(delete(Example).where(Example.id.in_(some)))
-        return len(some)
+        began = time.perf_counter()
+        gone = intake.take_out(session, mine, size)
+    pace.took(size, time.perf_counter() - began)
+    return gone
+
+
+def _some_near_duplicates(key: int, pace: Pace) -> int:
+    size, row = pace.size, tuple_(NearDuplicate.version_id, NearDuplicate.position)
+    mine = select(DatasetVersion.id).where(DatasetVersion.dataset_id == key)
+    with transaction() as session:
+        began = time.perf_counter()
+        some = select(NearDuplicate.version_id, NearDuplicate.position).where(NearDuplicate.version_id.in_(mine)).limit(size)
+        gone = session.execute(delete(NearDuplicate).where(row.in_(some)), execution_options={"synchronize_session": False}).rowcount  # type: ignore[attr-defined]
+    pace.took(size, time.perf_counter() - began)
+    return int(gone)
+
+
+def _forget_words(key: int) -> None:
+    """The search indexes that are files of their own."""
+    with reading() as session:
+        versions = session.scalars(select(DatasetVersion).where(DatasetVersion.dataset_id == key)).all()
+    for version in versions:
+        index_file(version).remove()
 
 
 def sweep() -> int:

@@ -4,29 +4,31 @@ A new version is filled in transactions of one chunk each, under a number that n
 it signs every chunk; `sweep` removes drafts that fell silent. Thinking is done between transactions, never inside.
 """
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Update, bindparam, delete, func, insert, inspect, literal, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, func, insert, inspect, literal, select, update
 from sqlalchemy.orm import Session
 
 from app.db import reading, transaction
+from app.domain import chore as chores
 from app.domain import dataset as datasets
-from app.domain import lineage
+from app.domain import intake, lineage
 from app.domain.access import Who, write
 from app.domain.base import db_now
-from app.domain.dataset import Dataset, DatasetVersion, Example, content_key
+from app.domain.cutting import content_key
+from app.domain.dataset import Dataset, DatasetVersion, Example
 from app.domain.lineage import Change, Keep, Open, Values
 from app.errors import Invalid
 from app.readers.near_duplicates import near_duplicate_groups
 from app.services.datasets import DatasetView
+from app.services.pacing import Pace
 
 ROWS, CHARACTERS = 500, 1_000_000
-"""A chunk is written in one transaction: so many rows, or fewer when their texts are long."""
-
-WRITTEN = 200
-"""Rows in one write that brings each of them from here; copies inside the database may be ROWS at once."""
+"""A chunk is written in one transaction: at most so many rows, fewer when their texts are long or the database is slow."""
 
 COMPARED = 20_000
 """Most rows among which near-duplicates of new rows are looked for; above, rows of the same text stay together and others do not."""
@@ -61,7 +63,9 @@ def derive(person: Who, reference: int | str, change: Change, reason: str = "", 
         dataset = write(session, person, Dataset, parent.dataset_id, "dataset")
         lineage.newest(session, parent)
         lineage.permitted(session, parent, change, dataset)
-        draft = datasets.draft(session, person, dataset, parent.seed, dict(parent.origin))
+        # What its file repeated is told of the first version alone.
+        origin = {name: value for name, value in parent.origin.items() if name != "repeats"}
+        draft = datasets.draft(session, person, dataset, parent.seed, origin)
         draft.parent_id, draft.columns = parent.id, parent.columns
         draft.change = {"kind": change.kind, "reason": reason.strip(), **change.told()}
     try:
@@ -83,19 +87,17 @@ def _useful(change: Change, rows: int) -> None:
 
 def _copy(parent: DatasetVersion, draft: DatasetVersion, change: Change) -> tuple[int, int]:
     """Every row of the parent through the change. Returns how many rows changed or left, and the last position taken."""
-    changed, last = 0, -1
-    for chunk in _chunks(values(parent)):
+    changed, last, pace = 0, -1, Pace()
+    for chunk in _chunks(values(parent), pace):
         new = [change.on(row) for row in chunk]
         left = [row["id"] for row, kept in zip(chunk, new, strict=True) if kept is None]
         other = [kept for row, kept in zip(chunk, new, strict=True) if kept is not None and kept is not row]
         changed += len(left) + len(other)
         last = max(last, *(row["position"] for row in chunk))
-        with transaction() as session:
-            sign(session, draft.id)
+        with writing(draft, pace, len(chunk)) as session:
             if len(left) < len(chunk):
                 _take_over(session, parent, draft, chunk, left)
-            for row in other:
-                session.execute(_one(draft, row).values(output=row["output"], split=row["split"]), execution_options={"synchronize_session": False})
+            _change(session, draft, other)
     return changed, last
 
 
@@ -107,9 +109,13 @@ def _take_over(session: Session, parent: DatasetVersion, draft: DatasetVersion, 
     session.connection().execute(insert(Example).from_select(["version_id", *names], stored, include_defaults=False))
 
 
-def _one(draft: DatasetVersion, row: Values) -> Update:
-    """The row of a draft that stands for this one."""
-    return update(Example).where(Example.version_id == draft.id, Example.content_key == row["content_key"], Example.position == row["position"])
+def _change(session: Session, draft: DatasetVersion, rows: Sequence[Values]) -> None:
+    """Write the outputs and splits of these rows into those that stand for them in the draft."""
+    table = inspect(Example).local_table
+    stands = (table.c.version_id == draft.id) & (table.c.content_key == bindparam("known_by")) & (table.c.position == bindparam("at"))
+    given = [{"known_by": row["content_key"], "at": row["position"], "output": row["output"], "split": row["split"]} for row in rows]
+    if given:
+        session.connection().execute(update(table).where(stands), given)  # type: ignore[arg-type]
 
 
 def values(version: DatasetVersion) -> Iterator[Values]:
@@ -132,13 +138,14 @@ def _of(version: DatasetVersion) -> ColumnElement[bool]:
     return Example.version_id + 0 == version.id
 
 
-def _chunks(rows: Iterable[Values]) -> Iterator[list[Values]]:
+def _chunks(rows: Iterable[Values], pace: Pace) -> Iterator[list[Values]]:
+    """Rows in portions that one write can take."""
     chunk: list[Values] = []
     size = 0
     for row in rows:
         chunk.append(row)
         size += len(row["input"]) + len(row["output"] or "") + sum(len(str(cell)) for cell in (row["cells"] or {}).values())
-        if len(chunk) == ROWS or size > CHARACTERS:
+        if len(chunk) >= min(pace.size, ROWS) or size > CHARACTERS:
             yield chunk
             chunk, size = [], 0
     if chunk:
@@ -157,24 +164,28 @@ def _append(draft: DatasetVersion, added: Iterable[Sequence[New]], position: int
                     content_key=content_key(row.input), added_in=draft.number,
                 )  # fmt: skip
 
-    start = position
-    for chunk in _chunks(arriving()):
-        for at in range(0, len(chunk), WRITTEN):
-            part = chunk[at : at + WRITTEN]
-            _write(draft, [{**row, "position": position + number} for number, row in enumerate(part)])
-            position += len(part)
+    start, pace = position, Pace()
+    for chunk in _chunks(arriving(), pace):
+        lines = [_line(draft, position + number, row) for number, row in enumerate(chunk)]
+        with writing(draft, pace, len(lines)) as session:
+            intake.put(session, lines)
+        position += len(lines)
     return position - start
 
 
-def _write(draft: DatasetVersion, rows: Sequence[Values]) -> None:
-    """One chunk, signed."""
-    given = [{**row, "version_id": draft.id} for row in rows]
-    for row in given:
-        del row["id"]
+def _line(draft: DatasetVersion, position: int, row: Values) -> intake.Line:
+    cells = intake.cells_text(row["cells"] or {})
+    return draft.id, position, row["line"], row["split"], row["input"], row["output"], cells, row["content_key"], row["added_in"]
+
+
+@contextmanager
+def writing(draft: DatasetVersion, pace: Pace, rows: int) -> Iterator[Session]:
+    """One write of so many rows into a draft, signed, and timed from its lock to the end of its commit."""
     with transaction() as session:
         sign(session, draft.id)
-        if given:
-            session.execute(insert(Example), given)
+        began = time.perf_counter()
+        yield session
+    pace.took(rows, time.perf_counter() - began)
 
 
 def sign(session: Session, version_id: int) -> None:
@@ -192,13 +203,19 @@ def _place(parent: DatasetVersion, draft: DatasetVersion) -> None:
         return
     rows = [Open(row.input, row.output, row.content_key, row.split[1:] or None) for row in wishing]
     splits = lineage.place(rows, known, lineage.shares_of(parent), draft.seed, _resembling(draft, rows))
+    amend(draft, [{"key": row.id, "split": split} for row, split in zip(wishing, splits, strict=True)])
+
+
+def amend(draft: DatasetVersion, changes: Sequence[dict[str, Any]]) -> None:
+    """Write other values into rows of a draft: {"key": a row's id, column: its value, ...} each, all with the same columns."""
     table = inspect(Example).local_table
-    statement = update(table).where(table.c.id == bindparam("key")).values(split=bindparam("value"))  # type: ignore[arg-type]
-    changes = [{"key": row.id, "value": split} for row, split in zip(wishing, splits, strict=True)]
-    for start in range(0, len(changes), WRITTEN):
-        with transaction() as session:
-            sign(session, draft.id)
-            session.connection().execute(statement, changes[start : start + WRITTEN])
+    statement = update(table).where(table.c.id == bindparam("key"))  # type: ignore[arg-type]
+    start, pace = 0, Pace()
+    while start < len(changes):
+        part = changes[start : start + min(pace.size, ROWS)]
+        with writing(draft, pace, len(part)) as session:
+            session.connection().execute(statement, part)
+        start += len(part)
 
 
 def _resembling(draft: DatasetVersion, rows: Sequence[Open]) -> list[lineage.Group] | None:
@@ -227,6 +244,7 @@ def _seal(parent: DatasetVersion, draft: DatasetVersion, told: dict[str, Any]) -
         row = session.get_one(DatasetVersion, draft.id)
         row.change = {**(row.change or {}), **told, "before": parent.splits, "after": counted.splits}
         datasets.seal(session, row, counted)
+        chores.add(session, row.id, row.rows)
     for name in ("change", "labels", "splits", "content_hash", "sealed_at"):
         setattr(draft, name, getattr(row, name))
 
@@ -245,14 +263,16 @@ def _renamed(book: Sequence[dict[str, Any]], labels: dict[str, str | None]) -> l
 
 def purge_draft(version_id: int) -> None:
     """Remove a draft and its rows, a chunk at a time. Sealed versions are left alone."""
-    while True:
+    pace, gone = Pace(), 1
+    unsealed = DatasetVersion.id == version_id, DatasetVersion.sealed_at.is_(None)
+    while gone:
+        size = pace.size
         with transaction() as session:
-            unsealed = select(DatasetVersion.id).where(DatasetVersion.id == version_id, DatasetVersion.sealed_at.is_(None))
-            keys = list(session.scalars(select(Example.id).where(Example.version_id.in_(unsealed)).limit(ROWS)))
-            if not keys:
-                session.execute(delete(DatasetVersion).where(DatasetVersion.id == version_id, DatasetVersion.sealed_at.is_(None)))
-                return
-            session.execute(delete(Example).where(Example.id.in_(keys)))
+            began = time.perf_counter()
+            gone = intake.take_out(session, select(DatasetVersion.id).where(*unsealed), size)
+        pace.took(size, time.perf_counter() - began)
+    with transaction() as session:
+        session.execute(delete(DatasetVersion).where(*unsealed))
 
 
 def sweep(silent_ms: int = SILENT_MS) -> int:

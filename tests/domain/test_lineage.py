@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from app.domain.dataset import content_key
+from app.domain.cutting import content_key
 from app.domain.lineage import Drop, Edit, Group, Move, Open, Relabel, Values, place
 
 SHARES = (0.7, 0.1, 0.2)

@@ -14,7 +14,7 @@ from app.domain.evaluation import Evaluation, Prediction
 from app.domain.job import Job
 from app.domain.lineage import Drop, Edit, Keep, Move, Relabel
 from app.errors import Conflict, Invalid, NotFound, Sealed
-from app.services import datasets, evaluations, experiments, history, removal, reserve, versions
+from app.services import datasets, evaluations, experiments, grid, history, imports, removal, reserve, versions
 from app.services.appending import append_file
 from app.services.versions import New, derive
 from tests.queries import queries
@@ -153,7 +153,7 @@ def test_a_label_taken_away_opens_no_sealed_row(person: Who) -> None:
     add_dataset(person)
     second = derive(person, "1", Relabel({"delivery": None})).version
     assert second.splits == {"train": 10, "validation": 5, "test": 15, "unlabelled": 15}
-    assert not [row for row in datasets.examples(person, "1", "unlabelled") if row.input.startswith("test")]
+    assert not [row for row in grid.examples(person, "1", "unlabelled") if row.input.startswith("test")]
 
 
 def test_rows_that_two_versions_share(person: Who) -> None:
@@ -173,14 +173,14 @@ def test_a_reserve_is_set_aside_before_anything_was_scored_and_opened_once(perso
     assert second.splits["test"] + second.splits["reserve"] == 60 and 25 <= second.splits["reserve"] <= 35
     assert {row["input"] for row in versions.values(second)} == {row["input"] for row in versions.values(first)}
     with pytest.raises(Sealed, match="reserve"):
-        datasets.examples(person, "1", "reserve")
+        grid.examples(person, "1", "reserve")
     with pytest.raises(Sealed):
-        datasets.examples(person, "1")
+        grid.examples(person, "1")
     with pytest.raises(Invalid, match="Say why"):
         reserve.open_reserve(person, "1", " ")
     opened = reserve.open_reserve(person, "1", "the final figure").version.reserve_opened or {}
     assert (opened["by"], opened["reason"]) == ("Ada", "the final figure") and opened["at"] > 0
-    assert len(datasets.examples(person, "1", "reserve", limit=100)) == second.splits["reserve"]
+    assert len(grid.examples(person, "1", "reserve", limit=100)) == second.splits["reserve"]
     with pytest.raises(Conflict, match="opened already"):
         reserve.open_reserve(person, "1", "once more")
     datasets.reveal(person, "1", "a look")
@@ -231,7 +231,7 @@ def test_a_deletion_that_was_cut_off_is_invisible_and_swept(person: Who, monkeyp
         removal.remove(person, first.dataset_id)
     with pytest.raises(NotFound):
         datasets.find(person, "1")
-    assert (datasets.sweep(), versions.sweep(-1000)) == (0, 0), "others leave it alone"
+    assert (imports.sweep(), versions.sweep(-1000)) == (0, 0), "others leave it alone"
     assert removal.sweep() == 1
     with reading() as session:
         for table in (DatasetVersion, Evaluation, Prediction, Job):

@@ -8,7 +8,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from app.db import transaction
 from app.domain.access import Who, owned
-from app.domain.dataset import Dataset, DatasetVersion, Example, content_key
+from app.domain.cutting import content_key
+from app.domain.dataset import Dataset, DatasetVersion, Example
 from app.domain.dataset import draft as draft_version
 from app.domain.dataset import seal as seal_version
 from app.domain.lineage import Drop, Edit, Keep, Move, Relabel, Values

@@ -5,7 +5,8 @@ from sqlalchemy import func, select, update
 
 from app.db import reading, transaction
 from app.domain.access import Who
-from app.domain.dataset import DatasetVersion, Example, content_key
+from app.domain.cutting import content_key
+from app.domain.dataset import DatasetVersion, Example
 from app.domain.lineage import Change, Drop, Edit, Keep, Move, Relabel, Values
 from app.errors import Conflict, Invalid, NotFound
 from app.services import datasets, versions

@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -234,3 +234,8 @@ def _tokenizer(folder: Path) -> Any:
 def count(folder: Path, rendered: Rendered) -> encode.Count:
     """Tokens of a prompt for the model in `folder`, total and per part, with its tokenizer alone. Safe from any thread."""
     return encode.count(_tokenizer(folder), rendered)
+
+
+def lengths(folder: Path, texts: Sequence[str]) -> list[int]:
+    """Tokens of each text for the model in `folder`. Safe from any thread."""
+    return encode.lengths(_tokenizer(folder), texts)
