@@ -6,7 +6,7 @@ counted apart as off-list: a model that does not follow the format has another p
 
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from typing import Literal
@@ -67,15 +67,6 @@ def extract(text: str, extractor: Extractor = "first_line") -> str:
     """The answer in what a model wrote: all of it, or its first line that is not blank, without white space around."""
     stripped = text.strip()
     return stripped if extractor == "exact" else stripped.partition("\n")[0].rstrip()
-
-
-def as_label(answer: str, labels: Iterable[str], casefold: bool = False) -> str | None:
-    """The label an answer spells, or None. With `casefold`, case does not count where that leaves one label only."""
-    wanted = normalise(answer, casefold)
-    found = [label for label in labels if label == answer or normalise(label, casefold) == wanted]
-    if answer in found:
-        return answer
-    return found[0] if len(found) == 1 else None
 
 
 def score(gold: Sequence[str], answers: Sequence[str], labels: Collection[str] | None = None) -> Scores:

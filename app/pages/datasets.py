@@ -107,7 +107,7 @@ def _show(request: Request, person: Person, reference: str, split: str | None = 
         splits=splits,
         split=chosen,
         sealed=sealed,
-        variables=_variables(version),
+        variables=version.variables,
         rows=rows,
         pager=_pager(version, chosen, offset, len(rows)),
         labels=sorted(version.labels, key=lambda label: -label["count"]),
@@ -115,12 +115,6 @@ def _show(request: Request, person: Person, reference: str, split: str | None = 
         detectable=detectable(version.splits.get("test", 0)) if version.splits.get("test") else None,
         reason_error=reason_error,
     )
-
-
-def _variables(version: DatasetVersion) -> list[str]:
-    """What a prompt may name: the input, and the columns that are neither input, output nor split."""
-    mapped = set((version.origin.get("mapping") or {}).values())
-    return ["input", *(name for name in version.columns if name not in mapped)]
 
 
 def _pager(version: DatasetVersion, split: str, offset: int, rows: int) -> dict[str, Any]:

@@ -13,9 +13,10 @@ from app.domain import model as models
 from app.domain import prompt as prompts
 from app.domain import worker as workers
 from app.domain.access import Who
+from app.domain.dataset import DatasetVersion
 from app.domain.generation import Parameters
 from app.domain.model import Model
-from app.domain.rendering import DEFAULT, check, render
+from app.domain.rendering import DEFAULT, LABELS, check, render, template_variables
 from app.errors import FettleError, Invalid, Unavailable
 
 FIRST_EVENT_SECONDS = 20
@@ -57,6 +58,8 @@ def start(
 ) -> Request:
     """Check a generation and hand it to the engine process. Raises Invalid or Unavailable."""
     template = prompts.template_of(fields)
+    if LABELS in template_variables(template):
+        variables = {**_book_of(model), **variables}
     check(template, variables)
     render(template, variables)
     chosen = parameters or Parameters.model_validate(fields.get("parameters") or {})
@@ -75,6 +78,14 @@ def start(
     }
     queue.ask_engine(request, payload)
     return Request(request, model)
+
+
+def _book_of(model: Model) -> dict[str, str]:
+    """`{labels}` for whoever does not say it: the labels of the dataset version that the model was tuned on."""
+    if model.dataset_version_id is None:
+        return {}
+    with reading() as session:
+        return session.get_one(DatasetVersion, model.dataset_version_id).shown_labels()
 
 
 async def events(request: Request) -> AsyncIterator[dict[str, Any]]:

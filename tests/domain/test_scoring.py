@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef, precision_recall_fscore_support
 
-from app.domain.scoring import OFF_LIST, as_label, correct_rows, extract, normalise, score
+from app.domain.scoring import OFF_LIST, correct_rows, extract, normalise, score
 
 LABELS = ["a", "b", "c"]
 
@@ -70,17 +70,6 @@ def test_extractors() -> None:
     assert extract(written) == "positive"
     assert extract(written, "exact") == "positive \nbecause it is warm"
     assert extract("  ") == ""
-
-
-def test_a_label_is_found_whatever_the_white_space_and_never_by_chance() -> None:
-    labels = ["Refund", "Card  arrival", "US", "us"]
-    assert as_label("Refund", labels) == "Refund"
-    assert as_label("Card arrival", labels) == "Card  arrival"
-    assert as_label("refund", labels) is None
-    assert as_label("refund", labels, casefold=True) == "Refund"
-    assert as_label("us", labels, casefold=True) == "us"
-    assert as_label("Us", labels, casefold=True) is None
-    assert as_label("Refund please", labels) is None
 
 
 def test_normalise_never_folds_case_unasked() -> None:
