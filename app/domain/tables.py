@@ -1,6 +1,6 @@
 """Every file that declares a table, imported. `app/db.py` imports this one, so that foreign keys find each other in every process."""
 
-from app.domain import dataset, evaluation, experiment, finding, job, metric, model, prompt, user, worker
+from app.domain import annotation, dataset, evaluation, experiment, finding, job, metric, model, prompt, user, worker
 from app.domain.base import Base
 
-__all__ = ["Base", "dataset", "evaluation", "experiment", "finding", "job", "metric", "model", "prompt", "user", "worker"]
+__all__ = ["Base", "annotation", "dataset", "evaluation", "experiment", "finding", "job", "metric", "model", "prompt", "user", "worker"]

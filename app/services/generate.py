@@ -63,20 +63,19 @@ def start(
     check(template, variables)
     render(template, variables)
     chosen = parameters or Parameters.model_validate(fields.get("parameters") or {})
+    return hand(model, fields, {"variables": dict(variables), "parameters": chosen.model_dump(), "count_only": count_only})
+
+
+def hand(model: Model, fields: Mapping[str, Any], wanted: Mapping[str, Any]) -> Request:
+    """Put a request for a model and a prompt into the engine process's hands. Raises Unavailable when nobody is there."""
     with reading() as session:
         if not workers.alive(session, "interactive"):
             raise Unavailable(
                 "engine_away", "The engine process is not running, so no local model can answer.", "Start it: `fettle engine` (or `fettle up` for everything)."
             )
     request = secrets.token_urlsafe(16)
-    payload = {
-        "model": model.id,
-        "template": {name: fields[name] for name in prompts.FIELDS if name != "parameters"},
-        "variables": dict(variables),
-        "parameters": chosen.model_dump(),
-        "count_only": count_only,
-    }
-    queue.ask_engine(request, payload)
+    template = {name: fields[name] for name in prompts.FIELDS if name != "parameters"}
+    queue.ask_engine(request, {"model": model.id, "template": template, **wanted})
     return Request(request, model)
 
 
