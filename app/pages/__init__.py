@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter
 
-from app.pages import account, datasets, experiments, home, jobs, lab, models
+from app.pages import account, datasets, experiments, health, home, jobs, lab, models, versions
 
 router = APIRouter(include_in_schema=False)
-for _family in (account, home, lab, datasets, jobs, experiments, models):
+for _family in (account, home, lab, datasets, health, versions, jobs, experiments, models):
     router.include_router(_family.router)

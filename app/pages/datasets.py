@@ -1,22 +1,20 @@
 """The Data room: the list, the upload, and a dataset's page with its sealed test split."""
 
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
 
 from fastapi import APIRouter, Request, UploadFile
 from fastapi.responses import HTMLResponse, Response
 
-from app.domain.dataset import SPLITS, DatasetVersion
+from app.domain.dataset import SPLITS, DatasetVersion, closed
 from app.domain.stats import detectable
 from app.doors import Person
 from app.errors import FettleError, Invalid
+from app.pages import health as health_pages
+from app.pages.dataset_words import reason, told
+from app.pages.files import stored
 from app.pages.forms import Text, whole
 from app.pages.render import fragment, page, seen
-from app.services import datasets
+from app.services import datasets, health
 from app.settings import settings
 
 router = APIRouter(prefix="/datasets")
@@ -54,7 +52,7 @@ def create(
     """Take a file in. A refused one says what is wrong where, and nothing that was typed is lost."""
     columns = {"input": inputs.strip(), "output": outputs.strip(), "split": splits.strip()}
     try:
-        with _stored(file) as (path, filename):
+        with stored(file) as (path, filename):
             view = datasets.import_file(
                 person,
                 path,
@@ -69,19 +67,6 @@ def create(
     return Response(status_code=204, headers={"HX-Redirect": place}) if request.headers.get("hx-request") else seen(place)
 
 
-@contextmanager
-def _stored(file: UploadFile | None) -> Iterator[tuple[Path, str]]:
-    """The upload as a file of the installation while it is read, whatever its size, and its name. Raises Invalid without one."""
-    if file is None or not file.filename:
-        raise Invalid("no_file", "No file was sent.", "Choose a CSV, JSON or JSON Lines file.")
-    folder = settings().folder / "uploads"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with NamedTemporaryFile(dir=folder, suffix=Path(file.filename).suffix[:12]) as target:
-        shutil.copyfileobj(file.file, target, 1 << 20)
-        target.flush()
-        yield Path(target.name), file.filename
-
-
 @router.get("/{reference}")
 def show(request: Request, person: Person, reference: str, split: str | None = None, offset: int = 0) -> HTMLResponse:
     return _show(request, person, reference, split, offset)
@@ -91,7 +76,7 @@ def _show(request: Request, person: Person, reference: str, split: str | None = 
     view = datasets.find(person, reference)
     splits = {name: view.version.splits[name] for name in SPLITS if name in view.version.splits}
     chosen = split if split in splits else next(iter(splits))
-    sealed = chosen == "test" and view.version.revealed_at is None
+    sealed = chosen in closed(view.version)
     offset = max(0, offset) // ROWS * ROWS
     rows = [] if sealed else datasets.examples(person, view.version.reference, chosen, offset, ROWS)
     # Looking at test rows is counted, and the page says the count with this look in it.
@@ -114,6 +99,10 @@ def _show(request: Request, person: Person, reference: str, split: str | None = 
         first_labels=LABELS,
         detectable=detectable(version.splits.get("test", 0)) if version.splits.get("test") else None,
         reason_error=reason_error,
+        shut=sorted(closed(version)),
+        told=told(version, view.dataset.source),
+        why=reason(version),
+        **health_pages.context(health.known(person, version.reference)),
     )
 
 

@@ -27,6 +27,12 @@ class Export:
     left_out: dict[str, int]
     content: Iterator[bytes]
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """What goes out before the file: its name, and how many rows are not in it."""
+        told = ", ".join(f"{rows} {split} rows (sealed)" for split, rows in self.left_out.items())
+        return {"Content-Disposition": f'attachment; filename="{self.filename}"'} | ({"X-Fettle-Left-Out": told} if told else {})
+
 
 def export(person: Who, reference: int | str, form: str = "csv", spreadsheet: bool = False) -> Export:
     """A version as csv, jsonl or parquet. Rows of sealed splits are left out; taking opened test rows along counts as a look at them.

@@ -64,6 +64,14 @@ def report(person: Who, reference: int | str) -> Report:
         return Report(view, _newest(view.version), findings.of(session, view.version.id))
 
 
+def known(person: Who, reference: int | str) -> Report:
+    """What has been found out about a version so far; examines nothing."""
+    view = find(person, reference)
+    with reading() as session:
+        found = findings.of(session, view.version.id) if view.version.examined_at is not None else None
+    return Report(view, _newest(view.version), found)
+
+
 def _newest(version: DatasetVersion) -> bool:
     with reading() as session:
         mine = select(func.max(DatasetVersion.number)).where(DatasetVersion.dataset_id == version.dataset_id, DatasetVersion.sealed_at.is_not(None))
