@@ -106,8 +106,9 @@ function line(one) {
   return row;
 }
 
-by("rows")?.addEventListener("change", (event) => {
+by("rows")?.addEventListener("input", (event) => {
   const { field } = event.target.dataset;
+  if (!READ[field]) return;
   const row = event.target.closest("tr");
   change(row.dataset.key, READ[field](event.target.value, row.dataset.key));
   const drawn = line(label(row.dataset.key));
