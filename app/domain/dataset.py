@@ -112,7 +112,7 @@ class Example(Base):
     __tablename__ = "example"
     __table_args__ = (
         Index("ix_example_version_split_position", "version_id", "split", "position"),
-        Index("ix_example_version_content_key", "version_id", "content_key"),
+        Index("ix_example_version_content_key", "version_id", "content_key", "position"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -175,7 +175,7 @@ def totals(session: Session, version: DatasetVersion, book: LabelBook | None = N
     # Once a version has a book, its outputs are labels however few rows there are.
     few = len(table) <= label_limit and (bool(book) or len(table) * 2 <= sum(count for _, count in table))
     found = (book or LabelBook()).counted({text: count for text, count in table if text is not None}) if few else LabelBook()
-    return Totals({split: counts[split] for split in SPLITS if counts.get(split)}, found.as_json(), fingerprint(rows(session, version), found))
+    return Totals({split: counts[split] for split in SPLITS if counts.get(split)}, found.as_json(), fingerprint(_contents(session, version), found))
 
 
 def seal(session: Session, version: DatasetVersion, counted: Totals | None = None) -> None:
@@ -187,8 +187,14 @@ def seal(session: Session, version: DatasetVersion, counted: Totals | None = Non
     session.refresh(version)
 
 
-def fingerprint(examples: Iterable[Example], book: LabelBook) -> str:
-    """sha256 over every row's split, input, output and cells, in order, and what the book says: the same content has the same hash everywhere."""
+def _contents(session: Session, version: DatasetVersion) -> Iterator[Any]:
+    """What a version's hash takes in of each row, in file order, streamed."""
+    query = select(Example.split, Example.input, Example.output, Example.cells).where(Example.version_id == version.id)
+    yield from session.execute(query.order_by(Example.position).execution_options(yield_per=500))
+
+
+def fingerprint(examples: Iterable[Any], book: LabelBook) -> str:
+    """sha256 over every row's (or example's) split, input, output and cells, in order, and what the book says: the same content has the same hash."""
     digest = hashlib.sha256()
     for example in examples:
         for text in (example.split, example.input, "\0" if example.output is None else example.output, repr(sorted((example.cells or {}).items()))):

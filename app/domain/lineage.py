@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypedDict
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session, aliased
 
-from app.domain.dataset import Dataset, DatasetVersion, Example, closed
+from app.domain.dataset import SEALED, Dataset, DatasetVersion, Example, closed
 from app.domain.label_book import LabelBook
 from app.domain.splits import assign_splits
 from app.errors import Conflict, Invalid, Sealed
@@ -88,7 +88,10 @@ class Drop:
 
 @dataclass(frozen=True)
 class Relabel:
-    """Give labels another key; two that become one are merged, and None takes a label away. {"Refund": "refund", "N/A": None}"""
+    """Give labels another key; two that become one are merged, and None takes a label away. {"Refund": "refund", "N/A": None}
+
+    A sealed row that loses its label leaves the version: among the unlabelled ones everybody could read it.
+    """
 
     labels: Mapping[str, str | None]
     kind: str = "relabel"
@@ -101,6 +104,8 @@ class Relabel:
         if output is None or output not in self.labels:
             return row
         other = self.labels[output]
+        if other is None and row["split"] in SEALED:
+            return None
         return {**row, "output": other, "split": "unlabelled" if other is None else row["split"]}
 
 

@@ -47,8 +47,8 @@ def fine(findings: Sequence[Finding]) -> list[str]:
     return [TITLES[code][1] for code in CODES if code not in found]
 
 
-def remedy(finding: Finding, version: DatasetVersion) -> dict[str, str] | None:
-    """A remedy's button and what it does to the counts: {"verb": "Drop 3 rows", "effect": "train 120 → 117"}. None without a remedy."""
+def remedy(finding: Finding, version: DatasetVersion) -> dict[str, Any] | None:
+    """A remedy's button and what it does to the counts: {"verb": "Drop 3 rows", "effect": ["train 120 → 117"]}. None without a remedy."""
     if finding.remedy is None or finding.after is None:
         return None
     cleared = finding.remedy == "relabel" and finding.after["splits"].get("unlabelled", 0) > version.splits.get("unlabelled", 0)
@@ -59,7 +59,7 @@ def remedy(finding: Finding, version: DatasetVersion) -> dict[str, str] | None:
     effect = [f"{split} {count(version.splits.get(split, 0))} → {count(after.get(split, 0))}" for split in changed]
     if version.labels and finding.after["labels"] != len(version.labels):
         effect.append(f"labels {count(len(version.labels))} → {count(finding.after['labels'])}")
-    return {"verb": verb, "effect": ", ".join(effect)}
+    return {"verb": verb, "effect": effect}
 
 
 def _rows(number: int) -> str:

@@ -14,7 +14,7 @@ from app.pages.dataset_words import reason, told
 from app.pages.files import stored
 from app.pages.forms import Text, whole
 from app.pages.render import fragment, page, seen
-from app.services import datasets, health
+from app.services import datasets, health, history
 from app.settings import settings
 
 router = APIRouter(prefix="/datasets")
@@ -102,6 +102,7 @@ def _show(request: Request, person: Person, reference: str, split: str | None = 
         shut=sorted(closed(version)),
         told=told(version, view.dataset.source),
         why=reason(version),
+        opened_before=history.opened_before(version),
         **health_pages.context(health.known(person, version.reference)),
     )
 

@@ -24,7 +24,7 @@ def context(report: Report) -> dict[str, Any]:
         return {"cards": None, "more": [], "fine": [], "newest": report.newest}
     samples = health.first_rows(report)
     cards = [
-        {"finding": one, "title": title(one.code), "rows": samples[one.code], "remedy": remedy(one, report.view.version)}
+        {"finding": one, "title": title(one.code), "rows": samples[one.code][0], "total": samples[one.code][1], "remedy": remedy(one, report.view.version)}
         for one in report.findings
     ]  # fmt: skip
     return {"cards": cards[:CARDS], "more": cards[CARDS:], "fine": fine(report.findings), "newest": report.newest}

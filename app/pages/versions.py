@@ -56,7 +56,7 @@ def diff(request: Request, person: Person, reference: str, since: int, kind: str
         person,
         "data",
         diff=found,
-        told=told(found.newer, found.dataset.source),
+        told=[told(line.version) for line in reversed(lines) if found.older.number < line.version.number <= found.newer.number],
         others=[line.version.number for line in lines if line.version.number < found.newer.number],
         pager=_pager(found, offset),
     )

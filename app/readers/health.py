@@ -44,7 +44,8 @@ def examine(examples: Iterable[Example], compared: int = COMPARED) -> Health:
 def _leakage(table: Table) -> Finding | None:
     groups = [group for group in table.same_input if table.crosses(group)]
     leaked = [number for group in groups for number in group if table.split(number) != "train"]
-    sentence = f"{len(leaked):,} validation or test rows have the same text as a row of another split: scores on them are too good. Remove them from one side."
+    many = _n(len(leaked), "validation or test row has", "validation or test rows have")
+    sentence = f"{many} the same text as a row of another split: scores on them are too good. Remove them from one side."
     return table.finding("leakage", 3, len(leaked), sentence, _flat(groups), leaked, drop(table.copies(groups))) if leaked else None
 
 
@@ -52,7 +53,8 @@ def _near_leakage(table: Table) -> Finding | None:
     exact = {number for group in table.same_input if table.crosses(group) for number in group}
     groups = [group for group in table.near if table.crosses(group) and not exact.issuperset(group)]
     leaked = [number for group in groups for number in group if table.split(number) != "train" and number not in exact]
-    sentence = f"{len(leaked):,} validation or test rows are nearly the same as a row of another split. Look at them, or let the splits be made anew."
+    many = _n(len(leaked), "validation or test row is", "validation or test rows are")
+    sentence = f"{many} nearly the same as a row of another split. Look at them, or let the splits be made anew."
     return table.finding("near_leakage", 2, len(leaked), sentence, _flat(groups), leaked, drop(table.copies(groups))) if leaked else None
 
 
@@ -81,14 +83,14 @@ def _duplicates(table: Table) -> Finding | None:
     later = [number for group in groups for number in group[1:]]
     # One click drops rows that say nothing new; which of two labels is right is another question.
     same = [[number for number in group if table.output(number) == label] for group in groups for label in dict.fromkeys(map(table.output, group))]
-    sentence = f"{len(later):,} duplicate rows: the same text stands further up."
+    sentence = f"{_n(len(later), 'duplicate row', 'duplicate rows')}: the same text stands further up."
     return table.finding("duplicates", 1, len(later), sentence, _flat(groups), later, drop(table.repeats(same))) if later else None
 
 
 def _near_duplicates(table: Table) -> Finding | None:
     groups = [group for group in table.near if len({normalise(table.examples[number].input) for number in group}) > 1]
     later = [number for group in groups for number in group[1:]]
-    sentence = f"{len(later):,} rows nearly repeat another row. They stay together when splits are made."
+    sentence = f"{_n(len(later), 'row nearly repeats', 'rows nearly repeat')} another row. They stay together when splits are made."
     return table.finding("near_duplicates", 1, len(later), sentence, _flat(groups), later, drop(table.repeats(groups))) if later else None
 
 
@@ -220,31 +222,39 @@ def _long_inputs(table: Table) -> Finding | None:
     if not rows:
         return None
     longest = len(table.examples[rows[0]].input)
-    sentence = f"{len(rows):,} rows have more than {LONG:,} characters (the longest {longest:,}): a model may not take them as a whole."
+    sentence = f"{_n(len(rows), 'row has', 'rows have')} more than {LONG:,} characters (the longest {longest:,}): a model may not take them as a whole."
     return table.finding("long_inputs", 2, len(rows), sentence, rows, fix=drop(rows))
 
 
-def _where(table: Table, code: str, pattern: re.Pattern[str], sentence: str, dropped: bool = False) -> Finding | None:
-    """A finding about the examples whose input holds the pattern; the sentence goes on after "n rows"."""
+def _where(table: Table, code: str, pattern: re.Pattern[str], verb: tuple[str, str], sentence: str, dropped: bool = False) -> Finding | None:
+    """A finding about the examples whose input holds the pattern; the sentence goes on after "n rows" and the verb (for one row, for many)."""
     rows = [number for number, example in enumerate(table.examples) if pattern.search(example.input)]
-    return table.finding(code, 1, len(rows), f"{len(rows):,} rows {sentence}", rows, fix=drop(rows) if dropped else None) if rows else None
+    return (
+        table.finding(code, 1, len(rows), f"{_n(len(rows), f'row {verb[0]}', f'rows {verb[1]}')} {sentence}", rows, fix=drop(rows) if dropped else None)
+        if rows
+        else None
+    )
 
 
 def _control(table: Table) -> Finding | None:
-    return _where(table, "control_characters", _CONTROL, "contain control characters. They are kept, and shown as escapes.")
+    return _where(table, "control_characters", _CONTROL, ("contains", "contain"), "control characters. They are kept, and shown as escapes.")
 
 
 def _special_tokens(table: Table) -> Finding | None:
-    return _where(table, "special_tokens", _SPECIAL_TOKEN, "contain a model's special tokens, such as <|im_end|>. They are treated as text.")
+    return _where(table, "special_tokens", _SPECIAL_TOKEN, ("contains", "contain"), "a model's special tokens, such as <|im_end|>. They are treated as text.")
 
 
 def _personal(table: Table) -> Finding | None:
-    sentence = "seem to contain an e-mail address, a card number or a key. Think about who may read this dataset."
-    return _where(table, "personal_data", _PERSONAL, sentence, dropped=True)
+    sentence = "to contain an e-mail address, a card number or a key. Think about who may read this dataset."
+    return _where(table, "personal_data", _PERSONAL, ("seems", "seem"), sentence, dropped=True)
 
 
 def _flat(groups: Iterable[Group]) -> list[int]:
     return [number for group in groups for number in group]
+
+
+def _n(count: int, one: str, many: str) -> str:
+    return f"{count:,} {one if count == 1 else many}"
 
 
 def _shown(label: str) -> str:

@@ -60,6 +60,16 @@ class _Arrivals:
                 session.execute(update(Example).where(Example.id == key).values(output=output, split=wish))
 
 
+def _inherited(version: DatasetVersion, path: Path) -> dict[str, str | None] | None:
+    """The columns that the dataset's first file was read by. A file that comes later may lack its splits, and its outputs."""
+    mapping: dict[str, str | None] = {key: column for key, column in (version.origin.get("mapping") or {}).items() if isinstance(column, str)}
+    for _ in ("split", "output"):
+        first = next(read_file(path, mapping))
+        lacking = first.problem.column if isinstance(first, Broken) and first.problem.code == "missing_column" else None
+        mapping |= {key: None for key in ("split", "output") if lacking is not None and mapping.get(key) == lacking}
+    return mapping or None
+
+
 def _standing(draft: DatasetVersion, keys: set[int]) -> tuple[set[tuple[str, str | None, frozenset[Any]]], dict[int, int]]:
     """The rows of the draft with these contents, and the ids of those among them that wait for a label, by content."""
     wanted = sorted(keys)
@@ -98,6 +108,5 @@ def append_file(
     """
     version = find(person, reference).version
     about: dict[str, Any] = {"filename": filename}
-    first = {key: column for key, column in (version.origin.get("mapping") or {}).items() if isinstance(column, str)}
-    arrivals = _Arrivals(path, mapping or first or None, repeats, about)
+    arrivals = _Arrivals(path, mapping or _inherited(version, path), repeats, about)
     return derive(person, version.reference, Keep("append", about), reason, arrivals)

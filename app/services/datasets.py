@@ -133,7 +133,7 @@ def _shares(splits: Mapping[str, float] | None) -> tuple[float, float, float]:
 def sweep() -> int:
     """Remove what imports left behind that never came to their end (a killed process); returns how many."""
     with reading() as session:
-        old = [DatasetVersion.sealed_at.is_(None), DatasetVersion.created_at < db_now() - UNSEALED_MS]
+        old = [DatasetVersion.sealed_at.is_(None), DatasetVersion.created_at > 0, DatasetVersion.created_at < db_now() - UNSEALED_MS]
         keys = list(session.scalars(select(DatasetVersion.dataset_id).where(*old, DatasetVersion.number == 1)))
     for key in keys:
         _purge(key)

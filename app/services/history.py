@@ -8,7 +8,7 @@ from typing import Any, Literal
 from sqlalchemy import Select, and_, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
-from app.db import reading
+from app.db import reading, transaction
 from app.domain import dataset as datasets
 from app.domain.access import Who
 from app.domain.dataset import Dataset, DatasetVersion, Example
@@ -100,15 +100,40 @@ def diff(person: Who, reference: int | str, since: int, kind: str | None = None,
         counts = {one: sum(splits[one].values()) for one in KINDS}
         chosen = _chosen(kind, counts)
         rows = _rows(session, older, newer, chosen, offset, limit)
-        told = {one: {f"{a} → {b}" if a and b and a != b else b or a or "": count for (a, b), count in splits[one].items()} for one in KINDS}
+        looked = {row.version_id for pair in rows for row in (pair.before, pair.after) if row is not None and row.split == "test"}
+        told = {one: _told(splits[one]) for one in KINDS}
         dataset = session.get_one(Dataset, newer.dataset_id)
-        return Diff(dataset, older, newer, counts, sealed, told, chosen, rows, counts[chosen] - sealed[chosen])
+        found = Diff(dataset, older, newer, counts, sealed, told, chosen, rows, counts[chosen] - sealed[chosen])
+    if looked:
+        with transaction() as session:
+            for key in looked:
+                datasets.count_viewed(session, key)
+    return found
+
+
+def opened_before(version: DatasetVersion) -> dict[int, int]:
+    """How many test rows of a version somebody could see in other versions where they were opened: rows by the version's number."""
+    a, b = aliased(Example), aliased(Example)
+    with reading() as session:
+        others = DatasetVersion.dataset_id == version.dataset_id, DatasetVersion.revealed_at.is_not(None), DatasetVersion.id != version.id
+        found: dict[int, int] = {}
+        for other in session.scalars(select(DatasetVersion).where(*others, DatasetVersion.sealed_at.is_not(None)).order_by(DatasetVersion.number)):
+            shared = select(func.count()).select_from(a).join(b, same_row(a, b, other.id))
+            rows = session.scalar(shared.where(a.version_id == version.id, a.split == "test", b.split == "test"))
+            found |= {other.number: rows} if rows else {}
+        return found
 
 
 def _chosen(kind: str | None, counts: Mapping[Kind, int]) -> Kind:
     """The kind that was asked for, else the first one that there is."""
     asked: list[Kind] = [one for one in KINDS if one == kind or (kind is None and counts[one])]
     return asked[0] if asked else "added"
+
+
+def _told(counts: Mapping[tuple[str | None, str | None], int]) -> dict[str, int]:
+    """Rows by where they stand, or "from → to", in the order of the splits."""
+    ordered = sorted(counts.items(), key=lambda one: [datasets.SPLITS.index(split) for split in one[0] if split])
+    return {f"{a} → {b}" if a and b and a != b else b or a or "": count for (a, b), count in ordered}
 
 
 def _sides(pair: tuple[str | None, str | None]) -> list[str]:

@@ -38,7 +38,7 @@ def set_aside(person: Who, reference: int | str, share: float = SHARE) -> Datase
     free = [lineage.Open(row.input, row.output, 0) for row in rows]
     sides = assign_splits(free, version.seed, (0.0, share, 1 - share), near_duplicate_groups([row.input for row in rows]))
     chosen = frozenset(row.id for row, side in zip(rows, sides, strict=True) if side == "validation")
-    return derive(person, version.reference, SetAside(chosen), "reserve")
+    return derive(person, version.reference, SetAside(chosen))
 
 
 def open_reserve(person: Who, reference: int | str, reason: str) -> DatasetView:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy import bindparam, delete, insert, inspect, select, update
+from sqlalchemy import ColumnElement, Update, bindparam, delete, func, insert, inspect, literal, select, update
 from sqlalchemy.orm import Session
 
 from app.db import reading, transaction
@@ -25,7 +25,10 @@ from app.services.datasets import DatasetView
 ROWS, CHARACTERS = 500, 1_000_000
 """A chunk is written in one transaction: so many rows, or fewer when their texts are long."""
 
-COMPARED = 200_000
+WRITTEN = 200
+"""Rows in one write that brings each of them from here; copies inside the database may be ROWS at once."""
+
+COMPARED = 20_000
 """Most rows among which near-duplicates of new rows are looked for; above, rows of the same text stay together and others do not."""
 
 SILENT_MS = 60_000
@@ -82,26 +85,51 @@ def _copy(parent: DatasetVersion, draft: DatasetVersion, change: Change) -> tupl
     """Every row of the parent through the change. Returns how many rows changed or left, and the last position taken."""
     changed, last = 0, -1
     for chunk in _chunks(values(parent)):
-        kept = [change.on(row) for row in chunk]
-        changed += sum(new is not old for new, old in zip(kept, chunk, strict=True))
-        last = max(last, chunk[-1]["position"])
-        _write(draft, [row for row in kept if row is not None])
+        new = [change.on(row) for row in chunk]
+        left = [row["id"] for row, kept in zip(chunk, new, strict=True) if kept is None]
+        other = [kept for row, kept in zip(chunk, new, strict=True) if kept is not None and kept is not row]
+        changed += len(left) + len(other)
+        last = max(last, *(row["position"] for row in chunk))
+        with transaction() as session:
+            sign(session, draft.id)
+            if len(left) < len(chunk):
+                _take_over(session, parent, draft, chunk, left)
+            for row in other:
+                session.execute(_one(draft, row).values(output=row["output"], split=row["split"]), execution_options={"synchronize_session": False})
     return changed, last
 
 
+def _take_over(session: Session, parent: DatasetVersion, draft: DatasetVersion, chunk: Sequence[Values], left: Sequence[int]) -> None:
+    """Copy a chunk of stored rows inside the database, in order, without those that are left out."""
+    names = [name for name in Values.__annotations__ if name != "id"]
+    stored = select(literal(draft.id), *(getattr(Example, name) for name in names)).where(_of(parent))
+    stored = stored.where(Example.id.between(chunk[0]["id"], chunk[-1]["id"]), Example.id.not_in(left)).order_by(Example.id)
+    session.connection().execute(insert(Example).from_select(["version_id", *names], stored, include_defaults=False))
+
+
+def _one(draft: DatasetVersion, row: Values) -> Update:
+    """The row of a draft that stands for this one."""
+    return update(Example).where(Example.version_id == draft.id, Example.content_key == row["content_key"], Example.position == row["position"])
+
+
 def values(version: DatasetVersion) -> Iterator[Values]:
-    """A version's rows as plain values, in the order they were stored, read in chunks by id: no transaction stays open between them."""
+    """A version's rows as plain values, in the order of their ids (that of the file), read in chunks by id: no transaction stays open between them."""
     names = list(Values.__annotations__)
     columns = [getattr(Example, name) for name in names]
-    after = 0
-    while True:
+    with reading() as session:
+        first, last = session.execute(select(func.min(Example.id), func.max(Example.id)).where(Example.version_id == version.id)).one()
+    after = (first or 0) - 1
+    while last is not None and after < last:
         with reading() as session:
-            query = select(*columns).where(Example.version_id == version.id, Example.id > after).order_by(Example.id).limit(ROWS)
+            query = select(*columns).where(_of(version), Example.id > after, Example.id <= last).order_by(Example.id).limit(ROWS)
             found = session.execute(query).all()
         yield from (cast(Values, dict(zip(names, row, strict=True))) for row in found)
-        if len(found) < ROWS:
-            return
         after = found[-1].id
+
+
+def _of(version: DatasetVersion) -> ColumnElement[bool]:
+    """The rows of a version, where they are looked for by id: the sum keeps a database from sorting the whole version for each chunk."""
+    return Example.version_id + 0 == version.id
 
 
 def _chunks(rows: Iterable[Values]) -> Iterator[list[Values]]:
@@ -131,8 +159,10 @@ def _append(draft: DatasetVersion, added: Iterable[Sequence[New]], position: int
 
     start = position
     for chunk in _chunks(arriving()):
-        _write(draft, [{**row, "position": position + at} for at, row in enumerate(chunk)])
-        position += len(chunk)
+        for at in range(0, len(chunk), WRITTEN):
+            part = chunk[at : at + WRITTEN]
+            _write(draft, [{**row, "position": position + number} for number, row in enumerate(part)])
+            position += len(part)
     return position - start
 
 
@@ -165,10 +195,10 @@ def _place(parent: DatasetVersion, draft: DatasetVersion) -> None:
     table = inspect(Example).local_table
     statement = update(table).where(table.c.id == bindparam("key")).values(split=bindparam("value"))  # type: ignore[arg-type]
     changes = [{"key": row.id, "value": split} for row, split in zip(wishing, splits, strict=True)]
-    for start in range(0, len(changes), ROWS):
+    for start in range(0, len(changes), WRITTEN):
         with transaction() as session:
             sign(session, draft.id)
-            session.connection().execute(statement, changes[start : start + ROWS])
+            session.connection().execute(statement, changes[start : start + WRITTEN])
 
 
 def _resembling(draft: DatasetVersion, rows: Sequence[Open]) -> list[lineage.Group] | None:
@@ -216,7 +246,13 @@ def purge_draft(version_id: int) -> None:
 def sweep(silent_ms: int = SILENT_MS) -> int:
     """Remove drafts of derived versions whose process fell silent; returns how many."""
     with reading() as session:
-        silent = DatasetVersion.sealed_at.is_(None), DatasetVersion.parent_id.is_not(None), DatasetVersion.alive_at < db_now() - silent_ms
+        # Versions of a dataset that is being deleted have no beginning any more: app/services/removal.py takes them away.
+        silent = (
+            DatasetVersion.created_at > 0,
+            DatasetVersion.sealed_at.is_(None),
+            DatasetVersion.parent_id.is_not(None),
+            DatasetVersion.alive_at < db_now() - silent_ms,
+        )
         keys = list(session.scalars(select(DatasetVersion.id).where(*silent)))
     for key in keys:
         purge_draft(key)

@@ -38,7 +38,7 @@ def upgrade() -> None:
     with op.batch_alter_table("example", schema=None) as batch_op:
         batch_op.alter_column("content_key", existing_type=KEY, nullable=False)
         batch_op.alter_column("added_in", existing_type=KEY, nullable=False)
-        batch_op.create_index("ix_example_version_content_key", ["version_id", "content_key"], unique=False)
+        batch_op.create_index("ix_example_version_content_key", ["version_id", "content_key", "position"], unique=False)
     op.create_table(
         "finding",
         sa.Column("id", KEY, nullable=False),

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from app.readers import Example, Split
+from app.readers import Example, Split, near_duplicates
 from app.readers.findings import Fix
 from app.readers.health import CODES, LONG, Finding, examine, near_duplicate_groups
 from app.readers.lookalikes import look_alike_groups
@@ -256,3 +256,20 @@ def test_templated_texts_do_not_cost_quadratic_time() -> None:
     began = time.perf_counter()
     assert [len(group) for group in near_duplicate_groups(texts)] == [5000]
     assert time.perf_counter() - began < 10
+
+
+def test_texts_that_are_almost_similar_are_not_all_compared_with_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = 0
+    similar = near_duplicates._similar
+
+    def counted(a: set[str], b: set[str], threshold: float) -> bool:
+        nonlocal compared
+        compared += 1
+        return similar(a, b, threshold)
+
+    monkeypatch.setattr(near_duplicates, "_similar", counted)
+    texts = [f"message {number * 7919 % 1000003} about {number} things that happened on day {number % 365}" for number in range(3000)]
+    planted = [f"{sentence(number)}." for number in range(50)]
+    groups = near_duplicate_groups([*map(sentence, range(50)), *texts, *planted])
+    assert compared < 3100 * near_duplicates.CROWD
+    assert [group for group in groups if group[0] < 50] == [[number, 3050 + number] for number in range(50)]

@@ -3,14 +3,12 @@
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 
 import pytest
 from sqlalchemy import func, select
 
-from app.db import reading, transaction
-from app.domain.access import Who, owned
-from app.domain.dataset import Dataset, DatasetVersion, Example, draft, seal
+from app.db import reading
+from app.domain.access import Who
 from app.domain.finding import Finding
 from app.domain.lineage import Drop
 from app.errors import Conflict, NotFound
@@ -18,34 +16,7 @@ from app.services import datasets, health, versions
 from app.services.versions import derive
 from tests.queries import queries
 from tests.rows import add_dataset
-
-WORDS = ["river", "stone", "garden", "winter", "music", "engine", "paper", "window", "coffee", "harvest", "bridge", "doctor", "parcel", "refund"]
-
-
-def text(number: int) -> str:
-    return f"{WORDS[number % 14]} {WORDS[number // 14 % 14]} {WORDS[number * 5 % 13]} about number {number * 7919} and the {WORDS[number * 3 % 11]}"
-
-
-def add(person: Who, rows: Sequence[tuple[str, str | None, str]]) -> DatasetVersion:
-    """A sealed dataset of these (input, output, split)."""
-    with transaction() as session:
-        dataset = Dataset(**owned(person), name="sick")
-        session.add(dataset)
-        session.flush()
-        version = draft(session, person, dataset, 0, {})
-        for position, (given, output, split) in enumerate(rows):
-            session.add(Example(version_id=version.id, position=position, line=position + 2, split=split, input=given, output=output, cells=None))
-        session.flush()
-        seal(session, version)
-        return version
-
-
-def sick(person: Who) -> DatasetVersion:
-    """60 good rows; a train row and a validation row that leak from test; two labels that look alike; markers of missing values."""
-    rows = [(text(number), "ab"[number % 2], ("train", "train", "train", "validation", "test")[number // 2 % 5]) for number in range(60)]
-    rows += [(rows[8][0], "a", "train"), (rows[9][0].upper(), "b", "validation")]
-    rows += [(text(100 + number), "A", "train") for number in range(5)] + [(text(200 + number), "N/A", "train") for number in range(4)]
-    return add(person, rows)
+from tests.unhealthy import add, sick, text
 
 
 def codes(person: Who) -> list[str]:
@@ -98,13 +69,13 @@ def test_the_rows_behind_a_finding_stand_together_and_test_rows_stay_sealed(pers
     first = sick(person)
     found = health.rows(person, "1", "leakage")
     assert [(row.split, row.position) for row in found.rows] == [("train", 60)] and (found.total, found.hidden) == (1, 1)
-    assert [row.split for row in health.first_rows(found.report)["leakage"]] == ["train"]
+    assert [row.split for row in health.first_rows(found.report)["leakage"][0]] == ["train"]
     assert datasets.find(person, "1").version.viewed == 0
     datasets.reveal(person, "1", "to compare them")
     found = health.rows(person, "1", "leakage")
     assert [(row.split, row.position) for row in found.rows] == [("test", 8), ("train", 60)] and found.hidden == 0
     assert datasets.find(person, "1").version.viewed == 1
-    assert [row.split for row in health.first_rows(health.report(person, "1"))["leakage"]] == ["train"], "a card never shows test rows"
+    assert [row.split for row in health.first_rows(health.report(person, "1"))["leakage"][0]] == ["train"], "a card never shows test rows"
     with pytest.raises(NotFound):
         health.rows(person, "1", "one_class")
     with pytest.raises(NotFound):

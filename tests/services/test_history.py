@@ -12,8 +12,8 @@ from app.domain.access import Who
 from app.domain.dataset import DatasetVersion
 from app.domain.evaluation import Evaluation, Prediction
 from app.domain.job import Job
-from app.domain.lineage import Drop, Edit, Keep, Move
-from app.errors import Conflict, Invalid, Sealed
+from app.domain.lineage import Drop, Edit, Keep, Move, Relabel
+from app.errors import Conflict, Invalid, NotFound, Sealed
 from app.services import datasets, evaluations, experiments, history, removal, reserve, versions
 from app.services.appending import append_file
 from app.services.versions import New, derive
@@ -74,6 +74,8 @@ def test_a_difference_counts_all_and_shows_what_is_open(person: Who) -> None:
     assert pair.before and pair.after and (pair.before.output, pair.after.output) == ("billing", "delivery")
     datasets.reveal(person, "1@1", "labels look wrong")
     assert len(history.diff(person, "1", 1, "removed").rows) == 5, "the older version's test rows are open now"
+    assert (datasets.find(person, "1@1").version.viewed, datasets.find(person, "1").version.viewed) == (1, 0)
+    assert history.opened_before(datasets.find(person, "1").version) == {1: 27} and history.opened_before(first) == {}
     assert len(history.diff(person, "1", 1, "added").rows) == 1, "the newer one's are not"
     assert len(validation) == 10
     with pytest.raises(Invalid, match="not older"):
@@ -115,6 +117,17 @@ def test_a_label_that_comes_later_fills_the_row_that_waits(person: Who, tmp_path
     assert history.diff(person, "1", 2).counts == {"added": 0, "removed": 0, "changed": 10, "moved": 0}
 
 
+def test_a_later_file_is_read_by_the_first_ones_columns_and_may_lack_its_splits(person: Who, tmp_path: Path) -> None:
+    rows = "".join(f"the first message number {number},{'yes' if number % 2 else 'no'},{('train', 'test')[number // 2 % 2]}\n" for number in range(40))
+    mapping = {"input": "body", "output": "kind", "split": "part"}
+    datasets.import_file(person, write(tmp_path, "body,kind,part\n" + rows), name="odd", filename="odd.csv", mapping=mapping)
+    second = append_file(person, "1", write(tmp_path, "body,kind\nsomething else entirely,yes\n"), "labelled.csv").version
+    third = append_file(person, "1", write(tmp_path, "body\nwho knows what this is\n"), "unlabelled.csv").version
+    assert second.rows == 41 and third.splits["unlabelled"] == 1
+    with pytest.raises(Invalid, match="1 problem"):
+        append_file(person, "1", write(tmp_path, "text\nwho knows what this is\n"), "unlabelled.csv")
+
+
 def test_a_broken_file_appends_nothing_and_says_where(person: Who, tmp_path: Path) -> None:
     add_dataset(person)
     with pytest.raises(Invalid, match="1 problem") as caught:
@@ -134,6 +147,13 @@ def test_rows_of_a_sealed_split_are_not_changed_by_hand(person: Who) -> None:
         derive(person, "1", Move({ids(first, "train")[0]}, "test"))
     datasets.reveal(person, "1", "labels look wrong")
     assert derive(person, "1", Edit({test: "delivery"})).version.number == 2
+
+
+def test_a_label_taken_away_opens_no_sealed_row(person: Who) -> None:
+    add_dataset(person)
+    second = derive(person, "1", Relabel({"delivery": None})).version
+    assert second.splits == {"train": 10, "validation": 5, "test": 15, "unlabelled": 15}
+    assert not [row for row in datasets.examples(person, "1", "unlabelled") if row.input.startswith("test")]
 
 
 def test_rows_that_two_versions_share(person: Who) -> None:
@@ -197,3 +217,22 @@ def test_a_deleted_dataset_takes_its_evaluations_along(person: Who) -> None:
             assert session.scalar(select(func.count()).select_from(table)) == 0
         assert list(session.scalars(select(DatasetVersion.dataset_id))) == [keep.dataset_id]
     assert removal.sweep() == 0
+
+
+def test_a_deletion_that_was_cut_off_is_invisible_and_swept(person: Who, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = add_dataset(person)
+    derive(person, "1", Drop({ids(first, "train")[0]}))
+    evaluations.create(person, model=add_model(person), prompt_version=default_prompt(person), dataset="1@1")
+    with transaction() as session:
+        job = claim(session)
+    answer_evaluation(job, 20)
+    with monkeypatch.context() as patch:
+        patch.setattr(removal, "purge", lambda key: None)  # the process is gone before it could go on
+        removal.remove(person, first.dataset_id)
+    with pytest.raises(NotFound):
+        datasets.find(person, "1")
+    assert (datasets.sweep(), versions.sweep(-1000)) == (0, 0), "others leave it alone"
+    assert removal.sweep() == 1
+    with reading() as session:
+        for table in (DatasetVersion, Evaluation, Prediction, Job):
+            assert session.scalar(select(func.count()).select_from(table)) == 0
