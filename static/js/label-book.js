@@ -30,6 +30,7 @@ function tell() {
   by("changes").textContent = changes() ? `${changes().toLocaleString("en")} changed, not saved` : "";
   by("discard").hidden = !changes();
   by("save").setAttribute("aria-disabled", String(!changes()));
+  if (by("codes")) by("codes").hidden = ![...book.keys()].some((key) => label(key).display === key);
   const open = [...proposed.values()].filter((one) => label(one.key).display === one.key);
   by("proposed").hidden = !open.length;
   const sources = [...new Set(open.map((one) => one.source))].join(", ");

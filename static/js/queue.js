@@ -7,7 +7,7 @@ import { toast } from "./toasts.js";
 const by = (id) => document.getElementById(id);
 const given = JSON.parse(by("given")?.textContent ?? "null");
 const base = `/api/v1/datasets/${given?.dataset}`;
-const PERCENT = new Intl.NumberFormat("en", { style: "percent", maximumFractionDigits: 0 });
+const percent = (share) => `${Math.round(100 * share)}\u00a0%`;
 const names = new Map(given?.labels.map((label) => [label.key, label.display]));
 const suggested = new Map();
 const asked = new Set();
@@ -52,7 +52,7 @@ function choice({ key, display, share }, index) {
   button.append(number, Object.assign(document.createElement("span"), { textContent: display }));
   if (share !== undefined) {
     const bar = Object.assign(document.createElement("progress"), { max: 1, value: share, ariaHidden: "true" });
-    button.append(bar, Object.assign(document.createElement("span"), { className: "num faint small", textContent: PERCENT.format(share) }));
+    button.append(bar, Object.assign(document.createElement("span"), { className: "num faint small", textContent: percent(share) }));
   }
   button.addEventListener("click", () => give(key));
   item.append(button);
