@@ -44,7 +44,7 @@ def dataset(row: Dataset, version: DatasetVersion) -> dict[str, Any]:
         "rows": version.rows,
         "columns": version.columns,
         "splits": version.splits,
-        "labels": version.labels,
+        "labels": version.book.as_json(),
         "seed": version.seed,
         "scored": version.scored,
         "viewed": version.viewed,

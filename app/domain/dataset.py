@@ -14,6 +14,8 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from app.domain.access import Who, owned, read
 from app.domain.base import Base, Json, Owned, db_now, parse_reference
 from app.domain.cutting import content_key
+from app.domain.label_book import MOST_LABELS, LabelBook
+from app.domain.rendering import LABELS
 from app.domain.validation import Measure, measure_of
 from app.errors import Conflict, Invalid, NotFound, Sealed
 
@@ -80,14 +82,26 @@ class DatasetVersion(Owned, Base):
 
     @property
     def variables(self) -> list[str]:
-        """What a prompt may name: `input`, and the columns that are neither input, output nor split."""
+        """What a prompt may name: `input`, the columns that are neither input, output nor split, and `labels` where there is a book."""
+        return [*self._columns(), *self.shown_labels()]
+
+    def _columns(self) -> list[str]:
         mapping = self.origin.get("mapping") or {}
         used = {column for field, column in mapping.items() if isinstance(column, str) and not (field == "input" and mapping.get("more"))}
         return ["input", *(column for column in self.columns if column not in used | {"input"})]
 
+    def shown_labels(self) -> dict[str, str]:
+        """What `{labels}` stands for, unless a column of that name does: {"labels": "billing, delivery"}, or nothing for free text."""
+        return {LABELS: self.book.rendered()} if self.labels and LABELS not in self._columns() else {}
+
+    @property
+    def book(self) -> LabelBook:
+        """What each label is called. Empty when the outputs are free text."""
+        return LabelBook.of(self.labels)
+
     def label_texts(self) -> list[str]:
-        """What the model reads and writes for each label, in a fixed order. Empty when the outputs are free text."""
-        return [label["display"] for label in self.labels]
+        """What the model may answer, in a fixed order. Empty when the outputs are free text."""
+        return self.book.texts()
 
     def measure(self, validate_by: str) -> Measure:
         """What a tuning run on these rows is judged by. Raises Invalid when it cannot be judged so."""
@@ -177,19 +191,19 @@ class Totals:
     marks: dict[str, list[int]]
 
 
-def totals(session: Session, version: DatasetVersion, book: Sequence[dict[str, Any]] = (), label_limit: int = 1000) -> Totals:
-    """Count a filled version; only reads. A label that `book` has an entry for keeps it. Raises Invalid when there is nothing to learn from."""
+def totals(session: Session, version: DatasetVersion, book: LabelBook | None = None, label_limit: int = MOST_LABELS) -> Totals:
+    """Count a filled version; only reads. Labels that `book` knows keep what it says. Raises Invalid when there is nothing to learn from."""
     counts = dict(session.execute(select(Example.split, func.count()).where(Example.version_id == version.id).group_by(Example.split)).all())
     if not counts.get("train") and not counts.get("test"):
         raise Invalid("no_labelled_rows", "No row has an output.", "Fettle needs rows whose output is filled in; check the column mapping.")
     labelled = select(Example.output, func.count()).where(Example.version_id == version.id, Example.output.is_not(None))
     table = session.execute(labelled.group_by(Example.output).order_by(Example.output).limit(label_limit + 1)).all()
-    few = len(table) <= label_limit and len(table) * 2 <= sum(count for _, count in table)
-    known = {entry["key"]: entry for entry in book}
-    labels = [{"display": text, **known.get(text, {}), "key": text, "count": count} for text, count in table] if few else []
+    # Once a version has a book, its outputs are labels however few rows there are.
+    few = len(table) <= label_limit and (bool(book) or len(table) * 2 <= sum(count for _, count in table))
+    found = (book or LabelBook()).counted({text: count for text, count in table if text is not None}) if few else LabelBook()
     marks = Marks()
-    digest = fingerprint(marks.passing(_contents(session, version)))
-    return Totals({split: counts[split] for split in SPLITS if counts.get(split)}, labels, digest, marks.found)
+    digest = fingerprint(marks.passing(_contents(session, version)), found)
+    return Totals({split: counts[split] for split in SPLITS if counts.get(split)}, found.as_json(), digest, marks.found)
 
 
 def seal(session: Session, version: DatasetVersion, counted: Totals | None = None) -> None:
@@ -207,11 +221,12 @@ def _contents(session: Session, version: DatasetVersion) -> Iterator[Any]:
     yield from session.execute(query.order_by(Example.position).execution_options(yield_per=500))
 
 
-def fingerprint(examples: Iterable[Any]) -> str:
-    """sha256 over every row's (or example's) split, input, output and cells, in order: the same content has the same hash everywhere."""
+def fingerprint(examples: Iterable[Any], book: LabelBook) -> str:
+    """sha256 over every row's (or example's) split, input, output and cells, in order, and what the book says: the same content has the same hash."""
     digest = hashlib.sha256()
     for example in examples:
         digest.update(rows_bytes([(example.split, example.input, example.output, example.cells)]))
+    digest.update(book.digest())
     return digest.hexdigest()
 
 
@@ -231,6 +246,30 @@ def rows(session: Session, version: DatasetVersion, split: str | None = None, li
     if split is not None:
         query = query.where(Example.split == split)
     yield from session.scalars(query.limit(limit).execution_options(yield_per=500))
+
+
+@dataclass(frozen=True)
+class Case:
+    """A labelled row as a model meets it: the template's values, `labels` among them, and the answer in the words of the label book."""
+
+    id: int
+    position: int
+    values: dict[str, str]
+    answer: str
+
+    @property
+    def input(self) -> str:
+        return self.values["input"]
+
+
+def cases(session: Session, version: DatasetVersion, split: str, limit: int | None = None) -> Iterator[Case]:
+    """The labelled rows of a split, in file order, streamed: what is trained on, drawn from and scored. Rows of retired labels are left out."""
+    book, shown = version.book, version.shown_labels()
+    query = select(Example).where(Example.version_id == version.id, Example.split == split, Example.output.is_not(None))
+    if retired := book.retired:
+        query = query.where(Example.output.not_in(retired))
+    for row in session.scalars(query.order_by(Example.position).limit(limit).execution_options(yield_per=500)):
+        yield Case(row.id, row.position, {**shown, **row.values()}, book.text_of(row.output or ""))
 
 
 def closed(version: DatasetVersion) -> frozenset[str]:

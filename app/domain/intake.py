@@ -12,14 +12,13 @@ from sqlalchemy.orm import Session
 from app.domain.base import db_now
 from app.domain.cutting import Row
 from app.domain.dataset import MARKED, SPLITS, DatasetVersion, Example, rows_bytes
+from app.domain.label_book import MOST_LABELS, LabelBook
 from app.errors import Invalid
 
 COLUMNS = ("version_id", "position", "line", "split", "input", "output", "cells", "content_key", "added_in")
 
 Line = tuple[int, int, int | None, str, str, str | None, str | None, int, int]
 """One row in the order of COLUMNS, its cells as JSON text."""
-
-MOST_LABELS = 1_000
 
 _SQLITE = f"INSERT INTO example ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608 fixed names
 _POSTGRESQL = f"COPY example ({', '.join(COLUMNS)}) FROM STDIN"
@@ -78,10 +77,10 @@ class Tally:
     def sealing(self) -> dict[str, Any]:
         """The columns that `dataset.seal` sets."""
         few = 0 < 2 * len(self.outputs) <= self.outputs.total()
-        table = sorted(self.outputs.items()) if few else []
+        book = LabelBook().counted(self.outputs) if few else LabelBook()
         return {
             "splits": {split: self.splits[split] for split in SPLITS if self.splits[split]},
-            "labels": [{"key": text, "display": text, "count": count} for text, count in table],
+            "labels": book.as_json(),
             "content_hash": self._digest.hexdigest(),
             "marks": self.marks,
         }

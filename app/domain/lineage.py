@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session, aliased
 
 from app.domain.dataset import SEALED, Dataset, DatasetVersion, Example, closed
+from app.domain.label_book import LabelBook
 from app.domain.splits import assign_splits
 from app.errors import Conflict, Invalid, Sealed
 
@@ -23,6 +24,9 @@ WISHES = {split: f"?{split}" for split in ("", "train", "validation", "test", "r
 """What stands in a draft for the split of a row that is still to be placed: "?", or "?train" for one that wishes to train."""
 
 KEYS_AT_ONCE = 500
+
+TOLD = 50
+"""Labels that a version names of those its book was rewritten about."""
 
 
 class Values(TypedDict):
@@ -143,6 +147,29 @@ class Edit:
             return {**row, "output": None, "split": "unlabelled"}
         wish = WISHES["train" if row["id"] in self.assisted else ""]
         return {**row, "output": output, "split": wish if row["split"] == "unlabelled" else row["split"]}
+
+
+@dataclass(frozen=True)
+class Rewrite:
+    """Another label book over the same rows. `checked` it first (app/domain/label_book.py)."""
+
+    book: LabelBook
+    written: Sequence[str]
+    """The keys of the labels that something else is said about."""
+    kind: str = "label_book"
+
+    def told(self) -> dict[str, Any]:
+        return {"written": list(self.written[:TOLD]), "entries": len(self.written)}
+
+    def on(self, row: Values) -> Values | None:
+        return row
+
+
+def book_after(change: Change, book: LabelBook) -> LabelBook:
+    """The label book of the version that a change makes."""
+    if isinstance(change, Rewrite):
+        return change.book
+    return book.renamed(change.labels) if isinstance(change, Relabel) else book
 
 
 def newest(session: Session, version: DatasetVersion) -> None:

@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter
 
-from app.pages import account, datasets, experiments, health, home, jobs, lab, models, uploads, versions
+from app.pages import account, datasets, experiments, health, home, jobs, lab, labels, models, uploads, versions
 
 router = APIRouter(include_in_schema=False)
-for _family in (account, home, lab, uploads, datasets, health, versions, jobs, experiments, models):
+for _family in (account, home, lab, uploads, datasets, health, versions, labels, jobs, experiments, models):
     router.include_router(_family.router)

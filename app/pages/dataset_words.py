@@ -76,6 +76,7 @@ def told(version: DatasetVersion, source: str = "") -> str:
         "relabel": lambda: _relabelled(change["labels"]),
         "move": lambda: f"Moved {_rows(change['changed'])} to {change['split']}",
         "edit": lambda: f"Changed the output of {_rows(change['changed'])}",
+        "label_book": lambda: f"Label book: wrote about {change['entries']} label{'s' if change['entries'] != 1 else ''}",
         "append": lambda: _appended(change),
         "reserve": lambda: f"Set {_rows(change['changed'])} of test aside as a reserve",
     }

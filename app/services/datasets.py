@@ -77,5 +77,5 @@ def draw_shots(person: Who, reference: int | str, count: int, seed: int, selecti
     """Shots from the train split, and from nowhere else."""
     with reading() as session:
         version = datasets.find(session, person, reference)
-        candidates = [Candidate(row.position, row.input, row.output or "") for row in datasets.rows(session, version, "train")]
+        candidates = [Candidate(case.position, case.input, case.answer) for case in datasets.cases(session, version, "train")]
     return [Shot(row.input, row.output) for row in draw(candidates, count, seed, selection)]

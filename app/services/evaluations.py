@@ -65,7 +65,7 @@ def usable(version: DatasetVersion, split: str, answer: str) -> None:
         raise Invalid("no_such_split", f"Dataset {version.reference} has no labelled split {split!r}.", f"It has: {', '.join(version.splits)}.")
     if split == "reserve" and split in datasets.closed(version):
         raise Sealed(split)
-    if answer == "likelihood" and len(version.labels) < 2:
+    if answer == "likelihood" and len(version.label_texts()) < 2:
         raise Invalid("no_label_set", f"Dataset {version.reference} has no fixed set of labels.", "Score it by generation: answer = generate.")
 
 

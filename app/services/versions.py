@@ -21,7 +21,7 @@ from app.domain.access import Who, write
 from app.domain.base import db_now
 from app.domain.cutting import content_key
 from app.domain.dataset import Dataset, DatasetVersion, Example
-from app.domain.lineage import Change, Keep, Open, Values
+from app.domain.lineage import Change, Keep, Open, Rewrite, Values
 from app.errors import Invalid
 from app.readers.near_duplicates import near_duplicate_groups
 from app.services.datasets import DatasetView
@@ -73,7 +73,7 @@ def derive(person: Who, reference: int | str, change: Change, reason: str = "", 
         came = _append(draft, added(draft) if callable(added) else added, last + 1)
         _useful(change, changed + came)
         _place(parent, draft)
-        _seal(parent, draft, {**change.told(), "changed": changed, "added": came})
+        _seal(parent, draft, change, {**change.told(), "changed": changed, "added": came})
     except BaseException:
         purge_draft(draft.id)
         raise
@@ -81,7 +81,7 @@ def derive(person: Who, reference: int | str, change: Change, reason: str = "", 
 
 
 def _useful(change: Change, rows: int) -> None:
-    if not rows and not isinstance(change, Keep):
+    if not rows and not isinstance(change, Keep | Rewrite):
         raise Invalid("nothing_changes", "No row would change.", "Choose rows that are in this version, or another change.")
 
 
@@ -234,9 +234,9 @@ def _resembling(draft: DatasetVersion, rows: Sequence[Open]) -> list[lineage.Gro
     return found
 
 
-def _seal(parent: DatasetVersion, draft: DatasetVersion, told: dict[str, Any]) -> None:
+def _seal(parent: DatasetVersion, draft: DatasetVersion, change: Change, told: dict[str, Any]) -> None:
     """Count and freeze, unless somebody else was faster."""
-    book = parent.labels if draft.change is None else _renamed(parent.labels, draft.change.get("labels", {}))
+    book = lineage.book_after(change, parent.book)
     with reading() as session:
         counted = datasets.totals(session, draft, book)
     with transaction() as session:
@@ -247,18 +247,6 @@ def _seal(parent: DatasetVersion, draft: DatasetVersion, told: dict[str, Any]) -
         chores.add(session, row.id, row.rows)
     for name in ("change", "labels", "splits", "content_hash", "sealed_at"):
         setattr(draft, name, getattr(row, name))
-
-
-def _renamed(book: Sequence[dict[str, Any]], labels: dict[str, str | None]) -> list[dict[str, Any]]:
-    """The label book after keys were renamed: an entry goes with its key, unless the new key has one of its own."""
-    keys = {entry["key"] for entry in book}
-    found = [entry for entry in book if entry["key"] not in labels]
-    for entry in book:
-        key = labels.get(entry["key"])
-        if key is not None and key not in keys:
-            keys.add(key)
-            found.append({**entry, "key": key, "display": key if entry.get("display") == entry["key"] else entry.get("display", key)})
-    return found
 
 
 def purge_draft(version_id: int) -> None:

@@ -55,12 +55,23 @@ def test_no_door_shows_a_sealed_row(browser: TestClient, person: Who) -> None:
     places = [
         f"/datasets/{reference}{end}"
         for reference in references
-        for end in ("", "/versions", "/health", "/diff", "/export", "/append", *(f"/health/{code}" for code in codes))
+        for end in ("", "/versions", "/health", "/diff", "/export", "/append", "/labels", "/grid", "/queue", *(f"/health/{code}" for code in codes))
     ]
     places += [
         f"/api/v1/datasets/{reference}{end}"
         for reference in references
-        for end in ("", "/examples", "/versions", "/health", "/diff", "/export", *(f"/health/{code}/examples" for code in codes))
+        for end in (
+            "",
+            "/examples",
+            "/versions",
+            "/health",
+            "/diff",
+            "/export",
+            "/labels",
+            "/labels/proposals",
+            "/queue",
+            *(f"/health/{code}/examples" for code in codes),
+        )
     ]
     places += [
         "/",

@@ -12,6 +12,7 @@ from app.domain import dataset as datasets
 from app.domain import upload as uploads_
 from app.domain.access import Who
 from app.domain.chore import Chore
+from app.domain.cutting import content_key
 from app.domain.dataset import Dataset, DatasetVersion, Example
 from app.domain.upload import Upload
 from app.errors import Conflict, Invalid, NotFound
@@ -30,6 +31,19 @@ def rows_of(view: DatasetView) -> list[Example]:
         return list(datasets.rows(session, view.version))
 
 
+def counted(view: DatasetView) -> datasets.Totals:
+    """What the stored rows say."""
+    with reading() as session:
+        return datasets.totals(session, session.get_one(DatasetVersion, view.version.id))
+
+
+def sealed(view: DatasetView) -> datasets.Totals:
+    """What was counted on the way in."""
+    with reading() as session:
+        version = session.get_one(DatasetVersion, view.version.id)
+        return datasets.Totals(version.splits, version.labels, version.content_hash, version.marks or {})
+
+
 def nothing_is_left() -> bool:
     with reading() as session:
         counts = [session.scalar(select(func.count()).select_from(noun)) for noun in (Example, DatasetVersion, Dataset, Chore)]
@@ -41,8 +55,11 @@ def test_a_file_becomes_a_version_with_its_rows_in_order(person: Who) -> None:
     rows = rows_of(view)
     assert [row.position for row in rows] == list(range(700)) and rows[0].line == 2 and rows[699].input.endswith(" 699")
     assert view.version.splits == Counter(row.split for row in rows)
-    assert view.version.labels == [{"key": key, "display": key, "count": count} for key, count in sorted(Counter(row.output for row in rows).items())]
-    assert view.version.content_hash == datasets.fingerprint(rows)
+    assert [(label["key"], label["display"], label["count"]) for label in view.version.labels] == [
+        (key, key, count) for key, count in sorted(Counter(row.output for row in rows).items())
+    ]
+    assert counted(view) == sealed(view) and {row.content_key for row in rows} == {content_key(row.input) for row in rows}
+    assert {row.added_in for row in rows} == {1}
     assert list(upload_files.folder().iterdir()) == []
 
 
@@ -56,7 +73,7 @@ def test_a_long_file_is_split_while_it_comes_in(person: Who, monkeypatch: pytest
     monkeypatch.setattr(filling, "HELD_ROWS", 500)
     view = imported(person, table(6_000, labels=3) + "a text twice,label 0\n" * 40)
     rows = rows_of(view)
-    assert [row.position for row in rows] == list(range(6_040)) and view.version.content_hash == datasets.fingerprint(rows)
+    assert [row.position for row in rows] == list(range(6_040)) and counted(view) == sealed(view)
     for label in ("label 1", "label 2"):
         counts = Counter(row.split for row in rows if row.output == label)
         assert abs(counts["test"] / counts.total() - 0.2) < 0.01 and abs(counts["validation"] / counts.total() - 0.1) < 0.01
