@@ -4,10 +4,9 @@ import platform
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from app.domain.dataset import Example
+from app.domain.dataset import Case
 from app.domain.job import Job
 from app.domain.rendering import Rendered, answer_text, render
-from app.domain.scoring import answer_in
 from app.settings import settings
 from worker import predictions
 from worker.engine.generate import complete, prepare
@@ -49,15 +48,15 @@ class Answerer:
         self.loaded, self._work, self._labels = loaded, work, list(work.labels)
         self._way = self._by_likelihood if work.evaluation.answer == "likelihood" else self._by_generation
 
-    def answer(self, rows: Sequence[Example], done: int) -> list[Prediction]:
+    def answer(self, rows: Sequence[Case], done: int) -> list[Prediction]:
         """Predictions of a chunk. Raises Stopped when the job shall end."""
-        prompts = [render(self._work.template, row.values()) for row in rows]
+        prompts = [render(self._work.template, row.values) for row in rows]
         found = self._way(prompts, lambda part: self._work.reporter.progress(done + part, len(self._work.rows), None))
         return [predictions.predicted(row, values) for row, values in zip(rows, found, strict=True)]
 
-    def latency(self, rows: Sequence[Example]) -> list[float]:
+    def latency(self, rows: Sequence[Case]) -> list[float]:
         """Milliseconds of requests answered one at a time, as a user's would be: nothing shared between them."""
-        return [next(iter(self._way([render(self._work.template, row.values())], lambda _: None)))["latency_ms"] for row in rows]
+        return [next(iter(self._way([render(self._work.template, row.values)], lambda _: None)))["latency_ms"] for row in rows]
 
     def _by_likelihood(self, prompts: Sequence[Rendered], progress: Any) -> Iterable[dict[str, Any]]:
         texts = [answer_text(self._work.template, label) for label in self._labels]
@@ -75,7 +74,7 @@ class Answerer:
         ready = [prepare(self.loaded, prompt, self._work.parameters) for prompt in prompts]
         for one in complete(self.loaded, ready, progress=lambda part, _: progress(part), should_stop=self._work.reporter.should_stop):
             yield {
-                "answer": answer_in(one.text, self._labels),
+                "answer": self._work.book.answer_in(one.text),
                 "likelihoods": None,
                 "latency_ms": one.finish.latency_ms,
                 "input_tokens": one.finish.input_tokens,

@@ -12,10 +12,9 @@ from typing import Any
 
 from app.db import reading
 from app.domain import endpoint as endpoints
-from app.domain.dataset import Example
+from app.domain.dataset import Case
 from app.domain.job import Job
 from app.domain.rendering import answer_text, render
-from app.domain.scoring import answer_in
 from app.errors import FettleError
 from app.remote.client import Client
 from app.remote.spec import EndpointSpec, Price, price_of
@@ -134,11 +133,11 @@ class Asker:
             self._answered, self._in_a_row = self._answered + 1, 0
             self._take(row, values)
 
-    def _take(self, row: Example, values: dict[str, Any]) -> None:
+    def _take(self, row: Case, values: dict[str, Any]) -> None:
         self._ready.append(predictions.predicted(row, values))
         self._work.reporter.progress(self._work.done + self._answered + self._refused, len(self._work.rows), None)
 
-    def _note(self, row: Example, error: FettleError) -> None:
+    def _note(self, row: Case, error: FettleError) -> None:
         """A row without an answer: wrong when the endpoint refuses it, missing when it could not answer, the job's end when nobody could."""
         self._last = error
         line = f"row {row.position + 1}: {error.message}"
@@ -160,10 +159,10 @@ class Asker:
         ready, self._ready = self._ready, []
         self._work.keep(ready)
 
-    async def _answer(self, client: Client, row: Example) -> dict[str, Any]:
+    async def _answer(self, client: Client, row: Case) -> dict[str, Any]:
         """What the endpoint answers for one row, by likelihood or by generation. Raises RemoteError, Unavailable."""
         work, name = self._work, self._work.model.remote_name or ""
-        prompt = render(work.template, row.values())
+        prompt = render(work.template, row.values)
         if work.evaluation.answer == "likelihood":
             began = time.perf_counter()
             sums, usage = await client.likelihoods(name, prompt.text, [answer_text(work.template, label) for label in work.labels])
@@ -172,6 +171,6 @@ class Asker:
         else:
             found = await client.complete(name, prompt, work.parameters)
             usage = found.usage
-            values = {"answer": answer_in(found.text, work.labels), "likelihoods": None, "latency_ms": found.latency_ms}
+            values = {"answer": work.book.answer_in(found.text), "likelihoods": None, "latency_ms": found.latency_ms}
         self.estimated = self.estimated or usage.estimated
         return values | {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}

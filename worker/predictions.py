@@ -11,10 +11,11 @@ from app.domain import dataset as datasets
 from app.domain import evaluation as evaluations
 from app.domain import job as jobs
 from app.domain import model as models
-from app.domain.dataset import DatasetVersion, Example
+from app.domain.dataset import Case, DatasetVersion
 from app.domain.evaluation import Evaluation
 from app.domain.generation import Parameters
 from app.domain.job import Job
+from app.domain.label_book import LabelBook
 from app.domain.model import Model
 from app.domain.prompt import PromptVersion
 from app.domain.rendering import Template
@@ -36,9 +37,14 @@ class Work:
     model: Model
     template: Template
     parameters: Parameters
-    labels: Sequence[str]
-    rows: Sequence[Example]
-    waiting: Sequence[Example]
+    book: LabelBook
+    rows: Sequence[Case]
+    waiting: Sequence[Case]
+
+    @property
+    def labels(self) -> list[str]:
+        """The display texts that may be answered; none for free text."""
+        return self.book.texts()
 
     @property
     def done(self) -> int:
@@ -66,11 +72,11 @@ def load(job: Job, token: str, reporter: JobReporter) -> Work:
         version = session.get_one(DatasetVersion, evaluation.dataset_version_id)
         prompt = session.get_one(PromptVersion, evaluation.prompt_version_id)
         model = session.get_one(Model, evaluation.model_id)
-        rows = list(datasets.rows(session, version, evaluation.split, evaluation.row_limit))
+        rows = list(datasets.cases(session, version, evaluation.split, evaluation.row_limit))
         scored = evaluations.done(session, evaluation.id)
-        labels, parameters = version.label_texts(), Parameters.model_validate(prompt.parameters)
+        book, parameters = version.book, Parameters.model_validate(prompt.parameters)
     waiting = [row for row in rows if row.id not in scored]
-    return Work(job, token, reporter, evaluation, model, prompt.template(), parameters, labels, rows, waiting)
+    return Work(job, token, reporter, evaluation, model, prompt.template(), parameters, book, rows, waiting)
 
 
 def weights(model: Model) -> tuple[Any, Any]:
@@ -79,9 +85,8 @@ def weights(model: Model) -> tuple[Any, Any]:
         return models.folders(session, model, settings().models_folder, settings().storage_folder)
 
 
-def predicted(row: Example, values: Mapping[str, Any]) -> Prediction:
+def predicted(row: Case, values: Mapping[str, Any]) -> Prediction:
     """A prediction as it is kept, from what was answered for a row."""
-    gold = row.output or ""
     # A model may write any character; PostgreSQL holds every one but this.
     answer = str(values["answer"]).replace("\0", "\ufffd")
-    return {"example_id": row.id, "gold": gold, "correct": normalise(answer) == normalise(gold), **values, "answer": answer}
+    return {"example_id": row.id, "gold": row.answer, "correct": normalise(answer) == normalise(row.answer), **values, "answer": answer}

@@ -39,8 +39,8 @@ def spec_of(job: Job) -> TrainSpec:
         base = models.find(session, person, chosen["model"])
         version = datasets.find(session, person, chosen["dataset"])
         prompt = prompts.find(session, person, chosen["prompt_version"])
-        train_rows = [(row.values(), row.output or "") for row in datasets.rows(session, version, "train")]
-        validation = [(row.values(), row.output or "") for row in datasets.rows(session, version, "validation")]
+        train_rows = [(case.values, case.answer) for case in datasets.cases(session, version, "train")]
+        validation = [(case.values, case.answer) for case in datasets.cases(session, version, "validation")]
         folder, _ = models.folders(session, base, settings().models_folder, settings().storage_folder)
         return TrainSpec(
             base=folder,

@@ -14,6 +14,7 @@ from app.domain.metric import Sample
 from app.domain.model import Model
 from app.domain.prompt import FIELDS, Prompt, PromptVersion
 from app.domain.trial import Trial
+from app.domain.upload import Upload
 from app.services.endpoints import EndpointView
 from app.services.estimates import Estimate
 
@@ -45,12 +46,32 @@ def dataset(row: Dataset, version: DatasetVersion) -> dict[str, Any]:
         "rows": version.rows,
         "columns": version.columns,
         "splits": version.splits,
-        "labels": version.labels,
+        "labels": version.book.as_json(),
         "seed": version.seed,
         "scored": version.scored,
         "viewed": version.viewed,
         "revealed": version.revealed_at is not None,
         "created_at": version.created_at,
+    }
+
+
+def upload(row: Upload) -> dict[str, Any]:
+    error = dict(row.error or {})
+    problems = error.pop("problems", None) or (row.report or {}).get("problems") or []
+    return {
+        "id": row.id,
+        "name": row.name,
+        "filename": row.filename,
+        "state": row.state,
+        "bytes": row.size,
+        "bytes_read": int(row.size * row.share),
+        "rows": row.rows,
+        "seconds": row.seconds,
+        "rows_per_second": row.rate,
+        "dataset": row.dataset_id if row.state == "done" else None,
+        "error": error or None,
+        "problems": problems,
+        "created_at": row.created_at,
     }
 
 

@@ -1,10 +1,10 @@
 """The Lab: a structured prompt beside the answer of one model. The page's own requests; generation itself goes through /api/v1/generate."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Le
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -144,6 +144,13 @@ def shots(person: Person, dataset: str, count: int, seed: int = 0) -> dict[str, 
     """Shots drawn from the train split, the same for the same seed."""
     drawn = datasets.draw_shots(person, dataset, max(0, min(count, 200)), seed)
     return {"shots": [{"input": shot.input, "output": shot.output} for shot in drawn]}
+
+
+@router.get("/row")
+def row(person: Person, dataset: str, split: str, offset: Annotated[int, Query(ge=0, le=2**31)] = 0) -> dict[str, Any]:
+    """One row of a dataset as a prompt takes it: {values, answers}. What counts as right comes first as its display text; null for unlabelled rows."""
+    found = lab.row(person, dataset, split, offset)
+    return {"values": found.values, "answers": list(found.answers) or None}
 
 
 class Draft(BaseModel):

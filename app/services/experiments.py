@@ -143,7 +143,7 @@ def _add_rung(
     session: Session, person: Who, row: Experiment, version: DatasetVersion, base: Model, prompt: PromptVersion, position: int, wanted: dict[str, Any]
 ) -> None:
     technique = _technique(wanted)
-    answer = wanted.get("answer") or ("likelihood" if version.labels else "generate")
+    answer = wanted.get("answer") or ("likelihood" if version.label_texts() else "generate")
     usable(version, "test", answer)
     seed = int((wanted.get("seeds") or [0])[0])
     settings: dict[str, Any] = {"answer": answer, "seed": seed}
@@ -185,7 +185,7 @@ def _shots(session: Session, version: DatasetVersion, prompt: PromptVersion, cou
         return list(prompt.template().shots)
     return [
         Shot(row.input, row.output)
-        for row in draw((Candidate(row.position, row.input, row.output or "") for row in datasets.rows(session, version, "train")), count, seed)
+        for row in draw((Candidate(case.position, case.input, case.answer) for case in datasets.cases(session, version, "train")), count, seed)
     ]
 
 

@@ -13,9 +13,10 @@ from app.domain import model as models
 from app.domain import prompt as prompts
 from app.domain import worker as workers
 from app.domain.access import Who
+from app.domain.dataset import DatasetVersion
 from app.domain.generation import Parameters
 from app.domain.model import Model
-from app.domain.rendering import DEFAULT, check, render
+from app.domain.rendering import DEFAULT, LABELS, check, render, template_variables
 from app.errors import FettleError, Invalid, Unavailable
 from app.services import endpoints, remote_answers
 from app.services.remote_answers import Asked
@@ -60,27 +61,39 @@ def start(
 ) -> Request:
     """Check a generation and hand it to the engine process, or get it ready for its endpoint. Raises Invalid or Unavailable."""
     template = prompts.template_of(fields)
+    if LABELS in template_variables(template):
+        variables = {**_book_of(model), **variables}
     check(template, variables)
     rendered = render(template, variables)
     chosen = parameters or Parameters.model_validate(fields.get("parameters") or {})
-    request = secrets.token_urlsafe(16)
     with reading() as session:
         remote = endpoints.remote(session, model)
-        if remote is not None:
-            return Request(request, model, remote_answers.prepare(remote, rendered, chosen))
+    if remote is not None:
+        return Request(secrets.token_urlsafe(16), model, remote_answers.prepare(remote, rendered, chosen))
+    return hand(model, fields, {"variables": dict(variables), "parameters": chosen.model_dump(), "count_only": count_only})
+
+
+def hand(model: Model, fields: Mapping[str, Any], wanted: Mapping[str, Any]) -> Request:
+    """Put a request for a model and a prompt into the engine process's hands. Raises Unavailable when nobody is there, Invalid for a remote model."""
+    if model.remote:
+        raise Invalid("not_local", f"{model.name} answers at an endpoint, and this needs a model that runs here.", "Choose a local model.")
+    with reading() as session:
         if not workers.alive(session, "interactive"):
             raise Unavailable(
                 "engine_away", "The engine process is not running, so no local model can answer.", "Start it: `fettle engine` (or `fettle up` for everything)."
             )
-    payload = {
-        "model": model.id,
-        "template": {name: fields[name] for name in prompts.FIELDS if name != "parameters"},
-        "variables": dict(variables),
-        "parameters": chosen.model_dump(),
-        "count_only": count_only,
-    }
-    queue.ask_engine(request, payload)
+    request = secrets.token_urlsafe(16)
+    template = {name: fields[name] for name in prompts.FIELDS if name != "parameters"}
+    queue.ask_engine(request, {"model": model.id, "template": template, **wanted})
     return Request(request, model)
+
+
+def _book_of(model: Model) -> dict[str, str]:
+    """`{labels}` for whoever does not say it: the labels of the dataset version that the model was tuned on."""
+    if model.dataset_version_id is None:
+        return {}
+    with reading() as session:
+        return session.get_one(DatasetVersion, model.dataset_version_id).shown_labels()
 
 
 def events(request: Request) -> AsyncIterator[dict[str, Any]]:

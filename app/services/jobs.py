@@ -25,7 +25,7 @@ from app.domain.methods import METHODS
 from app.domain.methods.base import MethodParameters, parse
 from app.domain.metric import LogLine, MetricPoint, Sample
 from app.domain.rendering import check
-from app.domain.scoring import is_right
+from app.domain.scoring import normalise
 from app.domain.search import Search
 from app.domain.trial import Trial
 from app.domain.validation import LOSS, Measure
@@ -264,8 +264,8 @@ def samples(person: Who, key: int) -> list[Answered]:
     """What the model in training answered at each step, each with whether it is right."""
     with reading() as session:
         job = read(session, person, Job, key, "job")
-        labels = datasets.find(session, person, job.settings["dataset"]).label_texts()
-        return [Answered(sample, is_right(sample.text, sample.gold, labels)) for sample in metrics.samples(session, key)]
+        book = datasets.find(session, person, job.settings["dataset"]).book
+        return [Answered(sample, normalise(book.answer_in(sample.text)) == normalise(sample.gold)) for sample in metrics.samples(session, key)]
 
 
 def log(person: Who, key: int, limit: int = 2000) -> list[LogLine]:

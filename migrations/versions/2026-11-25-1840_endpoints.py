@@ -7,7 +7,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision: str = "7d30c9b1e4a2"
-down_revision: str | None = "c41d7e2b90a5"
+down_revision: str | None = "5d1c7a90b3e2"
 branch_labels: Sequence[str] | None = None
 depends_on: Sequence[str] | None = None
 

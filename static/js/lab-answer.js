@@ -125,6 +125,8 @@ function fail(error) {
   by("failure-code").textContent = error.code;
 }
 
+const folded = (text) => normal(text).toLowerCase();
+
 /** Right or wrong in words, while the answer's input is the one in the editor; and whether the editor has moved on since. */
 export function mark(gold, body) {
   const stands = !by("answer").hidden && by("failure").hidden && !running() && Boolean(by("counts").textContent);
@@ -132,9 +134,9 @@ export function mark(gold, body) {
   const judged = stands && gold !== null && JSON.parse(asked).variables.input === body.variables.input;
   by("gold").hidden = !judged;
   if (!judged) return;
-  const right = answered() === normal(gold);
+  const right = gold.some((name) => folded(name) === folded(answered()));
   by("foot").hidden = false;
-  by("gold-text").textContent = gold;
+  [by("gold-text").textContent] = gold;
   by("gold-right").hidden = !right;
   by("gold-wrong").hidden = right;
   by("said").textContent = `${answered()}: ${right ? "right" : "wrong"}`;

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from transformers import set_seed
 
-from app.domain.rendering import Rendered, render, with_opening, without_opening
+from app.domain.rendering import LABELS, Rendered, label_list, render, with_opening, without_opening
 from app.domain.scoring import rouge_words
 from app.domain.validation import Measure, measure_of
 from app.errors import Invalid
@@ -136,7 +136,8 @@ def opening_ids(tokenizer: Any, spec: TrainSpec) -> list[int]:
     """The token ids of the text a soft prompt starts from: what the prompt with its opening has before what it has without it."""
     if not (spec.parameters.soft and spec.train):
         return []
-    template, values = with_opening(spec.opening or spec.template, ", ".join(spec.labels)), spec.train[0][0]
+    values = spec.train[0][0]
+    template = with_opening(spec.opening or spec.template, values.get(LABELS) or label_list((label, "") for label in spec.labels))
     long, short = encode_prompt(tokenizer, render(template, values)), encode_prompt(tokenizer, render(without_opening(template), values))
     same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(reversed(long), reversed(short), strict=False)))
     return long[: len(long) - same]
