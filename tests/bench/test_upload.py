@@ -6,7 +6,7 @@ import pytest
 
 from bench import upload as bench
 
-ROWS = 240_000
+ROWS = 30_000
 
 
 @pytest.mark.slow
