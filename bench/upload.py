@@ -147,7 +147,7 @@ class Installation:
         self.token = self._run(sys.executable, "-m", "app.cli", "token", "create", "--name", "bench").split()[-1]
         address = f"http://127.0.0.1:{self.environment['FETTLE_PORT']}"
         self._client = httpx2.Client(base_url=address, headers={"Authorization": f"Bearer {self.token}"}, timeout=120)
-        self._log = (folder / "web.log").open("wb")
+        self._log = folder / "web.log"
         self.peaks: dict[str, int] = {}
 
     def _run(self, *command: str) -> str:
@@ -155,7 +155,8 @@ class Installation:
 
     @contextmanager
     def serving(self) -> Iterator[None]:
-        web = subprocess.Popen([sys.executable, "-m", "app.cli", "web"], cwd=ROOT, env=self.environment, stdout=self._log, stderr=self._log)
+        with self._log.open("ab") as log:
+            web = subprocess.Popen([sys.executable, "-m", "app.cli", "web"], cwd=ROOT, env=self.environment, stdout=log, stderr=log)
         over = threading.Event()
         watcher = threading.Thread(target=self._watch, args=(web.pid, over))
         try:
@@ -168,6 +169,7 @@ class Installation:
             watcher.join()
             web.terminate()
             web.wait(20)
+            self._client.close()
 
     def _answers(self) -> bool:
         try:
