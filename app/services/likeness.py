@@ -41,6 +41,7 @@ Place = tuple[str, int]
 
 def find(work: "Work") -> dict[str, Any]:
     """Groups of rows that say nearly the same, stored as NearDuplicate. `leaking` rows of validation, test and reserve have one of train in their group."""
+    settings().folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.TemporaryDirectory(dir=settings().folder, prefix="near-") as name:
         places = _sketch(work, Path(name))
         roots = _joined(work, Path(name), places)

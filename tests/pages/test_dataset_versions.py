@@ -67,7 +67,7 @@ def test_a_file_is_appended_or_refused_with_its_problems(browser: TestClient, pe
 def test_an_export_is_offered_and_says_what_is_missing(browser: TestClient, person: Who) -> None:
     add_dataset(person)
     page = get(browser, "/datasets/1")
-    assert "without the test rows, which are sealed" in page.text(".facts")
+    assert "without the test rows, which are sealed" in page.text(".facts:not(#background)")
     for link in page.all("dd a[href*='export']"):
         answer = browser.get(str(link.get("href")))
         assert (
@@ -87,7 +87,7 @@ def test_a_reserve_is_set_aside_and_opened_with_a_reason(browser: TestClient, pe
     assert browser.post("/datasets/1@2/reserve/open", data={"reason": " "}).status_code == 422
     assert browser.post("/datasets/1@2/reserve/open", data={"reason": "the end"}).status_code == 303
     opened = get(browser, "/datasets/1?split=reserve")
-    assert opened.all(".examples tbody tr") and "the end" in opened.text(".facts")
+    assert opened.all(".examples tbody tr") and "the end" in opened.text(".facts:not(#background)")
     assert not get(browser, "/datasets/1/versions").all("section h2")
 
 

@@ -29,7 +29,7 @@ def test_the_book_brings_its_labels_and_proposals(browser: TestClient, person: W
     old = get(browser, "/datasets/1@1/labels")
     assert not given(old)["newest"] and not old.all("#save") and "Version 1 is frozen" in old.text(".lede")
     assert "2 labels are codes" in get(browser, "/datasets/1/labels").text("#codes")
-    assert "Label book: wrote about 1 label" in get(browser, "/datasets/1").text(".facts")
+    assert "Label book: wrote about 1 label" in get(browser, "/datasets/1").text(".facts:not(#background)")
 
 
 def test_free_text_has_no_book_but_a_grid(browser: TestClient, person: Who) -> None:
