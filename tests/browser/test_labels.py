@@ -62,7 +62,8 @@ def test_an_account_and_a_file_with_codes(installation: Running, page: Page, cod
     expect(page.get_by_role("heading", name="Home")).to_be_visible()
     page.goto(f"{address(installation)}/datasets/new")
     page.set_input_files("input[type=file]", str(coded))
-    page.get_by_role("button", name="Create version 1").click()
+    expect(page.get_by_role("button", name="Freeze version 1")).to_be_enabled(timeout=60_000)
+    page.get_by_role("button", name="Freeze version 1").click()
     expect(page.get_by_role("heading", name="coded")).to_be_visible()
     expect(page.get_by_role("link", name="Label 40 rows")).to_be_visible()
 
