@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 from sqlalchemy import Engine, create_engine, make_url, text
 
 from app import broker as valkey
@@ -21,6 +22,10 @@ from app.domain.user import User, the_workspace
 from app.migrate import migrate
 from app.settings import settings
 from tests.remote.servers import Server, running
+
+# How long one example takes depends on what else the machine does.
+hypothesis_settings.register_profile("untimed", deadline=None)
+hypothesis_settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")
