@@ -25,6 +25,7 @@ from typing import Any
 import httpx2
 import psutil
 
+from app.domain.cutting import content_key
 from tests.house.rules import ROOT
 from tests.installation import environment, free_port
 
@@ -61,10 +62,10 @@ WORDS = [
     "atm",
     "declined",
 ]
-COLUMNS = ("version_id", "position", "line", "split", "input", "output", "cells")
+COLUMNS = ("version_id", "position", "line", "split", "input", "output", "cells", "content_key", "added_in")
 PATTERN = ("train",) * 7 + ("validation",) + ("test",) * 2
 
-Row = tuple[int, int, int, str, str, str, None]
+Row = tuple[int, int, int, str, str, str, None, int, int]
 
 SETUP = """
 from app.db import transaction
@@ -112,7 +113,7 @@ def write_csv(path: Path, rows: int) -> None:
 
 def prepared(version: int, rows: int) -> list[Row]:
     """The rows as they are stored in the end, ready to be handed over."""
-    return [(version, at, at + 2, PATTERN[at % 10], text, label, None) for at, (text, label) in enumerate(texts(rows))]
+    return [(version, at, at + 2, PATTERN[at % 10], text, label, None, content_key(text), 1) for at, (text, label) in enumerate(texts(rows))]
 
 
 def bare(url: str, version: int, rows: int) -> float:
