@@ -150,6 +150,10 @@ class Installation:
         self._log = folder / "web.log"
         self.peaks: dict[str, int] = {}
 
+    def close(self) -> None:
+        self._client.close()
+        self._log.close()
+
     def _run(self, *command: str) -> str:
         return subprocess.run(command, cwd=ROOT, env=self.environment, capture_output=True, text=True, check=True).stdout.strip()
 
@@ -249,13 +253,12 @@ def beating(url: str, waits: list[float]) -> Iterator[None]:
 
 def measure(name: str, url: str, path: Path, rows: int) -> Result:
     with tempfile.TemporaryDirectory(prefix="fettle-bench-") as folder:
-        fresh = Installation(Path(folder), url)
-        result = Result(name, bare(fresh.url, fresh.version, rows), 0.0)
+        with closing(Installation(Path(folder), url)) as fresh:
+            result = Result(name, bare(fresh.url, fresh.version, rows), 0.0)
     if name == "PostgreSQL":
         _empty(url)
     with tempfile.TemporaryDirectory(prefix="fettle-bench-") as folder:
-        here = Installation(Path(folder), url)
-        with here.serving():
+        with closing(Installation(Path(folder), url)) as here, here.serving():
             _import(here, path, result, name)
             _look(here, rows, result)
             result.memory = dict(here.peaks)
