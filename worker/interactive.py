@@ -14,15 +14,20 @@ from typing import Any
 
 import structlog
 from redis import Redis
+from sqlalchemy.orm import Session
 
 from app.db import reading
+from app.domain import dataset as datasets
 from app.domain import model as models
+from app.domain.dataset import DatasetVersion
+from app.domain.fitting import Fit
 from app.domain.generation import LIFE, Parameters, cancel_key, payload_key, stream_key
 from app.domain.model import Model
 from app.domain.prompt import template_of
 from app.domain.rendering import render
 from app.errors import FettleError
 from app.settings import settings
+from worker.engine.fit import ruler
 from worker.engine.serve import Scheduler, ServeRequest, count
 
 log = structlog.get_logger(__name__)
@@ -80,6 +85,9 @@ def generate(request: str) -> None:
     stream = Stream(request)
     try:
         payload = json.loads(str(raw))
+        if "dataset_version" in payload:
+            stream.send({"type": "done", **asdict(look(payload))})
+            return
         wanted = serve_request(payload)
         if payload["count_only"]:
             stream.send({"type": "done", **asdict(count(wanted.folder, wanted.rendered)), "texts": [part.text for part in wanted.rendered.parts]})
@@ -102,13 +110,27 @@ def close() -> None:
         _scheduler().close()
 
 
+def look(payload: dict[str, Any]) -> Fit:
+    """How the rows of a split fit a model's window with a prompt. Raises NotFound when the model was deleted meanwhile."""
+    with reading() as session:
+        base, adapter = _folders(session, payload["model"])
+        version, template = session.get_one(DatasetVersion, payload["dataset_version"]), template_of(payload["template"])
+        labels = version.label_texts() if payload["answer"] == "likelihood" else []
+        measure = ruler(base, adapter, template, labels, Parameters.model_validate(payload["parameters"]).max_tokens)
+        return measure.look(template, (row.values() for row in datasets.rows(session, version, payload["split"])))
+
+
+def _folders(session: Session, key: int) -> tuple[Path, Path | None]:
+    model = session.get(Model, key)
+    if model is None:
+        raise FettleError("not_found", "The model was deleted.", "Choose another model.")
+    return models.folders(session, model, settings().models_folder, settings().storage_folder)
+
+
 def serve_request(payload: dict[str, Any]) -> ServeRequest:
     """The engine's plain request from a payload. Raises NotFound when the model was deleted meanwhile."""
     with reading() as session:
-        model = session.get(Model, payload["model"])
-        if model is None:
-            raise FettleError("not_found", "The model was deleted.", "Choose another model.")
-        base, adapter = models.folders(session, model, settings().models_folder, settings().storage_folder)
+        base, adapter = _folders(session, payload["model"])
     return ServeRequest(
         _key(base, adapter), base, adapter, render(template_of(payload["template"]), payload["variables"]), Parameters.model_validate(payload["parameters"])
     )

@@ -14,6 +14,7 @@ from app.domain.access import Who, page, read, visible
 from app.domain.dataset import DatasetVersion, Example
 from app.domain.evaluation import Evaluation, Prediction
 from app.domain.experiment import queue_evaluation
+from app.domain.fitting import Policy
 from app.domain.job import Job
 from app.domain.rendering import check
 from app.errors import Invalid
@@ -36,6 +37,7 @@ def create(
     split: str = "test",
     answer: str = "likelihood",
     limit: int | None = None,
+    fit: Policy = "refuse",
 ) -> EvaluationView:
     """Queue the scoring of a model with a prompt on a split. Without a prompt version the one the model was tuned through counts."""
     with transaction() as session:
@@ -49,7 +51,7 @@ def create(
         else:
             raise Invalid("no_prompt", f"{row.name} is not tuned, so a prompt version is needed.", "Save a prompt in the lab and name it here.")
         check(prompt.template(), version.variables)
-        evaluation = queue_evaluation(session, person, row, prompt, version, split, answer, limit)
+        evaluation = queue_evaluation(session, person, row, prompt, version, split, answer, limit, fit)
         queue.announce(session)
         return EvaluationView(evaluation, session.get_one(Job, evaluation.job_id))
 

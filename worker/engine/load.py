@@ -21,7 +21,19 @@ from app.errors import Invalid
 from worker.engine.folders import fingerprint, whole
 from worker.engine.prefix import virtual_tokens
 
-__all__ = ["Loaded", "convert_gguf", "fingerprint", "load", "load_tokenizer", "needed_bytes", "parameters", "tensor_shapes", "window"]
+__all__ = [
+    "Loaded",
+    "convert_gguf",
+    "fingerprint",
+    "load",
+    "load_config",
+    "load_tokenizer",
+    "needed_bytes",
+    "parameters",
+    "tensor_shapes",
+    "window",
+    "window_of",
+]
 
 logging.disable_progress_bar()
 
@@ -57,7 +69,7 @@ def load(folder: Path, *, adapter: Path | None = None, device: str = "auto", fou
     where = _device(device)
     dtype, reason = _precision(where)
     with _readable(folder):
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        config = load_config(folder)
         kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
         special = _four_bit(four_bit, where) | _cut(pieces, config)
         model = kind.from_pretrained(folder, config=config, dtype=dtype, use_safetensors=True, local_files_only=True, trust_remote_code=False, **special)
@@ -65,6 +77,12 @@ def load(folder: Path, *, adapter: Path | None = None, device: str = "auto", fou
         model = _with_adapter(model, adapter)
     model = model if four_bit or pieces > 1 else model.to(where)
     return Loaded(model.eval(), load_tokenizer(folder), where, dtype, reason)
+
+
+def load_config(folder: Path) -> Any:
+    """The model's sizes and names, without its weights."""
+    with _readable(folder):
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -81,7 +99,12 @@ def parameters(model: Any) -> tuple[int, int]:
 
 def window(model: Any) -> int:
     """The most tokens, prompt and answer together, the model takes at once besides its soft prompt."""
-    return int(getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None) or 1 << 30) - virtual_tokens(model)
+    return window_of(model.config) - virtual_tokens(model)
+
+
+def window_of(config: Any) -> int:
+    """The same by the model's configuration, a soft prompt not counted."""
+    return int(getattr(config.get_text_config(decoder=True), "max_position_embeddings", None) or 1 << 30)
 
 
 def tensor_shapes(file: Path) -> dict[str, list[int]]:
