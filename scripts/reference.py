@@ -8,11 +8,20 @@ from pydantic.fields import FieldInfo
 
 from app.domain.generation import Parameters
 from app.domain.methods import METHODS
+from app.domain.search import Range, Search
 from app.readers import CPU_SECONDS, MAX_CELL, MAX_COLUMNS, MAX_LINE, MAX_ROWS, MEMORY, UNPACKED, columns, content, packing
 from app.readers.options import ENCODINGS, LEAVABLE
 from app.settings import Settings
 from bench import defaults
 
+SEARCHING = (
+    "`search` of a tuning job (`--search` on the command line, “Search settings” in the form). A grid or random search is one job whose trials run "
+    "one after another by successive halving (<https://arxiv.org/abs/1502.07943>): at each rung the best of them go on, the others stop, and the winner "
+    "is trained to its end. Trials are compared by their best validation so far: by `validate_by`, then by the loss, then by the smaller number. No trial is "
+    "judged before a ninth of its run. The learning-rate finder (<https://arxiv.org/abs/1506.01186>) is a test of at most 60 steps before a "
+    "single run on one device; the trials of a search can each be spread over several."
+)
+RANGE = "A range in `space`:\n"
 DOCS = Path(__file__).parents[1] / "docs"
 
 SEARCH = """## How the defaults were found
@@ -111,6 +120,7 @@ def methods_page() -> str:
     for method in METHODS.values():
         parts += [f"## {method.title} (`{method.name}`)\n", f"{method.summary} Paper: <{method.paper}>\n", table(method)]
     parts += [SEARCH, defaults.table("narrow"), "", *([CHECK, defaults.check_table(), ""] if defaults.check_done() else [])]
+    parts += [f"## Searching for parameters\n\n{SEARCHING}\n", table(Search), RANGE, table(Range)]
     parts += ["## Generation parameters\n\nFor the lab, `/api/v1/generate` and `/v1`.\n", table(Parameters)]
     return "\n".join(parts)
 

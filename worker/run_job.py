@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -49,12 +50,10 @@ def main(job_id: int) -> None:
 
 def run(job: Job, token: str, reporter: JobReporter) -> None:
     """Do the work of one job kind, then write its end; a stop that was asked for is an end too."""
-    from worker import evaluate, tune
     from worker.engine.reporting import Stopped
 
-    kinds = {"tune": tune.run, "evaluate": evaluate.run}
     try:
-        kinds[job.kind](job, token, reporter)
+        _work(job)(job, token, reporter)
     except Stopped:
         reporter.flush()
         with transaction() as session:
@@ -62,6 +61,17 @@ def run(job: Job, token: str, reporter: JobReporter) -> None:
                 jobs.stop(session, job.id, token)
             else:
                 jobs.give_back(session, job.id, token, "the worker was asked to leave", counts=False)
+
+
+def _work(job: Job) -> Callable[[Job, str, JobReporter], None]:
+    """What does the work of a job. Only the queue of devices loads torch."""
+    if job.queue == "light":
+        from worker import evaluate_remote
+
+        return evaluate_remote.run
+    from worker import evaluate, tune
+
+    return {"tune": tune.run, "evaluate": evaluate.run}[job.kind]
 
 
 def _fail(job: Job, token: str, reporter: JobReporter, error: dict[str, object]) -> None:

@@ -88,7 +88,7 @@ def row_shape(row: RungRow) -> dict[str, Any]:
         "interval": scores.get("interval"),
         "n": scores.get("n"),
         "latency_ms": scores.get("latency_ms"),
-        "cost": 0.0 if scores else None,
+        "cost": scores.get("cost", 0.0) if scores else None,
         "trainable_parameters": row.model.trainable_parameters if row.rung.tunes else 0,
         "training_seconds": row.model.training_seconds if row.rung.tunes else 0.0,
         "labels_used": row.labels_used,

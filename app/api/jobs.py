@@ -21,6 +21,7 @@ class Wanted(shapes.Body):
     method: str
     parameters: dict[str, Any] = {}
     prompt_version: int | str | None = None
+    search: dict[str, Any] | None = Field(None, description="how, trials, factor, space, seed: see docs/methods.md. Left out: one run.")
 
 
 class NewJob(Wanted):
@@ -48,7 +49,7 @@ def create(person: Person, body: NewJob) -> dict[str, Any]:
 
 @router.post("/estimate")
 def estimate(person: Person, body: Wanted) -> dict[str, Any]:
-    """Steps, trained parameters and memory of a job before it is one; null where the model's files or a worker are out of reach."""
+    """Steps, trained parameters and memory of a job before it is one, of a search the most that one of its trials takes; null where the model's files or a worker are out of reach."""
     return shapes.estimate(estimates.tune(person, **body.model_dump(exclude={"kind"})))
 
 
@@ -66,6 +67,11 @@ def metrics(person: Person, key: shapes.Key, after_step: int = -1) -> dict[str, 
 @router.get("/{key}/samples")
 def samples(person: Person, key: shapes.Key) -> dict[str, Any]:
     return shapes.listing([shapes.sample(row.sample, row.right) for row in jobs.samples(person, key)], None)
+
+
+@router.get("/{key}/trials")
+def trials(person: Person, key: shapes.Key) -> dict[str, Any]:
+    return shapes.listing([shapes.trial(row) for row in jobs.trials_of(person, key)], None)
 
 
 @router.post("/{key}/cancel", status_code=202)

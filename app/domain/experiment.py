@@ -99,7 +99,7 @@ def queue_evaluation(
         "limit": limit,
         "fit": fit,
     }
-    job = jobs.add(session, person, "evaluate", name or f"{model.name} on {split}", settings)
+    job = jobs.add(session, person, "evaluate", name or f"{model.name} on {split}", settings, light=model.remote)
     evaluation = Evaluation(
         **owned(person),
         job_id=job.id,

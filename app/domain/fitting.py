@@ -114,10 +114,8 @@ class Fit:
     @property
     def sentence(self) -> str:
         """ "3 of 300 rows do not fit (shots + input + answer) in this model's 512 tokens; the longest takes 620." """
+        window, longest = f"this model's {self.window:,} tokens", f"{self.longest + self.answer:,}"
         if not self.too_long:
-            return f"All {self.rows:,} rows fit: the longest takes {self.longest + self.answer:,} of this model's {self.window:,} tokens, answer included."
-        some = "row does" if self.too_long == 1 else "rows do"
-        return (
-            f"{self.too_long:,} of {self.rows:,} {some} not fit (shots + input + answer) in this model's {self.window:,} tokens; "
-            f"the longest takes {self.longest + self.answer:,}."
-        )
+            return f"Every row fits: the longest takes {longest} of {window}, answer included."
+        verb = "does" if self.too_long == 1 else "do"
+        return f"{self.too_long:,} of {self.rows:,} rows {verb} not fit (shots + input + answer) in {window}; the longest takes {longest}."

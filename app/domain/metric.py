@@ -11,6 +11,9 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from app.domain import job as jobs
 from app.domain.base import Base, db_now
 
+FINDER = ("finder_rate", "finder_loss")
+"""What a learning-rate finder reports: at each step of its test the rate, and the smoothed loss."""
+
 
 class MetricPoint(Base):
     """One value at one step. A resumed run writes a step again: the value is replaced and gets a new event number."""
@@ -26,12 +29,16 @@ class MetricPoint(Base):
 
 
 class Sample(Base):
-    """What the model in training wrote at one step for one validation row (numbered from 1); step 0 is the untuned model."""
+    """What the model in training wrote at one step for one validation row (numbered from 1); step 0 is the untuned model.
+
+    `trial` is the number of the search's trial whose model it was, 0 in a job without a search.
+    """
 
     __tablename__ = "sample"
     __table_args__ = (Index("ix_sample_job_event", "job_id", "event"),)
 
     job_id: Mapped[int] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"), primary_key=True)
+    trial: Mapped[int] = mapped_column(primary_key=True, default=0)
     step: Mapped[int] = mapped_column(primary_key=True)
     row: Mapped[int] = mapped_column(primary_key=True)
     input: Mapped[str] = mapped_column(Text)
@@ -64,7 +71,7 @@ def record(
     samples: Sequence[Mapping[str, Any]] = (),
     **progress: object,
 ) -> None:
-    """Write (step, values) points, samples {step, row, input, gold, text}, log lines and the job's progress in one fenced transaction. Raises Fenced."""
+    """Write (step, values) points, samples {trial, step, row, input, gold, text}, log lines and the job's progress in one fenced transaction. Raises Fenced."""
     told = [{"name": name, "step": step, "value": float(value)} for step, values in points for name, value in values.items()]
     events = len(told) + len(samples) + len(lines)
     last = jobs.write(session, job_id, token, max(1, events), **progress)
@@ -99,14 +106,15 @@ def curve(session: Session, job_id: int, name: str) -> Sequence[MetricPoint]:
 
 
 def reached(session: Session, job_id: int) -> int:
-    """The last step that reported anything; 0 before the first."""
-    return session.scalar(select(func.max(MetricPoint.step)).where(MetricPoint.job_id == job_id)) or 0
+    """The last step that reported anything; 0 before the first. The test of a learning-rate finder comes before all steps."""
+    trained = [MetricPoint.job_id == job_id, MetricPoint.name.not_in(FINDER)]
+    return session.scalar(select(func.max(MetricPoint.step)).where(*trained)) or 0
 
 
 def samples(session: Session, job_id: int, after_event: int = 0) -> Sequence[Sample]:
-    """A job's samples by step, then by row."""
+    """A job's samples by trial, then by step, then by row."""
     query = select(Sample).where(Sample.job_id == job_id, Sample.event > after_event)
-    return session.scalars(query.order_by(Sample.step, Sample.row)).all()
+    return session.scalars(query.order_by(Sample.trial, Sample.step, Sample.row)).all()
 
 
 def lines(session: Session, job_id: int, after_event: int = 0, limit: int = 500) -> Sequence[LogLine]:

@@ -32,13 +32,17 @@ def _passes(passes: float) -> str:
 
 
 def cost(found: Estimate) -> str:
-    """Trained parameters and memory: "Trains 4,884,480 of 134,515,008 parameters (3.6 %). Needs about 2.1 GB; the worker has 23 GB."."""
+    """Trained parameters and memory, of a search those of its largest trial.
+
+    "Trains 4,884,480 of 134,515,008 parameters (3.6 %). Needs about 2.1 GB; the worker has 23 GB."
+    """
     if found.trainable is None or found.total is None:
         return f"The model's files cannot be read from here, so what it trains and needs is not known before the start. {_room(found)}"
     trained = count(found.trainable) if found.exact else f"about {compact(found.trainable)}"
     share = found.trainable / found.total
     part = "all" if share == 1 else percent(share, 1 if share >= 0.0005 else 4)
-    return f"Trains {trained} of {count(found.total)} parameters ({part}). Needs about {size(found.memory_bytes)}; {_room(found, start=False)}"
+    who = "Trains" if found.trials == 1 else "The largest trial trains"
+    return f"{who} {trained} of {count(found.total)} parameters ({part}). Needs about {size(found.memory_bytes)}; {_room(found, start=False)}"
 
 
 def _room(found: Estimate, *, start: bool = True) -> str:

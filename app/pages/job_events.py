@@ -47,9 +47,9 @@ async def events(
 
 async def follow(person: Who, key: int, after: int) -> AsyncGenerator[ServerSentEvent]:
     """Points, log lines and samples after an event, and the page's parts whenever they change; `done` when the job is over."""
-    began, shown = time.monotonic(), ""
+    began, shown, leading = time.monotonic(), "", None
     while time.monotonic() - began < LIFE_SECONDS:
-        news, parts, samples = await to_thread.run_sync(_look, person, key, after)
+        news, parts, samples, leading = await to_thread.run_sync(_look, person, key, after, leading)
         for message in messages(news):
             yield message
         after = news.job.event
@@ -64,14 +64,15 @@ async def follow(person: Who, key: int, after: int) -> AsyncGenerator[ServerSent
         await sleep(POLL_SECONDS)
 
 
-def _look(person: Who, key: int, after: int) -> tuple[News, str, str]:
-    """The news, the page's parts, and the table of samples when there are new ones."""
+def _look(person: Who, key: int, after: int, leading: int | None) -> tuple[News, str, str, int | None]:
+    """The news, the page's parts, the table of samples when there are new ones or another trial leads than `leading`, and which one leads."""
     news, context = jobs.news(person, key, after), job_context(person, key)
+    leads = context["tuning"].leading if context["tuning"] else None
     parts = environment().get_template("jobs/_parts.html").render(context)
-    if not news.samples:
-        return news, parts, ""
+    if not news.samples and leads == leading:
+        return news, parts, "", leads
     text = environment().get_template("jobs/_samples.html").render(context, samples=job_samples.table(person, context["tuning"], key))
-    return news, parts, f'<hx-partial hx-target="#job-samples" hx-swap="innerMorph">{text}</hx-partial>'
+    return news, parts, f'<hx-partial hx-target="#job-samples" hx-swap="innerMorph">{text}</hx-partial>', leads
 
 
 def messages(news: News) -> Iterator[ServerSentEvent]:

@@ -1,4 +1,7 @@
-"""The samples of a job as its page shows them: the same few rows, answered by the untuned model and at some of the steps since."""
+"""The samples of a job as its page shows them: the same few rows, answered by the untuned model and at some of the steps since.
+
+Of a search these are the samples of the trial that won or leads.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -57,7 +60,7 @@ class Samples:
 
 def table(person: Who, tuning: Tuning | None, key: int) -> Samples | None:
     """The table of a job's samples; None while there are none."""
-    answered = jobs.samples(person, key) if tuning else []
+    answered = [one for one in jobs.samples(person, key) if one.sample.trial == (tuning.leading or 0)] if tuning else []
     if tuning is None or not answered:
         return None
     best = best_of(tuning)

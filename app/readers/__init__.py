@@ -31,7 +31,7 @@ CPU_SECONDS = 60
 Format = Literal["csv", "label_lines", "json_lines", "json", "parquet", "xlsx"]
 Packing = Literal["", "gzip", "zip"]
 LineEnds = Literal["LF", "CRLF", "CR"]
-Split = Literal["train", "validation", "test"]
+Split = Literal["train", "validation", "test", "reserve"]
 
 
 @dataclass(frozen=True)
@@ -110,13 +110,15 @@ class Detected:
 class Mapping:
     """Which column holds what. Without `split` the splits are made later; without `output` the rows are unlabelled.
 
-    The text of `instruction` goes before the input, a blank line between; where the input is empty it is the input.
+    The text of `instruction` goes before the input, a blank line between; where the input is empty it is the input. With `more` input
+    columns the input is a line each, `name: text`, and all of them stay columns that a prompt can name.
     """
 
     input: str
     output: str | None = None
     split: str | None = None
     instruction: str | None = None
+    more: tuple[str, ...] = ()
 
 
 class Example(msgspec.Struct, frozen=True):

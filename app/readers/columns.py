@@ -12,7 +12,15 @@ OUTPUT_NAMES = ("output", "label", "answer", "completion", "response", "category
 SPLIT_NAMES = ("split",)
 INSTRUCTION_NAMES = ("instruction",)
 
-SPLITS: Map[str, Split] = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation", "test": "test"}
+SPLITS: Map[str, Split] = {
+    "train": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+    "reserve": "reserve",
+}
 
 LABELS_IN_SAMPLE = 20
 """Rows needed before a column without a name is taken for labels because its values repeat."""
@@ -36,12 +44,15 @@ def name_problem(names: Sequence[str], line: int, raw: str, unit: str = "Line") 
     return None
 
 
-def choose(columns: Sequence[str], wanted: Map[str, str | None], detected: Detected) -> Mapping | Problem:
+def choose(columns: Sequence[str], asked: Map[str, str | list[str] | None], detected: Detected) -> Mapping | Problem:
     """The mapping for these columns: what a person asked for, else the usual names, whatever their case."""
-    for name in wanted.values():
+    wanted: dict[str, str | None] = {field: name if isinstance(name, str | None) else name[0] for field, name in asked.items()}
+    several = asked.get("input")
+    more = tuple(several[1:]) if isinstance(several, list) else ()
+    for name in (*wanted.values(), *more):
         if name is not None and name not in columns:
             return Problem("missing_column", 1, name, "", f"There is no column '{visible(name)}'. {_there_are(columns)}")
-    taken = set(wanted.values())
+    taken = {*wanted.values(), *more}
     chosen: dict[str, str | None] = {
         "input": wanted["input"] if wanted.get("input") else _first(INPUT_NAMES, columns, taken),
         "output": wanted["output"] if "output" in wanted else _first(OUTPUT_NAMES, columns, taken),
@@ -59,10 +70,10 @@ def choose(columns: Sequence[str], wanted: Map[str, str | None], detected: Detec
                 "Add a first line such as input,output, or choose the columns by their number (column 1)."
             )
         return Problem("no_input_column", 1, "", excerpt(", ".join(columns)), advice)
-    used = [name for name in chosen.values() if name is not None]
+    used = [*(name for name in chosen.values() if name is not None), *more]
     if len(set(used)) < len(used):
         return Problem("same_column_twice", 1, used[0], "", "One column was chosen twice. Input, output and split need a column each.")
-    return Mapping(chosen["input"], chosen["output"], chosen["split"], chosen["instruction"])
+    return Mapping(chosen["input"], chosen["output"], chosen["split"], chosen["instruction"], more)
 
 
 def labels_seen(rows: Sequence[Row], columns: Sequence[str]) -> Mapping | None:
@@ -88,7 +99,7 @@ def told(mapping: Mapping, detected: Detected, guessed: bool) -> list[Note]:
 def example(row: Row, mapping: Mapping, unit: str = "Line") -> Example | Problem:
     """A row as an example, its text untouched. An output that is blank, null or left out of a JSON record means unlabelled."""
     others = dict(row.cells)
-    text: str | None = others.pop(mapping.input, None)
+    text: str | None = _several(row, mapping) if mapping.more else others.pop(mapping.input, None)
     output = others.pop(mapping.output, "") if mapping.output is not None else ""
     split = others.pop(mapping.split, None) if mapping.split is not None else ""
     instruction = others.get(mapping.instruction, "") if mapping.instruction is not None else ""
@@ -99,7 +110,7 @@ def example(row: Row, mapping: Mapping, unit: str = "Line") -> Example | Problem
         advice = f"{unit} {row.line} has no '{visible(name)}'. Add it to the record."
         return Problem("missing_column", row.line, name, excerpt(", ".join(row.cells)), advice)
     if row.unusable:
-        for used in (mapping.input, mapping.output, mapping.split, mapping.instruction):
+        for used in (mapping.input, *mapping.more, mapping.output, mapping.split, mapping.instruction):
             if used in row.unusable:
                 code, advice = row.unusable[used]
                 return Problem(code, row.line, used, excerpt(row.cells[used]), advice)
@@ -113,6 +124,12 @@ def example(row: Row, mapping: Mapping, unit: str = "Line") -> Example | Problem
         advice = f"{place(row.line, mapping.split, unit)} must be train, validation or test."
         return Problem("unknown_split", row.line, mapping.split, excerpt(split), advice)
     return Example(row.line, text, output if labelled else None, known, others)
+
+
+def _several(row: Row, mapping: Mapping) -> str:
+    """Several input columns as one text: a line each, those without a value left out."""
+    texts = ((name, row.cells.get(name, "")) for name in (mapping.input, *mapping.more))
+    return "\n".join(f"{name}: {text}" for name, text in texts if text.strip())
 
 
 def _joined(instruction: str, text: str) -> str:

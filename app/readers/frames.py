@@ -30,10 +30,14 @@ class Found(msgspec.Struct, frozen=True, tag="found"):
 
 
 class Chunk(msgspec.Struct, frozen=True, tag="chunk"):
-    """At most ROWS examples, in the order of the file. `share` is how much of the file's bytes was read so far, from 0 to 1."""
+    """At most ROWS examples, in the order of the file. `share` is how much of the file's bytes was read so far, from 0 to 1.
+
+    `keys` are what the inputs are known by (domain/cutting.py: content_key).
+    """
 
     examples: list[Example]
     share: float = 0.0
+    keys: list[int] = []
 
 
 class Broken(msgspec.Struct, frozen=True, tag="broken"):

@@ -31,9 +31,10 @@ KEPT = 20
 class Options:
     """`quote` "" reads csv without quoting. `first_line` is the line or row where the header stands.
 
-    `line_ends` is the only end of a line; other line ends are text then. `member` names a file of a ZIP, `sheet` one of a workbook, `under` the list of a JSON object. `mapping` names the columns of input,
-    output, split and instruction; its missing keys are found by name. Rows with a problem whose code is in `leave_out` are left out and
-    counted; others refuse the file. `problems` is how many are told in full.
+    `line_ends` is the only end of a line; other line ends are text then. `member` names a file of a ZIP, `sheet` one of a workbook, `under`
+    the list of a JSON object. `mapping` names the columns of input, output, split and instruction (`input` may be a list of several); its
+    missing keys are found by name. Rows with a problem whose code is in `leave_out` are left out and counted; others refuse the file.
+    `problems` is how many are told in full.
     """
 
     format: Format | None = None
@@ -46,7 +47,7 @@ class Options:
     member: str | None = None
     sheet: str | None = None
     under: str | None = None
-    mapping: Mapping[str, str | None] = field(default_factory=dict)
+    mapping: Mapping[str, str | list[str] | None] = field(default_factory=dict)
     leave_out: tuple[str, ...] = ()
     problems: int = KEPT
 
@@ -65,12 +66,17 @@ def from_json(fields: Mapping[str, Any]) -> Options:
     return options
 
 
+def _names_columns(name: object, field: str) -> bool:
+    several = field == "input" and isinstance(name, list) and bool(name) and all(isinstance(one, str) for one in name)
+    return several or isinstance(name, str | None)
+
+
 def check(options: Options) -> None:
     """Raises Invalid for a value that cannot be used, with those that can."""
     unknown = sorted(set(options.mapping) - set(MAPPED))
     if unknown:
         raise Invalid("unknown_field", f"A mapping has no field {', '.join(unknown)}.", f"It names the columns of {', '.join(MAPPED[:3])} and {MAPPED[3]}.")
-    if any(not isinstance(name, str | None) for name in options.mapping.values()):
+    if any(not _names_columns(name, field) for field, name in options.mapping.items()):
         raise Invalid("bad_mapping", "A mapping names columns.", 'Write it like {"input": "text", "output": "label"}.')
     if options.format not in (None, *get_args(Format)):
         raise Invalid("unknown_format", f"Files are not read as {options.format}.", f"Choose one of: {', '.join(get_args(Format))}.")

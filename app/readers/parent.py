@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 def read_file(
     path: str | Path,
-    mapping: Mapping[str, str | None] | None = None,
+    mapping: Mapping[str, str | list[str] | None] | None = None,
     timeout: float = 60.0,
     options: Options = DETECT,
 ) -> Generator[Frame, None, None]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 
+from app.domain.cutting import content_key
 from app.readers import MAX_COLUMNS, MAX_ROWS, BrokenFile, Detected, Example, Mapping, Note, Problem, Row
 from app.readers.columns import choose, example, labels_seen, told
 from app.readers.content import Watched
@@ -102,7 +103,7 @@ def _examples(items: Iterable[Item], mapping: Mapping, detected: Detected) -> It
     for item in items:
         if not isinstance(item, Row):
             yield item
-        elif not any(map(str.strip, item.cells.values())) and not item.unusable:
+        elif not item.cells.get(mapping.input, "").strip() and not any(map(str.strip, item.cells.values())) and not item.unusable:
             empty += 1
         elif rows == MAX_ROWS:
             yield Problem("too_many_rows", item.line, "", "", f"The file has more than {MAX_ROWS:,} rows, which is the limit. Cut it, or draw a sample.")
@@ -125,25 +126,25 @@ def _frames(items: Iterable[Example | Problem | Note], file: Watched, options: O
     left_out: Counter[str] = Counter()
     chunk: list[Example] = []
     for item in items:
-        if isinstance(item, Note):
+        if isinstance(item, Example):
+            rows, unlabelled = rows + 1, unlabelled + (item.output is None)
+            size += len(item.input) + len(item.output or "") + (sum(map(len, item.cells.values())) if item.cells else 0)
+            chunk.append(item)
+            if len(chunk) == ROWS or size > CHARACTERS:
+                yield Chunk(chunk, file.share, [content_key(one.input) for one in chunk])
+                chunk, size = [], 0
+        elif isinstance(item, Note):
             notes.append(item)
-        elif isinstance(item, Problem) and item.code in options.leave_out:
+        elif item.code in options.leave_out:
             left_out[item.code] += 1
-        elif isinstance(item, Problem):
+        else:
             problems += 1
             if problems <= options.problems:
                 yield Broken(item)
             elif problems % 10_000 == 0:
                 yield Progress(rows, problems, file.share)
-        else:
-            rows, unlabelled = rows + 1, unlabelled + (item.output is None)
-            size += len(item.input) + len(item.output or "") + sum(map(len, item.cells.values()))
-            chunk.append(item)
-            if len(chunk) == ROWS or size > CHARACTERS:
-                yield Chunk(chunk, file.share)
-                chunk, size = [], 0
     if chunk:
-        yield Chunk(chunk, file.share)
+        yield Chunk(chunk, file.share, [content_key(one.input) for one in chunk])
     if not rows and not problems:
         problems = 1
         yield Broken(Problem("no_rows", 1, "", "", "The file has no rows. Add rows, each with a value for the input."))

@@ -3,7 +3,7 @@
 Lengths are reckoned from the train rows' characters; the job's preflight measures the real ones.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
@@ -15,12 +15,14 @@ from app.db import reading
 from app.domain import dataset as datasets
 from app.domain import model as models
 from app.domain import prompt as prompts
+from app.domain import search as searches
 from app.domain import worker as workers
 from app.domain.access import Who
 from app.domain.dataset import DatasetVersion, Example
 from app.domain.methods import METHODS
 from app.domain.methods.base import MethodParameters, parse
 from app.domain.rendering import Template, render, template_variables, with_opening, without_opening
+from app.domain.search import Search
 from app.domain.shape import Micro, ModelShape, memory
 from app.errors import Invalid
 from app.services.shapes import shape
@@ -54,13 +56,14 @@ class Lengths:
 
 @dataclass(frozen=True)
 class Estimate:
-    """`trainable` to `memory_bytes` are none where the model's files cannot be read; `device` and `device_bytes` where no worker answers.
+    """`steps` are those of all `trials` together. `trainable` to `memory_bytes` are none where the model's files cannot be read; `device` and `device_bytes` where no worker answers.
 
     `exact` is false when a soft prompt's length follows from a text whose tokens are not counted yet. `suggestion` is the smallest
     change that would fit; none when nothing need be or nothing can be changed.
     """
 
     steps: int
+    trials: int = 1
     trainable: int | None = None
     total: int | None = None
     exact: bool = True
@@ -72,37 +75,59 @@ class Estimate:
     suggestion: dict[str, Any] | None = None
 
 
-def tune(person: Who, *, model: int | str, dataset: int | str, method: str, parameters: dict[str, Any], prompt_version: int | str | None) -> Estimate:
-    """What such a job would take. Raises Invalid for parameters that the method refuses, NotFound for what is not there."""
-    chosen = parse(METHODS, method, parameters)
+def tune(
+    person: Who,
+    *,
+    model: int | str,
+    dataset: int | str,
+    method: str,
+    parameters: dict[str, Any],
+    prompt_version: int | str | None,
+    search: Mapping[str, Any] | None = None,
+) -> Estimate:
+    """What such a job would take; of a search the most that one of its trials takes.
+
+    Raises Invalid for parameters or a search that would be refused, NotFound for what is not there.
+    """
+    chosen, searched = parse(METHODS, method, parameters), searches.parse(search or {})
     with reading() as session:
         base = models.find(session, person, model)
         version = datasets.find(session, person, dataset)
+        searches.check(searched, method, chosen, version.splits.get("validation", 0))
         template = prompts.find(session, person, prompt_version).template() if prompt_version else Template()
         folder = models.folders(session, models.root(session, base), settings().models_folder, settings().storage_folder)[0]
         lengths = _lengths(session, version, template, chosen, models.root(session, base).encoder_decoder)
         device, room = _device(session)
     rows = version.splits.get("train", 0)
-    steps = chosen.total_steps(rows)
     try:
         found = shape(folder)
     except Invalid:
-        return Estimate(steps, device=device, device_bytes=room)
+        return Estimate(*_size(searched, chosen, rows), device=device, device_bytes=room)
     kind = "cuda" if (device or "").startswith("cuda") else "cpu"
-    needed = needs(found, chosen, lengths, rows, kind)
+    largest = max(searches.runs(searched, chosen, found.width), key=lambda one: needs(found, one, lengths, rows, kind))
+    needed = needs(found, largest, lengths, rows, kind)
     fits = None if room is None else needed * UNSURE <= room
     return Estimate(
-        steps=steps,
-        trainable=chosen.trainable(found, lengths.text),
+        *_size(searched, chosen, rows),
+        trainable=largest.trainable(found, lengths.text),
         total=found.parameters,
-        exact=chosen.virtual(0) == chosen.virtual(2 * lengths.text),
+        exact=largest.virtual(0) == largest.virtual(2 * lengths.text),
         rate=chosen.rate(found.width),
         memory_bytes=needed,
         device=device,
         device_bytes=room,
         fits=fits,
-        suggestion=next(_that_fit(found, chosen, lengths, rows, kind, room), None) if room and not fits else None,
+        suggestion=next(_that_fit(found, largest, lengths, rows, kind, room), None) if room and not fits else None,
     )
+
+
+def _size(searched: Search, chosen: MethodParameters, rows: int) -> tuple[int, int]:
+    """(optimiser steps, trials) of a job; a run without a search is one trial."""
+    steps = chosen.total_steps(rows)
+    if not searched.has_trials:
+        return steps, 1
+    trials = len(searches.runs(searched, chosen))
+    return searches.planned_steps(searches.schedule(trials, searched.factor), steps), trials
 
 
 def needs(found: ModelShape, chosen: MethodParameters, lengths: Lengths, rows: int, kind: str) -> int:

@@ -18,6 +18,7 @@ from app.domain import prompt as prompts
 from app.domain.access import Who, owned, page, read, visible, write
 from app.domain.base import Owned
 from app.domain.dataset import Dataset, DatasetVersion
+from app.domain.endpoint import check_answer
 from app.domain.evaluation import Evaluation
 from app.domain.experiment import PROMPT_RUNGS, TECHNIQUES, Experiment, Rung
 from app.domain.fitting import Policy
@@ -144,13 +145,13 @@ def _add_rung(
     session: Session, person: Who, row: Experiment, version: DatasetVersion, base: Model, prompt: PromptVersion, position: int, wanted: dict[str, Any]
 ) -> None:
     technique = _technique(wanted)
-    answer = wanted.get("answer") or ("likelihood" if version.labels else "generate")
+    answer = wanted.get("answer") or ("likelihood" if version.label_texts() else "generate")
     usable(version, "test", answer)
     seed = int((wanted.get("seeds") or [0])[0])
     settings: dict[str, Any] = {"answer": answer, "seed": seed, "fit": wanted["fit"]}
     own = prompts.find(session, person, wanted["prompt_version"]) if wanted.get("prompt_version") else prompt
     if wanted.get("model") is not None:
-        own, settings["model"] = _given(session, person, technique, wanted["model"], own)
+        own, settings["model"] = _given(session, person, technique, wanted["model"], own, answer, version)
     if "model" in settings and technique in METHODS:
         settings["parameters"] = session.get_one(Model, settings["model"]).method_parameters
     elif technique in METHODS:
@@ -169,11 +170,14 @@ def _add_rung(
     experiments.queue_rung(session, person, row, rung)
 
 
-def _given(session: Session, person: Who, technique: str, key: int | str, prompt: PromptVersion) -> tuple[PromptVersion, int]:
+def _given(
+    session: Session, person: Who, technique: str, key: int | str, prompt: PromptVersion, answer: str, version: DatasetVersion
+) -> tuple[PromptVersion, int]:
     """A model that is there already, with the prompt that it is scored through: a tuned one brings its own. Raises Invalid."""
     model = models.find(session, person, key)
     if technique in METHODS and model.method != technique:
         raise Invalid("not_this_method", f"{model.name} was not tuned by {technique}.", "Choose a model of that method, or leave the model out to tune one.")
+    check_answer(session, model, answer, version.label_texts(), prompt.mode)
     return session.get_one(PromptVersion, model.prompt_version_id) if model.prompt_version_id else prompt, model.id
 
 
@@ -183,7 +187,7 @@ def _shots(session: Session, version: DatasetVersion, prompt: PromptVersion, cou
         return list(prompt.template().shots)
     return [
         Shot(row.input, row.output)
-        for row in draw((Candidate(row.position, row.input, row.output or "") for row in datasets.rows(session, version, "train")), count, seed)
+        for row in draw((Candidate(case.position, case.input, case.answer) for case in datasets.cases(session, version, "train")), count, seed)
     ]
 
 

@@ -155,6 +155,10 @@ def test_an_estimate_is_no_job_and_a_clone_can_change_parameters(client: TestCli
     assert found.status_code == 200 and found.json()["steps"] == 7
     assert {found.json()[name] for name in ("trainable_parameters", "memory_bytes", "fits", "device")} == {None}
     assert client.post("/api/v1/jobs/estimate", json=body | {"parameters": {"rank": 0}}).json()["error"]["field"] == "rank"
+    searched = client.post("/api/v1/jobs/estimate", json=body | {"search": {"how": "grid", "space": {"rank": [4, 8, 16]}}}).json()
+    assert (searched["trials"], searched["steps"], found.json()["trials"]) == (3, 3 * 3 + 4, 1)
+    refused = client.post("/api/v1/jobs/estimate", json=body | {"search": {"how": "grid", "space": {"rank": [4, 0]}}}).json()["error"]
+    assert refused["field"] == "search.space.rank"
     assert client.get("/api/v1/jobs").json()["items"] == []
     key = client.post("/api/v1/jobs", json=body).json()["id"]
     changed = client.post(f"/api/v1/jobs/{key}/clone", json={"parameters": {"accumulation": 4}}).json()["settings"]["parameters"]
@@ -189,7 +193,7 @@ def test_samples_come_with_what_is_right(client: TestClient, person: Who) -> Non
         told = [{**row, "text": " the bill"}, {**row, "step": 4, "text": " Delivery\nInput:"}]
         metrics.record(session, job.id, job.lease_token or "", 1, [], [], told)
     items = client.get(f"/api/v1/jobs/{key}/samples").json()["items"]
-    assert items == [{**told[0], "right": False}, {**told[1], "right": True}]
+    assert items == [{"trial": None, **told[0], "right": False}, {"trial": None, **told[1], "right": True}]
     assert client.get("/api/v1/jobs/999/samples").status_code == 404
 
 
@@ -240,3 +244,25 @@ def test_hostile_json_is_a_4xx(client: TestClient) -> None:
     for raw in (b'{"name": NaN}', b'{"name": "\\ud800"}', b"[" * 5000, b"\xff\xfe", json.dumps({"name": "x" * 300}).encode()):
         answer = client.post("/api/v1/prompts", content=raw, headers={"Content-Type": "application/json"})
         assert 400 <= answer.status_code < 500, (raw[:20], answer.status_code)
+
+
+def test_a_search_is_checked_stored_cloned_and_its_trials_are_listed(client: TestClient, person: Who) -> None:
+    task = {"model": add_model(person), "dataset": add_dataset(person).reference, "method": "lora", "seed": 5}
+    asked = {"how": "random", "trials": 4, "space": {"learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}, "rank": [4, 8]}}
+    answer = client.post("/api/v1/jobs", json={**task, "search": asked})
+    assert answer.status_code == 202, answer.json()
+    key = answer.json()["id"]
+    stored = client.get(f"/api/v1/jobs/{key}").json()["settings"]["search"]
+    assert stored == {**asked, "factor": 3, "seed": 5}
+    clone = client.post(f"/api/v1/jobs/{key}/clone").json()
+    assert clone["settings"]["search"] == stored
+    changed = client.post(f"/api/v1/jobs/{key}/clone", json={"parameters": {"accumulation": 4}}).json()
+    assert changed["settings"]["search"] == stored and changed["settings"]["parameters"]["accumulation"] == 4
+    refused = client.post(f"/api/v1/jobs/{key}/clone", json={"parameters": {"keep_text": True}})
+    assert refused.status_code == 422
+    assert client.get(f"/api/v1/jobs/{key}/trials").json() == {"items": [], "next": None}
+    plain = client.post("/api/v1/jobs", json={**task, "search": {"how": "none"}}).json()["id"]
+    assert "search" not in client.get(f"/api/v1/jobs/{plain}").json()["settings"]
+    for search, field in (({"how": "grid", "colour": 1}, "search.colour"), ({"how": "grid", "space": {"ranks": [1, 2]}}, "search.space.ranks")):
+        refused = client.post("/api/v1/jobs", json={**task, "search": search})
+        assert refused.status_code == 422 and refused.json()["error"]["field"] == field and refused.json()["error"]["advice"]

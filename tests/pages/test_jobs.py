@@ -275,6 +275,13 @@ def test_the_form_says_what_is_trained_and_needed_and_who_has_it(browser: TestCl
     assert "cannot be read from here" in unknown and "The worker has 23 GB on cpu:0." in unknown
 
 
+def test_a_searchs_form_says_what_its_largest_trial_needs(browser: TestClient, task: tuple[int, str], small: int) -> None:
+    place = f"/jobs/new?model={small}&dataset={task[1]}&method=lora&search_how=grid&search_space_rank=4,+32&search_space_learning_rate=0.001"
+    trained = 2 * 32 * (128 + 96 + 96 + 128 + 192)
+    said = get(browser, place).text(".sentence")
+    assert "The search takes about" in said and f"The largest trial trains {trained:,} of 104,960 parameters (39.0 %). Needs about" in said
+
+
 def test_what_is_too_large_is_warned_of_with_a_change_that_would_fit(browser: TestClient, task: tuple[int, str], small: int) -> None:
     worker_with(617_400_000)
     page = get(browser, f"/jobs/new?model={small}&dataset={task[1]}&method=prompt_tuning")

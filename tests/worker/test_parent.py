@@ -164,3 +164,33 @@ def test_an_orphan_never_goes_on(person: Who, base: Model, toys: DatasetVersion,
     assert jobs.find(person, key).job.state == "running", "its lease will run out, then the sweeper takes it back"
     with transaction() as session:
         assert session.get_one(Job, key).lease_token is not None
+
+
+@ONE
+def test_a_search_survives_a_kill_and_ends_as_the_winners_model(person: Who, base: Model, toys: DatasetVersion) -> None:
+    search = {"how": "grid", "factor": 2, "space": {"learning_rate": [1e-8, 2e-2], "rank": [2, 4]}}
+    parameters = {name: value for name, value in SHORT.items() if name not in ("learning_rate", "rank")} | {"max_steps": 400}
+    key = jobs.start_tune(
+        person, model=base.id, dataset=toys.dataset_id, method="lora", parameters=parameters, prompt_version=None, seed=1, search=search
+    ).job.id
+    thread = threading.Thread(target=parent.run_one, args=("gpu",))
+    thread.start()
+    until(lambda: "running" in [trial.state for trial in jobs.trials_of(person, key)][1:])
+    process = next(child for child in psutil.Process().children() if "worker.run_job" in child.cmdline())
+    process.send_signal(signal.SIGKILL)
+    thread.join(20)
+    assert parent.run_one("gpu") is True
+    view = jobs.find(person, key)
+    assert view.job.state == "succeeded" and view.job.result is not None and view.model is not None, view.job.error
+    tried = jobs.trials_of(person, key)
+    assert sorted(trial.state for trial in tried) == ["stopped", "stopped", "stopped", "won"]
+    winner = next(trial for trial in tried if trial.state == "won")
+    assert winner.parameters["learning_rate"] == 2e-2 and view.job.result["search"]["winner"] == winner.number
+    assert view.model.method_parameters is not None and view.model.method_parameters["rank"] == winner.parameters["rank"]
+    again = [line.text for line in jobs.log(person, key) if line.attempt == 2]
+    first = [at for at, text in enumerate(again) if text.startswith("Trial 1:")]
+    assert not first or any("Trial 1: Went on from the checkpoint" in text for text in again), "what it had done was not done again"
+    assert sum(point.name == f"trial_{winner.number}/loss" for point in jobs.points(person, key)) == 400
+    left = [path.name for path in (settings().storage_folder / "jobs" / str(key)).rglob("*") if path.name.startswith(("trial-", "checkpoint-"))]
+    assert left == []
+    assert jobs.tuning(person, view.job).leading == winner.number and jobs.tuning(person, view.job).validations

@@ -7,10 +7,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from app.domain.fitting import Fit, Fitted, Policy, fit
-from app.domain.rendering import Template, answer_text, render, template_variables
+from app.domain.fitting import POLICIES, DoesNotFit, Fit, Fitted, Policy, fit
+from app.domain.rendering import Rendered, Template, answer_text, render, template_variables
+from app.errors import Invalid
 from worker.engine.encode import encode_answer, encode_prompt
-from worker.engine.load import load_config, load_tokenizer, window_of
+from worker.engine.load import Loaded, load_config, load_tokenizer, window, window_of
 
 SLACK = 16
 """Tokens by which text that is put together may differ from its parts."""
@@ -62,6 +63,44 @@ def answer_tokens(tokenizer: Any, encoder_decoder: bool, template: Template, lab
         return 0
     rendered = render(template.with_shots(()), _Blank())
     return max((len(encode_answer(tokenizer, rendered, answer_text(template, label), end=True)) for label in labels), default=most_tokens)
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """The rows' prompts as the model takes them: `touched` has, by a row's key, those that did not fit and what the policy made of them."""
+
+    template: Template
+    policy: Policy
+    look: Fit
+    touched: Mapping[int, Fitted]
+
+    def render(self, key: int, values: Mapping[str, str]) -> Rendered:
+        fitted = self.touched.get(key)
+        return render(fitted.template, fitted.values) if fitted else render(self.template, values)
+
+    def as_json(self) -> dict[str, Any]:
+        """What stands beside the scores."""
+        return {"policy": self.policy, "rows": self.look.rows, "too_long": self.look.too_long, "window": self.look.window, "longest": self.look.longest}
+
+
+def fit_rows(loaded: Loaded, template: Template, labels: Sequence[str], most_tokens: int, policy: Policy, rows: Mapping[int, Mapping[str, str]]) -> Fitting:
+    """Look at every row before the first is answered. Raises Invalid `rows_do_not_fit` when there are some that the policy cannot help."""
+    answer = answer_tokens(loaded.tokenizer, loaded.encoder_decoder, template, labels, most_tokens)
+    measure = Ruler(loaded.tokenizer, window(loaded.model), answer)
+    look = measure.look(template, rows.values())
+    touched, refused = dict[int, Fitted](), 0
+    for key, values in rows.items() if look.too_long else ():
+        try:
+            fitted = measure.fit(template, values, policy)
+        except DoesNotFit:
+            refused += 1
+            continue
+        if not fitted.whole:
+            touched[key] = fitted
+    if refused:
+        still = "" if policy == "refuse" else f" {refused:,} of them still do not when this is done: {POLICIES[policy]}."
+        raise Invalid("rows_do_not_fit", look.sentence + still, "Choose how rows are made to fit (fit), a shorter prompt, or a model with a larger window.")
+    return Fitting(template, policy, look, touched)
 
 
 class _Blank(dict[str, str]):

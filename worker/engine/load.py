@@ -68,8 +68,8 @@ def load(folder: Path, *, adapter: Path | None = None, device: str = "auto", fou
     """
     where = _device(device)
     dtype, reason = _precision(where)
+    config = load_config(folder)
     with _readable(folder):
-        config = load_config(folder)
         kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
         special = _four_bit(four_bit, where) | _cut(pieces, config)
         model = kind.from_pretrained(folder, config=config, dtype=dtype, use_safetensors=True, local_files_only=True, trust_remote_code=False, **special)
@@ -80,7 +80,7 @@ def load(folder: Path, *, adapter: Path | None = None, device: str = "auto", fou
 
 
 def load_config(folder: Path) -> Any:
-    """The model's sizes and names, without its weights."""
+    """What the model in `folder` is, without its weights. Raises Invalid as `load` does."""
     with _readable(folder):
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 

@@ -28,7 +28,7 @@ from worker.engine.layers import uncompiled
 from worker.engine.pace import Pace
 from worker.engine.preflight import answer_loss, mixed_precision, refuse_not_finite
 from worker.engine.ranks import ALONE, Ranks
-from worker.engine.reporting import Reporter, Stopped
+from worker.engine.reporting import Paused, Reporter, Stopped
 from worker.engine.shards import cut_state, is_cut, whole_state
 from worker.engine.validate import Validation
 
@@ -62,8 +62,16 @@ class Batches:
     """Whether a batch's common start is read once."""
 
 
+def saved_state(checkpoint: Path) -> RunState:
+    """What a checkpoint says about its run."""
+    return RunState(**json.loads((checkpoint / RUN_STATE).read_text()))
+
+
 class Loop(Trainer):
-    """One run of one model. `run()` returns when the last step is done, or raises Stopped with the checkpoint to go on from."""
+    """One run of one model. `run()` returns when the last step is done, or raises Stopped with the checkpoint to go on from.
+
+    At the step of a planned pause it raises Paused instead: that checkpoint is written after the validation, so who finds it needs no other.
+    """
 
     loss_is_scaled_for_ga = True
 
@@ -101,12 +109,14 @@ class Loop(Trainer):
 
     def run(self, resume_from: Path | None) -> RunState:
         if resume_from is not None:
-            self.run_state = RunState(**json.loads((resume_from / RUN_STATE).read_text()))
+            self.run_state = saved_state(resume_from)
             self.last_checkpoint = resume_from
         self._attempt_began = time.monotonic() - self.run_state.seconds
         self.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
         if self.stopping:
             raise Stopped(self.last_checkpoint)
+        if self.state.global_step == self.pace.plan.pause:
+            raise Paused(self.state.global_step, self.run_state.best)
         if is_cut(self.model) and self.run_state.best_step is None:
             self._keep("last")
         return self._present_state()
@@ -221,7 +231,8 @@ class Loop(Trainer):
 
     def stop(self) -> None:
         self.stopping = True
-        self.control.should_save = self.control.should_training_stop = True
+        self.control.should_save = self.state.global_step != self.pace.plan.pause
+        self.control.should_training_stop = True
 
     def _tell(self, values: dict[str, float]) -> None:
         done = self.state.global_step
@@ -298,7 +309,9 @@ class _Watch(TrainerCallback):
         control.should_log = self.loop.pace.plan.is_reported(state.global_step)
         control.should_evaluate = state.global_step in self.loop.pace.plan.validations
         due, asked = self.loop.ranks.tell([self.loop.pace.is_checkpoint_due(), self.loop.reporter.should_stop()])
-        control.should_save = state.global_step < state.max_steps and due
+        paused = state.global_step == self.loop.pace.plan.pause
+        control.should_training_stop = control.should_training_stop or paused
+        control.should_save = paused or (state.global_step < state.max_steps and due)
         if asked:
             control.should_evaluate = False
             self.loop.stop()
@@ -319,7 +332,7 @@ def arguments(
         warmup_steps=round(parameters.warmup * total),
         weight_decay=0.0,
         max_grad_norm=1.0,
-        optim="adamw_torch_fused" if on_gpu else "adamw_torch",
+        optim="adamw_torch_fused",
         bf16=mixed_precision(device),
         use_cpu=not on_gpu,
         seed=seed + ranks.rank,  # ranks that dropped out the same places would learn less

@@ -18,12 +18,14 @@ class Plan:
 
     total: int
     validations: tuple[int, ...]
+    pause: int | None = None
+    """The step after which the run is left, to be gone on with or not: validated, then saved."""
 
     @classmethod
-    def of(cls, total: int, evaluations: int, *, has_validation: bool) -> "Plan":
-        """Validations evenly spread, the last one after the last step."""
-        steps = {round(total * part / evaluations) for part in range(1, evaluations + 1)} - {0}
-        return cls(total, tuple(sorted(steps)) if has_validation else ())
+    def of(cls, total: int, evaluations: int, *, has_validation: bool, pause: int | None = None) -> "Plan":
+        """Validations evenly spread, the last one after the last step, and one at a pause."""
+        steps = {round(total * part / evaluations) for part in range(1, evaluations + 1)} | ({pause} if pause else set())
+        return cls(total, tuple(sorted(steps - {0})) if has_validation else (), pause)
 
     def is_reported(self, step: int) -> bool:
         return step % -(-self.total // POINTS) == 0 or step in (1, self.total) or step in self.validations

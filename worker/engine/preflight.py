@@ -125,7 +125,7 @@ def measure(model: Any, longest: Sequence[Sequence[Example]], pad: int, *, share
     trainable = [tensor for tensor in model.parameters() if tensor.requires_grad]
     on_gpu = model.device.type == "cuda"
     forget_peak(model.device)
-    optimiser = torch.optim.AdamW(trainable, lr=0.0, weight_decay=0.0, fused=on_gpu)
+    optimiser = torch.optim.AdamW(trainable, lr=0.0, weight_decay=0.0, fused=True)
     try:
         update = _updated(trainable, optimiser)
         with torch.random.fork_rng(devices=[model.device] if on_gpu else []):
@@ -143,6 +143,11 @@ def measure(model: Any, longest: Sequence[Sequence[Example]], pad: int, *, share
 def mixed_precision(device: torch.device) -> bool:
     """Whether training computes in bfloat16 over float32 parameters: on GPUs that can."""
     return device.type == "cuda" and torch.cuda.is_bf16_supported()
+
+
+def training_precision(device: torch.device) -> AbstractContextManager[Any]:
+    """The precision in which training computes its forward pass."""
+    return torch.autocast("cuda", torch.bfloat16) if mixed_precision(device) else nullcontext()
 
 
 def _tried(model: Any, parts: Sequence[Sequence[Example]], pad: int, share: bool) -> Measured | None:
@@ -202,11 +207,10 @@ def _now(device: torch.device) -> float:
 
 def _step(model: Any, parts: Sequence[Sequence[Example]], pad: int, optimiser: torch.optim.Optimizer, share: bool) -> None:
     answer_tokens = sum(len(example.answer) for part in parts for example in part)
-    precision: AbstractContextManager[Any] = torch.autocast("cuda", torch.bfloat16) if mixed_precision(model.device) else nullcontext()
     model.train()
     for part in parts:
         batch = on_device(collate(part, pad, decoder_start(model), share=share), model.device)
-        with precision:
+        with training_precision(model.device):
             loss = answer_loss(model, batch, answer_tokens)
         refuse_not_finite(loss, 0)
         loss.backward()  # type: ignore[no-untyped-call]

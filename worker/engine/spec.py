@@ -38,6 +38,10 @@ class TrainSpec:
     checkpoint_seconds: float = 120.0
     opening: Template | None = None
     """The prompt whose opening a soft prompt starts from. None: the template itself, or its labels when it has no opening."""
+    pause_at: int | None = None
+    """Leave the run after this step, its schedule planned to the end, with a checkpoint to go on from: `train` raises Paused."""
+    find_rate: bool = False
+    """Choose the learning rate by a range test before the first step."""
 
 
 def to_json(spec: TrainSpec) -> str:

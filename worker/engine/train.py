@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from transformers import set_seed
 
-from app.domain.rendering import Rendered, render, with_opening, without_opening
+from app.domain.rendering import LABELS, Rendered, label_list, render, with_opening, without_opening
 from app.domain.scoring import rouge_words
 from app.domain.validation import Measure, measure_of
 from app.errors import Invalid
-from worker.engine import artefact, checkpoint
+from worker.engine import artefact, checkpoint, finder
 from worker.engine.answers import MOST_ROWS, SAMPLES, draw, to_compare, to_watch
 from worker.engine.batches import Example, decoder_start, encode_examples, pad_token, padded, passes_per_step, schedule
 from worker.engine.encode import encode_pair, encode_prompt
@@ -24,7 +24,7 @@ from worker.engine.forward import reads_shared_starts
 from worker.engine.launch import started
 from worker.engine.layers import arrange
 from worker.engine.load import Loaded, fingerprint, load, parameters, window
-from worker.engine.loop import Batches, Loop, RunState, arguments
+from worker.engine.loop import Batches, Loop, RunState, arguments, saved_state
 from worker.engine.memory import peak_memory, save_memory
 from worker.engine.methods import METHODS
 from worker.engine.methods.soft import width
@@ -32,7 +32,7 @@ from worker.engine.pace import Pace, Plan
 from worker.engine.place import Place
 from worker.engine.preflight import Measured, preflight
 from worker.engine.ranks import Ranks, joined
-from worker.engine.reporting import NullReporter, Reporter, Stopped
+from worker.engine.reporting import NullReporter, Paused, Reporter, Stopped
 from worker.engine.shards import is_cut
 from worker.engine.spec import Row, TrainSpec
 from worker.engine.validate import Validation
@@ -63,29 +63,36 @@ class TrainResult:
     peak_memory_bytes: int
     threads: int
     versions: Mapping[str, str]
+    parameters: Mapping[str, Any]
+    """What it ran with: after a search, the winner's."""
+    search: Mapping[str, Any] | None = None
+    """What a search chose, and how; None for a run without one."""
 
 
 def train(spec: TrainSpec, reporter: Reporter) -> TrainResult:
     """Run it. Raises Stopped (with a checkpoint once training began) when asked to stop, and app.errors for what a person can mend."""
     if spec.resume and (spec.folder / ARTEFACT).exists():
-        return _result(artefact.check(spec.folder / ARTEFACT))
-    _measure(spec)
+        return result_of(artefact.check(spec.folder / ARTEFACT))
+    measure_of_run(spec)
+    if spec.resume and spec.pause_at and (point := checkpoint.newest_valid(spec.folder)) and point[0] >= spec.pause_at:
+        raise Paused(point[0], saved_state(point[1]).best)
     reporter.phase("load")
     with started(spec) as place, joined(place, spec.device) as ranks:
-        loop, loaded, state = _run(spec, reporter, ranks)
+        spec, loop, loaded, state = _run(spec, reporter, ranks)
         reporter.phase("save")
-        return _result(_save(loop, loaded, state, spec))
+        return result_of(_save(loop, loaded, state, spec))
 
 
 def take_part(spec: TrainSpec, place: Place) -> None:
-    """The same as another process than the first: it tells nobody anything, writes no artefact, and stops when rank 0 does. Raises app.errors."""
+    """The same as another process than the first: it tells nobody anything, writes no artefact, and stops or pauses when rank 0 does. Raises app.errors."""
     if spec.resume and (spec.folder / ARTEFACT).exists():
         return
-    with joined(place, spec.device) as ranks, suppress(Stopped):
+    with joined(place, spec.device) as ranks, suppress(Stopped, Paused):
         _run(spec, NullReporter(), ranks)
 
 
-def _run(spec: TrainSpec, reporter: Reporter, ranks: Ranks) -> tuple[Loop, Loaded, RunState]:
+def _run(spec: TrainSpec, reporter: Reporter, ranks: Ranks) -> tuple[TrainSpec, Loop, Loaded, RunState]:
+    """The run to its last step; its spec comes back with the learning rate that was found for it."""
     ranks.threads(spec.threads)
     set_seed(spec.seed)
     pieces = ranks.world if spec.parameters.sharding == "fsdp" else 1
@@ -100,15 +107,17 @@ def _run(spec: TrainSpec, reporter: Reporter, ranks: Ranks) -> tuple[Loop, Loade
     ask = partial(_ask, reporter, ranks)
     measured = preflight(model, batches.examples, batches.pad, spec.parameters, reporter.log, ask, share=batches.share, ranks=ranks)
     _ask(reporter, ranks)
+    if spec.find_rate:
+        spec = with_found_rate(model, batches, spec, reporter)
 
     loop = _loop(model, loaded, batches, validation, measured, spec, ranks, reporter)
     reporter.phase("train", loop.pace.plan.total)
-    _foretell(loop.pace, measured, reporter)
     point = checkpoint.newest_valid(spec.folder, reporter.log) if spec.resume and ranks.first else None
+    _foretell(loop.pace, measured, point[0] if point else 0, reporter)
     if point:
         reporter.log(f"Went on from the checkpoint at step {point[0]}.")
     resumed = ranks.tell(str(point[1]) if point else None)
-    return loop, loaded, loop.run(Path(resumed) if resumed else None)
+    return spec, loop, loaded, loop.run(Path(resumed) if resumed else None)
 
 
 def _save(loop: Loop, loaded: Loaded, state: RunState, spec: TrainSpec) -> artefact.Artefact:
@@ -127,7 +136,8 @@ def opening_ids(tokenizer: Any, spec: TrainSpec) -> list[int]:
     """The token ids of the text a soft prompt starts from: what the prompt with its opening has before what it has without it."""
     if not (spec.parameters.soft and spec.train):
         return []
-    template, values = with_opening(spec.opening or spec.template, ", ".join(spec.labels)), spec.train[0][0]
+    values = spec.train[0][0]
+    template = with_opening(spec.opening or spec.template, values.get(LABELS) or label_list((label, "") for label in spec.labels))
     long, short = encode_prompt(tokenizer, render(template, values)), encode_prompt(tokenizer, render(without_opening(template), values))
     same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(reversed(long), reversed(short), strict=False)))
     return long[: len(long) - same]
@@ -157,7 +167,7 @@ def _rendered(spec: TrainSpec, rows: Sequence[Row]) -> list[Rendered]:
 def _validation(loaded: Loaded, spec: TrainSpec, examples: Sequence[Example], train_tokens: int, reporter: Reporter) -> Validation | None:
     if not examples:
         return None
-    measure, values = _measure(spec), spec.validation[0][0]
+    measure, values = measure_of_run(spec), spec.validation[0][0]
     labels = [encode_pair(loaded.tokenizer, render(spec.template, values, label))[1] for label in spec.labels] if measure.by_labels else []
     ask = partial(draw, loaded, spec.template, spec.validation, examples)
     asked = ask(count=MOST_ROWS, seed=f"{spec.seed}/asked", most_tokens=to_compare) if measure.written else None
@@ -171,7 +181,7 @@ def _validation(loaded: Loaded, spec: TrainSpec, examples: Sequence[Example], tr
     return validation
 
 
-def _measure(spec: TrainSpec) -> Measure:
+def measure_of_run(spec: TrainSpec) -> Measure:
     """What the run is judged by. Raises Invalid when it cannot be judged so."""
     measure = measure_of(spec.parameters.validate_by, labels=bool(spec.labels), rows=bool(spec.validation))
     if measure.name == "rouge_l" and not any(rouge_words(gold) for _, gold in spec.validation):
@@ -184,7 +194,7 @@ def _loop(
     model: Any, loaded: Loaded, batches: Batches, validation: Validation | None, measured: Measured, spec: TrainSpec, ranks: Ranks, reporter: Reporter
 ) -> Loop:
     total = len(batches.micro) // batches.per_step
-    plan = Plan.of(total, spec.parameters.evaluations, has_validation=validation is not None)
+    plan = Plan.of(total, spec.parameters.evaluations, has_validation=validation is not None, pause=spec.pause_at)
     estimate = measured.seconds(0, validation.tokens) * READING_COST if validation else 0.0
     step = measured.seconds(total, sum(padded([batches.examples[index] for index in part]) for part in batches.micro)) / total
     rate = spec.parameters.rate(width(model))
@@ -193,12 +203,12 @@ def _loop(
     return Loop(model, options, batches, validation, pace, reporter, spec.parameters.early_stopping, ranks)
 
 
-def _foretell(pace: Pace, measured: Measured, reporter: Reporter) -> None:
-    """Say what the preflight measured and what the whole run will take by it."""
-    total, left = pace.plan.total, pace.eta(0)
-    reporter.progress(0, total, left)
+def _foretell(pace: Pace, measured: Measured, done: int, reporter: Reporter) -> None:
+    """Say what the preflight measured, what the whole run takes by it, and how far it is when it goes on."""
+    total, whole = pace.plan.total, pace.eta(0)
+    reporter.progress(done, total, pace.eta(done))
     longest = f"{measured.seconds_per_step:.2f} s, {measured.tokens} tokens"
-    reporter.log(f"Longest step: {longest}; peak memory {measured.peak_memory_bytes / 1e6:.0f} MB. All {total} steps: about {left or 0:.0f} s.")
+    reporter.log(f"Longest step: {longest}; peak memory {measured.peak_memory_bytes / 1e6:.0f} MB. All {total} steps: about {whole or 0:.0f} s.")
 
 
 def _facts(loop: Loop, loaded: Loaded, spec: TrainSpec, state: RunState) -> dict[str, Any]:
@@ -209,11 +219,12 @@ def _facts(loop: Loop, loaded: Loaded, spec: TrainSpec, state: RunState) -> dict
         "method": spec.method,
         "parameters": spec.parameters.model_dump(mode="json"),
         "learning_rate": loop.args.learning_rate,
+        **({"search": {"how": "rate_finder", "learning_rate": loop.args.learning_rate}} if spec.find_rate else {}),
         "seed": spec.seed,
         "base_fingerprint": fingerprint(spec.base),
         "template": asdict(spec.template),
         "labels": list(spec.labels),
-        "measure": _measure(spec).point,
+        "measure": measure_of_run(spec).point,
         "rows": {"train": len(spec.train), "validation": validation.rows if validation else 0},
         "steps": loop.state.global_step,
         "seconds": round(state.seconds, 3),
@@ -228,7 +239,14 @@ def _facts(loop: Loop, loaded: Loaded, spec: TrainSpec, state: RunState) -> dict
     }
 
 
-def _result(saved: artefact.Artefact) -> TrainResult:
+def with_found_rate(model: Any, batches: Batches, spec: TrainSpec, reporter: Reporter) -> TrainSpec:
+    """The same run with the learning rate of a range test: made once, and remembered beside the run's checkpoints."""
+    found = finder.chosen(model, batches, spec.parameters.rate(width(model)), spec.folder, spec.resume, reporter)
+    return replace(spec, parameters=spec.parameters.model_copy(update={"learning_rate": found}))
+
+
+def result_of(saved: artefact.Artefact) -> TrainResult:
+    """What an artefact says about the run that left it."""
     facts = saved.facts
     return TrainResult(
         artefact=saved.folder,
@@ -244,6 +262,8 @@ def _result(saved: artefact.Artefact) -> TrainResult:
         peak_memory_bytes=facts["peak_memory_bytes"],
         threads=facts["threads"],
         versions=facts["versions"],
+        parameters=facts["parameters"],
+        search=facts.get("search"),
     )
 
 

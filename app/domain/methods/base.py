@@ -38,6 +38,8 @@ class MethodParameters(BaseModel):
     """What a tuned model can be handed out as: `adapter` beside its base, `merged` as one plain model."""
     unmergeable: ClassVar[str] = ""
     """Why there is no merged form."""
+    searched: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
+    """What a search varies besides the learning rate when nobody says otherwise: the method's main setting, with values worth trying."""
 
     learning_rate: float | None = Field(
         None, gt=0.0, le=1.0, description="Step size of the optimiser at its peak. Empty: the searched default, scaled to the model's width."

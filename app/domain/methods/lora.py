@@ -1,6 +1,7 @@
 """LoRA: train a low-rank update beside every linear layer (Hu et al. 2021, arXiv 2106.09685)."""
 
-from typing import ClassVar, Literal, Self
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -17,6 +18,7 @@ class Lora(MethodParameters):
     default_rate: ClassVar[float] = 2e-3
     width_power: ClassVar[float] = 0.5
     formats: ClassVar[tuple[str, ...]] = ("adapter", "merged")
+    searched: ClassVar[Mapping[str, tuple[Any, ...]]] = {"rank": (4, 16, 64)}
 
     rank: int = Field(16, ge=1, le=512, description="Inner size of the update: more can learn more and costs more.")
     alpha: float = Field(32.0, gt=0.0, le=4096.0, description="Scale of the update; it is multiplied by alpha / rank.")

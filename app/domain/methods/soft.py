@@ -1,6 +1,7 @@
 """What the three soft-prompt methods share: virtual tokens before the input, trained while the model stays as it is."""
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -14,6 +15,7 @@ class SoftPrompt(MethodParameters):
     soft: ClassVar[bool] = True
     uncut: ClassVar[str] = "fsdp cannot cut a model under a soft prompt, which is read and saved beside the pieces"
     unmergeable: ClassVar[str] = "A soft prompt is read before the input and changes no weight, so there is nothing to merge into the model."
+    searched: ClassVar[Mapping[str, tuple[Any, ...]]] = {"virtual_tokens": (8, 16, 32)}
 
     virtual_tokens: int | None = Field(
         None, ge=1, le=1000, description=f"Length of the soft prompt. Empty: that of the text it starts from, at least {LEAST_TOKENS}."

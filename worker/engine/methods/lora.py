@@ -12,6 +12,7 @@ from transformers.pytorch_utils import Conv1D
 
 from app.domain.methods.lora import Lora
 from app.errors import Invalid
+from worker.engine.dropout import replace_dropout
 from worker.engine.methods.soft import task
 from worker.engine.shards import trainable
 
@@ -46,6 +47,8 @@ def prepare(model: Any, parameters: Lora, opening: Sequence[int]) -> Any:
         raise Invalid(
             "no_attention_targets", f"Which layers of {model.config.model_type} are query and value is not known.", "Choose targets: all_linear."
         ) from error
+    if model.device.type == "cpu":
+        replace_dropout(peft)
     if parameters.variant == "pissa":
         setattr(peft, INITIAL, {name: tensor.detach().clone().cpu() for name, tensor in get_peft_model_state_dict(peft).items()})
     return peft
