@@ -64,7 +64,9 @@ def _show(
         pager=_pager(version, chosen, offset, len(rows)),
         q=q,
         found=found,
-        more=f"/datasets/{version.reference}?{urlencode({'split': chosen, 'q': q, 'after': found.following})}#examples" if found and found.following else None,
+        following=f"/datasets/{version.reference}?{urlencode({'split': chosen, 'q': q, 'after': found.following})}#examples"
+        if found and found.following
+        else None,
         background=grid.background(person, version.reference),
         labels=sorted(version.labels, key=lambda label: -label["count"]),
         first_labels=LABELS,

@@ -1,6 +1,7 @@
 """Appending a file to a dataset: what is new goes into the next version, what is there already stays where it is."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from app.domain.dataset import DatasetVersion, Example
 from app.domain.lineage import KEYS_AT_ONCE, WISHES, Keep
 from app.errors import Invalid
 from app.readers import Example as Read
-from app.readers.frames import Broken, Chunk, End
+from app.readers.frames import Broken, Chunk, End, Found
 from app.readers.parent import read_file
 from app.services.datasets import DatasetView, find
 from app.services.versions import New, amend, derive
@@ -65,10 +66,10 @@ def _inherited(version: DatasetVersion, path: Path) -> Columns | None:
     mapping: dict[str, str | list[str] | None] = {key: column for key, column in first_by.items() if isinstance(column, str)}
     if more := first_by.get("more"):
         mapping["input"] = [first_by["input"], *more]
-    for _ in ("split", "output"):
-        first = next(read_file(path, mapping))
-        lacking = first.problem.column if isinstance(first, Broken) and first.problem.code == "missing_column" else None
-        mapping |= {key: None for key in ("split", "output") if lacking is not None and mapping.get(key) == lacking}
+    with closing(read_file(path, mapping)) as frames:
+        first = next(frames)
+    if isinstance(first, Found) and first.columns:
+        mapping |= {key: None for key in ("split", "output") if mapping.get(key, first.columns[0]) not in first.columns}
     return mapping or None
 
 

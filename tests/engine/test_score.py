@@ -110,7 +110,8 @@ def test_scores_made_step_by_step_are_the_same(loaded: Loaded, monkeypatch: pyte
     rows = prompts(7)
     whole = score_labels(loaded, rows, LABELS).sums
     monkeypatch.setitem(score.PACK, "cpu", 40)
-    work, steps, found = Scoring(loaded, rows, LABELS), 0, {}
+    work, steps = Scoring(loaded, rows, LABELS), 0
+    found: dict[int, Any] = {}
     while not work.done:
         found.update(work.step())
         steps += 1

@@ -40,7 +40,7 @@ def tell(job: Job, *rows: tuple[int, str, int, float | None, str | None]) -> Non
         trials.record(session, job.id, job.lease_token or "", told)
 
 
-def enter(job: Job, phase: str, total: int | None, points: list[tuple[int, dict[str, float]]], **progress: object) -> None:
+def enter(job: Job, phase: str, total: int | None, points: list[tuple[int, dict[str, float]]], **progress: Any) -> None:
     with transaction() as session:
         jobs.enter(session, job.id, job.lease_token or "", phase, total)
         metrics.record(session, job.id, job.lease_token or "", 1, points, [], **progress)

@@ -260,14 +260,14 @@ def test_templated_texts_do_not_cost_quadratic_time() -> None:
 
 def test_texts_that_are_almost_similar_are_not_all_compared_with_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     compared = 0
-    similar = near_duplicates._similar
+    similar = near_duplicates.similar
 
     def counted(a: set[str], b: set[str], threshold: float) -> bool:
         nonlocal compared
         compared += 1
         return similar(a, b, threshold)
 
-    monkeypatch.setattr(near_duplicates, "_similar", counted)
+    monkeypatch.setattr(near_duplicates, "similar", counted)
     texts = [f"message {number * 7919 % 1000003} about {number} things that happened on day {number % 365}" for number in range(3000)]
     planted = [f"{sentence(number)}." for number in range(50)]
     groups = near_duplicate_groups([*map(sentence, range(50)), *texts, *planted])

@@ -87,7 +87,7 @@ CELLS = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_character
 @given(st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=6))
 def test_any_texts_come_back_exactly(tmp_path_factory: pytest.TempPathFactory, table: list[tuple[str, str]]) -> None:
     table = [row for row in table if row[0].strip() and row[1].strip() and not any(cell.startswith("=") for cell in row)]
-    read = Read(workbook(tmp_path_factory.getbasetemp() / "texts", [["text", "label"], ["first", "one"], *([text, label] for text, label in table)]))
+    read = Read(workbook(tmp_path_factory.getbasetemp() / "texts", [["text", "label"], ["first", "one"], *(list[object](row) for row in table)]))
     assert read.pairs == [("first", "one"), *table]
 
 

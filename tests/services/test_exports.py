@@ -27,7 +27,7 @@ ROWS = st.lists(
     st.tuples(
         INPUTS,
         st.one_of(st.none(), INPUTS),
-        st.sampled_from(["train", "validation", "test"]),
+        st.sampled_from(["train", "validation", "test", "reserve"]),
         st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")),
     ),
     min_size=1,
@@ -130,3 +130,14 @@ def test_a_dataset_goes_out_and_comes_in_as_it_was(person: Who, tmp_path: Path, 
         {name: cell for name, cell in row.items() if name not in drop} for row in versions.values(first)
     ]
     assert second.content_hash == first.content_hash
+
+
+def test_an_input_of_several_columns_goes_out_as_they_came_in(person: Who, tmp_path: Path) -> None:
+    file = "question,context,verdict\n" + "".join(f"why {number},because {number},{'yes' if number % 2 else 'no'}\n" for number in range(40))
+    (tmp_path / "two.csv").write_text(file)
+    mapping = {"input": ["question", "context"], "output": "verdict"}
+    datasets.import_file(person, tmp_path / "two.csv", name="two", filename="two.csv", mapping=mapping)
+    datasets.reveal(person, "1", "to compare them")
+    found = list(csv.DictReader(io.StringIO(b"".join(exports.export(person, "1").content).decode())))
+    assert [(row["question"], row["context"], row["verdict"]) for row in found] == [tuple(line.split(",")) for line in file.splitlines()[1:]]
+    assert found[0]["input"] == "question: why 0\ncontext: because 0"

@@ -6,17 +6,21 @@ import pytest
 from sqlalchemy import func, select
 
 from app.db import reading, transaction
+from app.domain import chore as chores
 from app.domain import lineage
 from app.domain import prompt as prompts
 from app.domain.access import Who
 from app.domain.dataset import DatasetVersion
+from app.domain.dataset import rows as rows_of
 from app.domain.evaluation import Evaluation, Prediction
 from app.domain.job import Job
 from app.domain.lineage import Drop, Edit, Keep, Move, Relabel
 from app.errors import Conflict, Invalid, NotFound, Sealed
+from app.services import chores as background
 from app.services import datasets, evaluations, experiments, grid, history, imports, removal, reserve, versions
 from app.services.appending import append_file
 from app.services.versions import New, derive
+from app.settings import settings
 from tests.queries import queries
 from tests.rows import add_dataset, add_model, answer_evaluation, claim
 
@@ -126,6 +130,36 @@ def test_a_later_file_is_read_by_the_first_ones_columns_and_may_lack_its_splits(
     assert second.rows == 41 and third.splits["unlabelled"] == 1
     with pytest.raises(Invalid, match="1 problem"):
         append_file(person, "1", write(tmp_path, "text\nwho knows what this is\n"), "unlabelled.csv")
+
+
+def test_a_later_file_has_the_same_several_columns_as_one_input(person: Who, tmp_path: Path) -> None:
+    first = "question,context,verdict\n" + "".join(f"why {number},because {number},{'yes' if number % 2 else 'no'}\n" for number in range(40))
+    mapping = {"input": ["question", "context"], "output": "verdict"}
+    datasets.import_file(person, write(tmp_path, first), name="two", filename="two.csv", mapping=mapping)
+    later = "question,context,verdict\nwhy 3,because 3,yes\nwho,somebody,yes\n"
+    second = append_file(person, "1", write(tmp_path, later), "later.csv").version
+    assert (second.rows, (second.change or {})["repeated"]) == (41, 1) and "repeats" not in second.origin
+    row = next(row for row in versions.values(second) if row["added_in"] == 2)
+    assert row["input"] == "question: who\ncontext: somebody" and row["cells"] == {"question": "who", "context": "somebody"}
+
+
+def test_what_belongs_to_a_version_in_the_background_is_there_for_a_derived_one_and_goes_with_it(person: Who) -> None:
+    first = add_dataset(person)
+    second = derive(person, "1", Drop({ids(first, "train")[0]})).version
+    with reading() as session:
+        found = chores.of(session, second.id)
+        marks = session.get_one(DatasetVersion, second.id).marks
+        rows = {split: [row.position for row in rows_of(session, second, split)] for split in second.splits}
+    assert set(found) == set(chores.KINDS) and {chore.total for chore in found.values()} == {second.rows}
+    assert marks == {"": [1], **{split: positions[:1] for split, positions in rows.items()}}
+    for chore in found.values():
+        if chore.kind != "lengths":
+            background.run(chore.id)
+    assert grid.find(person, second.reference, "validation", "validation").total == second.splits["validation"]
+    removal.remove(person, second.dataset_id)
+    with reading() as session:
+        assert session.scalar(select(func.count()).select_from(chores.Chore)) == 0
+    assert not list((settings().folder / "search").glob("*"))
 
 
 def test_a_broken_file_appends_nothing_and_says_where(person: Who, tmp_path: Path) -> None:

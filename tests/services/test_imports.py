@@ -105,7 +105,7 @@ def test_several_input_columns_are_one_input_and_each_can_be_named(person: Who) 
     view = imported(person, text, options=Options(mapping={"input": ["question", "context"], "output": "verdict"}))
     row = rows_of(view)[0]
     assert row.input == "question: why 0\ncontext: because 0" and row.values() == {"question": "why 0", "context": "because 0", "input": row.input}
-    assert view.version.variables == ["input", "question", "context"]
+    assert view.version.variables == ["input", "question", "context", "labels"]
 
 
 @pytest.mark.parametrize(

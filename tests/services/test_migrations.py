@@ -60,7 +60,7 @@ def test_samples_from_before_searches_belong_to_no_trial(empty: str) -> None:
             config.attributes["connection"] = connection
             move(config, revision)
 
-    at(command.upgrade, "c41d7e2b90a5")
+    at(command.upgrade, "7d30c9b1e4a2")
     with without_references(bind) as connection:
         if bind.dialect.name == "postgresql":
             connection.execute(text("ALTER TABLE sample DROP CONSTRAINT fk_sample_job_id_job"))
@@ -69,7 +69,7 @@ def test_samples_from_before_searches_belong_to_no_trial(empty: str) -> None:
     with without_references(bind) as connection:
         assert connection.execute(text("SELECT job_id, trial, step, row, text FROM sample")).all() == [(1, 0, 4, 3, "out")]
         connection.execute(text("INSERT INTO sample (job_id, trial, step, row, input, gold, text, event) VALUES (1, 2, 4, 3, 'in', 'gold', 'other', 9)"))
-    at(command.downgrade, "c41d7e2b90a5")
+    at(command.downgrade, "7d30c9b1e4a2")
     with without_references(bind) as connection:
         assert connection.execute(text("SELECT job_id, step, row, text FROM sample")).all() == [(1, 4, 3, "out")]
     bind.dispose()

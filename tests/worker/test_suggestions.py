@@ -18,8 +18,7 @@ from app.domain.label_book import Label, LabelBook
 from app.domain.model import Model
 from app.domain.rendering import Template, answer_text, render
 from app.errors import Invalid, NotFound, Sealed
-from app.services import datasets as dataset_service
-from app.services import generate, label_books, suggestions
+from app.services import generate, grid, label_books, suggestions
 from app.services.suggestions import Suggestion
 from app.settings import settings
 from worker import interactive
@@ -56,7 +55,7 @@ def suggest(monkeypatch: pytest.MonkeyPatch, person: Who, toys: DatasetVersion, 
 
 
 def rows_of(person: Who, toys: DatasetVersion, split: str = "train", count: int = 5) -> list[int]:
-    return [row.id for row in dataset_service.examples(person, toys.reference, split, 0, count)]
+    return [row.id for row in grid.examples(person, toys.reference, split, 0, count)]
 
 
 def test_suggestions_are_the_likelihoods_that_an_evaluation_would_find(monkeypatch: pytest.MonkeyPatch, person: Who, base: Model, toys: DatasetVersion) -> None:
@@ -67,7 +66,7 @@ def test_suggestions_are_the_likelihoods_that_an_evaluation_would_find(monkeypat
     with reading() as session:
         version = session.get_one(DatasetVersion, toys.id)
     texts = version.label_texts()
-    inputs = [row.values() for row in dataset_service.examples(person, toys.reference, "train", 0, 5)]
+    inputs = [row.values() for row in grid.examples(person, toys.reference, "train", 0, 5)]
     sums = score_labels(loaded, [render(Template(), values) for values in inputs], [answer_text(Template(), text) for text in texts]).sums
     for one, values in zip(found, sums, strict=True):
         assert one.choices[0].display == texts[int(values.argmax())]
