@@ -6,9 +6,10 @@ from typing import Any
 
 from app.domain.dataset import Case
 from app.domain.job import Job
-from app.domain.rendering import Rendered, answer_text, render
+from app.domain.rendering import Rendered, answer_text
 from app.settings import settings
 from worker import predictions
+from worker.engine.fit import Fitting, fit_rows
 from worker.engine.generate import complete, prepare
 from worker.engine.load import Loaded, load
 from worker.engine.score import score_labels
@@ -26,7 +27,10 @@ def run(job: Job, token: str, reporter: JobReporter) -> None:
     reporter.phase("load")
     work = predictions.load(job, token, reporter)
     base, adapter = predictions.weights(work.model)
-    answerer = Answerer(load(base, adapter=adapter, device=settings().device), work)
+    loaded = load(base, adapter=adapter, device=settings().device)
+    labels = work.labels if work.evaluation.answer == "likelihood" else []
+    fitting = fit_rows(loaded, work.template, labels, work.parameters.max_tokens, work.policy, {row.id: row.values for row in work.rows})
+    answerer = Answerer(loaded, work, fitting)
     reporter.phase("evaluate", len(work.rows))
     for start in range(0, len(work.waiting), CHUNK):
         work.keep(answerer.answer(work.waiting[start : start + CHUNK], work.done + start))
@@ -38,25 +42,25 @@ def run(job: Job, token: str, reporter: JobReporter) -> None:
         "machine": platform.machine(),
         "latency": "one request at a time, whole prompt",
     }
-    work.finish(latency, measured)
+    work.finish(latency, measured, fit=fitting.as_json())
 
 
 class Answerer:
     """Answers rows with one loaded model, by label likelihood or by generation."""
 
-    def __init__(self, loaded: Loaded, work: Work) -> None:
-        self.loaded, self._work, self._labels = loaded, work, list(work.labels)
+    def __init__(self, loaded: Loaded, work: Work, fitting: Fitting) -> None:
+        self.loaded, self._work, self._fitting, self._labels = loaded, work, fitting, list(work.labels)
         self._way = self._by_likelihood if work.evaluation.answer == "likelihood" else self._by_generation
 
     def answer(self, rows: Sequence[Case], done: int) -> list[Prediction]:
         """Predictions of a chunk. Raises Stopped when the job shall end."""
-        prompts = [render(self._work.template, row.values) for row in rows]
+        prompts = [self._fitting.render(row.id, row.values) for row in rows]
         found = self._way(prompts, lambda part: self._work.reporter.progress(done + part, len(self._work.rows), None))
         return [predictions.predicted(row, values) for row, values in zip(rows, found, strict=True)]
 
     def latency(self, rows: Sequence[Case]) -> list[float]:
         """Milliseconds of requests answered one at a time, as a user's would be: nothing shared between them."""
-        return [next(iter(self._way([render(self._work.template, row.values)], lambda _: None)))["latency_ms"] for row in rows]
+        return [next(iter(self._way([self._fitting.render(row.id, row.values)], lambda _: None)))["latency_ms"] for row in rows]
 
     def _by_likelihood(self, prompts: Sequence[Rendered], progress: Any) -> Iterable[dict[str, Any]]:
         texts = [answer_text(self._work.template, label) for label in self._labels]

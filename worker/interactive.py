@@ -16,13 +16,17 @@ import structlog
 from redis import Redis
 
 from app.db import reading
+from app.domain import dataset as datasets
 from app.domain import model as models
+from app.domain.dataset import DatasetVersion
+from app.domain.fitting import Fit
 from app.domain.generation import LIFE, Parameters, cancel_key, payload_key, stream_key
 from app.domain.model import Model
 from app.domain.prompt import template_of
 from app.domain.rendering import answer_text, render
 from app.errors import FettleError
 from app.settings import settings
+from worker.engine.fit import ruler
 from worker.engine.serve import Scheduler, ScoreRequest, ServeRequest, count, lengths
 
 log = structlog.get_logger(__name__)
@@ -80,6 +84,9 @@ def generate(request: str) -> None:
     stream = Stream(request)
     try:
         payload = json.loads(str(raw))
+        if "dataset_version" in payload:
+            stream.send({"type": "done", **asdict(look(payload))})
+            return
         if "texts" in payload:
             stream.send({"type": "done", "lengths": lengths(_folders(payload["model"])[0], payload["texts"])})
             return
@@ -103,6 +110,16 @@ def close() -> None:
     """The process ends: whoever still waits for an answer is told so."""
     if _scheduler.cache_info().currsize:
         _scheduler().close()
+
+
+def look(payload: dict[str, Any]) -> Fit:
+    """How the rows of a split fit a model's window with a prompt. Raises NotFound when the model was deleted meanwhile."""
+    base, adapter = _folders(payload["model"])
+    with reading() as session:
+        version, template = session.get_one(DatasetVersion, payload["dataset_version"]), template_of(payload["template"])
+        labels = version.label_texts() if payload["answer"] == "likelihood" else []
+        measure = ruler(base, adapter, template, labels, Parameters.model_validate(payload["parameters"]).max_tokens)
+        return measure.look(template, (case.values for case in datasets.cases(session, version, payload["split"])))
 
 
 def serve_request(payload: dict[str, Any]) -> ServeRequest:

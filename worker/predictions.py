@@ -13,6 +13,7 @@ from app.domain import job as jobs
 from app.domain import model as models
 from app.domain.dataset import Case, DatasetVersion
 from app.domain.evaluation import Evaluation
+from app.domain.fitting import Policy
 from app.domain.generation import Parameters
 from app.domain.job import Job
 from app.domain.label_book import LabelBook
@@ -45,6 +46,12 @@ class Work:
     def labels(self) -> list[str]:
         """The display texts that may be answered; none for free text."""
         return self.book.texts()
+
+    @property
+    def policy(self) -> Policy:
+        """What happens to rows that are too long."""
+        chosen: Policy = self.job.settings.get("fit", "refuse")
+        return chosen
 
     @property
     def done(self) -> int:

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from app.api import shapes
+from app.domain.fitting import Policy
 from app.doors import Person
 from app.services import evaluations
 
@@ -19,6 +20,7 @@ class NewEvaluation(shapes.Body):
     split: Literal["train", "validation", "test", "reserve"] = "test"
     answer: Literal["likelihood", "generate"] = "likelihood"
     limit: int | None = Field(None, ge=1)
+    fit: Policy = Field("refuse", description="What happens to rows that are too long for the model: shots + input + answer.")
 
 
 @router.get("")

@@ -139,7 +139,15 @@ def endpoint(view: EndpointView) -> dict[str, Any]:
 def evaluation(row: Evaluation, of: Job) -> dict[str, Any]:
     names = ("id", "split", "answer", "scores", "created_at")
     references = {name: of.settings[name] for name in ("model", "prompt_version", "dataset")}
-    return {**{name: getattr(row, name) for name in names}, **references, "job": row.job_id, "limit": row.row_limit, "state": of.state, "error": of.error}
+    return {
+        **{name: getattr(row, name) for name in names},
+        **references,
+        "job": row.job_id,
+        "limit": row.row_limit,
+        "fit": of.settings.get("fit", "refuse"),
+        "state": of.state,
+        "error": of.error,
+    }
 
 
 def prediction(row: Prediction, of: Example) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from app.domain.dataset import DatasetVersion, Example
 from app.domain.endpoint import check_answer
 from app.domain.evaluation import Evaluation, Prediction
 from app.domain.experiment import queue_evaluation
+from app.domain.fitting import Policy
 from app.domain.job import Job
 from app.domain.rendering import check
 from app.domain.stats import Difference, Verdict, paired_difference, verdict
@@ -40,6 +41,7 @@ def create(
     split: str = "test",
     answer: str = "likelihood",
     limit: int | None = None,
+    fit: Policy = "refuse",
 ) -> EvaluationView:
     """Queue the scoring of a model with a prompt on a split. Without a prompt version the one the model was tuned through counts."""
     with transaction() as session:
@@ -54,7 +56,7 @@ def create(
             raise Invalid("no_prompt", f"{row.name} was not tuned here, so a prompt version is needed.", "Save a prompt in the lab and name it here.")
         check(prompt.template(), version.variables)
         check_answer(session, row, answer, version.label_texts(), prompt.mode)
-        evaluation = queue_evaluation(session, person, row, prompt, version, split, answer, limit)
+        evaluation = queue_evaluation(session, person, row, prompt, version, split, answer, limit, fit)
         queue.announce(session)
         return EvaluationView(evaluation, session.get_one(Job, evaluation.job_id))
 

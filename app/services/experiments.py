@@ -21,6 +21,7 @@ from app.domain.dataset import Dataset, DatasetVersion
 from app.domain.endpoint import check_answer
 from app.domain.evaluation import Evaluation
 from app.domain.experiment import PROMPT_RUNGS, TECHNIQUES, Experiment, Rung
+from app.domain.fitting import Policy
 from app.domain.job import FINAL, Job
 from app.domain.ladder import Comparison, Recommendation, Step
 from app.domain.methods import METHODS
@@ -107,6 +108,7 @@ def create(
     model: int | str,
     rungs: Sequence[dict[str, Any]],
     prompt_version: int | str | None = None,
+    fit: Policy = "refuse",
     margin: float = 0.0,
     targets: dict[str, Any] | None = None,
 ) -> int:
@@ -127,7 +129,7 @@ def create(
         session.flush()
         ordered = sorted(rungs, key=lambda rung: TECHNIQUES.index(_technique(rung)))
         for position, rung in enumerate(ordered):
-            _add_rung(session, person, row, version, base, prompt, position, rung)
+            _add_rung(session, person, row, version, base, prompt, position, {**rung, "fit": rung.get("fit") or fit})
         queue.announce(session)
         return row.id
 
@@ -146,7 +148,7 @@ def _add_rung(
     answer = wanted.get("answer") or ("likelihood" if version.label_texts() else "generate")
     usable(version, "test", answer)
     seed = int((wanted.get("seeds") or [0])[0])
-    settings: dict[str, Any] = {"answer": answer, "seed": seed}
+    settings: dict[str, Any] = {"answer": answer, "seed": seed, "fit": wanted["fit"]}
     own = prompts.find(session, person, wanted["prompt_version"]) if wanted.get("prompt_version") else prompt
     if wanted.get("model") is not None:
         own, settings["model"] = _given(session, person, technique, wanted["model"], own, answer, version)

@@ -95,6 +95,24 @@ def test_answers_can_be_generated_and_extracted(person: Who, base: Model, toys: 
 
 
 @ONE
+def test_rows_that_are_too_long_stop_a_scoring_before_it_begins_or_are_cut_and_counted(person: Who, base: Model, toys: DatasetVersion) -> None:
+    from app.services import prompts
+
+    long = prompts.create(person, "long", {"instruction": "good or bad: " * 200})
+    wanted = {"model": base.id, "prompt_version": long.reference, "dataset": toys.dataset_id, "split": "validation"}
+    refused, shorter = evaluations.create(person, **wanted), evaluations.create(person, **wanted, fit="cut_tail")
+    bare = prompts.create(person, "bare", {"instruction": ""})
+    fits = evaluations.create(person, **wanted | {"prompt_version": bare.reference}, fit="cut_tail")
+    parent.drain("gpu")
+    for made in (refused, shorter):  # an instruction that fills the window alone cannot be helped by cutting the input
+        error = evaluations.find(person, made.evaluation.id).job.error or {}
+        assert error["code"] == "rows_do_not_fit" and error["message"].startswith("20 of 20 rows do not fit (shots + input + answer)"), error
+        assert evaluations.predictions(person, made.evaluation.id) == []
+    scores = evaluations.find(person, fits.evaluation.id).evaluation.scores or {}
+    assert scores["fit"]["policy"] == "cut_tail" and (scores["fit"]["rows"], scores["fit"]["too_long"], scores["fit"]["window"]) == (20, 0, 512)
+
+
+@ONE
 def test_a_cancel_ends_a_running_job_within_five_seconds(person: Who, base: Model, toys: DatasetVersion) -> None:
     key = start(person, base, toys, LONG)
     thread, process = running(person, key)

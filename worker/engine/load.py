@@ -21,7 +21,19 @@ from app.errors import Invalid
 from worker.engine.folders import fingerprint, whole
 from worker.engine.prefix import virtual_tokens
 
-__all__ = ["Loaded", "convert_gguf", "fingerprint", "load", "load_config", "load_tokenizer", "needed_bytes", "parameters", "tensor_shapes", "window"]
+__all__ = [
+    "Loaded",
+    "convert_gguf",
+    "fingerprint",
+    "load",
+    "load_config",
+    "load_tokenizer",
+    "needed_bytes",
+    "parameters",
+    "tensor_shapes",
+    "window",
+    "window_of",
+]
 
 logging.disable_progress_bar()
 
@@ -87,7 +99,12 @@ def parameters(model: Any) -> tuple[int, int]:
 
 def window(model: Any) -> int:
     """The most tokens, prompt and answer together, the model takes at once besides its soft prompt."""
-    return int(getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None) or 1 << 30) - virtual_tokens(model)
+    return window_of(model.config) - virtual_tokens(model)
+
+
+def window_of(config: Any) -> int:
+    """The same by the model's configuration, a soft prompt not counted."""
+    return int(getattr(config.get_text_config(decoder=True), "max_position_embeddings", None) or 1 << 30)
 
 
 def tensor_shapes(file: Path) -> dict[str, list[int]]:

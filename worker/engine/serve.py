@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,9 @@ from app.domain.generation import Parameters
 from app.domain.rendering import Rendered
 from app.errors import FettleError, Unavailable
 from worker.engine import encode
+from worker.engine.fit import tokenizer_of
 from worker.engine.generate import Finish, Generation, Prompt, prepare
-from worker.engine.load import Loaded, load_tokenizer
+from worker.engine.load import Loaded
 from worker.engine.score import Scoring
 from worker.engine.shelf import Shelf
 
@@ -256,16 +257,11 @@ def _closed() -> Unavailable:
     return Unavailable("engine_closed", "The engine is shutting down.", "Send the request again in a minute.")
 
 
-@lru_cache(maxsize=16)
-def _tokenizer(folder: Path) -> Any:
-    return load_tokenizer(folder)
-
-
 def count(folder: Path, rendered: Rendered) -> encode.Count:
     """Tokens of a prompt for the model in `folder`, total and per part, with its tokenizer alone. Safe from any thread."""
-    return encode.count(_tokenizer(folder), rendered)
+    return encode.count(tokenizer_of(folder), rendered)
 
 
 def lengths(folder: Path, texts: Sequence[str]) -> list[int]:
     """Tokens of each text for the model in `folder`. Safe from any thread."""
-    return encode.lengths(_tokenizer(folder), texts)
+    return encode.lengths(tokenizer_of(folder), texts)
