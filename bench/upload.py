@@ -26,7 +26,6 @@ import httpx2
 import psutil
 
 from app.domain.cutting import content_key
-from app.domain.intake import COLUMNS
 from tests.house.rules import ROOT
 from tests.installation import environment, free_port
 
@@ -63,6 +62,7 @@ WORDS = [
     "atm",
     "declined",
 ]
+COLUMNS = ("version_id", "position", "line", "split", "input", "output", "cells", "content_key", "added_in")
 PATTERN = ("train",) * 7 + ("validation",) + ("test",) * 2
 
 Row = tuple[int, int, int, str, str, str, None, int, int]
@@ -147,7 +147,7 @@ class Installation:
         self.token = self._run(sys.executable, "-m", "app.cli", "token", "create", "--name", "bench").split()[-1]
         address = f"http://127.0.0.1:{self.environment['FETTLE_PORT']}"
         self._client = httpx2.Client(base_url=address, headers={"Authorization": f"Bearer {self.token}"}, timeout=120)
-        self._log = folder / "web.log"
+        self._log = (folder / "web.log").open("wb")
         self.peaks: dict[str, int] = {}
 
     def close(self) -> None:
@@ -159,8 +159,7 @@ class Installation:
 
     @contextmanager
     def serving(self) -> Iterator[None]:
-        with self._log.open("ab") as log:
-            web = subprocess.Popen([sys.executable, "-m", "app.cli", "web"], cwd=ROOT, env=self.environment, stdout=log, stderr=log)
+        web = subprocess.Popen([sys.executable, "-m", "app.cli", "web"], cwd=ROOT, env=self.environment, stdout=self._log, stderr=self._log)
         over = threading.Event()
         watcher = threading.Thread(target=self._watch, args=(web.pid, over))
         try:
@@ -173,7 +172,6 @@ class Installation:
             watcher.join()
             web.terminate()
             web.wait(20)
-            self._client.close()
 
     def _answers(self) -> bool:
         try:
@@ -252,16 +250,14 @@ def beating(url: str, waits: list[float]) -> Iterator[None]:
 
 
 def measure(name: str, url: str, path: Path, rows: int) -> Result:
-    with tempfile.TemporaryDirectory(prefix="fettle-bench-") as folder:
-        with closing(Installation(Path(folder), url)) as fresh:
-            result = Result(name, bare(fresh.url, fresh.version, rows), 0.0)
+    with tempfile.TemporaryDirectory(prefix="fettle-bench-") as folder, closing(Installation(Path(folder), url)) as fresh:
+        result = Result(name, bare(fresh.url, fresh.version, rows), 0.0)
     if name == "PostgreSQL":
         _empty(url)
-    with tempfile.TemporaryDirectory(prefix="fettle-bench-") as folder:
-        with closing(Installation(Path(folder), url)) as here, here.serving():
-            _import(here, path, result, name)
-            _look(here, rows, result)
-            result.memory = dict(here.peaks)
+    with tempfile.TemporaryDirectory(prefix="fettle-bench-") as folder, closing(Installation(Path(folder), url)) as here, here.serving():
+        _import(here, path, result, name)
+        _look(here, rows, result)
+        result.memory = dict(here.peaks)
     return result
 
 

@@ -7,7 +7,6 @@ import pytest
 from bench import upload as bench
 
 ROWS = 240_000
-"""More than 20 MB: smaller files are imported within the request."""
 
 
 @pytest.mark.slow

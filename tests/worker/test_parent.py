@@ -99,7 +99,7 @@ def test_rows_that_are_too_long_stop_a_scoring_before_it_begins_or_are_cut_and_c
     from app.services import prompts
 
     long = prompts.create(person, "long", {"instruction": "good or bad: " * 200})
-    wanted = {"model": base.id, "prompt_version": long.reference, "dataset": toys.dataset_id, "split": "validation"}
+    wanted: dict[str, Any] = {"model": base.id, "prompt_version": long.reference, "dataset": toys.dataset_id, "split": "validation"}
     refused, shorter = evaluations.create(person, **wanted), evaluations.create(person, **wanted, fit="cut_tail")
     bare = prompts.create(person, "bare", {"instruction": ""})
     fits = evaluations.create(person, **wanted | {"prompt_version": bare.reference}, fit="cut_tail")
