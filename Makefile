@@ -4,7 +4,7 @@ BIN := .venv/bin
 BOOTSTRAP := sh scripts/python.sh scripts/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev test check format bench search-defaults bench-tune bench-gpu bench-published test-faults test-security docs lock
+.PHONY: help run dev test check format bench search-defaults bench-tune bench-gpu bench-published bench-upload test-faults test-security docs lock
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,10 @@ bench-gpu: ## Training speed and FLOP utilisation on one GPU; says so where ther
 bench-published: ## Published results run again; FETTLE_PUBLISHED_MODELS names the folder of models
 	@$(BOOTSTRAP) dev
 	@$(BIN)/python -m bench.published
+
+bench-upload: ## A million CSV rows through the import against a bare executemany, on SQLite and PostgreSQL
+	@$(BOOTSTRAP) dev
+	@$(BIN)/python -m bench.upload
 
 docs: ## Write the reference pages of settings and methods anew
 	@$(BOOTSTRAP) dev

@@ -50,9 +50,9 @@ def web(reload: Annotated[bool, typer.Option("--reload", help="For development: 
 
 
 @app.command()
-def worker() -> None:
+def worker(light: Annotated[bool, typer.Option("--light", help="Only jobs that ask endpoints; needs no device.")] = False) -> None:
     """Run a worker: jobs that tune and evaluate, one at a time."""
-    _celery("worker", "-Q", "gpu", "--pool", "prefork", "-c", "1")
+    _celery("light" if light else "worker", "-Q", "light" if light else "gpu", "--pool", "prefork", "-c", "1")
 
 
 @app.command()

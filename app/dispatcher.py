@@ -13,12 +13,15 @@ from app.db import transaction
 from app.domain import job as jobs
 from app.domain import worker as workers
 from app.errors import Unavailable
+from app.services import versions
 
 log = structlog.get_logger(__name__)
 
 PAUSE_SECONDS = 1.0
 LEASE_SECONDS = 10
 RESEND_SECONDS = 15
+TIDY_SECONDS = 20
+"""How often drafts of versions that lost their process are looked for."""
 
 
 def holder() -> str:
@@ -44,6 +47,7 @@ class Dispatcher(threading.Thread):
     def __init__(self) -> None:
         super().__init__(name="dispatcher", daemon=True)
         self._ended = threading.Event()
+        self._tidied = time.monotonic()
 
     def run(self) -> None:
         while not self._ended.is_set():
@@ -51,12 +55,18 @@ class Dispatcher(threading.Thread):
             queue.nudged.clear()
             try:
                 sweep()
+                self._tidy()
             except (Unavailable, SQLAlchemyError) as error:
                 log.warning("dispatcher waits", reason=str(error))
                 time.sleep(PAUSE_SECONDS)
             except Exception:  # the door of a thread that must outlive whatever one round meets
                 log.exception("a round of the dispatcher failed")
                 time.sleep(PAUSE_SECONDS)
+
+    def _tidy(self) -> None:
+        if time.monotonic() - self._tidied > TIDY_SECONDS:
+            self._tidied = time.monotonic()
+            versions.sweep()
 
     def stop(self) -> None:
         self._ended.set()

@@ -109,12 +109,16 @@ def workers() -> Iterator[Finding]:
     from app.domain.worker import alive
 
     with reading() as session:
-        for queue, what, need in (("gpu", "worker", "jobs wait"), ("interactive", "engine process", "the lab and /v1 do not answer")):
+        for queue, what, need, command in (
+            ("gpu", "worker", "jobs wait", "worker"),
+            ("light", "worker for endpoints", "evaluations of remote models wait", "worker --light"),
+            ("interactive", "engine process", "the lab and /v1 do not answer", "engine"),
+        ):
             names = [row.name for row in alive(session, queue)]
             if names:
                 yield Finding(f"{what.capitalize()}: {', '.join(names)}")
             else:
-                yield Finding(f"No {what} is there: {need}.", f"`fettle up` runs one, or start it with `fettle {what.split()[0]}`.")
+                yield Finding(f"No {what} is there: {need}.", f"`fettle up` runs one, or start it with `fettle {command}`.")
 
 
 def model() -> Finding:

@@ -39,13 +39,13 @@ class Forbidden(FettleError):
 
 
 class Sealed(Forbidden):
-    """The rows of a test split, before somebody revealed them on purpose."""
+    """The rows of a test or reserve split, before somebody opened it on purpose."""
 
-    def __init__(self) -> None:
+    def __init__(self, split: str = "test") -> None:
         super().__init__(
             "sealed",
-            "The test split is sealed: its rows are not shown, so that scores on it stay honest.",
-            "Reveal it on purpose, with a reason, on the dataset's page.",
+            f"The {split} split is sealed: its rows are not shown, so that scores on it stay honest.",
+            f"{'Reveal' if split == 'test' else 'Open'} it on purpose, with a reason, on the dataset's page.",
         )
 
 

@@ -15,7 +15,8 @@ from app import api, pages
 from app.dispatcher import Dispatcher
 from app.doors import Guard, error_response
 from app.errors import FettleError, Invalid
-from app.services import datasets
+from app.importer import Importer
+from app.services import removal, versions
 
 BODY_BYTES = 4 * 2**20
 """Largest body of a request that is no upload."""
@@ -25,11 +26,14 @@ STATIC = Path(__file__).parent.parent / "static"
 
 @asynccontextmanager
 async def _lifespan(_: FastAPI) -> AsyncIterator[None]:
-    await to_thread.run_sync(datasets.sweep)
-    dispatcher = Dispatcher()
-    dispatcher.start()
+    for sweep in (removal.sweep, versions.sweep):
+        await to_thread.run_sync(sweep)
+    threads = (Dispatcher(), Importer())
+    for thread in threads:
+        thread.start()
     yield
-    dispatcher.stop()
+    for thread in threads:
+        await to_thread.run_sync(thread.stop)
 
 
 async def _told(request: Request, error: FettleError) -> Response:

@@ -9,6 +9,8 @@ import threading
 from functools import lru_cache
 from typing import Any
 
+import anyio
+from anyio import to_thread
 from celery import Celery
 from kombu.exceptions import OperationalError
 from redis import Redis
@@ -23,6 +25,7 @@ from app.settings import settings
 
 TIMEOUT = 1.0
 STREAM_TIMEOUT = 5.0
+CANCEL_LOOK_SECONDS = 0.2
 nudged = threading.Event()
 """Set after a commit that queued a job; the dispatcher waits on it."""
 
@@ -86,6 +89,17 @@ def cancel_generation(request: str) -> None:
         _redis().set(cancel_key(request), "1", ex=LIFE)
     except RedisError as error:
         raise Unavailable("broker_down", "The queue service (Redis) does not answer.", "The generation ends by itself after its last token.") from error
+
+
+async def until_cancelled(request: str) -> None:
+    """Return when somebody asks to stop this generation. While the broker does not answer nobody can; it is looked at again."""
+    while True:
+        try:
+            if await to_thread.run_sync(_redis().exists, cancel_key(request)):
+                return
+        except RedisError:
+            pass
+        await anyio.sleep(CANCEL_LOOK_SECONDS)
 
 
 def ping() -> bool:

@@ -28,6 +28,9 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=1, le=65535, description="Port the web process listens on.")
     public_url: str = Field("", description="Address people use, when it differs from host and port (behind a proxy).")
     hosts: list[str] = Field([], description='More host names this installation answers to, as JSON: ["fettle.example.org"].')
+    allowed_endpoints: list[str] = Field(
+        [], description='Private addresses that model endpoints may have, each host:port exactly as in the URL, as JSON: ["localhost:11434"].'
+    )
     secure_cookies: bool = Field(False, description="Send the session cookie over HTTPS only. Turn on behind TLS.")
     device: str = Field("auto", description="Where models run: auto, cpu, or cuda:0 and so on.")
     threads: int = Field(

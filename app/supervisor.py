@@ -104,10 +104,10 @@ def _parts(here: Settings, reload: bool) -> list[Part]:
         log = logs / "broker.log"
         run = partial(broker.start, here.run_folder / "broker.sock", here.folder / "broker", partial(launch, log=log))
         found.append(Part("broker", run, log))
-    for name in ("web", "worker", "engine"):
+    commands = {"web": ["web", *(["--reload"] if reload else [])], "worker": ["worker"], "light": ["worker", "--light"], "engine": ["engine"]}
+    for name, words in commands.items():
         log = logs / f"{name}.log"
-        options = ["--reload"] if reload and name == "web" else []
-        found.append(Part(name, partial(launch, [sys.executable, "-m", "app.cli", name, *options], log), log))
+        found.append(Part(name, partial(launch, [sys.executable, "-m", "app.cli", *words], log), log))
     return found
 
 

@@ -195,7 +195,8 @@ def measure(unit: Unit) -> dict[str, float]:
     from app.domain.rendering import without_opening
     from bench.scoring import score
     from worker.engine.reporting import NullReporter
-    from worker.engine.train import TrainSpec, train
+    from worker.engine.spec import TrainSpec
+    from worker.engine.train import train
 
     torch.set_num_threads(1)
     plan, task, soft = PLANS[unit.plan], TASKS[unit.task], METHODS[unit.method].soft

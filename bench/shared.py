@@ -36,7 +36,8 @@ def line(task: str, method: str) -> str:
     from worker.engine.load import load
     from worker.engine.methods import METHODS as PREPARE
     from worker.engine.prefix import virtual_tokens
-    from worker.engine.train import TrainSpec, opening_ids
+    from worker.engine.spec import TrainSpec
+    from worker.engine.train import opening_ids
 
     asking, parameters = TASKS[task].template, METHODS[method]()
     template = without_opening(asking) if METHODS[method].soft else asking

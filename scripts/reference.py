@@ -1,5 +1,6 @@
-"""Writes docs/settings.md and docs/methods.md from the code: `python -m scripts.reference`. A house test compares them with it."""
+"""Writes docs/settings.md, docs/methods.md and docs/files.md from the code: `python -m scripts.reference`. A house test compares them with it."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -7,9 +8,20 @@ from pydantic.fields import FieldInfo
 
 from app.domain.generation import Parameters
 from app.domain.methods import METHODS
+from app.domain.search import Range, Search
+from app.readers import CPU_SECONDS, MAX_CELL, MAX_COLUMNS, MAX_LINE, MAX_ROWS, MEMORY, UNPACKED, columns, content, packing
+from app.readers.options import ENCODINGS, LEAVABLE
 from app.settings import Settings
 from bench import defaults
 
+SEARCHING = (
+    "`search` of a tuning job (`--search` on the command line, “Search settings” in the form). A grid or random search is one job whose trials run "
+    "one after another by successive halving (<https://arxiv.org/abs/1502.07943>): at each rung the best of them go on, the others stop, and the winner "
+    "is trained to its end. Trials are compared by their best validation so far: by `validate_by`, then by the loss, then by the smaller number. No trial is "
+    "judged before a ninth of its run. The learning-rate finder (<https://arxiv.org/abs/1506.01186>) is a test of at most 60 steps before a "
+    "single run on one device; the trials of a search can each be spread over several."
+)
+RANGE = "A range in `space`:\n"
 DOCS = Path(__file__).parents[1] / "docs"
 
 SEARCH = """## How the defaults were found
@@ -27,6 +39,64 @@ Not searched: schedule, warm-up, batch size, rank, alpha, dropout, runs of more 
 `make search-defaults` has e2e_nlg, ranks, lengths and 128 steps; it has not been run).
 """
 
+FILES = """# Files that become datasets
+
+What is read, how, and what is refused. Written by `make docs`. What a file is, its content says; its name is only compared with it.
+
+| format | as what |
+|---|---|
+| CSV, TSV, semicolon, pipe | RFC 4180. A header is expected; two columns without one are told apart when one clearly holds labels. Excel's `sep=;` line is understood |
+| label and text | lines of a label, a blank and a text, without header (TREC, fastText) |
+| JSON Lines, JSON | records with named fields, one a line, indented, in a list, or in a list inside an object |
+| Parquet | row group by row group |
+| XLSX | one sheet, as it shows its cells; macros are not run, formulas give their saved results |
+| ZIP, gzip | of one of these |
+
+Records may be `input`/`output`, `instruction`/`input`/`output` (the input is the first two with a blank line between), or OpenAI chat `messages` (the last
+answer is the output). Names that are found without being asked for, whatever their case: input {inputs}; output {outputs}; a column `split` with {splits}.
+
+## Everything is text
+
+`007`, `7`, `NA`, `None`, `null`, `true` and `1.0` stay what they are. An empty or blank output, JSON's null and a missing field mean: no label yet. Texts are never
+trimmed, folded or normalised.
+
+* JSON: numbers, true and false as they are written; lists and objects become JSON text and cannot be an input or output.
+* Parquet: integers, decimals, dates and times as Arrow writes them, times with a zone in UTC with a `Z`, floating point always with a point or an exponent; bytes that
+  are UTF-8 are text, others are left out; dictionaries and extension types as what they store.
+* XLSX: numbers and dates as their format shows them, the short date as ISO 8601; numbers without a format as they are stored, with a warning about zeros that may have
+  been lost before.
+
+## What can be said
+
+Encoding, delimiter, header and line ends are detected. Where that is wrong, or has to ask, `options` of `POST /api/v1/datasets` says it:
+
+| option | meaning |
+|---|---|
+| `format` | csv, label_lines, json_lines, json, parquet, xlsx |
+| `encoding` | {encodings} |
+| `delimiter`, `quote` | one character; an empty quote reads without quoting |
+| `header`, `first_line` | whether there are column names, and the line or row where they (or the first record) stand |
+| `line_ends` | LF, CRLF or CR: the only end of a line; others are text |
+| `member`, `sheet`, `under` | which file of a ZIP, which sheet of a workbook, which list of a JSON object |
+| `leave_out` | codes of problems whose rows are left out and counted, instead of refusing the file: {leavable} |
+
+A file with a problem is refused as a whole, with code, line, column and excerpt of each. Nothing of it stays.
+
+## Limits
+
+| what | most |
+|---|---|
+| file | {upload:,} bytes (`FETTLE_UPLOAD_BYTES`) |
+| rows | {rows:,} |
+| columns | {columns} |
+| characters in a cell | {cell:,} |
+| characters in a line, or in one JSON record | {line:,} |
+| unpacked | {unpacked:,} MB, and beyond {freely} MB no more than {ratio} times the packed size |
+| files in a ZIP | {members:,} |
+| Parquet or XLSX inside a ZIP or gzip | {held} MB |
+| memory and processor time of the reading process | {memory} MB, {seconds} s |
+"""
+
 CHECK = """### Against random trials
 
 `python -m bench.defaults --check`: on two tasks the search never saw, the default against the best of 20 random trials. Trials are halved and
@@ -36,7 +106,7 @@ chosen on 100 rows of the train file; both are compared on 400 rows of the test 
 
 def pages() -> dict[str, str]:
     """The text of each generated page by its file name."""
-    return {"settings.md": settings_page(), "methods.md": methods_page()}
+    return {"settings.md": settings_page(), "methods.md": methods_page(), "files.md": files_page()}
 
 
 def settings_page() -> str:
@@ -50,8 +120,38 @@ def methods_page() -> str:
     for method in METHODS.values():
         parts += [f"## {method.title} (`{method.name}`)\n", f"{method.summary} Paper: <{method.paper}>\n", table(method)]
     parts += [SEARCH, defaults.table("narrow"), "", *([CHECK, defaults.check_table(), ""] if defaults.check_done() else [])]
+    parts += [f"## Searching for parameters\n\n{SEARCHING}\n", table(Search), RANGE, table(Range)]
     parts += ["## Generation parameters\n\nFor the lab, `/api/v1/generate` and `/v1`.\n", table(Parameters)]
     return "\n".join(parts)
+
+
+def files_page() -> str:
+    def listed(names: Iterable[str]) -> str:
+        return ", ".join(f"`{name}`" for name in names)
+
+    return FILES.format(
+        inputs=listed(columns.INPUT_NAMES),
+        outputs=listed(columns.OUTPUT_NAMES),
+        splits=listed(columns.SPLITS),
+        encodings=listed(ENCODINGS),
+        leavable=listed(LEAVABLE),
+        upload=settings_default("upload_bytes"),
+        rows=MAX_ROWS,
+        columns=MAX_COLUMNS,
+        cell=MAX_CELL,
+        line=MAX_LINE,
+        unpacked=UNPACKED >> 20,
+        freely=content.FREELY >> 20,
+        ratio=content.RATIO,
+        members=packing.MEMBERS,
+        held=content.HELD >> 20,
+        memory=MEMORY >> 20,
+        seconds=CPU_SECONDS,
+    )
+
+
+def settings_default(name: str) -> int:
+    return int(Settings.model_fields[name].get_default())
 
 
 def table(model: type[BaseModel]) -> str:

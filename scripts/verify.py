@@ -17,7 +17,7 @@ PARTS: dict[str, list[list[str]]] = {
     "tests": [["pytest", "-q"]],
     "faults": [["pytest", "-q", "-m", "faults"]],
     "security": [["pytest", "-q", "-m", "security"]],
-    "bench": [["python", "-m", f"bench.{name}"] for name in ("gpu", "published", "tune")],
+    "bench": [["python", "-m", f"bench.{name}"] for name in ("gpu", "published", "tune", "upload")],
 }
 
 

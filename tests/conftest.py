@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 from sqlalchemy import Engine, create_engine, make_url, text
 
 from app import broker as valkey
@@ -20,6 +21,11 @@ from app.domain.access import Who
 from app.domain.user import User, the_workspace
 from app.migrate import migrate
 from app.settings import settings
+from tests.remote.servers import Server, running
+
+# How long one example takes depends on what else the machine does.
+hypothesis_settings.register_profile("untimed", deadline=None)
+hypothesis_settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")
@@ -161,3 +167,20 @@ def person(database: str) -> Who:
         session.add(user)
         session.flush()
         return access.who(user)
+
+
+@pytest.fixture(scope="session")
+def model_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """An OpenAI-compatible server over a tiny model (tests/remote/model_server.py), in a process of its own."""
+    from tests.engine.conftest import make_model  # here, because most tests need no torch
+
+    folder = make_model(tmp_path_factory.mktemp("served") / "tiny", seed=7)
+    with running("tests.remote.model_server", str(folder), ready="/served") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def fault_server() -> Iterator[Server]:
+    """A server that does everything wrong (tests/remote/fault_server.py), in a process of its own."""
+    with running("tests.remote.fault_server", ready="/log") as server:
+        yield server

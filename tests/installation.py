@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
@@ -68,8 +69,9 @@ def environment(folder: Path, port: int) -> dict[str, str]:
     return {**kept, **own, "PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": "/dev/null"}
 
 
-def start(folder: Path, port: int) -> Running:
-    output, given = folder / "up.txt", environment(folder, port)
+def start(folder: Path, port: int, more: Mapping[str, str] | None = None) -> Running:
+    """`more` are settings beside those of every test."""
+    output, given = folder / "up.txt", environment(folder, port) | dict(more or {})
     with output.open("wb") as file:
         process = subprocess.Popen([sys.executable, "-m", "app.cli", "up"], cwd=ROOT, env=given, stdout=file, stderr=file)
     running = Running(process, given, output)

@@ -9,7 +9,7 @@ from app.domain import dataset as datasets
 from app.domain import evaluation as evaluations
 from app.domain import job as jobs
 from app.domain.access import Who, owned
-from app.domain.dataset import Dataset, DatasetVersion, Example
+from app.domain.dataset import Case, Dataset, DatasetVersion, Example
 from app.domain.evaluation import Evaluation
 from app.domain.job import Job
 from app.domain.model import Model
@@ -55,15 +55,15 @@ def answer_evaluation(job: Job, right: int, latency_ms: float = 20.0) -> Evaluat
     with transaction() as session:
         evaluation = session.query(Evaluation).filter_by(job_id=job.id).one()
         version = session.get_one(DatasetVersion, evaluation.dataset_version_id)
-        rows = list(datasets.rows(session, version, evaluation.split))
+        rows = list(datasets.cases(session, version, evaluation.split))
         evaluations.store(session, evaluation.id, [_prediction(row, at < right, latency_ms) for at, row in enumerate(rows)])
         evaluations.settle(session, evaluation, version.label_texts(), [latency_ms] * 5, {"device": "cpu"})
         jobs.succeed(session, job.id, job.lease_token or "", {"evaluation": evaluation.id})
         return evaluation
 
 
-def _prediction(row: Example, right: bool, latency_ms: float) -> dict[str, object]:
-    gold = row.output or ""
+def _prediction(row: Case, right: bool, latency_ms: float) -> dict[str, object]:
+    gold = row.answer
     wrong: Sequence[str] = [label for label in LABELS if label != gold]
     answer = gold if right else wrong[0]
     return {

@@ -16,14 +16,18 @@ import structlog
 from redis import Redis
 
 from app.db import reading
+from app.domain import dataset as datasets
 from app.domain import model as models
+from app.domain.dataset import DatasetVersion
+from app.domain.fitting import Fit
 from app.domain.generation import LIFE, Parameters, cancel_key, payload_key, stream_key
 from app.domain.model import Model
 from app.domain.prompt import template_of
-from app.domain.rendering import render
+from app.domain.rendering import answer_text, render
 from app.errors import FettleError
 from app.settings import settings
-from worker.engine.serve import Scheduler, ServeRequest, count
+from worker.engine.fit import ruler
+from worker.engine.serve import Scheduler, ScoreRequest, ServeRequest, count, lengths
 
 log = structlog.get_logger(__name__)
 
@@ -80,8 +84,14 @@ def generate(request: str) -> None:
     stream = Stream(request)
     try:
         payload = json.loads(str(raw))
-        wanted = serve_request(payload)
-        if payload["count_only"]:
+        if "dataset_version" in payload:
+            stream.send({"type": "done", **asdict(look(payload))})
+            return
+        if "texts" in payload:
+            stream.send({"type": "done", "lengths": lengths(_folders(payload["model"])[0], payload["texts"])})
+            return
+        wanted = score_request(payload) if "labels" in payload else serve_request(payload)
+        if isinstance(wanted, ServeRequest) and payload["count_only"]:
             stream.send({"type": "done", **asdict(count(wanted.folder, wanted.rendered)), "texts": [part.text for part in wanted.rendered.parts]})
             return
         scheduler().submit(wanted, stream.send, stream.cancelled.is_set)
@@ -102,16 +112,39 @@ def close() -> None:
         _scheduler().close()
 
 
-def serve_request(payload: dict[str, Any]) -> ServeRequest:
-    """The engine's plain request from a payload. Raises NotFound when the model was deleted meanwhile."""
+def look(payload: dict[str, Any]) -> Fit:
+    """How the rows of a split fit a model's window with a prompt. Raises NotFound when the model was deleted meanwhile."""
+    base, adapter = _folders(payload["model"])
     with reading() as session:
-        model = session.get(Model, payload["model"])
-        if model is None:
-            raise FettleError("not_found", "The model was deleted.", "Choose another model.")
-        base, adapter = models.folders(session, model, settings().models_folder, settings().storage_folder)
+        version, template = session.get_one(DatasetVersion, payload["dataset_version"]), template_of(payload["template"])
+        labels = version.label_texts() if payload["answer"] == "likelihood" else []
+        measure = ruler(base, adapter, template, labels, Parameters.model_validate(payload["parameters"]).max_tokens)
+        return measure.look(template, (case.values for case in datasets.cases(session, version, payload["split"])))
+
+
+def serve_request(payload: dict[str, Any]) -> ServeRequest:
+    """The engine's plain request from a payload. Raises FettleError when the model was deleted meanwhile."""
+    base, adapter = _folders(payload["model"])
     return ServeRequest(
         _key(base, adapter), base, adapter, render(template_of(payload["template"]), payload["variables"]), Parameters.model_validate(payload["parameters"])
     )
+
+
+def score_request(payload: dict[str, Any]) -> ScoreRequest:
+    """The same for rows whose labels are weighed: {"model", "template", "rows": values of each, "labels": their texts}."""
+    base, adapter = _folders(payload["model"])
+    template = template_of(payload["template"])
+    prompts = tuple(render(template, values) for values in payload["rows"])
+    return ScoreRequest(_key(base, adapter), base, adapter, prompts, tuple(answer_text(template, label) for label in payload["labels"]))
+
+
+def _folders(key: int) -> tuple[Path, Path | None]:
+    """Where a model's weights and its adapter lie. Raises FettleError when it was deleted meanwhile."""
+    with reading() as session:
+        model = session.get(Model, key)
+        if model is None:
+            raise FettleError("not_found", "The model was deleted.", "Choose another model.")
+        return models.folders(session, model, settings().models_folder, settings().storage_folder)
 
 
 def _key(base: Path, adapter: Path | None) -> str:

@@ -99,7 +99,8 @@ def register(folder: Path, *, name: str, alias: str | None, licence: str, source
     """The catalogue's row of a model folder, made or brought up to date. It belongs to the installation: no author."""
     print("checking", flush=True)
     count = sum(parameters(file) for file in folder.glob("*.safetensors"))
-    about = {"content_hash": fingerprint(folder), "parameters": count, "licence": licence, "source": source}
+    both_halves = bool(json.loads((folder / "config.json").read_text()).get("is_encoder_decoder"))
+    about = {"content_hash": fingerprint(folder), "parameters": count, "encoder_decoder": both_halves, "licence": licence, "source": source}
     with transaction() as session:
         person = installation(session)
         place = str(folder.relative_to(settings().models_folder))

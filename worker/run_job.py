@@ -3,12 +3,12 @@
 When stdin closes, the parent is gone and so is this process: an orphan never goes on working.
 """
 
-import ctypes
 import os
 import signal
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -16,9 +16,9 @@ from app.db import reading, transaction
 from app.domain import job as jobs
 from app.domain.job import Fenced, Job
 from app.errors import FettleError
+from worker.engine.lifeline import die_with_parent, listen
 from worker.reporter import JobReporter
 
-PR_SET_PDEATHSIG = 1
 _stop = threading.Event()
 
 
@@ -27,7 +27,7 @@ def main(job_id: int) -> None:
     die_with_parent(int(os.environ["FETTLE_JOB_PARENT"]))
     token = sys.stdin.readline().strip()
     signal.signal(signal.SIGTERM, lambda *_: _stop.set())
-    threading.Thread(target=_listen, daemon=True).start()
+    listen(sys.stdin, _hear)
     with reading() as session:
         job = session.get_one(Job, job_id)
     reporter = JobReporter(job.id, token, job.attempt, _stop)
@@ -50,12 +50,10 @@ def main(job_id: int) -> None:
 
 def run(job: Job, token: str, reporter: JobReporter) -> None:
     """Do the work of one job kind, then write its end; a stop that was asked for is an end too."""
-    from worker import evaluate, tune
     from worker.engine.reporting import Stopped
 
-    kinds = {"tune": tune.run, "evaluate": evaluate.run}
     try:
-        kinds[job.kind](job, token, reporter)
+        _work(job)(job, token, reporter)
     except Stopped:
         reporter.flush()
         with transaction() as session:
@@ -63,6 +61,17 @@ def run(job: Job, token: str, reporter: JobReporter) -> None:
                 jobs.stop(session, job.id, token)
             else:
                 jobs.give_back(session, job.id, token, "the worker was asked to leave", counts=False)
+
+
+def _work(job: Job) -> Callable[[Job, str, JobReporter], None]:
+    """What does the work of a job. Only the queue of devices loads torch."""
+    if job.queue == "light":
+        from worker import evaluate_remote
+
+        return evaluate_remote.run
+    from worker import evaluate, tune
+
+    return {"tune": tune.run, "evaluate": evaluate.run}[job.kind]
 
 
 def _fail(job: Job, token: str, reporter: JobReporter, error: dict[str, object]) -> None:
@@ -75,19 +84,9 @@ def _fail(job: Job, token: str, reporter: JobReporter, error: dict[str, object])
         sys.exit("this attempt no longer holds the job")
 
 
-def die_with_parent(parent: int) -> None:
-    """Ask the kernel (Linux) to kill this process when its parent dies; elsewhere the closed pipe does."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            sys.exit("the parent has gone")
-
-
-def _listen() -> None:
-    for line in sys.stdin:
-        if line.strip() == "stop":
-            _stop.set()
-    os._exit(3)
+def _hear(line: str) -> None:
+    if line == "stop":
+        _stop.set()
 
 
 if __name__ == "__main__":

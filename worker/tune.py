@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import asdict
+from pathlib import Path
 
 from app.db import reading, transaction
 from app.domain import dataset as datasets
@@ -12,16 +13,20 @@ from app.domain import prompt as prompts
 from app.domain.job import Job
 from app.domain.methods import METHODS
 from app.domain.methods.base import parse
+from app.domain.search import Search
 from app.settings import settings
 from worker.engine.folders import fingerprint
-from worker.engine.train import TrainResult, TrainSpec, train
+from worker.engine.search import FILE as SEARCH
+from worker.engine.search import search
+from worker.engine.spec import TrainSpec
+from worker.engine.train import TrainResult
 from worker.parent import attempt_folder
 from worker.reporter import JobReporter
 
 
 def run(job: Job, token: str, reporter: JobReporter) -> None:
     """Train, register the model, queue what follows: the last two in the transaction that ends the job."""
-    result = train(spec_of(job), reporter)
+    result = search(spec_of(job), Search.model_validate(job.settings.get("search") or {}), reporter)
     reporter.flush()
     finish(job, token, result)
 
@@ -34,8 +39,8 @@ def spec_of(job: Job) -> TrainSpec:
         base = models.find(session, person, chosen["model"])
         version = datasets.find(session, person, chosen["dataset"])
         prompt = prompts.find(session, person, chosen["prompt_version"])
-        train_rows = [(row.values(), row.output or "") for row in datasets.rows(session, version, "train")]
-        validation = [(row.values(), row.output or "") for row in datasets.rows(session, version, "validation")]
+        train_rows = [(case.values, case.answer) for case in datasets.cases(session, version, "train")]
+        validation = [(case.values, case.answer) for case in datasets.cases(session, version, "validation")]
         folder, _ = models.folders(session, base, settings().models_folder, settings().storage_folder)
         return TrainSpec(
             base=folder,
@@ -60,11 +65,15 @@ def _adopt_checkpoints(job: Job) -> bool:
     True when there is something to go on from. A copy that was broken off is made again.
     """
     here = attempt_folder(job)
-    earlier = [path for path in here.parent.glob("attempt-*") if path != here and any(path.glob("checkpoint-*"))]
+    earlier = [path for path in here.parent.glob("attempt-*") if path != here and _can_go_on(path)]
     if earlier:
         newest = max(earlier, key=lambda path: int(path.name.removeprefix("attempt-")))
         shutil.copytree(newest, here, dirs_exist_ok=True, ignore=shutil.ignore_patterns("process.log", "artefact", ".tmp-*"))
     return bool(earlier)
+
+
+def _can_go_on(attempt: Path) -> bool:
+    return (attempt / SEARCH).exists() or any(attempt.glob("checkpoint-*")) or any(attempt.glob("trial-*/checkpoint-*"))
 
 
 def finish(job: Job, token: str, result: TrainResult) -> None:
@@ -86,7 +95,7 @@ def finish(job: Job, token: str, result: TrainResult) -> None:
             source=f"job {job.id}",
             base_model_id=base.id,
             method=job.settings["method"],
-            method_parameters=job.settings["parameters"],
+            method_parameters=dict(result.parameters),
             trainable_parameters=result.trainable,
             training_seconds=result.seconds,
             job_id=job.id,
@@ -96,5 +105,6 @@ def finish(job: Job, token: str, result: TrainResult) -> None:
         experiments.advance(session, job, model)
         measured = {name: value for name, value in asdict(result).items() if name != "artefact"}
         jobs.succeed(session, job.id, token, {"model": model.id, **measured})
-    for leftover in attempt_folder(job).parent.glob("attempt-*/checkpoint-*"):
-        shutil.rmtree(leftover, ignore_errors=True)
+    for pattern in ("attempt-*/checkpoint-*", "attempt-*/trial-*"):
+        for leftover in attempt_folder(job).parent.glob(pattern):
+            shutil.rmtree(leftover, ignore_errors=True)

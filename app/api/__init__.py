@@ -2,10 +2,10 @@
 
 from fastapi import APIRouter
 
-from app.api import datasets, evaluations, experiments, generate, health, jobs, models, openai, prompts
+from app.api import datasets, endpoints, evaluations, experiments, fits, generate, health, jobs, labels, models, openai, prompts, uploads, versions
 
 _v1 = APIRouter(prefix="/api/v1")
-for _noun in (datasets, prompts, generate, jobs, evaluations, experiments, models):
+for _noun in (datasets, versions, labels, uploads, prompts, generate, jobs, evaluations, experiments, models, endpoints, fits):
     _v1.include_router(_noun.router)
 
 router = APIRouter()

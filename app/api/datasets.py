@@ -1,17 +1,18 @@
 """/api/v1/datasets"""
 
 import json
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import replace
 from typing import Annotated, Any
 
-from fastapi import APIRouter, File, Form, Query, UploadFile
+from fastapi import APIRouter, File, Form, Query, Response, UploadFile
 
 from app.api import shapes
 from app.doors import Person
 from app.errors import Invalid
-from app.services import datasets
+from app.readers.options import check, from_json
+from app.services import datasets, grid, uploads
+from app.services.uploads import AT_ONCE_BYTES, Sent
 from app.settings import settings
 
 router = APIRouter(prefix="/datasets")
@@ -26,37 +27,33 @@ def index(person: Person, after: shapes.After = None, limit: shapes.Limit = 50) 
 @router.post("", status_code=201, max_body_size=settings().upload_bytes + 2**20)
 def create(
     person: Person,
+    response: Response,
     file: Annotated[UploadFile, File()],
     name: Annotated[str, Form(max_length=200)] = "",
     mapping: Annotated[str, Form()] = "",
+    options: Annotated[str, Form()] = "",
     splits: Annotated[str, Form()] = "",
+    group: Annotated[str, Form()] = "",
     seed: Annotated[int, Form(ge=0)] = 0,
 ) -> dict[str, Any]:
-    """Both steps of the import in one. `mapping` {"input": column, ...} and `splits` {"train": 0.7, ...} are JSON objects."""
-    with tempfile.NamedTemporaryFile(dir=upload_folder(), prefix="upload-") as target:
-        while chunk := file.file.read(1 << 20):
-            target.write(chunk)
-        target.flush()
-        view = datasets.import_file(
-            person,
-            Path(target.name),
-            name=name,
-            filename=file.filename or "upload",
-            mapping=_json(mapping, "mapping"),
-            splits=_json(splits, "splits"),
-            seed=seed,
-        )
+    """Both steps of the import in one. `mapping` {"input": column, ...} and `splits` {"train": 0.7, ...} are JSON objects.
+
+    `input` may be a list of columns; rows with the same value in the column `group` stay in one split. `options`, a JSON object too, says
+    how the file is read where detection is wrong or has to ask: format, encoding, delimiter, quote, header, first_line, line_ends, member
+    (of a ZIP), sheet (of a workbook), under (which list of a JSON object), and leave_out, the codes of problems whose rows are left out
+    instead of refusing the file. A file above 20 MB answers 202 {upload}: see /api/v1/uploads.
+    """
+    how = replace(from_json(json_object(options, "options") or {}), mapping=json_object(mapping, "mapping") or {})
+    check(how)
+    sent = Sent(file.file, file.filename or "upload", name, how, {"splits": json_object(splits, "splits"), "seed": seed, "group": group or None})
+    if (file.size or 0) > AT_ONCE_BYTES:
+        response.status_code = 202
+        return {"upload": uploads.accept(person, sent, "import").id}
+    view = datasets.find(person, uploads.import_now(person, sent))
     return shapes.dataset(view.dataset, view.version) | {"problems": []}
 
 
-def upload_folder() -> Path:
-    """Where uploads wait to be read; a private folder under the data folder."""
-    folder = settings().folder / "uploads"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return folder
-
-
-def _json(text: str, field: str) -> Mapping[str, Any] | None:
+def json_object(text: str, field: str) -> Mapping[str, Any] | None:
     if not text.strip():
         return None
     try:
@@ -76,10 +73,23 @@ def show(person: Person, reference: str) -> dict[str, Any]:
 
 @router.get("/{reference}/examples")
 def examples(
-    person: Person, reference: str, split: str | None = None, offset: Annotated[int, Query(ge=0, le=2**31)] = 0, limit: shapes.Limit = 100
+    person: Person,
+    reference: str,
+    split: str | None = None,
+    offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
+    limit: shapes.Limit = 100,
+    q: Annotated[str, Query(max_length=200)] = "",
+    after: Annotated[int, Query(ge=-1, le=2**31)] = -1,
 ) -> dict[str, Any]:
-    """Rows in file order. The test split answers 403 `sealed` until somebody revealed it."""
-    rows = datasets.examples(person, reference, split, offset, limit)
+    """Rows in file order. The test split answers 403 `sealed` until somebody revealed it.
+
+    With `q` only those that have all its words, the last of which may go on; `next` is then the `after` to go on from, and `indexing`
+    says how far the index is while it does not stand.
+    """
+    if q.strip():
+        found = grid.find(person, reference, q, split, after, limit)
+        return shapes.listing([shapes.example(row) for row in found.rows], found.following) | {"total": found.total, "indexing": found.indexing}
+    rows = grid.examples(person, reference, split, offset, limit)
     return shapes.listing([shapes.example(row) for row in rows], offset + len(rows) if len(rows) == limit else None)
 
 

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from app.api import shapes
+from app.domain.fitting import Policy
 from app.doors import Person
 from app.services import evaluations
 
@@ -16,9 +17,10 @@ class NewEvaluation(shapes.Body):
     model: int | str
     dataset: int | str
     prompt_version: int | str | None = None
-    split: Literal["train", "validation", "test"] = "test"
+    split: Literal["train", "validation", "test", "reserve"] = "test"
     answer: Literal["likelihood", "generate"] = "likelihood"
     limit: int | None = Field(None, ge=1)
+    fit: Policy = Field("refuse", description="What happens to rows that are too long for the model: shots + input + answer.")
 
 
 @router.get("")
@@ -43,3 +45,12 @@ def show(person: Person, key: shapes.Key) -> dict[str, Any]:
 def predictions(person: Person, key: shapes.Key, offset: Annotated[int, Query(ge=0, le=2**31)] = 0, limit: shapes.Limit = 100) -> dict[str, Any]:
     rows = evaluations.predictions(person, key, offset=offset, limit=limit)
     return shapes.listing([shapes.prediction(row, example) for row, example in rows], offset + len(rows) if len(rows) == limit else None)
+
+
+@router.get("/{key}/against/{other}")
+def against(person: Person, key: shapes.Key, other: shapes.Key) -> dict[str, Any]:
+    """This evaluation minus another one, paired; across dataset versions on the rows that both have."""
+    found = evaluations.against(person, key, other)
+    one = found.difference
+    numbers = {"difference": one.difference, "interval": [one.low, one.high], "p_value": one.p_value, "gained": one.gained, "lost": one.lost}
+    return numbers | {"verdict": found.verdict.kind, "rows": found.common, "of": list(found.of), "sentence": f"{found.verdict.sentence} {found.sentence}"}

@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from app.api import shapes
+from app.domain.fitting import Policy
 from app.domain.ladder import Comparison
 from app.doors import Person
 from app.services import experiments
@@ -23,6 +24,7 @@ class NewRung(shapes.Body):
     seeds: list[Annotated[int, Field(ge=0, le=2**31 - 1)]] = Field([0], min_length=1, max_length=1, description="One for now: each run is one seed.")
     prompt_version: int | str | None = None
     parameters: dict[str, Any] | None = None
+    fit: Policy | None = None
 
 
 class NewExperiment(shapes.Body):
@@ -31,6 +33,7 @@ class NewExperiment(shapes.Body):
     model: int | str
     rungs: list[NewRung] = Field(min_length=1, max_length=40)
     prompt_version: int | str | None = None
+    fit: Policy = Field("refuse", description="What happens to test rows that are too long for a rung: shots + input + answer. A rung may have its own.")
     margin: float = Field(0.0, ge=0.0, le=0.5, description="A loss (fraction) that would be acceptable for something cheaper.")
     targets: dict[str, Any] = Field({}, max_length=0, description="Reserved: targets are not computed yet, so they are refused.")
 
@@ -85,10 +88,11 @@ def row_shape(row: RungRow) -> dict[str, Any]:
         "interval": scores.get("interval"),
         "n": scores.get("n"),
         "latency_ms": scores.get("latency_ms"),
-        "cost": 0.0 if scores else None,
+        "cost": scores.get("cost", 0.0) if scores else None,
         "trainable_parameters": row.model.trainable_parameters if row.rung.tunes else 0,
         "training_seconds": row.model.training_seconds if row.rung.tunes else 0.0,
         "labels_used": row.labels_used,
+        "fit": scores.get("fit"),
         "comparison": _comparison(row.comparison),
         "model": row.model.id,
         "prompt_version": row.prompt.reference,

@@ -32,7 +32,7 @@ class NewGeneration(shapes.Body):
 
 @router.post("", response_model=None)
 async def create(person: Person, body: NewGeneration) -> dict[str, Any] | Response:
-    """An answer at once, or as server-sent events. The engine's first event decides the status."""
+    """An answer at once, or as server-sent events. The first event decides the status."""
     prompt = body.prompt.model_dump() if body.prompt else None
     model, fields = await to_thread.run_sync(generate.fields_for, person, body.model, prompt, body.prompt_version)
     request = await to_thread.run_sync(generate.start, person, model, fields, body.variables, body.parameters)
@@ -58,7 +58,7 @@ def _encode(event: dict[str, Any]) -> bytes:
     values = {key: value for key, value in event.items() if key != "type"}
     if event["type"] == "token":
         return format_sse_event(data_str=json.dumps(values))
-    return format_sse_event(event=event["type"], data_str=json.dumps({**values, "cost": 0.0} if event["type"] == "done" else values))
+    return format_sse_event(event=event["type"], data_str=json.dumps(values))
 
 
 @router.post("/count")

@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError
 
 from app.api.shapes import Body
 from app.domain.generation import Parameters
-from app.domain.rendering import literal, template_variables
+from app.domain.rendering import LABELS, literal, template_variables
 from app.doors import TokenOwner
 from app.errors import FettleError, Invalid
 from app.services import generate, models
@@ -97,7 +97,7 @@ async def chat(person: TokenOwner, body: Chat) -> dict[str, Any] | Response:
         variables = {f"turn_{at}": turn.content for at, turn in enumerate(body.messages)}
         usual: Mapping[str, Any] = {"temperature": 1.0}
     else:
-        prompt, variables = None, variables_of(body.messages, template_variables(lineage.prompt.template()))
+        prompt, variables = None, variables_of(body.messages, _asked(lineage))
         usual = lineage.prompt.parameters  # what was tested is what is served
     model, fields = await to_thread.run_sync(generate.fields_for, person, lineage.model.id, prompt, None)
     request = await to_thread.run_sync(generate.start, person, model, fields, variables, body.parameters(usual))
@@ -131,6 +131,12 @@ def variables_of(messages: list[ChatMessage], names: tuple[str, ...]) -> dict[st
     if not isinstance(values, dict) or any(not isinstance(value, str) for value in values.values()):
         raise BadRequest("variables_needed", f"This model's prompt has several variables: {', '.join(names)}.", "Send them as one JSON object of strings.")
     return values
+
+
+def _asked(lineage: models.Lineage) -> tuple[str, ...]:
+    """The variables a caller has to give: `{labels}` comes from the dataset that the model was tuned on."""
+    names = template_variables(lineage.prompt.template()) if lineage.prompt else ()
+    return tuple(name for name in names if name != LABELS or lineage.version is None or not lineage.version.shown_labels())
 
 
 def _role(turn: ChatMessage) -> str:

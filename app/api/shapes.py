@@ -9,8 +9,14 @@ from pydantic import BaseModel, ConfigDict
 from app.domain.dataset import Dataset, DatasetVersion, Example
 from app.domain.evaluation import Evaluation, Prediction
 from app.domain.job import Job
+from app.domain.methods import METHODS
+from app.domain.metric import Sample
 from app.domain.model import Model
 from app.domain.prompt import FIELDS, Prompt, PromptVersion
+from app.domain.trial import Trial
+from app.domain.upload import Upload
+from app.services.endpoints import EndpointView
+from app.services.estimates import Estimate
 
 Limit = Annotated[int, Query(ge=1, le=1000)]
 After = Annotated[int | None, Query(ge=0, le=2**63 - 1)]
@@ -40,12 +46,32 @@ def dataset(row: Dataset, version: DatasetVersion) -> dict[str, Any]:
         "rows": version.rows,
         "columns": version.columns,
         "splits": version.splits,
-        "labels": version.labels,
+        "labels": version.book.as_json(),
         "seed": version.seed,
         "scored": version.scored,
         "viewed": version.viewed,
         "revealed": version.revealed_at is not None,
         "created_at": version.created_at,
+    }
+
+
+def upload(row: Upload) -> dict[str, Any]:
+    error = dict(row.error or {})
+    problems = error.pop("problems", None) or (row.report or {}).get("problems") or []
+    return {
+        "id": row.id,
+        "name": row.name,
+        "filename": row.filename,
+        "state": row.state,
+        "bytes": row.size,
+        "bytes_read": int(row.size * row.share),
+        "rows": row.rows,
+        "seconds": row.seconds,
+        "rows_per_second": row.rate,
+        "dataset": row.dataset_id if row.state == "done" else None,
+        "error": error or None,
+        "problems": problems,
+        "created_at": row.created_at,
     }
 
 
@@ -76,16 +102,52 @@ def job(row: Job, position: int | None = None) -> dict[str, Any]:
     }
 
 
+def sample(row: Sample, right: bool) -> dict[str, Any]:
+    return {"trial": row.trial or None, "step": row.step, "row": row.row, "input": row.input, "gold": row.gold, "text": row.text, "right": right}
+
+
+def estimate(found: Estimate) -> dict[str, Any]:
+    names = ("steps", "trials", "exact", "memory_bytes", "device", "device_bytes", "fits", "suggestion")
+    more = {"trainable_parameters": found.trainable, "total_parameters": found.total, "learning_rate": found.rate}
+    return {**{name: getattr(found, name) for name in names}, **more}
+
+
+def trial(row: Trial) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in ("number", "parameters", "state", "step", "value", "reason")}
+
+
 def model(row: Model) -> dict[str, Any]:
     names = ("id", "name", "kind", "alias", "licence", "source", "parameters", "content_hash", "base_model_id", "method", "method_parameters")
-    more = ("trainable_parameters", "training_seconds", "job_id", "created_at")
-    return {"slug": row.slug, **{name: getattr(row, name) for name in (*names, *more)}}
+    more = ("trainable_parameters", "training_seconds", "job_id", "endpoint_id", "created_at")
+    return {"slug": row.slug, **{name: getattr(row, name) for name in (*names, *more)}, **formats(row.method)}
+
+
+def formats(method: str | None) -> dict[str, Any]:
+    """What a model can be handed out as, and why not merged. A foundation model is what it is."""
+    chosen = METHODS.get(method or "")
+    return {"formats": list(chosen.formats) if chosen else [], "unmergeable": chosen.unmergeable or None if chosen else None}
+
+
+def endpoint(view: EndpointView) -> dict[str, Any]:
+    """An endpoint without its key: only whether it has one."""
+    row = view.endpoint
+    names = ("id", "name", "url", "has_key", "prices", "concurrency", "time_out", "probe", "tested_at", "created_at")
+    models = [{"id": model.id, "name": model.remote_name, "slug": model.slug} for model in view.models]
+    return {**{name: getattr(row, name) for name in names}, "models": models}
 
 
 def evaluation(row: Evaluation, of: Job) -> dict[str, Any]:
     names = ("id", "split", "answer", "scores", "created_at")
     references = {name: of.settings[name] for name in ("model", "prompt_version", "dataset")}
-    return {**{name: getattr(row, name) for name in names}, **references, "job": row.job_id, "limit": row.row_limit, "state": of.state, "error": of.error}
+    return {
+        **{name: getattr(row, name) for name in names},
+        **references,
+        "job": row.job_id,
+        "limit": row.row_limit,
+        "fit": of.settings.get("fit", "refuse"),
+        "state": of.state,
+        "error": of.error,
+    }
 
 
 def prediction(row: Prediction, of: Example) -> dict[str, Any]:

@@ -1,17 +1,33 @@
 """Datasets: immutable, content-hashed versions of labelled examples, with a sealed test split."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from sqlalchemy import ForeignKey, Index, UniqueConstraint, func, select, update
+from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from app.domain.access import Who, owned, read
 from app.domain.base import Base, Json, Owned, db_now, parse_reference
-from app.errors import Invalid, NotFound, Sealed
+from app.domain.cutting import content_key
+from app.domain.label_book import MOST_LABELS, LabelBook
+from app.domain.rendering import LABELS
+from app.domain.validation import Measure, measure_of
+from app.errors import Conflict, Invalid, NotFound, Sealed
 
-SPLITS = ("train", "validation", "test", "unlabelled")
+SPLITS = ("train", "validation", "test", "reserve", "unlabelled")
+
+SEALED = ("test", "reserve")
+"""Splits whose rows nobody sees before they are opened on purpose. The reserve cannot be scored before that either."""
+
+MARKED = 1_000
+"""Rows from one mark to the next: a page deep inside a split is found from the mark before it."""
+
+_packer = msgspec.msgpack.Encoder()
 
 
 class Dataset(Owned, Base):
@@ -25,7 +41,11 @@ class Dataset(Owned, Base):
 
 
 class DatasetVersion(Owned, Base):
-    """A frozen set of examples. It is invisible until `sealed_at`; afterwards nothing in it changes but its counters."""
+    """A frozen set of examples. It is invisible until `sealed_at`; afterwards nothing in it changes but its counters.
+
+    A version made from another one names it (`parent_id`) and says what was done (`change`, see app/domain/lineage.py).
+    `alive_at` is the last sign of life of whoever is still filling it.
+    """
 
     __tablename__ = "dataset_version"
     __table_args__ = (UniqueConstraint("dataset_id", "number"),)
@@ -33,6 +53,10 @@ class DatasetVersion(Owned, Base):
     dataset_id: Mapped[int] = mapped_column(ForeignKey("dataset.id", ondelete="CASCADE"), index=True)
     number: Mapped[int]
     sealed_at: Mapped[int | None]
+    alive_at: Mapped[int] = mapped_column(default=db_now())
+    examined_at: Mapped[int | None]
+    parent_id: Mapped[int | None] = mapped_column(ForeignKey("dataset_version.id"), index=True)
+    change: Mapped[dict[str, Any] | None] = mapped_column(Json)
     content_hash: Mapped[str] = mapped_column(default="")
     columns: Mapped[list[Any]] = mapped_column(default=list)
     labels: Mapped[list[Any]] = mapped_column(default=list)
@@ -42,8 +66,11 @@ class DatasetVersion(Owned, Base):
     revealed_at: Mapped[int | None]
     revealed_by: Mapped[int | None] = mapped_column(ForeignKey("user.id"))
     revealed_reason: Mapped[str | None]
+    reserve_opened: Mapped[dict[str, Any] | None] = mapped_column(Json)
     scored: Mapped[int] = mapped_column(default=0)
     viewed: Mapped[int] = mapped_column(default=0)
+    marks: Mapped[dict[str, Any] | None] = mapped_column(deferred=True)
+    """The position of every 1,000th row, of each split and ("") of all: where to begin looking for a page."""
 
     @property
     def reference(self) -> str:
@@ -55,20 +82,47 @@ class DatasetVersion(Owned, Base):
 
     @property
     def variables(self) -> list[str]:
-        """What a prompt may name: `input`, and the columns that are neither input, output nor split."""
-        used = set((self.origin.get("mapping") or {}).values())
+        """What a prompt may name: `input`, the columns that are neither input, output nor split, and `labels` where there is a book."""
+        return [*self._columns(), *self.shown_labels()]
+
+    def _columns(self) -> list[str]:
+        mapping = self.origin.get("mapping") or {}
+        used = {column for field, column in mapping.items() if isinstance(column, str) and not (field == "input" and mapping.get("more"))}
         return ["input", *(column for column in self.columns if column not in used | {"input"})]
 
+    def shown_labels(self) -> dict[str, str]:
+        """What `{labels}` stands for, unless a column of that name does: {"labels": "billing, delivery"}, or nothing for free text."""
+        return {LABELS: self.book.rendered()} if self.labels and LABELS not in self._columns() else {}
+
+    @property
+    def book(self) -> LabelBook:
+        """What each label is called. Empty when the outputs are free text."""
+        return LabelBook.of(self.labels)
+
     def label_texts(self) -> list[str]:
-        """What the model reads and writes for each label, in a fixed order. Empty when the outputs are free text."""
-        return [label["display"] for label in self.labels]
+        """What the model may answer, in a fixed order. Empty when the outputs are free text."""
+        return self.book.texts()
+
+    def measure(self, validate_by: str) -> Measure:
+        """What a tuning run on these rows is judged by. Raises Invalid when it cannot be judged so."""
+        return measure_of(validate_by, labels=bool(self.labels), rows=bool(self.splits.get("validation")))
+
+
+def _key_of_row(context: DefaultExecutionContext) -> int:
+    return content_key(context.get_current_parameters()["input"])  # type: ignore[no-untyped-call]
 
 
 class Example(Base):
-    """One row: input, output, split. `line` is where it stood in the file it came from."""
+    """One row: input, output, split. `line` is where it stood in the file it came from.
+
+    `position` stays a row's own from version to version, and so does `added_in`, the number of the version it came with.
+    """
 
     __tablename__ = "example"
-    __table_args__ = (Index("ix_example_version_split_position", "version_id", "split", "position"),)
+    __table_args__ = (
+        Index("ix_example_version_split_position", "version_id", "split", "position"),
+        Index("ix_example_version_content_key", "version_id", "content_key", "position"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     version_id: Mapped[int] = mapped_column(ForeignKey("dataset_version.id", ondelete="CASCADE"))
@@ -78,6 +132,8 @@ class Example(Base):
     input: Mapped[str]
     output: Mapped[str | None]
     cells: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    content_key: Mapped[int] = mapped_column(default=_key_of_row)
+    added_in: Mapped[int] = mapped_column(default=1)
 
     def values(self) -> dict[str, str]:
         """The template variables of this row."""
@@ -101,6 +157,7 @@ def find(session: Session, person: Who, reference: int | str) -> DatasetVersion:
 
 def draft(session: Session, person: Who, dataset: Dataset, seed: int, origin: dict[str, Any]) -> DatasetVersion:
     """The next version of a dataset, unsealed: nobody sees it yet."""
+    session.execute(select(Dataset.id).where(Dataset.id == dataset.id).with_for_update())  # two drafts at once take two numbers
     number = (session.scalar(select(func.max(DatasetVersion.number)).where(DatasetVersion.dataset_id == dataset.id)) or 0) + 1
     version = DatasetVersion(**owned(person), dataset_id=dataset.id, number=number, seed=seed, origin=origin)
     session.add(version)
@@ -108,30 +165,79 @@ def draft(session: Session, person: Who, dataset: Dataset, seed: int, origin: di
     return version
 
 
-def seal(session: Session, version: DatasetVersion, digest: str = "", label_limit: int = 1000) -> None:
-    """Freeze a version: count its splits, write its label table and its hash (`digest`, when it is computed already). Raises Invalid when there is nothing to learn from."""
+class Marks:
+    """The position of every 1,000th row, of each split and ("") of all, noted while rows pass by in order."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, list[int]] = {"": []}
+        self._counts: Counter[str] = Counter()
+
+    def passing(self, rows: Iterable[Any]) -> Iterator[Any]:
+        for row in rows:
+            for name in ("", row.split):
+                if self._counts[name] % MARKED == 0:
+                    self.found.setdefault(name, []).append(row.position)
+                self._counts[name] += 1
+            yield row
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What is counted of a version when it is sealed: rows of each split, the table of labels, the hash of everything, the marks."""
+
+    splits: dict[str, int]
+    labels: list[dict[str, Any]]
+    digest: str
+    marks: dict[str, list[int]]
+
+
+def totals(session: Session, version: DatasetVersion, book: LabelBook | None = None, label_limit: int = MOST_LABELS) -> Totals:
+    """Count a filled version; only reads. Labels that `book` knows keep what it says. Raises Invalid when there is nothing to learn from."""
     counts = dict(session.execute(select(Example.split, func.count()).where(Example.version_id == version.id).group_by(Example.split)).all())
     if not counts.get("train") and not counts.get("test"):
         raise Invalid("no_labelled_rows", "No row has an output.", "Fettle needs rows whose output is filled in; check the column mapping.")
     labelled = select(Example.output, func.count()).where(Example.version_id == version.id, Example.output.is_not(None))
     table = session.execute(labelled.group_by(Example.output).order_by(Example.output).limit(label_limit + 1)).all()
-    few = len(table) <= label_limit and len(table) * 2 <= sum(count for _, count in table)
-    version.labels = [{"key": text, "display": text, "count": count} for text, count in table] if few else []
-    version.splits = {split: counts[split] for split in SPLITS if counts.get(split)}
-    version.content_hash = digest or fingerprint(rows(session, version))
+    # Once a version has a book, its outputs are labels however few rows there are.
+    few = len(table) <= label_limit and (bool(book) or len(table) * 2 <= sum(count for _, count in table))
+    found = (book or LabelBook()).counted({text: count for text, count in table if text is not None}) if few else LabelBook()
+    marks = Marks()
+    digest = fingerprint(marks.passing(_contents(session, version)), found)
+    return Totals({split: counts[split] for split in SPLITS if counts.get(split)}, found.as_json(), digest, marks.found)
+
+
+def seal(session: Session, version: DatasetVersion, counted: Totals | None = None) -> None:
+    """Freeze a version with what was counted of it, before or now. Raises Invalid when there is nothing to learn from."""
+    counted = counted or totals(session, version)
+    version.labels, version.splits, version.content_hash, version.marks = counted.labels, counted.splits, counted.digest, counted.marks
     session.flush()
     session.execute(update(DatasetVersion).where(DatasetVersion.id == version.id).values(sealed_at=db_now()))
     session.refresh(version)
 
 
-def fingerprint(examples: Iterable[Example]) -> str:
-    """sha256 over every row's split, input, output and cells, in order: the same content has the same hash everywhere."""
+def _contents(session: Session, version: DatasetVersion) -> Iterator[Any]:
+    """What a version's hash and marks take in of each row, in file order, streamed."""
+    query = select(Example.position, Example.split, Example.input, Example.output, Example.cells).where(Example.version_id == version.id)
+    yield from session.execute(query.order_by(Example.position).execution_options(yield_per=500))
+
+
+def fingerprint(examples: Iterable[Any], book: LabelBook) -> str:
+    """sha256 over every row's (or example's) split, input, output and cells, in order, and what the book says: the same content has the same hash."""
     digest = hashlib.sha256()
     for example in examples:
-        for text in (example.split, example.input, "\0" if example.output is None else example.output, repr(sorted((example.cells or {}).items()))):
-            data = text.encode("utf-8", "surrogatepass")
-            digest.update(len(data).to_bytes(8, "big") + data)
+        digest.update(rows_bytes([(example.split, example.input, example.output, example.cells)]))
+    digest.update(book.digest())
     return digest.hexdigest()
+
+
+def rows_bytes(rows: Sequence[tuple[str, str, str | None, Mapping[str, Any] | None]]) -> bytes:
+    """Rows (split, input, output, cells) as their version's hash takes them in: msgpack, where every value says its kind and length."""
+    packed = [(split, text, output, sorted(cells.items()) if cells else ()) for split, text, output, cells in rows]
+    try:
+        # The head that says how many rows there are is left out: the same rows, given in other portions, are the same bytes.
+        return _packer.encode(packed)[1 if len(packed) < 16 else 3 if len(packed) < 1 << 16 else 5 :]
+    except UnicodeEncodeError:  # half a surrogate pair, which JSON can spell
+        return b"".join(_packer.encode([part if part is None else ascii(part) for part in row]) for row in packed)
 
 
 def rows(session: Session, version: DatasetVersion, split: str | None = None, limit: int | None = None) -> Iterator[Example]:
@@ -142,10 +248,41 @@ def rows(session: Session, version: DatasetVersion, split: str | None = None, li
     yield from session.scalars(query.limit(limit).execution_options(yield_per=500))
 
 
+@dataclass(frozen=True)
+class Case:
+    """A labelled row as a model meets it: the template's values, `labels` among them, and the answer in the words of the label book."""
+
+    id: int
+    position: int
+    values: dict[str, str]
+    answer: str
+
+    @property
+    def input(self) -> str:
+        return self.values["input"]
+
+
+def cases(session: Session, version: DatasetVersion, split: str, limit: int | None = None) -> Iterator[Case]:
+    """The labelled rows of a split, in file order, streamed: what is trained on, drawn from and scored. Rows of retired labels are left out."""
+    book, shown = version.book, version.shown_labels()
+    query = select(Example).where(Example.version_id == version.id, Example.split == split, Example.output.is_not(None))
+    if retired := book.retired:
+        query = query.where(Example.output.not_in(retired))
+    for row in session.scalars(query.order_by(Example.position).limit(limit).execution_options(yield_per=500)):
+        yield Case(row.id, row.position, {**shown, **row.values()}, book.text_of(row.output or ""))
+
+
+def closed(version: DatasetVersion) -> frozenset[str]:
+    """The splits of a version whose rows may not be shown now."""
+    opened = {"test": version.revealed_at is not None, "reserve": version.reserve_opened is not None}
+    return frozenset(split for split in SEALED if version.splits.get(split) and not opened[split])
+
+
 def readable(version: DatasetVersion, split: str | None) -> None:
-    """Raises Sealed when rows of the test split would be shown before somebody revealed them."""
-    if split in (None, "test") and version.splits.get("test") and version.revealed_at is None:
-        raise Sealed
+    """Raises Sealed when rows of a sealed split would be shown before somebody opened it; None stands for all splits."""
+    shut = closed(version)
+    if split in shut or (split is None and shut):
+        raise Sealed(split or min(shut, key=SEALED.index))
 
 
 def reveal(session: Session, person: Who, version: DatasetVersion, reason: str) -> None:
@@ -155,6 +292,18 @@ def reveal(session: Session, person: Who, version: DatasetVersion, reason: str) 
     values = {"revealed_at": db_now(), "revealed_by": person.user_id, "revealed_reason": reason.strip()}
     session.execute(update(DatasetVersion).where(DatasetVersion.id == version.id, DatasetVersion.revealed_at.is_(None)).values(**values))
     session.refresh(version)
+
+
+def open_reserve(session: Session, person: Who, version: DatasetVersion, reason: str) -> None:
+    """Open the reserve split for its one look, at the end, on the record. Raises Invalid without a reserve or a reason; Conflict the second time."""
+    if not version.splits.get("reserve"):
+        raise Invalid("no_reserve", f"Version {version.number} has no reserve split.", "A reserve is set aside from a test split that nobody has scored yet.")
+    if not reason.strip():
+        raise Invalid("no_reason", "Say why the reserve is opened now.", "One sentence is enough; it is kept with the version.")
+    if version.reserve_opened is not None:
+        raise Conflict("reserve_opened", "The reserve was opened already.", f"It said: {version.reserve_opened['reason']}")
+    version.reserve_opened = {"by": person.name, "reason": reason.strip(), "at": int(session.scalar(select(db_now())) or 0)}
+    session.flush()
 
 
 def count_scored(session: Session, version_id: int) -> None:

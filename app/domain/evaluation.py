@@ -67,10 +67,19 @@ def correct(session: Session, evaluation_id: int) -> dict[int, bool]:
     return dict(session.execute(query).all())
 
 
-def settle(session: Session, evaluation: Evaluation, labels: Sequence[str], latency_ms: Sequence[float], measured: Mapping[str, Any]) -> Scores:
+def settle(
+    session: Session,
+    evaluation: Evaluation,
+    labels: Sequence[str],
+    latency_ms: Sequence[float],
+    measured: Mapping[str, Any],
+    cost: float | None = 0.0,
+    fit: Mapping[str, Any] | None = None,
+) -> Scores:
     """Compute an evaluation's scores from its predictions and write them into its row; a test split counts how often it was scored.
 
-    `latency_ms` are requests answered one at a time; `measured` says where and how.
+    `latency_ms` are requests answered one at a time, or as `measured` says, which tells where and how. `cost` is in US dollars, None without a
+    price. `fit` says how rows that were too long were made to fit, and how many.
     """
     rows = predictions(session, evaluation.id)
     scores = score([row.gold for row in rows], [row.answer for row in rows], labels or None)
@@ -79,7 +88,9 @@ def settle(session: Session, evaluation: Evaluation, labels: Sequence[str], late
         "latency_ms": {"p50": percentile(latency_ms, 50), "p95": percentile(latency_ms, 95), "n": len(latency_ms)},
         "input_tokens": sum(row.input_tokens for row in rows),
         "output_tokens": sum(row.output_tokens for row in rows),
+        "cost": cost,
         "measured": dict(measured),
+        "fit": dict(fit or {}),
     }
     if evaluation.split == "test":
         count_scored(session, evaluation.dataset_version_id)

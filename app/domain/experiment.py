@@ -86,11 +86,20 @@ def queue_evaluation(
     split: str,
     answer: str,
     limit: int | None,
+    fit: str,
     name: str = "",
 ) -> Evaluation:
-    """A new evaluation with the job that fills it."""
-    settings = {"model": model.id, "prompt_version": prompt.reference, "dataset": version.reference, "split": split, "answer": answer, "limit": limit}
-    job = jobs.add(session, person, "evaluate", name or f"{model.name} on {split}", settings)
+    """A new evaluation with the job that fills it. `fit` says what happens to rows that are too long for the model."""
+    settings = {
+        "model": model.id,
+        "prompt_version": prompt.reference,
+        "dataset": version.reference,
+        "split": split,
+        "answer": answer,
+        "limit": limit,
+        "fit": fit,
+    }
+    job = jobs.add(session, person, "evaluate", name or f"{model.name} on {split}", settings, light=model.remote)
     evaluation = Evaluation(
         **owned(person),
         job_id=job.id,
@@ -126,7 +135,8 @@ def _score_rung(session: Session, person: Who, experiment: Experiment, rung: Run
     prompt = session.get_one(PromptVersion, rung.prompt_version_id)
     model = session.get_one(Model, rung.model_id)
     name = f"{rung.title}: {experiment.name}, scoring"
-    rung.evaluation_id = queue_evaluation(session, person, model, prompt, version, "test", rung.settings.get("answer", "likelihood"), None, name).id
+    answer, fit = rung.settings.get("answer", "likelihood"), rung.settings.get("fit", "refuse")
+    rung.evaluation_id = queue_evaluation(session, person, model, prompt, version, "test", answer, None, fit, name).id
 
 
 def requeue_rung(session: Session, person: Who, experiment: Experiment, rung: Rung) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from app.domain.access import Who
 from app.domain.base import Base, Owned, db_now
+from app.domain.search import Search
 from app.errors import Conflict, FettleError
 
 STATES = ("queued", "running", "stopping", "succeeded", "failed", "cancelled")
@@ -23,6 +24,8 @@ ACTIVE = ("queued", "running", "stopping")
 HELD = ("running", "stopping")
 FINAL = ("succeeded", "failed", "cancelled")
 KINDS = {"tune": "gpu", "evaluate": "gpu"}
+"""The queue of each kind. Work that only asks an endpoint goes to `light` instead: it needs no device and should not wait for one."""
+
 MAX_ATTEMPTS = 3
 
 MOVES: dict[str, tuple[str, ...]] = {
@@ -78,6 +81,11 @@ class Job(Owned, Base):
     def over(self) -> bool:
         return self.state in FINAL
 
+    @property
+    def in_trials(self) -> bool:
+        """Whether its steps are counted anew for every trial of a search, and so say little about the whole."""
+        return Search.model_validate(self.settings.get("search") or {}).has_trials
+
     def person(self) -> Who:
         """On whose behalf the worker acts: what a job makes belongs to the job's author."""
         return Who(self.author_id or 0, self.workspace_id, "", "member")
@@ -99,9 +107,9 @@ class Attempt(Base):
     reason: Mapped[str | None]
 
 
-def add(session: Session, person: Who, kind: str, name: str, settings: dict[str, Any], priority: int = 0) -> Job:
+def add(session: Session, person: Who, kind: str, name: str, settings: dict[str, Any], priority: int = 0, light: bool = False) -> Job:
     """A new queued job at the end of its queue."""
-    queue = KINDS[kind]
+    queue = "light" if light else KINDS[kind]
     position = (session.scalar(select(func.max(Job.position)).where(Job.queue == queue)) or 0) + 1
     job = Job(
         workspace_id=person.workspace_id,

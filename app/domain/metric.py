@@ -1,6 +1,8 @@
-"""What a running job reports: metric points and log lines, numbered by the job's event counter so that streams can replay."""
+"""What a running job reports: metric points, samples and log lines, numbered by the job's event counter so that streams can replay."""
 
 from collections.abc import Mapping, Sequence
+from itertools import count
+from typing import Any
 
 from sqlalchemy import ForeignKey, Index, Text, func, select
 from sqlalchemy.dialects import postgresql, sqlite
@@ -8,6 +10,9 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from app.domain import job as jobs
 from app.domain.base import Base, db_now
+
+FINDER = ("finder_rate", "finder_loss")
+"""What a learning-rate finder reports: at each step of its test the rate, and the smoothed loss."""
 
 
 class MetricPoint(Base):
@@ -20,6 +25,25 @@ class MetricPoint(Base):
     name: Mapped[str] = mapped_column(primary_key=True)
     step: Mapped[int] = mapped_column(primary_key=True)
     value: Mapped[float]
+    event: Mapped[int]
+
+
+class Sample(Base):
+    """What the model in training wrote at one step for one validation row (numbered from 1); step 0 is the untuned model.
+
+    `trial` is the number of the search's trial whose model it was, 0 in a job without a search.
+    """
+
+    __tablename__ = "sample"
+    __table_args__ = (Index("ix_sample_job_event", "job_id", "event"),)
+
+    job_id: Mapped[int] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"), primary_key=True)
+    trial: Mapped[int] = mapped_column(primary_key=True, default=0)
+    step: Mapped[int] = mapped_column(primary_key=True)
+    row: Mapped[int] = mapped_column(primary_key=True)
+    input: Mapped[str] = mapped_column(Text)
+    gold: Mapped[str] = mapped_column(Text)
+    text: Mapped[str] = mapped_column(Text)
     event: Mapped[int]
 
 
@@ -44,22 +68,29 @@ def record(
     attempt: int,
     points: Sequence[tuple[int, Mapping[str, float]]],
     lines: Sequence[str] = (),
+    samples: Sequence[Mapping[str, Any]] = (),
     **progress: object,
 ) -> None:
-    """Write (step, values) points, log lines and the job's progress in one fenced transaction. Raises Fenced."""
-    flat = [(step, name, float(value)) for step, values in points for name, value in values.items()]
-    last = jobs.write(session, job_id, token, max(1, len(flat) + len(lines)), **progress)
-    first = last - len(flat) - len(lines) + 1
-    rows = [{"job_id": job_id, "name": name, "step": step, "value": value, "event": first + at} for at, (step, name, value) in enumerate(flat)]
-    if rows:
-        insert = (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite).insert(MetricPoint)
-        session.execute(
-            insert.on_conflict_do_update(index_elements=["job_id", "name", "step"], set_={"value": insert.excluded.value, "event": insert.excluded.event}),
-            rows,
-        )
-    for at, text in enumerate(lines):
-        session.add(LogLine(job_id=job_id, attempt=attempt, event=first + len(flat) + at, at=db_now(), text=text))
+    """Write (step, values) points, samples {trial, step, row, input, gold, text}, log lines and the job's progress in one fenced transaction. Raises Fenced."""
+    told = [{"name": name, "step": step, "value": float(value)} for step, values in points for name, value in values.items()]
+    events = len(told) + len(samples) + len(lines)
+    last = jobs.write(session, job_id, token, max(1, events), **progress)
+    numbers = count(last - events + 1)
+    _upsert(session, MetricPoint, [{"job_id": job_id, **point, "event": next(numbers)} for point in told])
+    _upsert(session, Sample, [{"job_id": job_id, **sample, "event": next(numbers)} for sample in samples])
+    for text in lines:
+        session.add(LogLine(job_id=job_id, attempt=attempt, event=next(numbers), at=db_now(), text=text))
     session.flush()
+
+
+def _upsert(session: Session, table: type[MetricPoint | Sample], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows; one whose key is there already is replaced."""
+    if not rows:
+        return
+    insert = (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite).insert(table)
+    keys = [column.name for column in table.__table__.primary_key]
+    new = {name: insert.excluded[name] for name in rows[0] if name not in keys}
+    session.execute(insert.on_conflict_do_update(index_elements=keys, set_=new), rows)
 
 
 def points(session: Session, job_id: int, after_event: int = 0, after_step: int = -1) -> Sequence[MetricPoint]:
@@ -75,8 +106,15 @@ def curve(session: Session, job_id: int, name: str) -> Sequence[MetricPoint]:
 
 
 def reached(session: Session, job_id: int) -> int:
-    """The last step that reported anything; 0 before the first."""
-    return session.scalar(select(func.max(MetricPoint.step)).where(MetricPoint.job_id == job_id)) or 0
+    """The last step that reported anything; 0 before the first. The test of a learning-rate finder comes before all steps."""
+    trained = [MetricPoint.job_id == job_id, MetricPoint.name.not_in(FINDER)]
+    return session.scalar(select(func.max(MetricPoint.step)).where(*trained)) or 0
+
+
+def samples(session: Session, job_id: int, after_event: int = 0) -> Sequence[Sample]:
+    """A job's samples by trial, then by step, then by row."""
+    query = select(Sample).where(Sample.job_id == job_id, Sample.event > after_event)
+    return session.scalars(query.order_by(Sample.trial, Sample.step, Sample.row)).all()
 
 
 def lines(session: Session, job_id: int, after_event: int = 0, limit: int = 500) -> Sequence[LogLine]:

@@ -1,10 +1,10 @@
-"""Models: foundation models of the catalogue, and tuned models with what they were made from."""
+"""Models: foundation models of the catalogue, tuned models with what they were made from, and remote ones that an endpoint answers for."""
 
 import re
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ForeignKey, select
+from sqlalchemy import ForeignKey, false, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from app.domain.access import Who, owned, read
@@ -13,7 +13,11 @@ from app.errors import Invalid, NotFound
 
 
 class Model(Owned, Base):
-    """`kind` is foundation or tuned. `folder` is relative to the models folder (foundation) or the storage (tuned)."""
+    """`kind` is foundation, tuned or remote. `folder` is relative to the models folder (foundation) or the storage (tuned).
+
+    A remote model has no weights here: no folder, hash or parameters, but an endpoint and the name by which that knows it.
+    `encoder_decoder` says that a foundation model reads its input in one half and writes its answer in another.
+    """
 
     __tablename__ = "model"
 
@@ -22,6 +26,7 @@ class Model(Owned, Base):
     folder: Mapped[str]
     content_hash: Mapped[str]
     parameters: Mapped[int]
+    encoder_decoder: Mapped[bool] = mapped_column(default=False, server_default=false())
     licence: Mapped[str] = mapped_column(default="")
     source: Mapped[str] = mapped_column(default="")
     alias: Mapped[str | None]
@@ -33,6 +38,12 @@ class Model(Owned, Base):
     job_id: Mapped[int | None] = mapped_column(ForeignKey("job.id"), index=True)
     prompt_version_id: Mapped[int | None] = mapped_column(ForeignKey("prompt_version.id"))
     dataset_version_id: Mapped[int | None] = mapped_column(ForeignKey("dataset_version.id"))
+    endpoint_id: Mapped[int | None] = mapped_column(ForeignKey("endpoint.id"), index=True)
+    remote_name: Mapped[str | None]
+
+    @property
+    def remote(self) -> bool:
+        return self.kind == "remote"
 
     @property
     def slug(self) -> str:
@@ -58,7 +69,9 @@ def find(session: Session, person: Who, key: int | str) -> Model:
 
 
 def folders(session: Session, model: Model, models_folder: Path, storage: Path) -> tuple[Path, Path | None]:
-    """(folder of the base weights, folder of the adapter or None). A fully tuned model is its own base."""
+    """(folder of the base weights, folder of the adapter or None). A fully tuned model is its own base. Raises Invalid for a remote model."""
+    if model.remote:
+        raise Invalid("remote_model", f"{model.name} runs at its endpoint; its weights are not here.", "Choose a foundation or tuned model.")
     if model.kind == "foundation":
         return models_folder / model.folder, None
     if model.method == "full":
@@ -76,6 +89,8 @@ def root(session: Session, model: Model) -> Model:
 
 def tunable(model: Model) -> None:
     """Raises Invalid for a model that a job cannot start from."""
+    if model.remote:
+        raise Invalid("not_a_foundation_model", f"{model.name} runs at its endpoint, so it cannot be tuned here.", "Choose a foundation model.")
     if model.kind != "foundation":
         raise Invalid("not_a_foundation_model", f"{model.name} is already tuned.", "Start from its base model.")
 

@@ -16,6 +16,9 @@ from app.errors import Invalid
 
 Mode = Literal["structured", "freeform", "chat"]
 
+LABELS = "labels"
+"""The variable that a dataset's label book fills (`label_list`). It is the same before every input, as literal text is."""
+
 _TOKEN = re.compile(r"\{\{([A-Za-z_][A-Za-z0-9_]*)\}\}|\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -193,16 +196,16 @@ def without_opening(template: Template) -> Template:
     """The template without the text that is the same before every input: the part a soft prompt can take the place of.
 
     That is the instruction, a freeform text's lines before the first one with a variable, or the system turns; a text with variables
-    in it is not the same for every input and stays. Shots are examples, not wording, and stay as well.
+    in it (`{labels}` aside) is not the same for every input and stays. Shots are examples, not wording, and stay as well.
     """
     if template.mode == "structured":
-        return template if variables(template.instruction) else replace(template, instruction="")
+        return template if set(variables(template.instruction)) - {LABELS} else replace(template, instruction="")
     if template.mode == "freeform":
-        first = _TOKEN.search(template.text)
+        first = next((match for match in _TOKEN.finditer(template.text) if match[2] != LABELS), None)
         start = template.text.rfind("\n", 0, first.start()) + 1 if first else 0
         return replace(template, text=template.text[start:])
     turns = list(template.messages)
-    while len(turns) > 1 and turns[0][0] == "system" and not variables(turns[0][1]):
+    while len(turns) > 1 and turns[0][0] == "system" and not set(variables(turns[0][1])) - {LABELS}:
         turns.pop(0)
     return replace(template, messages=tuple(turns))
 
@@ -216,6 +219,14 @@ def with_opening(template: Template, text: str) -> Template:
     if template.mode == "freeform":
         return replace(template, text=f"{literal(text)}\n\n{template.text}")
     return replace(template, messages=(("system", literal(text)), *template.messages))
+
+
+def label_list(labels: Iterable[tuple[str, str]]) -> str:
+    """What `{labels}` stands for: the display texts in one line, or one a line where any has a description ("refund: money back")."""
+    pairs = list(labels)
+    if any(description for _, description in pairs):
+        return "\n".join(f"{display}: {description}" if description else display for display, description in pairs)
+    return ", ".join(display for display, _ in pairs)
 
 
 def literal(text: str) -> str:

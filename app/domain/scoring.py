@@ -4,6 +4,7 @@ Pure: strings in, plain values out, all shares as fractions. An answer that is n
 counted apart as off-list: a model that does not follow the format has another problem than one that confuses classes.
 """
 
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -76,6 +77,50 @@ def as_label(answer: str, labels: Iterable[str], casefold: bool = False) -> str 
     if answer in found:
         return answer
     return found[0] if len(found) == 1 else None
+
+
+def answer_in(text: str, labels: Collection[str] = ()) -> str:
+    """The answer that a model wrote: with labels the one its first line spells (else that line), for free text all of it."""
+    if not labels:
+        return extract(text, "exact")
+    line = extract(text, "first_line")
+    return as_label(line, labels, casefold=True) or line
+
+
+def is_right(text: str, gold: str, labels: Collection[str] = ()) -> bool:
+    """Whether what a model wrote is the gold answer. White space and Unicode's spelling do not count."""
+    return normalise(answer_in(text, labels)) == normalise(gold)
+
+
+def exact_match(gold: Sequence[str], texts: Sequence[str], labels: Collection[str] = ()) -> float:
+    """The share of rows for which the model wrote the gold answer."""
+    return sum(is_right(text, wanted, labels) for wanted, text in zip(gold, texts, strict=True)) / len(gold)
+
+
+def rouge_l(gold: str, answer: str) -> float:
+    """ROUGE-L (Lin 2004, aclanthology.org/W04-1013): the F-measure of the longest common subsequence of words; 0 without one.
+
+    Words and weights are those of the package rouge-score without stemming: lower case, everything but a-z and 0-9 separates, so
+    that a text in another script has no words at all (`rouge_words`); precision and recall count the same.
+    """
+    wanted, given = rouge_words(gold), rouge_words(answer)
+    common = _common_subsequence(wanted, given)
+    return 2 * common / (len(wanted) + len(given)) if common else 0.0
+
+
+def rouge_words(text: str) -> list[str]:
+    """The words of a text as rouge-score sees them."""
+    return re.sub(r"[^a-z0-9]+", " ", text.lower()).split()
+
+
+def _common_subsequence(one: Sequence[str], other: Sequence[str]) -> int:
+    """The length of the longest sequence of words that both have in this order."""
+    lengths = [0] * (len(other) + 1)
+    for word in one:
+        before = 0
+        for at, given in enumerate(other, 1):
+            before, lengths[at] = lengths[at], before + 1 if word == given else max(lengths[at], lengths[at - 1])
+    return lengths[-1]
 
 
 def score(gold: Sequence[str], answers: Sequence[str], labels: Collection[str] | None = None) -> Scores:

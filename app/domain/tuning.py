@@ -21,7 +21,7 @@ def settings_of(
     A soft prompt that starts from a prompt's text takes its place: the job then works with that prompt without the text
     (`prompt_version`), and `opening` names the version the text is taken from.
     """
-    bare = prompts.unopened(session, person, prompt) if parameters.replaces_text else prompt
+    bare = prompts.unopened(session, person, prompt) if parameters.replaces_text(base.encoder_decoder) else prompt
     return {
         "model": base.id,
         "dataset": version.reference,

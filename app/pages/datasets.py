@@ -1,23 +1,21 @@
-"""The Data room: the list, the upload, and a dataset's page with its sealed test split."""
+"""The Data room: the list, and a dataset's page with its sealed test split."""
 
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
+from urllib.parse import urlencode
 
-from fastapi import APIRouter, Request, UploadFile
+from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 
-from app.domain.dataset import SPLITS, DatasetVersion
+from app.domain.access import Who
+from app.domain.dataset import SPLITS, DatasetVersion, closed
 from app.domain.stats import detectable
 from app.doors import Person
-from app.errors import FettleError, Invalid
-from app.pages.forms import Text, whole
+from app.errors import Invalid
+from app.pages import health as health_pages
+from app.pages.dataset_words import reason, told
+from app.pages.forms import Text
 from app.pages.render import fragment, page, seen
-from app.services import datasets
-from app.settings import settings
+from app.services import datasets, grid, health, history, uploads
 
 router = APIRouter(prefix="/datasets")
 
@@ -25,75 +23,29 @@ ROWS = 50
 LABELS = 12
 """Labels shown before "more"."""
 
-SEED = (0, 2**31 - 1)
-
 
 @router.get("")
 def index(request: Request, person: Person, after: int | None = None) -> HTMLResponse:
     rows, following = datasets.recent(person, after)
-    return page(request, "datasets/index.html", person, "data", rows=rows, following=following, paged=after is not None)
-
-
-@router.get("/new")
-def new(request: Request, person: Person) -> HTMLResponse:
-    return _form(request, person, {})
-
-
-def _form(request: Request, person: Person, values: dict[str, str], error: FettleError | None = None) -> HTMLResponse:
-    told = error.as_dict() if error else None
-    status = error.status if error else 200
-    if request.headers.get("hx-request"):
-        return fragment("datasets/_refused.html", status, error=told)
-    return page(request, "datasets/new.html", person, "data", status, values=values, error=told, most=settings().upload_bytes)
-
-
-@router.post("", response_model=None)
-def create(
-    request: Request, person: Person, file: UploadFile | None = None, name: Text = "", seed: Text = "", inputs: Text = "", outputs: Text = "", splits: Text = ""
-) -> Response:
-    """Take a file in. A refused one says what is wrong where, and nothing that was typed is lost."""
-    columns = {"input": inputs.strip(), "output": outputs.strip(), "split": splits.strip()}
-    try:
-        with _stored(file) as (path, filename):
-            view = datasets.import_file(
-                person,
-                path,
-                name=name,
-                filename=filename,
-                mapping={key: column for key, column in columns.items() if column} or None,
-                seed=whole(seed.strip() or "0", "seed", *SEED),
-            )
-    except Invalid as error:
-        return _form(request, person, {"name": name, "seed": seed, "inputs": inputs, "outputs": outputs, "splits": splits}, error)
-    place = f"/datasets/{view.dataset.id}"
-    return Response(status_code=204, headers={"HX-Redirect": place}) if request.headers.get("hx-request") else seen(place)
-
-
-@contextmanager
-def _stored(file: UploadFile | None) -> Iterator[tuple[Path, str]]:
-    """The upload as a file of the installation while it is read, whatever its size, and its name. Raises Invalid without one."""
-    if file is None or not file.filename:
-        raise Invalid("no_file", "No file was sent.", "Choose a CSV, JSON or JSON Lines file.")
-    folder = settings().folder / "uploads"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with NamedTemporaryFile(dir=folder, suffix=Path(file.filename).suffix[:12]) as target:
-        shutil.copyfileobj(file.file, target, 1 << 20)
-        target.flush()
-        yield Path(target.name), file.filename
+    return page(request, "datasets/index.html", person, "data", rows=rows, following=following, paged=after is not None, unfinished=uploads.unfinished(person))
 
 
 @router.get("/{reference}")
-def show(request: Request, person: Person, reference: str, split: str | None = None, offset: int = 0) -> HTMLResponse:
-    return _show(request, person, reference, split, offset)
+def show(request: Request, person: Person, reference: str, split: str | None = None, offset: int = 0, q: str = "", after: int = -1) -> HTMLResponse:
+    """A version with a page of its rows: those from `offset` on, or those that have the words of `q`, from behind a position on."""
+    return _show(request, person, reference, split, offset, q.strip()[:200], after)
 
 
-def _show(request: Request, person: Person, reference: str, split: str | None = None, offset: int = 0, reason_error: str = "") -> HTMLResponse:
+def _show(
+    request: Request, person: Who, reference: str, split: str | None = None, offset: int = 0, q: str = "", after: int = -1, reason_error: str = ""
+) -> HTMLResponse:
     view = datasets.find(person, reference)
     splits = {name: view.version.splits[name] for name in SPLITS if name in view.version.splits}
     chosen = split if split in splits else next(iter(splits))
-    sealed = chosen == "test" and view.version.revealed_at is None
+    sealed = chosen in closed(view.version)
     offset = max(0, offset) // ROWS * ROWS
-    rows = [] if sealed else datasets.examples(person, view.version.reference, chosen, offset, ROWS)
+    found = grid.find(person, view.version.reference, q, chosen, after, ROWS) if q and not sealed else None
+    rows = found.rows if found else [] if sealed else grid.examples(person, view.version.reference, chosen, offset, ROWS)
     # Looking at test rows is counted, and the page says the count with this look in it.
     version = datasets.find(person, view.version.reference).version if rows and chosen == "test" else view.version
     return page(
@@ -107,20 +59,25 @@ def _show(request: Request, person: Person, reference: str, split: str | None = 
         splits=splits,
         split=chosen,
         sealed=sealed,
-        variables=_variables(version),
+        variables=version.variables,
         rows=rows,
         pager=_pager(version, chosen, offset, len(rows)),
+        q=q,
+        found=found,
+        following=f"/datasets/{version.reference}?{urlencode({'split': chosen, 'q': q, 'after': found.following})}#examples"
+        if found and found.following
+        else None,
+        background=grid.background(person, version.reference),
         labels=sorted(version.labels, key=lambda label: -label["count"]),
         first_labels=LABELS,
         detectable=detectable(version.splits.get("test", 0)) if version.splits.get("test") else None,
         reason_error=reason_error,
+        shut=sorted(closed(version)),
+        told=told(version, view.dataset.source),
+        why=reason(version),
+        opened_before=history.opened_before(version),
+        **health_pages.context(health.known(person, version.reference)),
     )
-
-
-def _variables(version: DatasetVersion) -> list[str]:
-    """What a prompt may name: the input, and the columns that are neither input, output nor split."""
-    mapped = set((version.origin.get("mapping") or {}).values())
-    return ["input", *(name for name in version.columns if name not in mapped)]
 
 
 def _pager(version: DatasetVersion, split: str, offset: int, rows: int) -> dict[str, Any]:
@@ -137,6 +94,13 @@ def _pager(version: DatasetVersion, split: str, offset: int, rows: int) -> dict[
         "previous": place(offset - ROWS) if offset else None,
         "next": place(offset + ROWS) if offset + ROWS < total else None,
     }
+
+
+@router.get("/{reference}/background")
+def background(person: Person, reference: str) -> HTMLResponse:
+    """What is being worked out about a version, asked for while something is."""
+    view = datasets.find(person, reference)
+    return fragment("datasets/_background.html", version=view.version, background=grid.background(person, reference))
 
 
 @router.post("/{reference}/reveal", response_model=None)

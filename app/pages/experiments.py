@@ -3,21 +3,24 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request
+from anyio import to_thread
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import HTMLResponse, Response
 
 from app.domain.access import Who
 from app.domain.experiment import PROMPT_RUNGS, TITLES
+from app.domain.fitting import POLICIES
 from app.domain.methods import METHODS
 from app.domain.methods.base import parse
 from app.domain.model import Model
 from app.doors import Person
 from app.errors import FettleError, Invalid, NotFound
 from app.pages import ladder_view
-from app.pages.forms import number, prompt_choices, typed, whole
+from app.pages.forms import number, one_of, prompt_choices, typed, whole
 from app.pages.render import fragment, is_fragment, page, seen
-from app.services import datasets, experiments, models
+from app.services import datasets, experiments, fits, models
 from app.services.experiments import Ladder
+from app.services.generate import Request as Asked
 
 router = APIRouter(prefix="/experiments")
 
@@ -70,11 +73,28 @@ def _form(request: Request, person: Who, values: Mapping[str, str], error: Fettl
         "rungs": rungs,
         "tuning": tuning,
         "error": error.as_dict() if error else None,
+        "policies": POLICIES,
+        "most_drawn": max((int(rung.get("shots", PROMPT_RUNGS[rung["technique"]])) for rung in rungs if rung["technique"] in PROMPT_RUNGS), default=None),
         "refused": {} if error is None else {str(error.detail.get("field") or REFUSALS.get(error.code, "")): f"{error.message} {error.advice}"},
     }
     if is_fragment(request):
         return fragment("experiments/_form.html", **context)
     return page(request, "experiments/new.html", person, "compare", error.status if error and request.method == "POST" else 200, **context)
+
+
+@router.get("/fit")
+async def fit(person: Person, dataset: str, model: str, prompt_version: str = "", shots: Annotated[int, Query(ge=0, le=MOST_SHOTS)] = 0) -> HTMLResponse:
+    """How the test rows fit the model with so many shots, counted by the engine process; why not, where it cannot be said."""
+
+    def ask() -> Asked:
+        answer = "likelihood" if datasets.find(person, dataset).version.labels else "generate"
+        return fits.start(person, model=model, dataset=dataset, prompt_version=prompt_version or None, answer=answer, shots=shots)
+
+    try:
+        found = await fits.fit(await to_thread.run_sync(ask))
+    except FettleError as error:
+        return fragment("experiments/_fit.html", fit=None, error=error.as_dict(), shots=shots)
+    return fragment("experiments/_fit.html", fit=found, error=None, shots=shots)
 
 
 def _tuned(person: Who, key: str) -> Model | None:
@@ -116,6 +136,7 @@ def create(request: Request, person: Person, values: Annotated[dict[str, str], D
             model=values.get("model", ""),
             rungs=_rungs({**values, "drawn": "yes"}, _tuned(person, values.get("tuned", ""))),
             prompt_version=values.get("prompt_version") or None,
+            fit=one_of(values.get("fit") or "refuse", "fit", POLICIES),
             margin=number(values.get("margin") or "0", "margin", 0, MOST_MARGIN) / 100,
         )
     except Invalid as error:
@@ -145,6 +166,7 @@ def _context(ladder: Ladder) -> dict[str, Any]:
         "aside": aside,
         "reasons": [ladder_view.typographic(reason) for reason in ladder.recommendation.reasons] if ladder.recommendation else [],
         "measured": ladder_view.measured(ladder),
+        "policies": POLICIES,
     }
 
 

@@ -131,6 +131,14 @@ def clock(moment_ms: int | None) -> str:
     return NONE if moment_ms is None else f"{datetime.fromtimestamp(moment_ms / 1000, UTC):%H:%M} UTC"
 
 
+def day(moment_ms: int | None) -> str:
+    """A date, for what came long ago: 25 Nov 2026."""
+    if moment_ms is None:
+        return NONE
+    moment = datetime.fromtimestamp(moment_ms / 1000, UTC)
+    return f"{moment.day}{_NBSP}{moment:%b}{_NBSP}{moment.year}"
+
+
 @dataclass(frozen=True)
 class Axis:
     """The one axis that all whiskers of a table share, in the table's own unit."""
@@ -198,5 +206,6 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "ago": ago,
     "iso": iso,
     "clock": clock,
+    "day": day,
     "phase_steps": phase_steps,
 }

@@ -1,6 +1,7 @@
 """What a person typed into a form, read with a refusal that names the field."""
 
-from typing import Annotated
+from collections.abc import Collection
+from typing import Annotated, Any
 
 from fastapi import Form, Request
 
@@ -47,6 +48,13 @@ def whole(text: str, field: str, low: int, high: int) -> int:
     if value != int(value):
         raise _refused(field, f"{value:g} is not a whole number.", low, high)
     return int(value)
+
+
+def one_of(text: str, field: str, choices: Collection[str]) -> Any:
+    """One of the choices. Raises Invalid with the field's name in its detail."""
+    if text not in choices:
+        raise Invalid("bad_value", f"“{text}” is none of the choices.", f"Choose one of: {', '.join(choices)}.", detail={"field": field})
+    return text
 
 
 def _refused(field: str, sentence: str, low: float, high: float) -> Invalid:

@@ -17,6 +17,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from app.domain.access import Who
 from app.domain.metric import LogLine, MetricPoint
 from app.doors import Person
+from app.pages import job_samples
 from app.pages.job_view import job_context
 from app.pages.job_words import offset
 from app.pages.render import environment
@@ -45,13 +46,15 @@ async def events(
 
 
 async def follow(person: Who, key: int, after: int) -> AsyncGenerator[ServerSentEvent]:
-    """Points and log lines after an event, and the page's parts whenever they change; `done` when the job is over."""
-    began, shown = time.monotonic(), ""
+    """Points, log lines and samples after an event, and the page's parts whenever they change; `done` when the job is over."""
+    began, shown, leading = time.monotonic(), "", None
     while time.monotonic() - began < LIFE_SECONDS:
-        news, parts = await to_thread.run_sync(_look, person, key, after)
+        news, parts, samples, leading = await to_thread.run_sync(_look, person, key, after, leading)
         for message in messages(news):
             yield message
         after = news.job.event
+        if samples:
+            yield ServerSentEvent(raw_data=samples, id=str(after))
         if parts != shown:
             shown = parts
             yield ServerSentEvent(raw_data=parts, id=str(after))
@@ -61,9 +64,15 @@ async def follow(person: Who, key: int, after: int) -> AsyncGenerator[ServerSent
         await sleep(POLL_SECONDS)
 
 
-def _look(person: Who, key: int, after: int) -> tuple[News, str]:
-    news = jobs.news(person, key, after)
-    return news, environment().get_template("jobs/_parts.html").render(job_context(person, key))
+def _look(person: Who, key: int, after: int, leading: int | None) -> tuple[News, str, str, int | None]:
+    """The news, the page's parts, the table of samples when there are new ones or another trial leads than `leading`, and which one leads."""
+    news, context = jobs.news(person, key, after), job_context(person, key)
+    leads = context["tuning"].leading if context["tuning"] else None
+    parts = environment().get_template("jobs/_parts.html").render(context)
+    if not news.samples and leads == leading:
+        return news, parts, "", leads
+    text = environment().get_template("jobs/_samples.html").render(context, samples=job_samples.table(person, context["tuning"], key))
+    return news, parts, f'<hx-partial hx-target="#job-samples" hx-swap="innerMorph">{text}</hx-partial>', leads
 
 
 def messages(news: News) -> Iterator[ServerSentEvent]:

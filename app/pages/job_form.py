@@ -1,12 +1,11 @@
 """The form of a tuning job: its parameter fields are drawn from the method's pydantic fields, so a new method has a form at once."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from app.domain.dataset import DatasetVersion
 from app.domain.methods import METHODS
 from app.domain.methods.base import MethodParameters
 
@@ -32,6 +31,8 @@ class ParameterField:
     own: bool
     choices: tuple[str, ...]
     attributes: dict[str, str]
+    disabled: bool = False
+    """The method cannot have it; `help` says why."""
 
 
 def chosen_method(values: Values) -> str:
@@ -46,12 +47,20 @@ def given_parameters(values: Values) -> dict[str, str]:
     return {name: text for name, text in typed.items() if name not in drawn.model_fields or not _same(text, drawn.model_fields[name].default)}
 
 
-def parameter_fields(values: Values) -> list[ParameterField]:
-    """The fields of the chosen method, its own ones first."""
+def parameter_fields(values: Values, rate: float | None = None) -> list[ParameterField]:
+    """The fields of the chosen method, its own ones first. `rate` is the learning rate an empty field stands for."""
     method = METHODS[chosen_method(values)]
     given = given_parameters(values)
     fields = [_field(name, info, given.get(name), name not in MethodParameters.model_fields) for name, info in method.model_fields.items()]
+    fields = [_impossible(field, method.impossible[field.name]) if field.name in method.impossible else field for field in fields]
+    if rate is not None:
+        fields = [replace(field, attributes=field.attributes | {"placeholder": plain(rate)}) if field.name == "learning_rate" else field for field in fields]
     return sorted(fields, key=lambda field: not field.own)
+
+
+def _impossible(field: ParameterField, reason: str) -> ParameterField:
+    """A value that was typed for another method stays to be seen, and refused, until it is taken back."""
+    return replace(field, help=f"{field.help} Not with this method: {reason}", disabled=not field.changed)
 
 
 def _field(name: str, info: FieldInfo, given: str | None, own: bool) -> ParameterField:
@@ -89,21 +98,9 @@ def plain(value: object) -> str:
 
 
 def _same(text: str, default: object) -> bool:
+    if isinstance(default, bool):
+        return text == plain(default)
     try:
         return float(text) == float(default)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return text == ("" if default is None else plain(default))
-
-
-def estimate(parameters: MethodParameters, version: DatasetVersion) -> str:
-    """How long the run will be, in steps: time is not known before the first ones are measured."""
-    rows, held_out = version.splits.get("train", 0), version.splits.get("validation", 0)
-    steps = parameters.total_steps(rows)
-    passes = steps * parameters.batch_size / rows if parameters.max_steps else parameters.epochs
-    run = f"{steps:,} {'step' if steps == 1 else 'steps'}: {rows:,} train rows, {parameters.batch_size} a step, {_passes(passes)}."
-    scored = f" The {held_out:,} validation rows are scored {parameters.evaluations} {'time' if parameters.evaluations == 1 else 'times'} on the way."
-    return run + (scored if held_out else " There is no validation split to watch.")
-
-
-def _passes(passes: float) -> str:
-    return f"{passes:.2f}".rstrip("0").rstrip(".") + (" pass" if passes == 1 else " passes")

@@ -6,7 +6,7 @@ from typing import Any
 from app.domain.access import Who
 from app.domain.job import Job
 from app.domain.methods import METHODS
-from app.pages import job_words
+from app.pages import estimate_words, job_words, trial_view
 from app.pages.job_form import plain
 from app.services import datasets, evaluations, experiments, jobs, models, prompts
 from app.services.jobs import JobView, Tuning
@@ -40,7 +40,11 @@ def job_context(person: Who, key: int) -> dict[str, Any]:
         "evaluation": evaluations.of_job(person, key) if job.kind == "evaluate" else None,
         "experiment": experiments.of_job(person, key),
         "settings": _tuned_with(job, tuning) if tuning else _evaluated_with(person, job),
-        "parameters": _parameters(tuning) if tuning else [],
+        "parameters": _parameters(job, tuning) if tuning else [],
+        "remedy": estimate_words.changes((job.error or {}).get("suggestion") or {}),
+        "trials": trial_view.trial_rows(job, tuning) if tuning else [],
+        "trial_names": trial_view.trial_names(tuning) if tuning else [],
+        "finder": trial_view.finder_drawing(job, tuning) if tuning else None,
         "offset": job_words.offset,
         "charts": job_words.charts,
     }
@@ -51,11 +55,12 @@ def _results(view: JobView, tuning: Tuning | None) -> dict[str, Any]:
     best = job_words.best_of(tuning) if tuning else None
     if tuning is None or best is None:
         return {}
-    untuned = job_words.untuned_of(tuning)
+    untuned, rows = job_words.untuned_of(tuning), job_words.rows_of(view.job, tuning)
     return {
-        "title": "Best validation accuracy" if tuning.measure == "validation_accuracy" else "Best validation loss",
+        "title": f"Best validation {tuning.measure.title}",
         "best": best,
-        "bounds": job_words.bounds_of(tuning, best),
+        "rows": rows,
+        "bounds": job_words.bounds_of(tuning, best, rows),
         "untuned": untuned,
         "gain": best.value - untuned.value if untuned else None,
     }
@@ -71,7 +76,14 @@ def _tuned_with(job: Job, tuning: Tuning) -> list[Setting]:
         Setting("dataset", f"{tuning.dataset.name} v{version.number}, {rows}", f"/datasets/{version.reference}"),
         Setting("prompt", f"{tuning.prompt.name} v{tuning.prompt_version.number}{replaced}", f"/lab?prompt={tuning.prompt_version.reference}"),
         Setting("seed", str(job.settings["seed"])),
+        *([] if tuning.search.how == "none" else [Setting("search", _searched(tuning))]),
     ]
+
+
+def _searched(tuning: Tuning) -> str:
+    if not tuning.search.has_trials:
+        return "the learning rate, by a range test"
+    return f"{tuning.search.how}, {trial_view.count_of(tuning)} trials, the best {'half' if tuning.search.factor == 2 else 'third'} of each round goes on"
 
 
 def _evaluated_with(person: Who, job: Job) -> list[Setting]:
@@ -88,13 +100,16 @@ def _evaluated_with(person: Who, job: Job) -> list[Setting]:
     ]
 
 
-def _parameters(tuning: Tuning) -> list[Setting]:
-    """Every parameter of the run as it was frozen, beside the default where it was changed."""
+def _parameters(job: Job, tuning: Tuning) -> list[Setting]:
+    """Every parameter of the run as it was frozen, or as a search chose it in the end, beside the default where it differs; the learning rate also where it
+    followed from the model's width."""
     fields = type(tuning.parameters).model_fields
-    found = []
-    for name, value in tuning.parameters.model_dump().items():
+    found, ran = [], job.result or {}
+    for name, value in (ran.get("parameters") or tuning.parameters.model_dump()).items():
         default = fields[name].default
         changed = plain(default) if default is not None else "not set"
+        if name == "learning_rate" and value is None and name in ran:
+            found.append(Setting(name, f"{plain(ran[name])}, the default for this model's width"))
         if value is not None:
             found.append(Setting(name, plain(value), default="" if value == default else changed))
     return found

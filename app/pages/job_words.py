@@ -3,13 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from math import inf
 from typing import Any
 
 from app.domain.job import Job
 from app.domain.metric import MetricPoint
 from app.domain.stats import wilson
+from app.domain.validation import LOSS
 from app.pages.formatting import about, count, duration, percent
-from app.services.jobs import JobView, Tuning
+from app.pages.trial_view import fraction as search_fraction
+from app.pages.trial_view import lines, running
+from app.services.jobs import COMMANDS, JobView, Tuning
 
 PHASES: Mapping[str, tuple[str, ...]] = {"tune": ("load", "preflight", "train", "save"), "evaluate": ("load", "evaluate")}
 SILENT_MS = 15_000
@@ -60,7 +64,7 @@ def _waiting(view: JobView) -> Sentence:
     place = view.position or 1
     lead = Sentence("Waiting, ", "next" if place == 1 else f"{_ordinal(place)}", " in the queue.")
     if not view.workers:
-        return Sentence(lead.start, lead.strong, lead.end, "No worker answers: run `fettle worker`. The job is safe.")
+        return Sentence(lead.start, lead.strong, lead.end, f"No worker answers: run `{COMMANDS[view.job.queue]}`. The job is safe.")
     if view.ahead is None:
         return lead
     left = f", {about(view.ahead.eta_seconds)} left" if view.ahead.eta_seconds is not None else ""
@@ -70,18 +74,29 @@ def _waiting(view: JobView) -> Sentence:
 def _working(view: JobView, tuning: Tuning | None, now_ms: int) -> Sentence:
     job = view.job
     silence = now_ms - (job.heartbeat_at or now_ms)
-    aside = _improvement(tuning) if tuning else ""
+    aside = _improvement(tuning) if tuning and not tuning.trials else ""
     if silence > SILENT_MS:
         aside = f"No heartbeat for {duration(silence / 1000)}; if the worker stays away, the job goes on by itself from its newest checkpoint."
     place = f", on {view.device}" if view.device else ""
     if job.state == "stopping":
         return Sentence("Stopping", end=f" after the present step{place}.", aside="What is done so far is kept for a retry.")
     left = f", {about(job.eta_seconds)} left" if job.eta_seconds is not None else ""
-    validating = job.kind == "tune" and job.phase == "evaluate"
-    doing = "Validating" if validating else DOING.get(job.phase or "", "Running")
-    unit = "step" if job.phase == "train" else "row" if job.phase == "evaluate" else ""
-    strong = f"{unit} {job.step:,} of {job.total_steps:,}" if unit and job.total_steps else ""
+    doing, strong = _doing(job, tuning)
     return Sentence(doing + (", " if strong else ""), strong, f"{left}{place}.", aside)
+
+
+def _doing(job: Job, tuning: Tuning | None) -> tuple[str, str]:
+    """What is done now, and how far it is."""
+    finding = job.phase == "preflight" and tuning is not None and bool(tuning.finder)
+    unit = "step" if job.phase == "train" or finding else "row" if job.phase == "evaluate" else ""
+    far = f"{unit} {job.step:,} of {job.total_steps:,}" if unit and job.total_steps else ""
+    if tuning and (trial := running(tuning)):
+        doing = "validating" if job.phase == "evaluate" else ""
+        return ", ".join(part for part in (f"Trial {trial.number} of {len(tuning.trials)}", doing) if part), far
+    if finding:
+        return "Finding the learning rate", far
+    validating = job.kind == "tune" and job.phase == "evaluate"
+    return "Validating" if validating else DOING.get(job.phase or "", "Running"), far
 
 
 def _improvement(tuning: Tuning) -> str:
@@ -97,19 +112,27 @@ def _improvement(tuning: Tuning) -> str:
 
 def best_of(tuning: Tuning) -> MetricPoint | None:
     """The best validation of the tuned model; step 0 is the untuned one."""
-    tuned = [point for point in tuning.validations if point.step > 0]
-    sign = 1 if tuning.measure == "validation_accuracy" else -1
-    return max(tuned, key=lambda point: (sign * point.value, -point.step), default=None)
+    measure = tuning.measure
+
+    def rank(point: MetricPoint) -> tuple[object, ...]:
+        return measure.rank({LOSS: tuning.losses.get(point.step, inf), measure.point: point.value}), -point.step
+
+    return max((point for point in tuning.validations if point.step > 0), key=rank, default=None)
 
 
 def untuned_of(tuning: Tuning) -> MetricPoint | None:
     return next((point for point in tuning.validations if point.step == 0), None)
 
 
-def bounds_of(tuning: Tuning, point: MetricPoint) -> tuple[float, float] | None:
-    """95 % Wilson interval of a validation accuracy; a loss has none."""
-    rows = tuning.version.splits.get("validation", 0)
-    if tuning.measure != "validation_accuracy" or not rows:
+def rows_of(job: Job, tuning: Tuning) -> int | None:
+    """The validation rows that the measure is taken on. While a run that writes its answers is under way they are not known."""
+    known = (job.result or {}).get("validated_rows")
+    return known or (None if tuning.measure.written else tuning.version.splits.get("validation", 0))
+
+
+def bounds_of(tuning: Tuning, point: MetricPoint, rows: int | None) -> tuple[float, float] | None:
+    """95 % Wilson interval of a share of right rows; other measures have none."""
+    if not tuning.measure.is_share or not rows:
         return None
     interval = wilson(min(rows, round(point.value * rows)), rows)
     return interval.low, interval.high
@@ -135,6 +158,8 @@ def fraction(job: Job, tuning: Tuning | None) -> float | None:
     """How much of the phase under way is done, when that is known."""
     if job.state not in ("running", "stopping"):
         return None
+    if tuning and tuning.trials:
+        return search_fraction(job, tuning) if phase_of(job) == "train" else None
     if tuning:
         return min(1.0, max(tuning.reached, job.step if job.phase == "train" else 0) / tuning.total_steps) if phase_of(job) == "train" else None
     return job.step / job.total_steps if job.phase == "evaluate" and job.total_steps else None
@@ -154,14 +179,25 @@ def offset(line_ms: int, job: Job) -> str:
 
 
 def charts(job: Job, tuning: Tuning, points: list[MetricPoint]) -> dict[str, dict[str, Any]]:
-    """The two curves of a tune job as static/js/chart.js draws them; both share one crosshair."""
+    """The curves of a tune job as static/js/chart.js draws them: the measure's (`main`, unless it is the loss) and the loss, under one crosshair."""
     shared = {"x": "step", "job": job.id, "sync": f"job-{job.id}", "total": tuning.total_steps}
 
     def series(name: str, metric: str) -> dict[str, Any]:
         return {"name": name, "metric": metric, "points": [[point.step, point.value] for point in points if point.name == metric]}
 
-    loss = {**shared, "digits": 2, "series": [series("train", "loss"), series("validation", "validation_loss")]}
-    if tuning.measure != "validation_accuracy":
+    if tuning.search.has_trials:
+        return _search_charts(tuning, points, shared)
+    loss = {**shared, "digits": 2, "series": [series("train", "loss"), series("validation", LOSS)]}
+    if tuning.measure.point == LOSS:
         return {"loss": loss}
-    accuracy = {**shared, "digits": 3, "series": [series("validation", "validation_accuracy")], "baseline": {"label": "untuned", "step": 0}}
-    return {"accuracy": accuracy, "loss": loss}
+    main = {**shared, "digits": 3, "series": [series("validation", tuning.measure.point)], "baseline": {"label": "untuned", "step": 0}}
+    return {"main": main, "loss": loss}
+
+
+def _search_charts(tuning: Tuning, points: list[MetricPoint], shared: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """One line a trial in each: the measure, and the training loss. Where the measure is the loss there is that chart alone."""
+    judged = lines(tuning, tuning.measure.point, points)
+    if tuning.measure.point == LOSS:
+        return {"loss": {**shared, "digits": 2, "series": judged}}
+    main = {**shared, "digits": 3, "series": judged, "baseline": {"label": "untuned", "step": 0}}
+    return {"main": main, "loss": {**shared, "digits": 2, "series": lines(tuning, "loss", points)}}

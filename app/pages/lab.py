@@ -1,10 +1,10 @@
 """The Lab: a structured prompt beside the answer of one model. The page's own requests; generation itself goes through /api/v1/generate."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Le
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -97,6 +97,7 @@ def show(
         settings=settings_of(opened.fields["parameters"]),
         foundation=[_model(one) for one in made if one.model.kind == "foundation"],
         tuned=[_model(one) for one in made if one.model.kind == "tuned"],
+        remote=[_model(one) for one in made if one.model.remote],
         datasets=[_dataset(view) for view in views if set(view.version.splits) & set(ROW_SPLITS)],
         own=next((view for view in views if view.dataset.source != "sample"), None),
         samples=lab.samples(person),
@@ -107,7 +108,8 @@ def show(
 def _model(one: Lineage) -> dict[str, Any]:
     return {
         "id": one.model.id,
-        "name": one.model.name,
+        "name": one.model.slug if one.model.remote else one.model.name,
+        "remote": one.model.remote,
         "prompt": one.prompt.reference if one.prompt else "",
         "through": f"{one.prompt_name} v{one.prompt.number}" if one.prompt else "",
     }
@@ -142,6 +144,13 @@ def shots(person: Person, dataset: str, count: int, seed: int = 0) -> dict[str, 
     """Shots drawn from the train split, the same for the same seed."""
     drawn = datasets.draw_shots(person, dataset, max(0, min(count, 200)), seed)
     return {"shots": [{"input": shot.input, "output": shot.output} for shot in drawn]}
+
+
+@router.get("/row")
+def row(person: Person, dataset: str, split: str, offset: Annotated[int, Query(ge=0, le=2**31)] = 0) -> dict[str, Any]:
+    """One row of a dataset as a prompt takes it: {values, answers}. What counts as right comes first as its display text; null for unlabelled rows."""
+    found = lab.row(person, dataset, split, offset)
+    return {"values": found.values, "answers": list(found.answers) or None}
 
 
 class Draft(BaseModel):

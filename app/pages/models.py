@@ -20,7 +20,8 @@ def index(request: Request, person: Person) -> HTMLResponse:
     made = models.lineages(person)
     tuned = [one for one in made if one.model.kind == "tuned"]
     foundation = [one for one in made if one.model.kind == "foundation"]
-    return page(request, "models/index.html", person, "models", tuned=tuned, foundation=foundation, titles=_titles())
+    remote = [one for one in made if one.model.remote]
+    return page(request, "models/index.html", person, "models", tuned=tuned, foundation=foundation, remote=remote, titles=_titles())
 
 
 @router.get("/{key}")
@@ -34,6 +35,7 @@ def show(request: Request, person: Person, key: str) -> HTMLResponse:
         "models",
         one=one,
         title=_titles().get(one.model.method or ""),
+        method=METHODS.get(one.model.method or ""),
         given=_parameters(one.model),
         experiments=experiments.of_model(person, one.model),
         address=settings().address,

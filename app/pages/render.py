@@ -60,16 +60,15 @@ def live(person: Who) -> dict[str, Any]:
     active, health = jobs.active(person), jobs.health()
     running = [job for job in active if job.state != "queued"]
     usage = shutil.disk_usage(settings().folder if settings().folder.exists() else Path.cwd())
-    trouble = None
-    if not health["gpu"] and active:
-        trouble = "No worker answers: run `fettle worker`. Waiting jobs are safe."
+    missing = next((queue for queue in jobs.COMMANDS if not health[queue] and any(job.queue == queue for job in active)), None)
+    trouble = f"No worker answers: run `{jobs.COMMANDS[missing]}`. Waiting jobs are safe." if missing else None
     return {
         "jobs": [
             {
                 "url": f"/jobs/{job.id}",
                 "name": job.name,
                 "phase": "stopping" if job.state == "stopping" else job.phase,
-                "fraction": job.step / job.total_steps if job.total_steps else None,
+                "fraction": job.step / job.total_steps if job.total_steps and not job.in_trials else None,
                 "eta_seconds": job.eta_seconds,
             }
             for job in running

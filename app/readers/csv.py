@@ -6,20 +6,22 @@ record reading goes on with the next physical line, so one open quote does not s
 
 import csv
 from collections.abc import Iterator
-from pathlib import Path
 
-from app.readers import MAX_CELL, MAX_COLUMNS, MAX_LINE, Detected, Note, Problem, Row
+from app.readers import MAX_CELL, Detected, Note, Problem, Row
+from app.readers.columns import name_problem
+from app.readers.content import Content
 from app.readers.excerpts import excerpt, visible
 from app.readers.grammar import Grammar, parser
-from app.readers.lines import BAD_BYTE, Lines, bad_bytes, open_text, place
+from app.readers.lines import BAD_BYTE, Lines, bad_bytes, given_end, open_text, place, restored, too_long
 
 _UNEXPECTED = "unexpected quote. Put the whole cell in quotes and double the quotes inside it, or read the file without quoting."
 
 
-def read(path: Path, detected: Detected) -> Iterator[Row | Problem | Note]:
+def read(content: Content, detected: Detected) -> Iterator[Row | Problem | Note]:
     """Every record of a file as a row or a problem, in order, then notes. Stops at a header that cannot be used."""
-    with open_text(path, detected.encoding, newline="") as stream:
-        records = _Records(Lines(stream), detected)
+    end = given_end(detected)
+    with open_text(content, detected.encoding, newline=end) as stream:
+        records = _Records(Lines(stream, only=end), detected)
         header = records.header()
         if isinstance(header, Problem):
             yield header
@@ -68,7 +70,7 @@ class _Records(Iterator[Row | Problem]):
             self._trailing = True
             names.pop()
         self._names = names
-        return _name_problem(names, line, "".join(self._lines.taken)) or names
+        return name_problem(names, line, "".join(self._lines.taken)) or names
 
     def notes(self) -> Iterator[Note]:
         if self._padded:
@@ -104,14 +106,15 @@ class _Records(Iterator[Row | Problem]):
             if cells is None:
                 return None
             if cells and (len(self._names) == 1 or len(cells) > 1 or not cells[0].isspace()):
-                return self._damaged(line, cells) or (line, cells)
+                damage = self._damaged(line, cells)
+                return damage or (line, [*map(restored, cells)] if self._detected.line_ends_given else cells)
             self._blank_lines += 1
 
     def _damaged(self, line: int, cells: list[str]) -> Problem | None:
         """What is wrong inside a record whose quotes and delimiters the parser could follow."""
         raw = self._lines.taken[0] if len(self._lines.taken) == 1 else "".join(self._lines.taken)
         if self._lines.cut:
-            return Problem("line_too_long", line, "", excerpt(raw), f"Line {line} is longer than {MAX_LINE:,} characters. Shorten it or leave it out.")
+            return Problem("line_too_long", line, "", excerpt(raw), too_long(line, self._lines.length))
         if not raw.isascii() and (bad := BAD_BYTE.search(raw)):
             return bad_bytes(raw, line, self._detected.encoding, self._column(raw, bad.start()))
         if "\0" in raw:
@@ -126,9 +129,13 @@ class _Records(Iterator[Row | Problem]):
         raw, several = "".join(self._lines.taken), len(self._lines.taken) > 1
         begins = self._grammar.complete_cells(raw)[1]
         if error.startswith("field larger") and not several:
-            advice = f"more than {MAX_CELL:,} characters in a cell; that is the limit. Shorten it or leave the row out."
+            length = self._lines.length - begins if self._lines.cut else len(self._grammar.next_cell(raw, begins))
+            advice = f"a cell of {length:,} characters; the limit is {MAX_CELL:,}. Shorten it or leave the row out."
             return self._problem("cell_too_long", line, raw, begins, advice)
-        if several or error.startswith(("field larger", "unexpected end")):
+        if error.startswith("field larger"):
+            advice = f"Line {line}: a quote is opened and not closed within {MAX_CELL:,} characters, which is the limit of a cell."
+            return Problem("unclosed_quote", line, self._column(raw, begins), excerpt(raw, begins), f"{advice} Close it, or shorten the cell.")
+        if several or error.startswith("unexpected end"):
             advice = f"Line {line}: a quote is opened and never closed. Close it, and double every quote inside a quoted cell."
             return Problem("unclosed_quote", line, self._column(raw, begins), excerpt(raw, begins), advice)
         return self._problem("unexpected_quote", line, raw, begins, _UNEXPECTED)
@@ -147,17 +154,3 @@ class _Records(Iterator[Row | Problem]):
         """The name of the column a place in a record belongs to; "" beyond the header."""
         index = self._grammar.complete_cells(raw, at)[0]
         return self._names[index] if index < len(self._names) else ""
-
-
-def _name_problem(names: list[str], line: int, raw: str) -> Problem | None:
-    """Why a header cannot name its columns."""
-    if len(names) > MAX_COLUMNS:
-        return Problem("too_many_columns", line, "", excerpt(raw), f"The header names {len(names):,} columns; the limit is {MAX_COLUMNS}.")
-    for index, name in enumerate(names):
-        if not name:
-            advice = f"Column {index + 1} has no name. Name every column in line {line}, or remove the column."
-            return Problem("unnamed_column", line, f"column {index + 1}", excerpt(raw), advice)
-        if name in names[:index]:
-            advice = f"Column '{visible(name)}' appears twice (columns {names.index(name) + 1} and {index + 1}). Rename one."
-            return Problem("duplicate_column", line, name, excerpt(raw), advice)
-    return None

@@ -3,7 +3,7 @@
 WIDTH = 40
 """Characters of the file in an excerpt."""
 
-_NAMED = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
+_NAMED = {"\t": "\\t", "\n": "\\n", "\r": "\\r", chr(0xD80D): "\\r", chr(0xD80A): "\\n"}  # the last two: see lines.py
 
 
 def visible(text: str) -> str:

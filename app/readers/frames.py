@@ -5,7 +5,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from app.readers import Detected, Example, Mapping, Note, Problem
+from app.readers import Detected, Example, Mapping, Note, Problem, Row
 
 LENGTH = struct.Struct(">I")
 
@@ -17,17 +17,27 @@ CHARACTERS = 1_000_000
 
 
 class Found(msgspec.Struct, frozen=True, tag="found"):
-    """How the file is read. Comes before the first chunk."""
+    """How the file is read. Comes before the first chunk; not at all when that cannot be told, and a Broken says why.
+
+    Without a `mapping` the file is refused, and a Broken says why; so it is with a header that cannot name the `columns`, which are
+    empty then. `head` are the first records that could be read, as they stand, long cells cut.
+    """
 
     detected: Detected
     columns: list[str]
-    mapping: Mapping
+    mapping: Mapping | None
+    head: list[Row] = []
 
 
 class Chunk(msgspec.Struct, frozen=True, tag="chunk"):
-    """At most ROWS examples, in the order of the file."""
+    """At most ROWS examples, in the order of the file. `share` is how much of the file's bytes was read so far, from 0 to 1.
+
+    `keys` are what the inputs are known by (domain/cutting.py: content_key).
+    """
 
     examples: list[Example]
+    share: float = 0.0
+    keys: list[int] = []
 
 
 class Broken(msgspec.Struct, frozen=True, tag="broken"):
@@ -41,15 +51,20 @@ class Progress(msgspec.Struct, frozen=True, tag="progress"):
 
     rows: int
     problems: int
+    share: float = 0.0
 
 
 class End(msgspec.Struct, frozen=True, tag="end"):
-    """The last frame. The file is refused when `problems` is not 0. `unlabelled` examples have no output."""
+    """The last frame. The file is refused when `problems` is not 0. `unlabelled` examples have no output.
+
+    `left_out` counts, by code, the rows that a person wanted left out.
+    """
 
     rows: int
     unlabelled: int
     problems: int
     notes: list[Note]
+    left_out: dict[str, int] = {}
 
 
 class Capped(msgspec.Struct, frozen=True, tag="capped"):

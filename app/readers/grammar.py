@@ -23,6 +23,7 @@ class Grammar:
         d, q = re.escape(delimiter), re.escape(quote)
         open_cell = f"{q}(?:[^{q}]++|{q}{q})*+"
         cell = f"(?:{open_cell}{q}|[^{q}{d}\r\n]*+)" if quote else f"[^{d}\r\n]*+"
+        self._one = re.compile(f"{cell}(?={d}|[\r\n]|$)")
         self._cell = re.compile(cell + d)
         self._record = re.compile(f"(?:{cell}{d})*+{cell}[\r\n]*+")
         self._text = re.compile(f"(?:{cell}(?:{d}|[\r\n]++))*+(?:{cell}|{open_cell})" if quote else ".*+", re.DOTALL)
@@ -34,6 +35,11 @@ class Grammar:
     def accepts_beginning(self, text: str) -> bool:
         """Whether these are records, the last one perhaps cut off."""
         return self._text.fullmatch(text) is not None
+
+    def next_cell(self, raw: str, at: int) -> str:
+        """The cell that begins here, as it is written; the rest of the record where it has no end."""
+        match = self._one.match(raw, at)
+        return match[0] if match else raw[at:].rstrip("\r\n")
 
     def complete_cells(self, raw: str, before: int | None = None) -> tuple[int, int]:
         """How many complete cells a record begins with (those that end by `before`), and where the next one starts."""

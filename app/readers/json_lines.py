@@ -3,31 +3,32 @@
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
+from typing import Literal
 
-from app.readers import MAX_LINE, Detected, Note, Problem, Row
+from app.readers import Detected, Note, Problem, Row
+from app.readers.content import Content
 from app.readers.excerpts import excerpt
 from app.readers.json_values import DECODER, WHITE, invalid, record
-from app.readers.lines import Lines, bad_bytes, open_text
+from app.readers.lines import Lines, bad_bytes, open_text, too_long
 
 _WHITE = re.compile(f"[{WHITE}]*")
 
 
-def read(path: Path, detected: Detected) -> Iterator[Row | Problem | Note]:
+def read(content: Content, detected: Detected) -> Iterator[Row | Problem | Note]:
     """Every record of a file as a row or a problem, in order, then notes.
 
-    Lines end at LF only: U+2028 and U+0085 may stand in JSON text and do not end a line.
+    Lines end at LF, or at CR where no other end is used: U+2028 and U+0085 may stand in JSON text and do not end a line.
     """
     blank = 0
-    with open_text(path, detected.encoding, newline="\n") as stream:
-        lines = Lines(stream, ends=("\n",))
+    end: Literal["\n", "\r"] = "\r" if detected.line_ends == "CR" else "\n"
+    with open_text(content, detected.encoding, newline=end) as stream:
+        lines = Lines(stream, ends=(end,))
         number = lines.begin()
         while line := next(lines, ""):
             text = line.strip(WHITE)
             blank += not text
             if lines.cut:
-                advice = f"Line {number} is longer than {MAX_LINE:,} characters. Shorten it or leave it out."
-                yield Problem("line_too_long", number, "", excerpt(text), advice)
+                yield Problem("line_too_long", number, "", excerpt(text), too_long(number, lines.length))
             elif problem := bad_bytes(text, number, detected.encoding):
                 yield problem
             else:

@@ -1,107 +1,82 @@
-"""JSON over several lines: a list of records, or indented records one after the other. Read in pieces, never as a whole."""
+"""JSON over several lines: a list of records, also inside an object, or indented records one after the other. Read in pieces, never as a whole."""
 
 import json
-import re
 from collections.abc import Iterator
-from pathlib import Path
-from typing import IO
 
 from app.readers import MAX_LINE, Detected, Note, Problem, Row
-from app.readers.excerpts import excerpt
-from app.readers.json_values import DECODER, WHITE, Fields, invalid, record
+from app.readers.content import Content
+from app.readers.excerpts import excerpt, visible
+from app.readers.json_source import Source, TooLong
+from app.readers.json_values import Fields, Number, invalid, record
 from app.readers.lines import bad_bytes, open_text
 
-PIECE = 1 << 16
-"""Characters read at a time."""
+LOOKED_AT = 1_000_000
+"""Characters of one object that are taken apart at once to see whether it holds lists of records; a larger one is believed to."""
 
-_MORE = re.compile(f"[^{WHITE}]")
+Value = tuple[int, object, str]
 
 
-def read(path: Path, detected: Detected) -> Iterator[Row | Problem | Note]:
+def read(content: Content, detected: Detected) -> Iterator[Row | Problem | Note]:
     """Every record of a file as a row or a problem, in order. Text that is not JSON ends the reading: what follows has no known beginning."""
-    with open_text(path, detected.encoding, newline="\n") as stream:
-        source = _Source(stream)
-        records = 0
+    wrapped = _is_wrapped(content, detected)
+    if isinstance(wrapped, Problem):
+        yield wrapped
+        return
+    with open_text(content, detected.encoding, newline="\n") as stream:
+        source = Source(stream)
         try:
-            for line, value, raw in _values(source):
-                records += 1
-                lists = _lists(value) if records == 1 and not source.listed and not source.peek() else []
-                if lists:
-                    yield _wrapped(lists, line, raw)
+            listed = source.peek() == "["
+            records = 0
+            for item in _wrapped(source, detected.under) if wrapped else _list(source) if listed else _one_by_one(source):
+                if isinstance(item, Note | Problem):
+                    yield item
                 else:
+                    line, value, raw = item
+                    records += 1
                     yield bad_bytes(raw, line, detected.encoding) or record(value, line, raw)
         except (json.JSONDecodeError, RecursionError) as error:
             yield invalid(error, source.line, source.rest)
             return
-        if not records and source.listed:
+        if not records and listed:
             yield Problem("no_rows", 1, "", "[]", "Expected a list of records with named fields; this one has none.")
 
 
-class _Source:
-    """The text not yet used up, and the number of the line it begins on."""
-
-    def __init__(self, stream: IO[str]) -> None:
-        self._stream, self._text, self._at, self._ended = stream, "", 0, False
-        self.line = 1
-        self.listed = False
-
-    @property
-    def rest(self) -> str:
-        return self._text[self._at :]
-
-    def peek(self) -> str:
-        """The next character that is not white space, without using it up; "" at the end."""
-        while not (found := _MORE.search(self._text, self._at)):
-            self._forward(len(self._text))
-            if not self._more():
-                return ""
-        self._forward(found.start())
-        return found[0]
-
-    def skip(self) -> None:
-        """Use up one character."""
-        self._forward(self._at + 1)
-
-    def value(self) -> tuple[int, object, str]:
-        """The next value with its line and its source. Raises JSONDecodeError or RecursionError."""
-        while True:
-            try:
-                value, end = DECODER.raw_decode(self._text, self._at)
-                # A number may go on in the next piece; all other values show their end.
-                if end < len(self._text) or not self._more():
-                    break
-            except json.JSONDecodeError as error:
-                if len(self._text) - self._at > MAX_LINE:
-                    raise self.error(f"one value of more than {MAX_LINE:,} characters") from error
-                if not self._more():
-                    raise self.error(error.msg, error.pos - self._at) from error
-        line, raw = self.line, self._text[self._at : end]
-        self._forward(end)
-        return line, value, raw
-
-    def error(self, message: str, offset: int = 0) -> json.JSONDecodeError:
-        """An error whose place counts from the beginning of `rest`."""
-        return json.JSONDecodeError(message, self.rest, offset)
-
-    def _forward(self, to: int) -> None:
-        self.line += self._text.count("\n", self._at, to)
-        self._at = to
-
-    def _more(self) -> bool:
-        """Read on, twice as much as is waiting, so that a long value is tried again only a few times."""
-        piece = self._stream.read(max(PIECE, len(self._text) - self._at))
-        if piece:
-            self._text, self._at = self._text[self._at :] + piece, 0
-        return bool(piece)
+def _is_wrapped(content: Content, detected: Detected) -> bool | Problem:
+    """Whether all of the file is one object that holds lists of records, and is not a record itself; or the question which list is meant."""
+    with open_text(content, detected.encoding, newline="\n") as stream:
+        source = Source(stream)
+        if source.peek() != "{":
+            return False
+        try:
+            _, value, _ = source.value(LOOKED_AT)
+        except TooLong:
+            return True
+        except (json.JSONDecodeError, RecursionError):
+            return False
+        if not isinstance(value, Fields) or source.peek():
+            return False
+        lists = [name for name, item in value if _is_records(item)]
+        return _which(lists) if len(lists) > 1 and not detected.under else any(name != "messages" for name in lists)
 
 
-def _values(source: _Source) -> Iterator[tuple[int, object, str]]:
-    source.listed = source.peek() == "["
-    if not source.listed:
-        while source.peek():
-            yield source.value()
-        return
+def _is_records(value: object) -> bool:
+    return type(value) is list and bool(value) and isinstance(value[0], Fields)
+
+
+def _one_by_one(source: Source) -> Iterator[Value]:
+    while source.peek():
+        yield source.value()
+
+
+def _list(source: Source) -> Iterator[Value]:
     source.skip()
+    yield from _items(source)
+    if source.peek():
+        raise source.error("something follows the end of the list")
+
+
+def _items(source: Source) -> Iterator[Value]:
+    """The values of a list whose bracket is used up, and the bracket at its end."""
     mark = source.peek()
     while mark != "]":
         source.peek()
@@ -112,20 +87,59 @@ def _values(source: _Source) -> Iterator[tuple[int, object, str]]:
         if mark == ",":
             source.skip()
     source.skip()
+
+
+def _wrapped(source: Source, under: str) -> Iterator[Value | Note | Problem]:
+    """The records of the one list inside an object, or of the list that a person chose; told when there are several to choose from."""
+    source.skip()
+    lists: list[str] = []
+    while source.peek() != "}":
+        name = _name(source)
+        if source.peek() != "[":
+            source.pass_over()
+        else:
+            source.skip()
+            if source.peek() == "{":
+                lists.append(name)
+            if lists[-1:] == [name] and (name == under or (not under and len(lists) == 1)):
+                yield from _items(source)
+            else:
+                source.pass_over(depth=1)
+        mark = source.peek()
+        if mark not in (",", "}"):
+            raise source.error("expected ',' or '}' after a value" if mark else "the file ends before the object is closed")
+        if mark == ",":
+            source.skip()
+    source.skip()
     if source.peek():
-        raise source.error("something follows the end of the list")
+        raise source.error("something follows the end of the object")
+    yield _told(lists, under)
 
 
-def _lists(value: object) -> list[str]:
-    """The names under which an object holds lists of records."""
-    if not isinstance(value, Fields):
-        return []
-    return [name for name, item in value if name != "messages" and type(item) is list and item and isinstance(item[0], Fields)]
+def _name(source: Source) -> str:
+    _, name, _ = source.value()
+    if not isinstance(name, str) or isinstance(name, Number):
+        raise source.error("expected a name in double quotes")
+    if source.peek() != ":":
+        raise source.error("expected ':' after a name")
+    source.skip()
+    return name
 
 
-def _wrapped(names: list[str], line: int, raw: str) -> Problem:
-    found = " and ".join(f"'{name}'" for name in names)
-    advice = (
-        f"Found {'lists' if len(names) > 1 else 'a list'} under {found}. Upload the list itself; for several splits, one list whose records have a field split."
-    )
-    return Problem("wrapped_lists", line, names[0], excerpt(raw), advice)
+def _told(lists: list[str], under: str) -> Note | Problem:
+    found = " and ".join(f"'{visible(name)}'" for name in lists)
+    if under and under not in lists:
+        advice = f"There is no list of records under '{visible(under)}'. Found: {found or 'none'}."
+        return Problem("no_such_list", 1, under, "", advice, "under", tuple(lists))
+    if not lists:
+        # Only an object longer than a record may be is taken apart without a look inside.
+        return Problem("line_too_long", 1, "", "", f"Line 1 is longer than {MAX_LINE:,} characters. Shorten it or leave it out.")
+    if len(lists) > 1 and not under:
+        return _which(lists)
+    return Note("list_in_object", f"Read the list under '{visible(under or lists[0])}'.")
+
+
+def _which(lists: list[str]) -> Problem:
+    found = " and ".join(f"'{visible(name)}'" for name in lists)
+    advice = f"Found lists under {found}. Use which? Choose one, or upload one list whose records have a field split."
+    return Problem("choose_list", 1, lists[0], excerpt(", ".join(lists)), advice, "under", tuple(lists))

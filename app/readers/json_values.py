@@ -38,13 +38,13 @@ class Refused(ValueError):
 DECODER = json.JSONDecoder(parse_int=Number, parse_float=Number, parse_constant=Number, object_pairs_hook=Fields)
 
 
-def record(value: object, line: int, raw: str) -> Row | Problem:
+def record(value: object, line: int, raw: str, unit: str = "Line") -> Row | Problem:
     """A decoded record as a row; `raw` is its source, for the excerpt. A chat record (`messages`) becomes input and output."""
     try:
-        return _row(value, line)
+        return _row(value, line, unit)
     except Refused as refused:
         at = max(0, raw.find(json.dumps(refused.column, ensure_ascii=False)))
-        return Problem(refused.code, line, visible(refused.column), excerpt(raw, at), f"{place(line, refused.column)}: {refused.advice}")
+        return Problem(refused.code, line, visible(refused.column), excerpt(raw, at), f"{place(line, refused.column, unit)}: {refused.advice}")
 
 
 def invalid(error: json.JSONDecodeError | RecursionError, line: int, raw: str) -> Problem:
@@ -56,29 +56,29 @@ def invalid(error: json.JSONDecodeError | RecursionError, line: int, raw: str) -
     return Problem("invalid_json", line, "", excerpt(raw, error.pos), advice)
 
 
-def _row(fields: object, line: int) -> Row:
+def _row(fields: object, line: int, unit: str) -> Row:
     if not isinstance(fields, Fields):
         raise Refused("not_a_record", f"expected a record with named fields, found {_kind(fields)}.")
     if len(fields) > MAX_COLUMNS:
         raise Refused("too_many_columns", f"the record has {len(fields):,} fields; the limit is {MAX_COLUMNS}.")
     cells: dict[str, str] = {}
-    nested: set[str] = set()
+    unusable: dict[str, tuple[str, str]] = {}
     for name, value in fields:
         if name == "messages" and type(value) is list:
             found = _chat(value)
         else:
             found = {name: value if type(value) is str else _text(value, name)}
             if isinstance(value, list):
-                nested.add(name)
+                unusable[name] = ("nested_value", f"{place(line, name, unit)} holds a list or an object; only text and numbers can be used.")
         for repeated in found.keys() & cells.keys():
             raise Refused("duplicate_key", f"'{visible(repeated)}' appears twice. Remove one.", repeated)
         cells |= found
-    _check(cells)
-    return Row(line, cells, frozenset(nested))
+    check(cells)
+    return Row(line, cells, unusable)
 
 
-def _check(cells: dict[str, str]) -> None:
-    """Refuse what no text may hold. All cells are looked at as one first: nearly always there is nothing to find."""
+def check(cells: dict[str, str]) -> None:
+    """Raises Refused for what no text may hold. All cells are looked at as one first: nearly always there is nothing to find."""
     whole = "".join([*cells, *cells.values()])
     if len(whole) <= MAX_CELL and "\0" not in whole and (whole.isascii() or not _SURROGATE.search(whole)):
         return
@@ -114,11 +114,16 @@ def _source(value: object, name: str) -> str:
 
 
 def _chat(messages: list[object]) -> dict[str, str]:
-    """Chat turns as one example: the last answer is the output. A single question stands as it is, several turns with their roles."""
+    """Chat turns as one example: the last answer is the output, what was said before it the input.
+
+    A single question stands as it is; several turns stand one under the other, each as `role: text`.
+    """
     turns = [_turn(message, number) for number, message in enumerate(messages, 1)]
     if not turns or turns[-1][0] != "assistant":
         raise Refused("no_answer", "the last message is not from the assistant. End the conversation with the answer to learn.", "messages")
     *before, (_, answer) = turns
+    if not before:
+        raise Refused("no_question", "there is nothing before the answer. Begin the conversation with a message of the user.", "messages")
     if [role for role, _ in before] == ["user"]:
         return {"input": before[0][1], "output": answer}
     return {"input": "\n".join(f"{role}: {content}" for role, content in before), "output": answer}
@@ -127,6 +132,9 @@ def _chat(messages: list[object]) -> dict[str, str]:
 def _turn(message: object, number: int) -> tuple[str, str]:
     members = dict(message) if isinstance(message, Fields) else {}
     role, content = members.get("role"), members.get("content")
+    if members.get("tool_calls") or members.get("function_call") or role in ("tool", "function"):
+        advice = f"message {number} calls a tool or answers for one, which is not learned here. Leave the record out, or write the call as text."
+        raise Refused("tool_calls", advice, "messages")
     if role not in _ROLES:
         raise Refused("unknown_role", f"message {number} has no known role. Roles: {', '.join(_ROLES)}.", "messages")
     if type(content) is list and all(isinstance(part, Fields) and isinstance(dict(part).get("text"), str) for part in content):

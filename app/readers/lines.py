@@ -5,10 +5,10 @@ import re
 from collections import deque
 from collections.abc import Iterator
 from io import TextIOWrapper
-from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Literal, cast
 
-from app.readers import MAX_LINE, Problem
+from app.readers import MAX_LINE, Detected, Problem
+from app.readers.content import Content
 from app.readers.excerpts import excerpt, visible
 
 BAD_BYTE = re.compile("[\udc00-\udcff]")
@@ -26,15 +26,44 @@ def _mark(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error(_ERRORS, _mark)
 
 
-def open_text(path: Path, encoding: str, newline: Literal["", "\n"]) -> TextIOWrapper:
-    """A text stream. newline "" ends lines at LF, CR or CRLF and keeps them; "\\n" ends lines at LF only."""
+ENDS = {"LF": "\n", "CRLF": "\r\n", "CR": "\r"}
+
+# A line end that is text, where a person chose another one, goes through the parsers as a mark that no valid text decodes to.
+_AS_TEXT = str.maketrans({"\r": "\ud80d", "\n": "\ud80a"})
+_BACK = {0xD80D: "\r", 0xD80A: "\n"}
+
+LineEnd = Literal["", "\n", "\r", "\r\n"]
+
+
+def given_end(detected: Detected) -> LineEnd:
+    """The one line end that a person chose; "" for any."""
+    return cast("LineEnd", ENDS[detected.line_ends]) if detected.line_ends_given else ""
+
+
+def restored(text: str) -> str:
+    """Text whose line ends are line ends again."""
+    return text if text.isascii() else text.translate(_BACK)
+
+
+def physical(text: str) -> list[str]:
+    """The lines of a text with their ends: LF, CR and CRLF, and no other character."""
+    return [line for line in re.split("(?<=\n)|(?<=\r)(?!\n)", text) if line]
+
+
+def open_text(content: Content, encoding: str, newline: LineEnd) -> TextIOWrapper:
+    """A text stream. newline "" ends lines at LF, CR or CRLF and keeps them; another ends lines at that only."""
     # A mark at the start of a UTF-8 file is never text, whether it was noticed or not.
-    return path.open(encoding="utf-8-sig" if encoding == "utf-8" else encoding, errors=_ERRORS, newline=newline)
+    return TextIOWrapper(content.open("rb"), encoding="utf-8-sig" if encoding == "utf-8" else encoding, errors=_ERRORS, newline=newline)
 
 
-def place(line: int, column: str) -> str:
+def place(line: int, column: str, unit: str = "Line") -> str:
     """Where something is, as a sentence begins."""
-    return f"Line {line}, column {visible(column)}" if column else f"Line {line}"
+    return f"{unit} {line}, column {visible(column)}" if column else f"{unit} {line}"
+
+
+def too_long(line: int, length: int) -> str:
+    """The advice for a line beyond the limit."""
+    return f"Line {line} has {length:,} characters; the limit is {MAX_LINE:,}. Shorten it or leave it out."
 
 
 def bad_bytes(text: str, line: int, encoding: str, column: str = "") -> Problem | None:
@@ -46,27 +75,37 @@ def bad_bytes(text: str, line: int, encoding: str, column: str = "") -> Problem 
         f"{place(line, column)}: byte 0x{ord(bad[0]) - 0xDC00:02X} is not valid {encoding.upper()}. Save the file as UTF-8, "
         "or choose the encoding it was written in (often Windows-1252)."
     )
-    return Problem("invalid_bytes", line, column, excerpt(text, bad.start()), advice)
+    return Problem("invalid_bytes", line, column, excerpt(text, bad.start()), advice, "encoding", ("cp1252",))
 
 
 class Lines(Iterator[str]):
     """Lines with their number; the lines of a record that went wrong can be given back and read again."""
 
-    def __init__(self, stream: IO[str], ends: tuple[str, ...] = ("\n", "\r")) -> None:
-        self._stream, self._ends = stream, ends
+    def __init__(self, stream: IO[str], ends: tuple[str, ...] = ("\n", "\r"), only: str = "") -> None:
+        """`only` is the one line end that a person chose: others come as marks (see `restored`)."""
+        self._stream, self._ends, self._only = stream, (only,) if only else ends, only
         self._again: deque[str] = deque()
         self.number = 0
+        self.length = 0
+        """Characters of the last line that was cut."""
         self.taken: list[str] = []
 
     def __next__(self) -> str:
-        line = self._again.popleft() if self._again else self._stream.readline(MAX_LINE)
+        line = self._again.popleft() if self._again else self._read()
         if not line:
             raise StopIteration
-        if len(line) == MAX_LINE:
-            self._skip_rest(line)
         self.number += 1
         self.taken.append(line)
         return line
+
+    def _read(self) -> str:
+        line = self._stream.readline(MAX_LINE)
+        if len(line) == MAX_LINE:
+            self._skip_rest(line)
+        if not self._only:
+            return line
+        body = line.removesuffix(self._only)
+        return body.translate(_AS_TEXT) + line[len(body) :] if "\r" in body or "\n" in body else line
 
     @property
     def cut(self) -> bool:
@@ -74,8 +113,10 @@ class Lines(Iterator[str]):
         return len(self.taken[-1]) == MAX_LINE and not self.taken[-1].endswith(self._ends)
 
     def _skip_rest(self, piece: str) -> None:
+        self.length = len(piece)
         while piece and not piece.endswith(self._ends):
             piece = self._stream.readline(MAX_LINE)
+            self.length += len(piece)
 
     def begin(self) -> int:
         """Start a record: forget the lines of the last one. Returns the number of the line it begins on."""

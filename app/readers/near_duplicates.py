@@ -17,6 +17,10 @@ PERMUTATIONS, BANDS = 128, 32
 REPRESENTED_BY = 100
 """Members of a group that later texts are compared with; keeps templated texts from costing quadratic time."""
 
+CROWD = 300
+"""Candidates that turn out not to be similar enough, after which no more are looked at, and the text is not offered to later ones.
+Texts of one template are all of them nearly similar; without a bound each would be compared with each."""
+
 BATCH = 1_000
 
 
@@ -44,22 +48,31 @@ def _roots(texts: Sequence[str], threshold: float) -> list[int]:
 
     index = RMinHashLSH(threshold=threshold, num_perm=PERMUTATIONS, num_bands=BANDS)
     for start in range(0, len(texts), BATCH):
-        shingled = [_shingles(text) for text in texts[start : start + BATCH]]
-        sketches = RMinHash.from_token_sets([sorted(shingles) for shingles in shingled], PERMUTATIONS, 42)
-        for number, (shingles, sketch) in enumerate(zip(shingled, sketches, strict=True), start):
-            for other in index.query(sketch):
-                if root(other) != root(number) and _similar(shingles, _shingles(texts[other]), threshold):
+        shingled = [shingles(text) for text in texts[start : start + BATCH]]
+        sketches = RMinHash.from_token_sets([sorted(own) for own in shingled], PERMUTATIONS, 42)
+        for number, (own, sketch) in enumerate(zip(shingled, sketches, strict=True), start):
+            missed = 0
+            for other in sorted(index.query(sketch)):
+                if root(other) == root(number):
+                    continue
+                if similar(own, shingles(texts[other]), threshold):
                     sizes[root(other)] += sizes[root(number)]
                     roots[root(number)] = root(other)
-            if sizes[root(number)] <= REPRESENTED_BY:
+                else:
+                    missed += 1
+                    if missed == CROWD:
+                        break
+            if sizes[root(number)] <= REPRESENTED_BY and missed < CROWD:
                 index.insert(number, sketch)
     return [root(number) for number in range(len(texts))]
 
 
-def _shingles(text: str) -> set[str]:
+def shingles(text: str) -> set[str]:
+    """Every run of SHINGLE characters."""
     return {text[start : start + SHINGLE] for start in range(max(1, len(text) - SHINGLE + 1))}
 
 
-def _similar(a: set[str], b: set[str], threshold: float) -> bool:
+def similar(a: set[str], b: set[str], threshold: float = THRESHOLD) -> bool:
+    """Whether so large a share of all shingles is in both."""
     shared = len(a & b)
     return shared >= threshold * (len(a) + len(b) - shared)

@@ -5,7 +5,7 @@ import selectors
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -21,6 +21,10 @@ from app.readers.options import Options, check
 ROOT = Path(__file__).resolve().parents[2]
 """The folder that holds `app`."""
 
+# No secrets reach the child: its environment is this and nothing else. Arrow and the C library take memory as it is needed,
+# not in arenas of address space, so that the cap on it means what it says.
+ENVIRONMENT = {"PYTHONPATH": str(ROOT), "ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
 DETECT = Options()
 
 log = logging.getLogger(__name__)
@@ -28,10 +32,10 @@ log = logging.getLogger(__name__)
 
 def read_file(
     path: str | Path,
-    mapping: Mapping[str, str | None] | None = None,
+    mapping: Mapping[str, str | list[str] | None] | None = None,
     timeout: float = 60.0,
     options: Options = DETECT,
-) -> Iterator[Frame]:
+) -> Generator[Frame, None, None]:
     """The frames of a file, as they come: Found, then Chunk and Broken in the order of the file, then End.
 
     `timeout` is how many seconds the child may keep silent; time the caller takes between frames does not count. One frame is
@@ -40,10 +44,10 @@ def read_file(
     """
     options = options if mapping is None else replace(options, mapping=mapping)
     check(options)
-    # No secrets reach the child: its environment is this and nothing else. -P: no module is imported from the working folder.
+    # -P: no module is imported from the working folder.
     command = [sys.executable, "-P", "-m", "app.readers.child", str(Path(path).resolve())]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0, env={"PYTHONPATH": str(ROOT)}, start_new_session=True) as child:
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0, env=ENVIRONMENT, start_new_session=True) as child:
         try:
             yield from _frames(child, msgspec.json.encode(asdict(options)), timeout)
         finally:
@@ -95,5 +99,8 @@ def _died(child: subprocess.Popen[bytes]) -> Invalid:
         return _too_costly(f"more than {CPU_SECONDS} seconds of processor time")
     if status == -signal.SIGKILL:
         return _too_costly("more memory than this machine has free")
+    if -status in (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL):
+        log.warning("a file ended its reader with signal %s", -status)
+        return Invalid("damaged_file", "This file is damaged in a way that ended its reader.", "Write it again, or export the table as CSV (UTF-8).")
     log.error("the reading child ended with status %s: %s", status, words[-2000:])
     return Invalid("reader_failed", "The file could not be read: its reader stopped without an answer.", "Export it again as CSV (UTF-8) and try once more.")

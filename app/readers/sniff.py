@@ -1,26 +1,25 @@
 """What the bytes of a file are, whatever its name says: its encoding, or the sentence for a file that is no table."""
 
 import codecs
+import io
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 from app.readers import Note, Problem
+from app.readers.content import Content
 from app.readers.excerpts import excerpt
 
 HEAD = 1 << 20
 """Bytes looked at to tell the format, the delimiter and the header. The encoding is checked to the end of the file."""
 
-_NOT_READ_YET = "{what} files are not read yet. Export the table as CSV (UTF-8) and upload that."
-_NOT_A_TABLE = "This is {what}, not a table. Accepted: CSV, TSV, JSON Lines, JSON."
+PARQUET = b"PAR1"
+
+_NOT_READ = "{what} files are not read. Export the table as CSV (UTF-8) and upload that."
+_NOT_A_TABLE = "This is {what}, not a table. Accepted: CSV, TSV, JSON, JSON Lines, Parquet, XLSX, and these in a ZIP or gzip."
+_DAMAGED_PARQUET = "This Parquet file is incomplete or damaged. Write it again, or export the table as CSV (UTF-8)."
 
 _MAGIC: tuple[tuple[bytes, str, str], ...] = (
-    (b"PK\x03\x04", "archive", "ZIP, XLSX and other zipped"),
-    (b"PK\x05\x06", "archive", "ZIP, XLSX and other zipped"),
-    (b"PAR1", "parquet", "Parquet"),
-    (b"PARE", "parquet", "Encrypted Parquet"),
-    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "old_office", "Old .xls and password-protected Excel"),
-    (b"\x1f\x8b", "archive", "Gzip-compressed"),
+    (b"PARE", "encrypted_parquet", "Encrypted Parquet"),
     (b"BZh", "archive", "Bzip2-compressed"),
     (b"\xfd7zXZ\x00", "archive", "XZ-compressed"),
     (b"\x28\xb5\x2f\xfd", "archive", "Zstandard-compressed"),
@@ -33,7 +32,9 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"\xff\xd8\xff", "", "an image (JPEG)"),
     (b"GIF8", "", "an image (GIF)"),
     (b"\x7fELF", "", "a program"),
-    (b"MZ\x90", "", "a program"),
+    (b"MZ", "", "a program"),
+    (b"\x89HDF", "", "an HDF5 file"),
+    (b"{\\rtf", "", "an RTF document"),
     (b"GGUF", "", "a model (GGUF)"),
     (b"\x93NUMPY", "", "a NumPy array"),
     (b"\x80\x02", "", "a Python pickle"),
@@ -51,6 +52,7 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 
+_OLD_OFFICE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 _MULTIBYTE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
 _HIGH_RUN = re.compile(rb"[\x80-\xff]+")
@@ -67,41 +69,69 @@ class Sniffed:
     note: Note | None = None
 
 
-def sniff(path: Path, encoding: str | None = None) -> Sniffed | Problem:
+def sniff(content: Content, encoding: str | None = None) -> Sniffed | Problem:
     """Look at a file's bytes. A given `encoding` is believed. Raises OSError when the file cannot be opened."""
-    with path.open("rb") as stream:
+    with content.open("rb") as stream:
         head = stream.read(HEAD)
     if not head:
         return Problem("empty_file", 1, "", "", "The file is empty. Choose a file with a header such as input,output and rows below it.")
     note = None
     if encoding is None:
         refused = _binary(head)
-        found = refused or _encoding(path, head)
+        found = refused or _encoding(content, head)
         if isinstance(found, Problem):
             return found
         encoding, note = found
+    elif encoding.startswith("utf-16"):
+        # A mark decides which byte comes first; without one it is the lesser, as on nearly all machines.
+        marked = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        encoding = "utf-16" if marked else "utf-16-le" if encoding == "utf-16" else encoding
     text = head.decode(encoding, errors="replace")
     return _web_page(text) or Sniffed(encoding, text, len(head) < HEAD, note)
 
 
 def _binary(head: bytes) -> Problem | None:
+    if head.startswith(_OLD_OFFICE):
+        sentence = "This workbook is password-protected or in the old .xls format. Save it as an unprotected .xlsx, or as CSV (UTF-8)."
+        return Problem("old_office", 1, "", excerpt(head[:8].decode("latin-1")), sentence)
+    if head[257:262] == b"ustar":
+        return Problem("archive_not_read", 1, "", excerpt(head[:8].decode("latin-1")), _NOT_READ.format(what="Tar"))
     for magic, code, what in _MAGIC:
         if head.startswith(magic):
-            sentence = (_NOT_READ_YET if code else _NOT_A_TABLE).format(what=what)
+            sentence = (_NOT_READ if code else _NOT_A_TABLE).format(what=what)
             return Problem(f"{code}_not_read" if code else "not_a_table", 1, "", excerpt(head[:8].decode("latin-1")), sentence)
     return None
 
 
-def _encoding(path: Path, head: bytes) -> tuple[str, Note | None] | Problem:
+def _encoding(content: Content, head: bytes) -> tuple[str, Note | None] | Problem:
     for mark, name in _MARKS:
         if head.startswith(mark):
             return _not_utf8(head, "UTF-32") if name == "utf-32" else (name, None)
-    nul = head.count(0) / len(head)
-    if nul > 0.2:
-        return _not_utf8(head, "UTF-32" if nul > 0.6 else "UTF-16")
-    if not _is_utf8(head) and len(_CONTROL.findall(head)) > len(head) // 20:
+    if b"\0" in head and _last(content) == PARQUET:
+        return Problem("damaged_parquet", 1, "", excerpt(head[:8].decode("latin-1")), _DAMAGED_PARQUET)
+    if wide := _wide(head):
+        return _not_utf8(head, wide)
+    if 5 * head.count(0) > len(head) or (not _is_utf8(head) and len(_CONTROL.findall(head)) > len(head) // 20):
         return Problem("not_a_table", 1, "", excerpt(head[:40].decode("latin-1")), _NOT_A_TABLE.format(what="binary data"))
-    return _one_byte_or_utf8(path)
+    return _one_byte_or_utf8(content)
+
+
+def _wide(head: bytes) -> str:
+    """UTF-16 or UTF-32 without its mark, which shows in where the zeros stand; "" for anything else."""
+    zeros = [head[at::4].count(0) / max(1, len(head[at::4])) for at in range(4)]
+    if sum(share > 0.9 for share in zeros) == 3:
+        return "UTF-32"
+    even, odd = (zeros[0] + zeros[2]) / 2, (zeros[1] + zeros[3]) / 2
+    return "UTF-16" if max(even, odd) > 0.4 and min(even, odd) < 0.05 else ""
+
+
+def _last(content: Content) -> bytes:
+    """The last four bytes of a file; none of a packed one."""
+    with content.open("rb") as stream:
+        if not stream.seekable():
+            return b""
+        stream.seek(max(0, stream.seek(0, io.SEEK_END) - 4))
+        return stream.read()
 
 
 def _is_utf8(head: bytes) -> bool:
@@ -115,20 +145,21 @@ def _is_utf8(head: bytes) -> bool:
 
 def _not_utf8(head: bytes, looks_like: str) -> Problem:
     sentence = f"This file is not UTF-8. It looks like {looks_like}. Save it as UTF-8 and upload again."
-    return Problem("encoding_not_read", 1, "", excerpt(head[:40].decode("latin-1")), sentence)
+    likely = ("utf-16-be" if head[:1] == b"\0" else "utf-16-le",) if looks_like == "UTF-16" else ()
+    return Problem("encoding_not_read", 1, "", excerpt(head[:40].decode("latin-1")), sentence, "encoding" if likely else "", likely)
 
 
-def _one_byte_or_utf8(path: Path) -> tuple[str, Note | None]:
+def _one_byte_or_utf8(content: Content) -> tuple[str, Note | None]:
     """UTF-8 unless every line says otherwise. Bad bytes in a file with good UTF-8 stay problems of their lines.
 
     Western text in Windows-1252 has its non-ASCII letters one or two at a time and practically never spells valid UTF-8;
     other one-byte and two-byte encodings come in longer runs, and are not guessed at.
     """
     first: tuple[int, bytes] | None = None
-    with path.open("rb") as stream:
+    with content.open("rb") as stream:
         if all(block.isascii() for block in iter(lambda: stream.read(HEAD), b"")):
             return "utf-8", None
-        stream.seek(0)
+    with content.open("rb") as stream:
         for line, raw in enumerate(iter(lambda: stream.readline(HEAD), b""), 1):
             if raw.isascii():
                 continue

@@ -18,8 +18,10 @@ from app.domain import prompt as prompts
 from app.domain.access import Who, owned, page, read, visible, write
 from app.domain.base import Owned
 from app.domain.dataset import Dataset, DatasetVersion
+from app.domain.endpoint import check_answer
 from app.domain.evaluation import Evaluation
 from app.domain.experiment import PROMPT_RUNGS, TECHNIQUES, Experiment, Rung
+from app.domain.fitting import Policy
 from app.domain.job import FINAL, Job
 from app.domain.ladder import Comparison, Recommendation, Step
 from app.domain.methods import METHODS
@@ -106,6 +108,7 @@ def create(
     model: int | str,
     rungs: Sequence[dict[str, Any]],
     prompt_version: int | str | None = None,
+    fit: Policy = "refuse",
     margin: float = 0.0,
     targets: dict[str, Any] | None = None,
 ) -> int:
@@ -126,7 +129,7 @@ def create(
         session.flush()
         ordered = sorted(rungs, key=lambda rung: TECHNIQUES.index(_technique(rung)))
         for position, rung in enumerate(ordered):
-            _add_rung(session, person, row, version, base, prompt, position, rung)
+            _add_rung(session, person, row, version, base, prompt, position, {**rung, "fit": rung.get("fit") or fit})
         queue.announce(session)
         return row.id
 
@@ -142,17 +145,19 @@ def _add_rung(
     session: Session, person: Who, row: Experiment, version: DatasetVersion, base: Model, prompt: PromptVersion, position: int, wanted: dict[str, Any]
 ) -> None:
     technique = _technique(wanted)
-    answer = wanted.get("answer") or ("likelihood" if version.labels else "generate")
+    answer = wanted.get("answer") or ("likelihood" if version.label_texts() else "generate")
     usable(version, "test", answer)
     seed = int((wanted.get("seeds") or [0])[0])
-    settings: dict[str, Any] = {"answer": answer, "seed": seed}
+    settings: dict[str, Any] = {"answer": answer, "seed": seed, "fit": wanted["fit"]}
     own = prompts.find(session, person, wanted["prompt_version"]) if wanted.get("prompt_version") else prompt
     if wanted.get("model") is not None:
-        own, settings["model"] = _given(session, person, technique, wanted["model"], own)
+        own, settings["model"] = _given(session, person, technique, wanted["model"], own, answer, version)
     if "model" in settings and technique in METHODS:
         settings["parameters"] = session.get_one(Model, settings["model"]).method_parameters
     elif technique in METHODS:
-        settings["parameters"] = parse(METHODS, technique, wanted.get("parameters") or {}).model_dump()
+        parameters = parse(METHODS, technique, wanted.get("parameters") or {})
+        version.measure(parameters.validate_by)
+        settings["parameters"] = parameters.model_dump()
         own = prompts.derive(session, person, own, [], f"{row.name}: without shots")
     else:
         fallback = len(own.shots) if technique == "few_shot" and len(own.shots) > 1 else PROMPT_RUNGS[technique]
@@ -165,11 +170,14 @@ def _add_rung(
     experiments.queue_rung(session, person, row, rung)
 
 
-def _given(session: Session, person: Who, technique: str, key: int | str, prompt: PromptVersion) -> tuple[PromptVersion, int]:
+def _given(
+    session: Session, person: Who, technique: str, key: int | str, prompt: PromptVersion, answer: str, version: DatasetVersion
+) -> tuple[PromptVersion, int]:
     """A model that is there already, with the prompt that it is scored through: a tuned one brings its own. Raises Invalid."""
     model = models.find(session, person, key)
     if technique in METHODS and model.method != technique:
         raise Invalid("not_this_method", f"{model.name} was not tuned by {technique}.", "Choose a model of that method, or leave the model out to tune one.")
+    check_answer(session, model, answer, version.label_texts(), prompt.mode)
     return session.get_one(PromptVersion, model.prompt_version_id) if model.prompt_version_id else prompt, model.id
 
 
@@ -179,7 +187,7 @@ def _shots(session: Session, version: DatasetVersion, prompt: PromptVersion, cou
         return list(prompt.template().shots)
     return [
         Shot(row.input, row.output)
-        for row in draw((Candidate(row.position, row.input, row.output or "") for row in datasets.rows(session, version, "train")), count, seed)
+        for row in draw((Candidate(case.position, case.input, case.answer) for case in datasets.cases(session, version, "train")), count, seed)
     ]
 
 

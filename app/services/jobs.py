@@ -1,10 +1,11 @@
 """Jobs: start a tune, cancel, retry, clone, list, follow."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from app import queue
 from app.db import now as db_clock
@@ -14,15 +15,24 @@ from app.domain import job as jobs
 from app.domain import metric as metrics
 from app.domain import model as models
 from app.domain import prompt as prompts
+from app.domain import search as searches
+from app.domain import trial as trials
 from app.domain import tuning as tunings
 from app.domain import worker as workers
 from app.domain.access import Who, page, read, visible, write
 from app.domain.job import ACTIVE, HELD, STATES, Attempt, Job
 from app.domain.methods import METHODS
 from app.domain.methods.base import MethodParameters, parse
-from app.domain.metric import LogLine, MetricPoint
+from app.domain.metric import LogLine, MetricPoint, Sample
 from app.domain.rendering import check
+from app.domain.scoring import normalise
+from app.domain.search import Search
+from app.domain.trial import Trial
+from app.domain.validation import LOSS, Measure
 from app.errors import Invalid
+
+COMMANDS = {"gpu": "fettle worker", "light": "fettle worker --light"}
+"""What serves each queue of jobs."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +56,23 @@ class News:
     job: Job
     points: list[MetricPoint]
     lines: list[LogLine]
+    samples: list[Sample]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A sample, and whether it is the gold answer."""
+
+    sample: Sample
+    right: bool
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """What a tune job works with and how far it is: `validations` are the points of `measure`, an accuracy or (free text) a loss.
+    """What a tune job works with and how far it is: `validations` are the points of its measure, `losses` the validation losses by step.
 
     `prompt_version` is the one that was chosen; `replaced` says that the soft prompt stands for the text before its inputs.
+    In a search the points are those of the trial that won or leads, whose number is `leading`.
     """
 
     base: models.Model
@@ -64,8 +84,14 @@ class Tuning:
     parameters: MethodParameters
     total_steps: int
     reached: int
-    measure: str
+    measure: Measure
     validations: list[MetricPoint]
+    losses: dict[int, float]
+    search: Search = field(default_factory=Search)
+    trials: list[Trial] = field(default_factory=list)
+    leading: int | None = None
+    finder: list[tuple[float, float]] = field(default_factory=list)
+    """(learning rate, smoothed loss) of a learning-rate finder's test, as far as it is."""
 
 
 def start_tune(
@@ -78,9 +104,11 @@ def start_tune(
     prompt_version: int | str | None,
     seed: int,
     priority: int = 0,
+    search: Mapping[str, Any] | None = None,
 ) -> JobView:
     """Queue a tuning job. Everything it depends on is fixed into the row now: dataset version, prompt version, parameters."""
     checked = parse(METHODS, method, parameters)
+    searched = searches.parse(search or {}, seed)
     with transaction() as session:
         base = models.find(session, person, model)
         models.tunable(base)
@@ -89,8 +117,11 @@ def start_tune(
             raise Invalid("no_train_split", f"Dataset {version.reference} has no train split.", "Upload labelled rows, or choose another version.")
         prompt = prompts.find(session, person, prompt_version) if prompt_version else prompts.default(session, person)
         check(prompt.template(), version.variables)
+        version.measure(checked.validate_by)
+        searches.check(searched, method, checked, version.splits.get("validation", 0))
         name = f"{METHODS[method].title} on {session.get_one(datasets.Dataset, version.dataset_id).name}"
         settings = tunings.settings_of(session, person, base, version, prompt, checked, seed)
+        settings |= {} if searched.how == "none" else {"search": searched.model_dump(mode="json")}
         job = jobs.add(session, person, "tune", name, settings, priority)
         queue.announce(session)
         return JobView(job, jobs.queue_place(session, job), [], None, len(workers.alive(session, job.queue)))
@@ -111,15 +142,24 @@ def retry(person: Who, key: int) -> Job:
         return job
 
 
-def clone(person: Who, key: int) -> Job:
-    """The same work again as a new job."""
+def clone(person: Who, key: int, changes: Mapping[str, Any] | None = None) -> Job:
+    """The same work again as a new job, with some parameters changed. Raises Invalid when the method refuses them."""
     with transaction() as session:
         job = read(session, person, Job, key, "job")
         if job.kind != "tune":
             raise Invalid("not_cloneable", "Only tuning jobs can be cloned.", "Start the evaluation again from its experiment.")
-        copy = jobs.add(session, person, job.kind, job.name, dict(job.settings), job.priority)
+        settings = _changed(session, person, job.settings, changes) if changes else dict(job.settings)
+        copy = jobs.add(session, person, job.kind, job.name, settings, job.priority)
         queue.announce(session)
         return copy
+
+
+def _changed(session: Session, person: Who, old: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    checked = parse(METHODS, old["method"], {**old["parameters"], **changes})
+    base, version = models.find(session, person, old["model"]), datasets.find(session, person, old["dataset"])
+    prompt, search = prompts.find(session, person, tunings.chosen_prompt(old)), {name: old[name] for name in ("search",) if name in old}
+    searches.check(Search.model_validate(search.get("search") or {}), old["method"], checked, version.splits.get("validation", 0))
+    return tunings.settings_of(session, person, base, version, prompt, checked, old["seed"]) | search
 
 
 def find(person: Who, key: int) -> JobView:
@@ -140,7 +180,13 @@ def tuning(person: Who, job: Job) -> Tuning:
         version = datasets.find(session, person, chosen["dataset"])
         prompt = prompts.find(session, person, tunings.chosen_prompt(chosen))
         parameters = parse(METHODS, chosen["method"], chosen["parameters"])
-        measure = "validation_accuracy" if version.labels else "validation_loss"
+        measure = version.measure(parameters.validate_by)
+        tried = list(trials.of_job(session, job.id))
+        leading = _leading(tried, measure)
+
+        def curve(name: str) -> list[MetricPoint]:
+            return list(metrics.curve(session, job.id, name if leading is None else searches.point(leading, name)))
+
         return Tuning(
             models.find(session, person, chosen["model"]),
             session.get_one(datasets.Dataset, version.dataset_id),
@@ -152,8 +198,33 @@ def tuning(person: Who, job: Job) -> Tuning:
             parameters.total_steps(version.splits.get("train", 0)),
             metrics.reached(session, job.id),
             measure,
-            list(metrics.curve(session, job.id, measure)),
+            curve(measure.point),
+            {point.step: point.value for point in curve(LOSS)},
+            Search.model_validate(chosen.get("search") or {}),
+            tried,
+            leading,
+            _finder(session, job.id),
         )
+
+
+def trials_of(person: Who, key: int) -> list[Trial]:
+    """The trials of a job's search by number; none for a job without one."""
+    with reading() as session:
+        read(session, person, Job, key, "job")
+        return list(trials.of_job(session, key))
+
+
+def _leading(tried: Sequence[Trial], measure: Measure) -> int | None:
+    """The trial that won, or whose validation is best so far."""
+    ahead = [trial for trial in tried if trial.value is not None and trial.state != "failed"]
+    best = max(ahead, key=lambda trial: (trial.state == "won", measure.sign * (trial.value or 0.0), -trial.number), default=None)
+    return best.number if best else tried[0].number if tried else None
+
+
+def _finder(session: Session, key: int) -> list[tuple[float, float]]:
+    rates, losses = (metrics.curve(session, key, name) for name in metrics.FINDER)
+    by_step = {point.step: point.value for point in losses}
+    return [(point.value, by_step[point.step]) for point in rates if point.step in by_step]
 
 
 def recent(person: Who, after: int | None = None, limit: int = 50, kind: str | None = None, states: Sequence[str] = STATES) -> tuple[list[Job], int | None]:
@@ -179,13 +250,22 @@ def news(person: Who, key: int, after_event: int) -> News:
     with reading() as session:
         job = read(session, person, Job, key, "job")
         points = [point for point in metrics.points(session, key, after_event) if point.event <= job.event]
-        return News(job, points, [line for line in metrics.lines(session, key, after_event) if line.event <= job.event])
+        samples = [sample for sample in metrics.samples(session, key, after_event) if sample.event <= job.event]
+        return News(job, points, [line for line in metrics.lines(session, key, after_event) if line.event <= job.event], samples)
 
 
 def points(person: Who, key: int, after_step: int = -1) -> list[MetricPoint]:
     with reading() as session:
         read(session, person, Job, key, "job")
         return list(metrics.points(session, key, after_step=after_step))
+
+
+def samples(person: Who, key: int) -> list[Answered]:
+    """What the model in training answered at each step, each with whether it is right."""
+    with reading() as session:
+        job = read(session, person, Job, key, "job")
+        book = datasets.find(session, person, job.settings["dataset"]).book
+        return [Answered(sample, normalise(book.answer_in(sample.text)) == normalise(sample.gold)) for sample in metrics.samples(session, key)]
 
 
 def log(person: Who, key: int, limit: int = 2000) -> list[LogLine]:
@@ -200,6 +280,7 @@ def health() -> dict[str, list[str]]:
         alive = workers.alive(session)
         return {
             "gpu": [row.name for row in alive if row.queue == "gpu"],
+            "light": [row.name for row in alive if row.queue == "light"],
             "engine": [row.name for row in alive if row.queue == "interactive"],
             "devices": sorted({device["name"] for row in alive for device in row.devices}),
         }

@@ -8,13 +8,15 @@ from typing import Any
 from app.domain.access import Who
 from app.domain.dataset import DatasetVersion
 from app.domain.prompt import Prompt, PromptVersion, fields_of
-from app.domain.rendering import DEFAULT, Rendered, Template, check, literal, render, sections
-from app.errors import Invalid
-from app.services import datasets, prompts
+from app.domain.rendering import DEFAULT, LABELS, Rendered, Template, check, render, sections
+from app.errors import Invalid, NotFound
+from app.services import datasets, grid, prompts
 from app.services.datasets import DatasetView
 
-LABELS = 20
+SHOWN_LABELS = 20
 """Labels that a first prompt lists; with more, the shots have to show them."""
+
+FIRST_INSTRUCTION = f"Answer with one of: {{{LABELS}}}."
 
 FIRST_SHOTS = 4
 
@@ -63,7 +65,27 @@ def _instruction(version: DatasetVersion) -> str:
     labels = version.label_texts()
     if not labels:
         return "Answer as in the examples."
-    return literal(f"Answer with one of: {', '.join(labels)}.") if len(labels) <= LABELS else "Answer with one label, as in the examples."
+    return FIRST_INSTRUCTION if len(labels) <= SHOWN_LABELS else "Answer with one label, as in the examples."
+
+
+@dataclass(frozen=True)
+class TryRow:
+    """A row to try a prompt on: the values of its variables, and the texts that count as its right answer."""
+
+    values: dict[str, str]
+    answers: tuple[str, ...]
+
+
+def row(person: Who, reference: str, split: str, offset: int) -> TryRow:
+    """One row by its place in a split. Raises Sealed, and NotFound behind the last one."""
+    version = datasets.find(person, reference).version
+    found = grid.examples(person, version.reference, split, offset, 1)
+    if not found:
+        raise NotFound("row", offset + 1)
+    book, output = version.book, found[0].output
+    label = book.get(output) if output is not None else None
+    aliases = label.aliases if label else ()
+    return TryRow({**version.shown_labels(), **found[0].values()}, () if output is None else (book.text_of(output), *aliases))
 
 
 def samples(person: Who) -> list[tuple[Prompt, PromptVersion, DatasetView | None]]:

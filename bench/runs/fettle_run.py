@@ -9,7 +9,8 @@ from app.domain.rendering import Template
 from bench.runs.measure import Clock, finish, job
 from worker.engine.load import load
 from worker.engine.reporting import NullReporter
-from worker.engine.train import TrainSpec, train
+from worker.engine.spec import TrainSpec
+from worker.engine.train import train
 
 
 class Timer(NullReporter):

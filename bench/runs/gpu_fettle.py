@@ -11,7 +11,8 @@ from app.errors import Invalid
 from bench.runs.gpu_measure import Clock, Work, finish, is_memory, job, say
 from worker.engine.batches import schedule
 from worker.engine.reporting import NullReporter
-from worker.engine.train import TrainSpec, train
+from worker.engine.spec import TrainSpec
+from worker.engine.train import train
 
 
 class Done(Exception):

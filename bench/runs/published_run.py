@@ -19,7 +19,8 @@ from worker.engine.encode import encode_prompt
 from worker.engine.generate import complete, prepare
 from worker.engine.load import Loaded, load
 from worker.engine.reporting import NullReporter
-from worker.engine.train import TrainResult, TrainSpec, train
+from worker.engine.spec import TrainSpec
+from worker.engine.train import TrainResult, train
 
 BATCH = 16
 """Prompts decoded together by beam search."""

@@ -1,7 +1,7 @@
 // Live curves: uPlot behind <figure data-chart> (macro chart in templates/shared/_macros.html). The figure's JSON:
 //   {"x": "step", "digits": 3, "series": [{"name": "validation", "metric": "eval_accuracy", "points": [[0, 0.41], [100, 0.72]]}],
 //    "baseline": {"label": "untuned", "value": 0.45} (or "step": 0 instead of a value: the first line's point there, once it comes), "job": 12, "sync": "job-12", "href": "/jobs/12/checkpoints/{x}", "low": 0, "high": 1, "total": 900}
-// Only x and series are needed; "total" is where x ends, so that a running curve does not shrink. A DOM event `metric` (htmx makes one of `event: metric` in a stream) brings {step, name, value} or a list of them; a step
+// A series with "quiet": true is thin and grey and not read out, and with "labelled": false has no name at its end. Only x and series are needed; "total" is where x ends, so that a running curve does not shrink. A DOM event `metric` (htmx makes one of `event: metric` in a stream) brings {step, name, value} or a list of them; a step
 // that is there already is replaced, so a replayed stream draws nothing twice. With "job" only events that name that job, or none, are taken.
 import { colour } from "./theme.js";
 
@@ -87,9 +87,15 @@ class Chart {
   }
 
   line(index) {
-    const stroke = this.palette[INKS[index % INKS.length]];
+    const stroke = this.ink(this.series[index]);
+    if (this.series[index].quiet) return { stroke, width: 1, spanGaps: true, points: { show: false } };
     const sparse = (_, at) => this.series[index].values.size <= 40 && at > 0;
     return { stroke, width: index === 0 ? 2 : 1.5, dash: DASHES[index % DASHES.length], spanGaps: true, points: { show: sparse, size: 5, fill: stroke, stroke } };
+  }
+
+  /** Lines flagged "quiet" stand behind the first one: many of them, that nobody tells apart by colour. */
+  ink(series) {
+    return series.quiet ? this.palette["--faint"] : this.palette[INKS[this.series.indexOf(series) % INKS.length]];
   }
 
   tickDigits(ticks) {
@@ -136,10 +142,10 @@ class Chart {
   }
 
   ends(plot) {
-    return this.series.filter((series) => series.values.size).map((series) => {
+    return this.series.filter((series) => series.values.size && series.labelled !== false).map((series) => {
       const step = Math.max(...series.values.keys());
       const value = series.values.get(step);
-      const ink = this.palette[INKS[this.series.indexOf(series) % INKS.length]];
+      const ink = this.ink(series);
       const text = this.series.length > 1 ? series.name : shown(value, this.digits);
       return { text, ink, x: plot.valToPos(step, "x", true), y: plot.valToPos(value, "y", true) };
     });
@@ -150,7 +156,7 @@ class Chart {
     const steps = this.uplot?.data[0] ?? [];
     const at = steps[index ?? steps.length - 1];
     if (at === undefined) return;
-    const values = this.series.map((series) => [series.name, this.before(series, at)]).filter(([, value]) => value !== undefined);
+    const values = this.series.filter((series) => !series.quiet).map((series) => [series.name, this.before(series, at)]).filter(([, value]) => value !== undefined);
     this.readout.textContent = [`${this.spec.x} ${at}`, ...values.map(([name, value]) => `${name} ${shown(value, this.digits)}`)].join(" · ");
   }
 

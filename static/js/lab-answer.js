@@ -11,9 +11,11 @@ let begun = 0;
 let first = 0;
 let clock = 0;
 let asked = "";
+let place = "engine";
 
 export const running = () => controller !== null;
 const seconds = () => (performance.now() - begun) / 1000;
+const dollars = (cost) => (cost >= 0.01 ? `$${cost.toFixed(2)}` : `$${Number(cost.toPrecision(2))}`);
 const took = (ms) => (ms < 1000 ? `${Math.round(ms)}\u00a0ms` : `${(ms / 1000).toFixed(1)}\u00a0s`);
 
 /** One spelling for texts that look the same, as app/domain/scoring.py: normalise() has it. */
@@ -59,20 +61,21 @@ function write(text) {
 }
 
 const HANDLERS = {
-  accepted: (data) => { request = data.request; wait("In the engine's queue"); },
+  accepted: (data) => { request = data.request; wait(place === "engine" ? "In the engine's queue" : "Waiting for the endpoint"); },
   loading: (data) => wait(data.fraction ? `Loading weights, ${Math.round(data.fraction * 100)} %` : "Loading weights"),
   message: (data) => write(data.text),
   done: (data) => finish(data),
   error: (data) => { throw new Problem(data.error); },
 };
 
-/** Send one request and show its answer as it comes; `settled` is called when it stands. */
-export async function run(body, settled) {
+/** Send one request and show its answer as it comes; `settled` is called when it stands. `where` is who answers: "engine" or "endpoint". */
+export async function run(body, settled, where) {
   controller = new AbortController();
   asked = JSON.stringify(body);
+  place = where;
   clear();
   show(true);
-  wait("Waiting for the engine");
+  wait(`Waiting for the ${where}`);
   try {
     const response = await post("/api/v1/generate", { ...body, stream: true }, controller.signal);
     for await (const { event, data } of events(response)) HANDLERS[event]?.(data);
@@ -90,12 +93,14 @@ export async function run(body, settled) {
 }
 
 /** Latency is the model's own; what went by before it (the queue, loading weights) is told apart. */
-function finish({ input_tokens: read, output_tokens: written, latency_ms: latency, reason, finish_reason: why = reason }) {
+function finish({ input_tokens: read, output_tokens: written, latency_ms: latency, reason, finish_reason: why = reason, estimated, tries, cost }) {
   const waited = Math.max(0, performance.now() - begun - latency);
-  const words = [`${read.toLocaleString("en")} tokens read, ${written.toLocaleString("en")} written`, took(latency)];
+  const words = [`${estimated ? "about " : ""}${read.toLocaleString("en")} tokens read, ${written.toLocaleString("en")} written`, took(latency)];
   if (first) words.push(`first token after ${took(Math.max(0, first - begun - waited))}`);
-  if (written && latency) words.push(`${(written / (latency / 1000)).toFixed(1)} tokens/s`);
+  if (written && latency > 0) words.push(`${(written / (latency / 1000)).toFixed(1)} tokens/s`);
   if (waited > WAIT_MS) words.push(`waited ${took(waited)} before`);
+  if (tries > 1) words.push(`${tries} tries`);
+  if (cost) words.push(dollars(cost));
   ended([...words, FINISH[why] ?? ""].filter(Boolean).join(" · "));
 }
 
@@ -120,6 +125,8 @@ function fail(error) {
   by("failure-code").textContent = error.code;
 }
 
+const folded = (text) => normal(text).toLowerCase();
+
 /** Right or wrong in words, while the answer's input is the one in the editor; and whether the editor has moved on since. */
 export function mark(gold, body) {
   const stands = !by("answer").hidden && by("failure").hidden && !running() && Boolean(by("counts").textContent);
@@ -127,9 +134,9 @@ export function mark(gold, body) {
   const judged = stands && gold !== null && JSON.parse(asked).variables.input === body.variables.input;
   by("gold").hidden = !judged;
   if (!judged) return;
-  const right = answered() === normal(gold);
+  const right = gold.some((name) => folded(name) === folded(answered()));
   by("foot").hidden = false;
-  by("gold-text").textContent = gold;
+  [by("gold-text").textContent] = gold;
   by("gold-right").hidden = !right;
   by("gold-wrong").hidden = right;
   by("said").textContent = `${answered()}: ${right ? "right" : "wrong"}`;

@@ -12,8 +12,8 @@ const splits = () => Object.fromEntries(JSON.parse(option()?.dataset.splits || "
 export const dataset = () => by("dataset").value;
 export const state = () => ({ dataset: dataset(), split: by("split").value, row: place });
 
-/** The row's gold answer while its input stands unchanged in the editor, else null. */
-export const gold = () => (row && row.output !== null && row.input === variables().input ? row.output : null);
+/** What counts as right (the gold answer first, then its aliases) while the row's input stands unchanged in the editor, else null. */
+export const gold = () => (row?.answers && row.values.input === variables().input ? row.answers : null);
 
 async function load(index, fill) {
   const total = splits()[by("split").value] ?? 0;
@@ -22,15 +22,16 @@ async function load(index, fill) {
   turn += 1;
   const mine = turn;
   by("row-place").textContent = `row ${(place + 1).toLocaleString("en")} of ${total.toLocaleString("en")}`;
-  const response = await fetch(`/api/v1/datasets/${dataset()}/examples?${new URLSearchParams({ split: by("split").value, offset: place, limit: 1 })}`).catch(() => null);
+  const response = await fetch(`/lab/row?${new URLSearchParams({ dataset: dataset(), split: by("split").value, offset: place })}`).catch(() => null);
   if (!response?.ok || mine !== turn) return;
-  [row] = (await response.json()).items;
-  if (fill) writeVariables(row);
+  row = await response.json();
+  const { labels } = row.values;
+  writeVariables(fill ? row.values : { ...variables(), ...(labels && { labels }) });
   document.dispatchEvent(new CustomEvent("lab:changed"));
 }
 
 /** Nobody's typing is lost by filling in a row: the input is empty, or is the last row's. */
-const free = () => !variables().input.trim() || row?.input === variables().input;
+const free = () => !variables().input.trim() || row?.values.input === variables().input;
 
 /** Show the dataset's tools; `fill` puts the row's values into the editor. */
 async function open(index, fill) {

@@ -2,9 +2,9 @@
 
 /** What went wrong, with the server's code, sentence and advice. */
 export class Problem extends Error {
-  constructor({ code = "", message, advice = "" }) {
+  constructor({ code = "", message, advice = "", label }) {
     super(message);
-    Object.assign(this, { code, advice });
+    Object.assign(this, { code, advice, label });
   }
 }
 

@@ -68,7 +68,7 @@ async function look() {
   problem = told.problem ? `${told.problem} ${told.advice}` : null;
   engine = told.engine === "on";
   sections = JSON.parse(told.sections);
-  by("away").hidden = engine || !by("failure").hidden;
+  awayNote();
   by("template-error").hidden = !problem;
   by("template-error").textContent = problem ?? "";
   by("instruction").setAttribute("aria-invalid", String(Boolean(problem)));
@@ -76,9 +76,13 @@ async function look() {
   count();
 }
 
+/** A model behind an endpoint needs no engine process here. */
+const remote = () => by("model").selectedOptions[0]?.hasAttribute("data-remote") ?? false;
+const awayNote = () => { by("away").hidden = engine || remote() || !by("failure").hidden; };
+
 async function count() {
   counting?.abort();
-  if (!engine || problem || !by("model").value || !by("input").value) return (by("tokens").textContent = "");
+  if (!(engine || remote()) || problem || !by("model").value || !by("input").value) return (by("tokens").textContent = "");
   counting = new AbortController();
   try {
     const response = await post("/api/v1/generate/count", { model: Number(by("model").value), prompt: form.prompt(), variables: form.variables() }, counting.signal);
@@ -90,7 +94,9 @@ async function count() {
 }
 
 /** "61 instruction + 212 shots + 38 input = 311 tokens"; each shot says on hover what it costs. */
-function costs({ total, parts, template }) {
+function costs({ total, parts, template, estimated }) {
+  if (estimated) return `about ${total.toLocaleString("en")} tokens; the endpoint counts them when it answers`;
+
   const sizes = {};
   parts.forEach((size, index) => { sizes[sections[index]] = (sizes[sections[index]] ?? 0) + size; });
   const shots = [...by("shots").children].map((item, index) => {
@@ -116,7 +122,7 @@ const mark = () => answer.mark(rows.gold(), body());
 
 function run() {
   if (answer.running() || why()) return;
-  answer.run(body(), mark);
+  answer.run(body(), mark, remote() ? "endpoint" : "engine");
   by("answer").scrollIntoView({ block: "nearest" });
 }
 
@@ -234,7 +240,7 @@ function listen() {
   // How many shots, and from which seed, changes nothing until they are drawn: lab-rows.js tells then.
   for (const area of [by("lab"), by("parameters")]) area.addEventListener("input", (event) => { if (!event.target.matches("[name=shots], #count, #draw-seed")) changed(); });
   by("lab").addEventListener("submit", (event) => event.preventDefault());
-  by("model").addEventListener("change", () => { mine = null; own(); changed(); });
+  by("model").addEventListener("change", () => { mine = null; awayNote(); own(); changed(); });
   by("parameters-reset").addEventListener("click", () => { form.writeParameters({}); changed(); });
   for (const id of ["run", "retry"]) by(id).addEventListener("click", run);
   by("save").addEventListener("click", title);

@@ -1,12 +1,13 @@
 """Metric points and log lines: numbered without gaps, replaced when a step is written again, fenced."""
 
 import pytest
+from sqlalchemy import delete
 
 from app.db import transaction
 from app.domain import job as jobs
 from app.domain import metric as metrics
 from app.domain.access import Who
-from app.domain.job import Fenced, Job
+from app.domain.job import Attempt, Fenced, Job
 
 
 @pytest.fixture
@@ -55,3 +56,37 @@ def test_a_worker_that_lost_the_job_writes_nothing(job: Job) -> None:
         metrics.record(session, job.id, "old token", 1, [(1, {"loss": 9.0})], ["ghost"])
     with transaction() as session:
         assert not metrics.points(session, job.id) and not metrics.lines(session, job.id)
+
+
+def answer(step: int, row: int, text: str) -> dict[str, object]:
+    return {"step": step, "row": row, "input": f"message {row}", "gold": "billing", "text": text}
+
+
+def test_samples_share_the_numbers_of_points_and_lines_and_are_replaced_when_told_again(job: Job) -> None:
+    token = job.lease_token or ""
+    with transaction() as session:
+        metrics.record(session, job.id, token, 1, [(0, {"loss": 2.0})], ["a line"], [answer(0, 2, "x"), answer(0, 1, "y")])
+        counter = session.get_one(Job, job.id, populate_existing=True).event
+    with transaction() as session:
+        told = metrics.samples(session, job.id)
+        assert [(sample.step, sample.row, sample.text) for sample in told] == [(0, 1, "y"), (0, 2, "x")]
+        numbers = {row.event for rows in (told, metrics.points(session, job.id), metrics.lines(session, job.id)) for row in rows}
+        assert sorted(numbers) == list(range(counter - 3, counter + 1))
+    with transaction() as session:
+        metrics.record(session, job.id, token, 2, [], [], [answer(0, 2, "z"), answer(4, 2, "w")])
+    with transaction() as session:
+        assert [(sample.step, sample.row, sample.text) for sample in metrics.samples(session, job.id, after_event=counter)] == [(0, 2, "z"), (4, 2, "w")]
+        assert len(metrics.samples(session, job.id)) == 3
+
+
+def test_samples_of_a_lost_job_are_not_written_and_those_of_a_deleted_one_go_with_it(job: Job) -> None:
+    with pytest.raises(Fenced), transaction() as session:
+        metrics.record(session, job.id, "old token", 1, [], [], [answer(0, 1, "ghost")])
+    with transaction() as session:
+        assert not metrics.samples(session, job.id)
+        metrics.record(session, job.id, job.lease_token or "", 1, [], [], [answer(0, 1, "x")])
+    with transaction() as session:
+        session.execute(delete(Attempt).where(Attempt.job_id == job.id))
+        session.execute(delete(Job).where(Job.id == job.id))
+    with transaction() as session:
+        assert not metrics.samples(session, job.id)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef, precision_recall_fscore_support
 
-from app.domain.scoring import OFF_LIST, as_label, correct_rows, extract, normalise, score
+from app.domain.scoring import OFF_LIST, answer_in, as_label, correct_rows, exact_match, extract, is_right, normalise, rouge_l, score
 
 LABELS = ["a", "b", "c"]
 
@@ -96,3 +96,52 @@ def test_normalise_twice_is_normalise_once(text: str) -> None:
         once = normalise(text, casefold)
         assert normalise(once, casefold) == once
         assert unicodedata.is_normalized("NFC", once)
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer", "expected"),
+    [
+        ("police killed the gunman", "police kill the gunman", 3 / 4),  # the examples of Lin 2004, section 3.1
+        ("police killed the gunman", "the gunman kill police", 2 / 4),
+        ("police killed the gunman", "the gunman police killed", 2 / 4),
+        ("the cat sat on the mat", "the cat", 2 * (2 / 2) * (2 / 6) / (2 / 2 + 2 / 6)),
+        ("The CAT, sat!", "the cat sat", 1.0),
+        ("a b c d e", "a x b y c", 3 / 5),
+        ("well-known 7x", "well known 7x", 1.0),
+        ("naïve", "na ve", 1.0),  # as rouge-score cuts it
+        ("one", "two", 0.0),
+        ("", "anything", 0.0),
+        ("anything", "", 0.0),
+        ("да", "да", 0.0),
+    ],
+)
+def test_rouge_l_is_the_f_measure_of_the_longest_common_subsequence_of_words(gold: str, answer: str, expected: float) -> None:
+    assert rouge_l(gold, answer) == pytest.approx(expected)
+    assert rouge_l(answer, gold) == pytest.approx(expected), "with precision and recall alike, the two texts may change places"
+
+
+def _slow(one: list[str], other: list[str]) -> int:
+    """The definition itself."""
+    if not one or not other:
+        return 0
+    if one[0] == other[0]:
+        return 1 + _slow(one[1:], other[1:])
+    return max(_slow(one[1:], other), _slow(one, other[1:]))
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from("abc"), max_size=7), st.lists(st.sampled_from("abc"), max_size=7))
+def test_rouge_l_counts_what_the_definition_counts(one: list[str], other: list[str]) -> None:
+    common = _slow(one, other)
+    expected = 2 * common / (len(one) + len(other)) if common else 0.0
+    assert rouge_l(" ".join(one), " ".join(other)) == pytest.approx(expected)
+
+
+def test_an_answer_is_read_from_its_first_line_when_it_must_be_a_label() -> None:
+    labels = ["Billing", "delivery"]
+    assert answer_in(" billing\nInput: more", labels) == "Billing"
+    assert answer_in(" something else\nbilling", labels) == "something else"
+    assert answer_in(" one\ntwo \n") == "one\ntwo"
+    assert is_right(" BILLING", "Billing", labels) and not is_right(" BILLING", "Billing")
+    assert is_right(" two  words\n", "two words") and not is_right("", "x", labels)
+    assert exact_match(["Billing", "delivery", "delivery"], ["billing", "delivery.", " delivery\n\n"], labels) == pytest.approx(2 / 3)

@@ -11,7 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast,
 from app.domain.methods import METHODS
 from app.domain.rendering import Template
 from worker.engine.load import Loaded, load
-from worker.engine.train import Row, TrainSpec
+from worker.engine.spec import Row, TrainSpec
 
 CHAT = (
     "{% for message in messages %}<|turn|>{{ message['role'] }}\n{{ message['content'] | trim }}<|end|>\n{% endfor %}"

@@ -14,7 +14,8 @@ from worker.engine.batches import schedule
 from worker.engine.load import load
 from worker.engine.methods import METHODS as HALVES
 from worker.engine.reporting import NullReporter
-from worker.engine.train import TrainSpec, opening_ids, train
+from worker.engine.spec import TrainSpec
+from worker.engine.train import opening_ids, train
 
 STEPS, BATCH, WARMUP, SEED, TOKENS, WIDTH = 100, 4, 10, 3, 6, 32
 RATES = {"prompt_tuning": 3e-2, "p_tuning": 1e-3, "prefix": 1e-2, "lora": 5e-3, "full": 1e-3}
@@ -76,7 +77,8 @@ def plain_script(base: Path, method: str, start: dict[str, torch.Tensor]) -> tup
     with torch.no_grad():
         for name, tensor in trainable.items():
             tensor.copy_(start[name])
-    optimiser = torch.optim.AdamW(trainable.values(), lr=RATES[method], weight_decay=0.0)
+    # Fused as in ours: torch's other AdamW rounds otherwise, and a large rate makes much of the last bit within 100 steps.
+    optimiser = torch.optim.AdamW(trainable.values(), lr=RATES[method], weight_decay=0.0, fused=True)
     rate = get_cosine_schedule_with_warmup(optimiser, WARMUP, STEPS)
     losses = []
     model.train()

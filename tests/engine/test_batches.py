@@ -1,5 +1,7 @@
 """Which examples share a batch, and what a batch is made of."""
 
+from itertools import combinations, pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from app.domain.rendering import Template, render
 from app.errors import Invalid
 from tests.engine.conftest import make_tokenizer
-from worker.engine.batches import IGNORED, Example, collate, encode_examples, passes_per_step, schedule, within_tokens
+from worker.engine.batches import IGNORED, Example, collate, encode_examples, micro_batches, passes_per_step, schedule, within_tokens
 
 
 @given(n=st.integers(1, 70), batch=st.integers(1, 20), accumulation=st.integers(1, 20), steps=st.integers(1, 15), seed=st.integers(0, 5))
@@ -38,6 +40,30 @@ def test_token_budgets_hold_unless_one_example_breaks_them_alone(lengths: list[i
     batches = list(within_tokens(lengths, budget))
     assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
     assert all(len(batch) == 1 or max(lengths[index] for index in batch) * len(batch) <= budget for batch in batches)
+
+
+def peak(parts: list[list[int]], lengths: list[int]) -> int:
+    return max(max(lengths[index] for index in part) * len(part) for part in parts)
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=9), st.integers(1, 9))
+def test_passes_are_as_small_as_they_can_be(lengths: list[int], pieces: int) -> None:
+    pieces = min(pieces, len(lengths))
+    parts = micro_batches(list(range(len(lengths))), lengths, pieces)
+    assert len(parts) == pieces and all(parts)
+    assert sorted(index for part in parts for index in part) == list(range(len(lengths)))
+    order = sorted(range(len(lengths)), key=lambda index: lengths[index])
+    cuts = ([0, *edges, len(order)] for edges in combinations(range(1, len(order)), pieces - 1))
+    assert peak(parts, lengths) == min(peak([order[start:stop] for start, stop in pairwise(edges)], lengths) for edges in cuts)
+
+
+def test_one_long_example_has_a_pass_of_its_own() -> None:
+    assert micro_batches([0, 1, 2, 3], [5, 100, 5, 5], 2) == [[0, 2, 3], [1]]
+
+
+def test_a_shorter_example_keeps_its_answer() -> None:
+    assert Example((1, 2, 3), (4, 5)).within(3) == Example((3,), (4, 5))
+    assert Example((1, 2, 3), (4, 5)).within(5) == Example((1, 2, 3), (4, 5))
 
 
 def test_only_the_answer_is_labelled() -> None:

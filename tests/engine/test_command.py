@@ -99,3 +99,27 @@ def test_a_setting_without_a_value_is_a_wrong_option(options: list[object]) -> N
     with pytest.raises(SystemExit) as ended:
         main([str(word) for word in [*options, "--set", "rank"]])
     assert ended.value.code == 2
+
+
+def test_a_search_from_the_command_line_and_from_a_file(options: list[object], tmp_path: Path) -> None:
+    (tmp_path / "search.json").write_text(json.dumps({"how": "grid", "space": {"rank": [2, 4, 8]}}))
+    done = run(*options, "--search", tmp_path / "search.json", "--search", "factor=2", "--set", "max_steps=12")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["search"]["trials"] == 3 and result["parameters"]["rank"] == result["search"]["chosen"]["rank"]
+    assert "trial 1 running: rank 2; step 0" in done.stderr and " won: rank " in done.stderr and " stopped: rank " in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("word", "said"), [("how=best", "search.how"), ("colour=1", "search.colour"), ("none.json", "cannot be read as a search"), ("how=rate_finder", "is given")]
+)
+def test_a_search_that_cannot_be_run_is_said_before_anything_is_loaded(options: list[object], capsys: pytest.CaptureFixture[str], word: str, said: str) -> None:
+    assert main([str(word) for word in [*options, "--search", word]]) == 1
+    assert said in capsys.readouterr().err
+
+
+def test_a_search_under_a_launcher_is_refused(options: list[object], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    assert main([str(word) for word in [*options, "--search", "how=random"]]) == 1
+    assert "without a launcher, with --set devices=N" in capsys.readouterr().err

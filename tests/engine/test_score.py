@@ -15,7 +15,7 @@ from worker.engine import score
 from worker.engine.load import Loaded
 from worker.engine.prefix import Prefix, read
 from worker.engine.reporting import Stopped
-from worker.engine.score import plain, score_ids, score_labels
+from worker.engine.score import Scoring, plain, score_ids, score_labels
 
 LABELS = (" positive", " negative", " not good", " not bad at all")
 
@@ -104,3 +104,22 @@ def test_a_model_with_a_sliding_window_takes_the_plain_way_and_is_right() -> Non
     rows, labels = [[5, 6, 7, 8, 9, 10, 11], [5, 6, 7, 8, 9, 4]], [[20, 21], [22]]
     assert not score._reads_trees(model)
     assert np.abs(score_ids(model, rows, labels).sums - naive(model, rows, labels)).max() < 1e-3
+
+
+def test_scores_made_step_by_step_are_the_same(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = prompts(7)
+    whole = score_labels(loaded, rows, LABELS).sums
+    monkeypatch.setitem(score.PACK, "cpu", 40)
+    work, steps = Scoring(loaded, rows, LABELS), 0
+    found: dict[int, Any] = {}
+    while not work.done:
+        found.update(work.step())
+        steps += 1
+    assert steps > 1, "other work goes on between two packs"
+    assert np.allclose([found[row] for row in range(7)], whole, atol=1e-4)
+
+
+def test_scoring_that_nobody_waits_for_ends(loaded: Loaded) -> None:
+    work = Scoring(loaded, prompts(3), LABELS)
+    work.leave()
+    assert work.done

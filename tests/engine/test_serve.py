@@ -11,11 +11,11 @@ from app.domain.generation import Parameters
 from app.domain.rendering import Rendered, Template, render
 from app.errors import Unavailable
 from tests.engine.conftest import toy_spec
-from worker.engine import serve
+from worker.engine import score, serve
 from worker.engine.generate import Generation, Prompt, complete, prepare
 from worker.engine.load import Loaded, load, needed_bytes
 from worker.engine.reporting import NullReporter
-from worker.engine.serve import Scheduler, ServeRequest, count
+from worker.engine.serve import Scheduler, ScoreRequest, ServeRequest, count
 from worker.engine.train import train
 
 BUDGET = 1 << 30
@@ -199,3 +199,28 @@ def test_closing_tells_those_who_wait(tiny: Path, start: Callable[..., Scheduler
 def test_tokens_are_counted_without_the_model(tiny: Path) -> None:
     rendered: Rendered = request(tiny).rendered
     assert count(tiny, rendered).total == len(prepare(load(tiny, device="cpu"), rendered, Parameters()).ids)
+
+
+def test_labels_are_scored_beside_answers_being_written(tiny: Path, start: Callable[..., Scheduler], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(score.PACK, "cpu", 8)
+    scheduler = start()
+    long = ask(scheduler, request(tiny, max_tokens=200, min_tokens=200))
+    assert long.writing.wait(WAIT)
+    prompts = tuple(render(Template(), {"input": text}) for text in ("a film", "a bad film", "not good"))
+    listener = Listener()
+    scheduler.submit(ScoreRequest(request(tiny).model, tiny, None, prompts, (" good", " bad")), listener)
+    assert listener.last() == {"type": "done", "reason": "stop"}
+    scores = [event for event in listener.events if event["type"] == "scores"]
+    assert [event["row"] for event in scores] == [0, 1, 2] and all(len(event["likelihoods"]) == 2 for event in scores)
+    assert long.last()["output_tokens"] == 200
+
+
+def test_scoring_stops_when_its_asker_leaves_and_a_bad_one_ends_alone(tiny: Path, start: Callable[..., Scheduler]) -> None:
+    scheduler = start()
+    prompts = (render(Template(), {"input": "a film"}),)
+    gone, bad = Listener(), Listener()
+    scheduler.submit(ScoreRequest("m", tiny, None, prompts, (" good", " bad")), gone, lambda: True)
+    scheduler.submit(ScoreRequest("m", tiny, None, prompts, (" very" * 3000, " bad")), bad)
+    assert gone.last()["reason"] == "cancelled" and not [event for event in gone.events if event["type"] == "scores"]
+    assert (bad.last()["type"], bad.last()["code"]) == ("error", "label_too_long")
+    assert ask(scheduler, request(tiny)).last()["type"] == "done"

@@ -138,7 +138,7 @@ def test_a_base_with_broken_weights_is_found_before_the_first_step(tiny: Path, t
 def test_the_preflight_moves_no_weight_and_no_random_number(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one, two = NullReporter(), NullReporter()
     train(toy_spec(tiny, tmp_path / "one", max_steps=3), one)
-    monkeypatch.setattr("worker.engine.train.measure", lambda *_, **__: Measured(1.0, 100, 1))
+    monkeypatch.setattr("worker.engine.train.preflight", lambda *_, **__: Measured(1.0, 100, 1))
     train(toy_spec(tiny, tmp_path / "two", max_steps=3), two)
     assert one.points("loss") == two.points("loss")
     assert same_bits(tmp_path / "one" / "artefact", tmp_path / "two" / "artefact")
@@ -167,13 +167,14 @@ def test_free_text_answers_are_validated_by_their_loss(tiny: Path, tmp_path: Pat
     assert result.best_value == min(reporter.points("validation_loss").values())
 
 
-def test_no_eta_before_it_is_measured_and_a_falling_one_after(tiny: Path, tmp_path: Path) -> None:
+def test_the_whole_run_is_foretold_once_a_step_is_measured_and_the_rest_of_it_after_each(tiny: Path, tmp_path: Path) -> None:
     reporter = NullReporter()
     train(toy_spec(tiny, tmp_path, validation=[]), reporter)
+    assert reporter.ticks[0][:2] == (0, 12) and reporter.ticks[0][2] is not None
     etas = [eta for _, _, _, eta in reporter.steps]
-    assert etas[:2] == [None, None]
-    assert all(eta is not None for eta in etas[2:])
+    assert all(eta is not None for eta in etas)
     assert etas[-1] == 0.0
+    assert any("Longest step: " in line and "All 12 steps: about" in line for line in reporter.lines)
 
 
 def test_a_finished_run_is_not_trained_again(tiny: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ FUNCTION_LINES = 50
 TASK_LINES = 25
 CHAIN = 8
 
-DOORS = {"app/main.py", "app/dispatcher.py", "worker/tasks.py", "worker/run_job.py", "worker/engine/serve.py"}
+DOORS = {"app/main.py", "app/dispatcher.py", "app/importer.py", "worker/tasks.py", "worker/run_job.py", "worker/engine/serve.py"}
 """Where a process meets whatever may go wrong, and must go on: only there `except Exception` is right."""
 
 ONE_PLACE = {"state": "app/domain/job.py", "commit": "app/db.py"}

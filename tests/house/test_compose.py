@@ -15,7 +15,7 @@ from app.settings import Settings
 from tests.house.rules import ROOT
 
 COMPOSE = ROOT / "docker-compose.yml"
-OURS = ("web", "worker-cpu", "engine-cpu", "worker-gpu", "engine-gpu", "migrate", "samples", "starter")
+OURS = ("web", "worker-cpu", "engine-cpu", "worker-gpu", "engine-gpu", "light", "migrate", "samples", "starter")
 
 
 def services() -> dict[str, Any]:

@@ -7,10 +7,11 @@ from pydantic import BaseModel, Field
 
 from app.domain.generation import Parameters
 from app.domain.methods import METHODS
+from app.domain.search import Range, Search
 from app.settings import Settings
 from scripts import reference
 
-DOCUMENTED: list[type[BaseModel]] = [Settings, Parameters, *METHODS.values()]
+DOCUMENTED: list[type[BaseModel]] = [Settings, Parameters, Search, Range, *METHODS.values()]
 
 
 def unexplained(model: type[BaseModel]) -> list[str]:

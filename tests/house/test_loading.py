@@ -28,6 +28,7 @@ def loaded(module: str, unwanted: tuple[str, ...]) -> set[str]:
         ("app.supervisor", (*HEAVY, "fastapi", "celery")),
         ("app.readers", (*GPU_STACK, "sqlalchemy")),
         ("worker.tasks", (*GPU_STACK, *WEB)),
+        ("worker.evaluate_remote", (*GPU_STACK, *WEB)),
         ("worker.healthcheck", (*GPU_STACK, *WEB, "celery")),
     ],
 )

@@ -116,15 +116,32 @@ def test_the_form_queues_what_is_ticked(browser: TestClient, person: Who, task: 
     page = get(browser, "/experiments/new")
     assert [box.get("id") for box in page.all("main input[type=checkbox][checked]")] == ["zero_shot", "one_shot", "few_shot", "lora"]
     assert page.text(".sentence") == "4 rungs: 4 scorings of 30 test rows, and tuning of 4 steps."
-    fields = {"drawn": "yes", "dataset": task[1], "model": str(task[0]), "name": "mine", "zero_shot": "on", "few_shot": "on", "shots": "4", "margin": "2"}
+    fields = {
+        "drawn": "yes",
+        "dataset": task[1],
+        "model": str(task[0]),
+        "name": "mine",
+        "zero_shot": "on",
+        "few_shot": "on",
+        "shots": "4",
+        "margin": "2",
+        "fit": "fewer_shots",
+    }
     place = browser.post("/experiments", data=fields).headers["location"]
     view = experiments.find(person, int(place.rpartition("/")[2]))
     assert [row.rung.title for row in view.rows] == ["zero-shot", "4-shot"] and view.experiment.margin == 0.02 and view.experiment.name == "mine"
+    assert {row.rung.settings["fit"] for row in view.rows} == {"fewer_shots"}
+    assert "shots=8" in str(page.one("#fit-said").get("hx-get"))
+
+
+def test_whether_rows_fit_is_said_or_why_nobody_knows(browser: TestClient, task: tuple[int, str]) -> None:
+    said = browser.get(f"/experiments/fit?model={task[0]}&dataset={task[1]}&shots=2", headers={"HX-Request-Type": "partial"}).text
+    assert "Whether the rows fit with 2 shots is not known yet: The engine process is not running" in said
 
 
 def test_refused_fields_come_back_at_their_place(browser: TestClient, task: tuple[int, str]) -> None:
     fields = {"drawn": "yes", "dataset": task[1], "model": str(task[0]), "few_shot": "on"}
-    for changed, field in (({"shots": "1"}, "shots"), ({"margin": "x"}, "margin"), ({"shots": "60"}, "shots")):
+    for changed, field in (({"shots": "1"}, "shots"), ({"margin": "x"}, "margin"), ({"shots": "60"}, "shots"), ({"fit": "squeeze"}, "fit")):
         response = browser.post("/experiments", data={**fields, **changed})
         page = Dom(response.text)
         assert response.status_code == 422 and page.one(f"#{field}").get("aria-invalid") == "true", response.text[:300]

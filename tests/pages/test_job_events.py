@@ -115,7 +115,14 @@ def test_what_the_page_rendered_is_not_told_again(browser: TestClient, job: Job)
     told = parse(browser.get(page.one("[hx-sse\\:connect]").get("hx-sse:connect") or "").text)
     assert [message.get("event", "") for message in told] == ["", "done"]
     parts = Dom(told[0]["data"])
-    assert [part.get("hx-target") for part in parts.all("hx-partial")] == ["#job-status", "#job-actions", "#job-results", "#job-settings", "#job-attempts"]
+    assert [part.get("hx-target") for part in parts.all("hx-partial")] == [
+        "#job-status",
+        "#job-actions",
+        "#job-trials",
+        "#job-results",
+        "#job-settings",
+        "#job-attempts",
+    ]
     assert {part.get("hx-target", "")[1:] for part in parts.all("hx-partial")} <= {element.get("id") for element in page.all("[id]")}
     assert parts.text(".sentence").startswith("Done in ")
 

@@ -1,5 +1,7 @@
 """The Tune room: the queue, a form drawn from the method, and a job's page in each of its states."""
 
+import json
+
 import pytest
 from starlette.testclient import TestClient
 
@@ -13,6 +15,7 @@ from app.domain.job import Job
 from app.domain.methods import METHODS
 from app.services import experiments
 from app.services import jobs as services
+from app.settings import settings
 from tests.dom import Dom, get
 from tests.queries import queries
 from tests.rows import add_dataset, add_model, answer_evaluation, claim
@@ -40,7 +43,7 @@ def enter(job: Job, phase: str, total: int | None = None) -> None:
 
 def record(job: Job, points: list[tuple[int, dict[str, float]]], lines: list[str] | None = None, **progress: object) -> None:
     with transaction() as session:
-        metrics.record(session, job.id, job.lease_token or "", 1, points, lines or [], **progress)
+        metrics.record(session, job.id, job.lease_token or "", 1, points, lines or [], [], **progress)
 
 
 def train(job: Job) -> None:
@@ -59,7 +62,12 @@ def finish(job: Job) -> int:
             session, job.person(), name="tickets lora", folder="x", content_hash="1" * 64, parameters=135_000_000, base_model_id=job.settings["model"],
             method="lora", method_parameters={}, trainable_parameters=921_600, training_seconds=218.0, job_id=job.id,
         )  # fmt: skip
-        jobs.succeed(session, job.id, job.lease_token or "", {"model": model.id, "best_value": 0.8, "versions": {"torch": "2.13.0"}, "threads": 4})
+        jobs.succeed(
+            session,
+            job.id,
+            job.lease_token or "",
+            {"model": model.id, "best_value": 0.8, "learning_rate": 0.0016, "versions": {"torch": "2.13.0"}, "threads": 4},
+        )
         return model.id
 
 
@@ -194,6 +202,7 @@ def test_a_done_job_shows_what_came_out_and_what_to_do_with_it(browser: TestClie
     assert page.texts("#job-actions a") == ["Clone", "Add to ladder", "Try in Lab"]
     assert page.href("#job-actions .primary") == f"/lab?model={model}" and f"tuned={model}" in page.href("#job-actions a:nth-of-type(2)")
     assert "922k of 135M" in page.text("#job-results") and "2.13.0" in page.texts("#job-settings dd")
+    assert "0.0016, the default for this model's width" in page.texts("#job-settings dd")
 
 
 def test_a_failed_job_says_why_and_a_cancelled_one_can_be_retried(browser: TestClient, person: Who, task: tuple[int, str]) -> None:
@@ -229,6 +238,87 @@ def test_an_evaluation_job_shows_its_scores_and_its_ladder(browser: TestClient, 
     page = get(browser, f"/jobs/{job.id}")
     assert page.texts(".figure dd:nth-of-type(1)")[0].startswith("0.800 [0.6") and not page.all(".chart")
     assert page.href("#job-actions .primary") == f"/experiments/{ladder}" and "likelihood of each label" in page.text("#job-settings")
+
+
+@pytest.fixture
+def small(person: Who) -> int:
+    """A model whose files are there: a Llama of two layers, by its headers alone."""
+    folder = settings().models_folder / "small"
+    folder.mkdir(parents=True)
+    config = {"model_type": "llama", "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 1000}
+    (folder / "config.json").write_text(json.dumps({**config, "tie_word_embeddings": True}))
+    sizes = {"self_attn.q_proj": [64, 64], "self_attn.k_proj": [32, 64], "self_attn.v_proj": [32, 64], "self_attn.o_proj": [64, 64], "mlp.up_proj": [128, 64]}
+    shapes = {f"model.layers.{layer}.{name}.weight": shape for layer in range(2) for name, shape in sizes.items()}
+    shapes["model.embed_tokens.weight"] = [1000, 64]
+    head = json.dumps({name: {"dtype": "F32", "shape": shape, "data_offsets": [0, 0]} for name, shape in shapes.items()}).encode()
+    (folder / "model.safetensors").write_bytes(len(head).to_bytes(8, "little") + head)
+    return add_model(person, "Small", "small")
+
+
+def worker_with(memory: int) -> None:
+    with transaction() as session:
+        workers.present(session, "test-worker/gpu", "worker", "gpu", [{"name": "cpu:0", "title": "2 CPU cores", "memory": memory}], {})
+
+
+def test_the_form_says_what_is_trained_and_needed_and_who_has_it(browser: TestClient, task: tuple[int, str], small: int) -> None:
+    place = f"/jobs/new?model={small}&dataset={task[1]}&method="
+    page = get(browser, place + "lora")
+    trained = 2 * 16 * (128 + 96 + 96 + 128 + 192)
+    assert f"Trains {trained:,} of 104,960 parameters (19.5 %)." in page.text(".sentence")
+    assert page.text(".sentence").endswith("no worker answers, so whether that fits is not known.")
+    worker_with(23 * 10**9)
+    page = get(browser, place + "full")
+    assert "Trains 104,960 of 104,960 parameters (all). Needs about 4" in page.text(".sentence")
+    assert page.text(".sentence").endswith("; the worker has 23 GB on cpu:0.") and not page.all(".notice")
+    assert page.one("#learning_rate").get("placeholder") is not None
+    unknown = get(browser, f"/jobs/new?model={task[0]}&dataset={task[1]}&method=lora").text(".sentence")
+    assert "cannot be read from here" in unknown and "The worker has 23 GB on cpu:0." in unknown
+
+
+def test_a_searchs_form_says_what_its_largest_trial_needs(browser: TestClient, task: tuple[int, str], small: int) -> None:
+    place = f"/jobs/new?model={small}&dataset={task[1]}&method=lora&search_how=grid&search_space_rank=4,+32&search_space_learning_rate=0.001"
+    trained = 2 * 32 * (128 + 96 + 96 + 128 + 192)
+    said = get(browser, place).text(".sentence")
+    assert "The search takes about" in said and f"The largest trial trains {trained:,} of 104,960 parameters (39.0 %). Needs about" in said
+
+
+def test_what_is_too_large_is_warned_of_with_a_change_that_would_fit(browser: TestClient, task: tuple[int, str], small: int) -> None:
+    worker_with(617_400_000)
+    page = get(browser, f"/jobs/new?model={small}&dataset={task[1]}&method=prompt_tuning")
+    said = "This may be more than the 617.4 MB of cpu:0: a run can take half as much again as is estimated."
+    assert page.text(".notice .message") == f"{said} With accumulation 4 it would fit."
+    worker_with(1000)
+    page = get(browser, f"/jobs/new?model={small}&dataset={task[1]}&method=lora")
+    assert "No smaller step fits either" in page.text(".notice .message")
+
+
+def test_an_impossible_field_is_disabled_and_refused_with_its_reason(browser: TestClient, task: tuple[int, str]) -> None:
+    page = get(browser, "/jobs/new?method=prefix")
+    assert page.one("#checkpointing").get("disabled") is not None and "Not with this method: A prefix reaches" in page.text("#checkpointing-help")
+    assert get(browser, "/jobs/new?method=lora").one("#checkpointing").get("disabled") is None
+    fields = {"model": str(task[0]), "dataset": task[1], "method": "prefix", "drawn": "lora", "checkpointing": "yes", "seed": "1"}
+    response = browser.post("/jobs", data=fields)
+    assert response.status_code == 422 and Dom(response.text).text("#checkpointing-error").startswith("A prefix reaches the layers")
+
+
+def test_a_failure_offers_the_change_that_was_tried_and_fits(browser: TestClient, person: Who, task: tuple[int, str]) -> None:
+    key = queue(person, task, rank=4)
+    job = take()
+    error = {"code": "out_of_memory", "message": "Does not fit.", "advice": "", "suggestion": {"accumulation": 4, "checkpointing": True}}
+    with transaction() as session:
+        jobs.fail(session, key, job.lease_token or "", error)
+    page = get(browser, f"/jobs/{key}")
+    assert page.text("#job-status .primary") == "Start with accumulation 4 and activation checkpointing" and not page.all("#job-actions .primary")
+    form = get(browser, page.href("#job-status .quiet"))
+    assert (form.one("#accumulation").get("value"), form.one("#checkpointing option[selected]").get("value"), form.one("#rank").get("value")) == (
+        "4",
+        "yes",
+        "4",
+    )
+    given = {str(field.get("name")): str(field.get("value")) for field in page.all("#job-status input")}
+    place = browser.post(f"/jobs/{key}/clone", data=given).headers["location"]
+    changed = services.find(person, int(place.rpartition("/")[2])).job.settings["parameters"]
+    assert (changed["accumulation"], changed["checkpointing"], changed["rank"]) == (4, True, 4)
 
 
 def test_a_foreign_job_is_no_job(browser: TestClient) -> None:

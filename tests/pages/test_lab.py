@@ -106,7 +106,7 @@ def test_a_first_prompt_for_a_dataset_names_its_labels_and_shows_some_rows(brows
     add_dataset(person)
     assert get(browser, "/lab").all("#starters a")[-1].get("href") == "/lab?start=1@1"
     page = get(browser, "/lab?start=1@1")
-    assert page.text("#instruction") == "Answer with one of: billing, delivery." and len(page.all("#shots li")) == 4
+    assert page.text("#instruction") == "Answer with one of: {labels}." and len(page.all("#shots li")) == 4
     assert given(page)["dataset"] == "1@1" and given(page)["explicit"]
 
 

@@ -143,9 +143,9 @@ REFUSED: dict[str, tuple[bytes, str, int, str, str]] = {
         "cell_too_long",
         2,
         "label",
-        "Line 2, column label: more than 200,000 characters in a cell",
+        "Line 2, column label: a cell of 1,000,001 characters; the limit is 1,000,000.",
     ),
-    "line too long": (b"text,label\n" + b"a," * (MAX_LINE // 2) + b"b\n", "line_too_long", 2, "", "Line 2 is longer than 2,000,000 characters."),
+    "line too long": (b"text,label\n" + b"a," * (MAX_LINE // 2) + b"b\n", "line_too_long", 2, "", "Line 2 has 4,000,002 characters; the limit is 4,000,000."),
     "too many columns": (
         b",".join(b"c%d" % number for number in range(201)) + b"\n",
         "too_many_columns",
@@ -156,15 +156,24 @@ REFUSED: dict[str, tuple[bytes, str, int, str, str]] = {
     "git-LFS pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:aa\n", "git_lfs_pointer", 1, "", "This is a Git LFS pointer, not the data."),
     "login page": (b"\n<!DOCTYPE html>\n<html><body>Sign in</body></html>", "web_page", 1, "", "This looks like a web page, not a table."),
     "XML": (b'<?xml version="1.0"?><data/>', "web_page", 1, "", "not a table"),
-    "xlsx or zip": (b"PK\x03\x04\x14\x00", "archive_not_read", 1, "", "files are not read yet. Export the table as CSV (UTF-8)"),
-    "old xls": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "old_office_not_read", 1, "", "Old .xls and password-protected Excel files are not read yet."),
-    "parquet": (b"PAR1\x15\x04", "parquet_not_read", 1, "", "Parquet files are not read yet."),
-    "gzip": (b"\x1f\x8b\x08\x00", "archive_not_read", 1, "", "Gzip-compressed files are not read yet."),
-    "pdf": (b"%PDF-1.7\n%\xe2\xe3", "not_a_table", 1, "", "This is a PDF, not a table. Accepted: CSV, TSV, JSON Lines, JSON."),
+    "old xls": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "old_office", 1, "", "This workbook is password-protected or in the old .xls format."),
+    "pdf": (
+        b"%PDF-1.7\n%\xe2\xe3",
+        "not_a_table",
+        1,
+        "",
+        "This is a PDF, not a table. Accepted: CSV, TSV, JSON, JSON Lines, Parquet, XLSX, and these in a ZIP or gzip.",
+    ),
     "image": (b"\x89PNG\r\n\x1a\n\x00", "not_a_table", 1, "", "This is an image (PNG), not a table."),
     "program": (b"\x7fELF\x02\x01", "not_a_table", 1, "", "This is a program, not a table."),
     "pickle": (b"\x80\x04\x95\x00", "not_a_table", 1, "", "This is a Python pickle, not a table."),
-    "SQLite": (b"SQLite format 3\x00", "sqlite_not_read", 1, "", "SQLite files are not read yet."),
+    "program of Windows": (b"MZ" + bytes(58) + b"\x80\0\0\0", "not_a_table", 1, "", "This is a program, not a table."),
+    "HDF5": (b"\x89HDF\r\n\x1a\n" + bytes(100), "not_a_table", 1, "", "This is an HDF5 file, not a table."),
+    "RTF": (b"{\\rtf1\\ansi Hello, you}\n", "not_a_table", 1, "", "This is an RTF document, not a table."),
+    "tar": (b"a.csv" + bytes(252) + b"ustar\x0000" + bytes(248), "archive_not_read", 1, "", "Tar files are not read."),
+    "weights of a model": (b"\x3a\0\0\0\0\0\0\0" + b'{"w":{"dtype":"F32"}}' + random.Random(1).randbytes(400), "not_a_table", 1, "", "This is binary data"),
+    "mostly zeros": (b"ab\0\0\0c" * 50, "not_a_table", 1, "", "This is binary data, not a table."),
+    "SQLite": (b"SQLite format 3\x00", "sqlite_not_read", 1, "", "SQLite files are not read."),
     "random bytes": (random.Random(0).randbytes(3000).replace(b"\x00", b""), "not_a_table", 1, "", "This is binary data, not a table."),
 }
 
@@ -260,3 +269,56 @@ def test_a_first_line_of_data_is_not_taken_for_names(tmp_path: Path) -> None:
     assert next(item.cells for item in items(tmp_path, content) if isinstance(item, Row)) == {"column 1": "I lost my card", "column 2": "lost"}
     assert len(cells(tmp_path, content)) == 3
     assert cells(tmp_path, "text,label\ntext,label\n") == [["text", "label"]]
+
+
+@pytest.mark.parametrize(
+    ("content", "line_ends", "expected"),
+    [
+        ("text,label\na\rb,x\nc,y\n", "LF", [["a\rb", "x"], ["c", "y"]]),
+        ("text,label\r\na\nb,x\r\nc,\ry\r\n", "CRLF", [["a\nb", "x"], ["c", "\ry"]]),
+        ("text,label\ra\nb,x\rc,y\r", "CR", [["a\nb", "x"], ["c", "y"]]),
+        ('text,label\r\n"a\r\nb\n""c""",x\r\n', "CRLF", [['a\r\nb\n"c"', "x"]]),
+    ],
+)
+def test_a_person_says_how_lines_end(tmp_path: Path, content: str, line_ends: Literal["LF", "CRLF", "CR"], expected: list[list[str]]) -> None:
+    assert cells(tmp_path, content, Options(line_ends=line_ends)) == expected
+    how = detect(tmp_path / "upload", Options(line_ends=line_ends))
+    assert not isinstance(how, Problem) and (how[0].line_ends, how[0].header) == (line_ends, True)
+
+
+def test_line_ends_that_are_text_are_shown_in_excerpts_and_keep_the_line_numbers(tmp_path: Path) -> None:
+    problem = items(tmp_path, "text,label\r\na\nb,x\r\nc\nd,y,z\r\n", Options(line_ends="CRLF"))[-1]
+    assert isinstance(problem, Problem) and (problem.line, problem.excerpt) == (3, "c\\nd,y,z")
+
+
+def test_only_line_ends_count_as_lines(tmp_path: Path) -> None:
+    content = "Export\x0cof\u2028March\ntext;label\na;x\n"
+    assert cells(tmp_path, content, Options(first_line=2)) == [["a", "x"]]
+
+
+# The twelve kinds of file of csv-spectrum.
+SPECTRUM: dict[str, tuple[str, list[list[str]]]] = {
+    "delimiters in quotes": ('first,last,address,city\nJohn,Doe,120 any st.,"Anytown, WW"\n', [["John", "Doe", "120 any st.", "Anytown, WW"]]),
+    "empty cells": ('a,b,c\n1,"",""\n2,3,4\n', [["1", "", ""], ["2", "3", "4"]]),
+    "empty cells, CRLF": ('a,b,c\r\n1,"",""\r\n2,3,4\r\n', [["1", "", ""], ["2", "3", "4"]]),
+    "doubled quotes": ('a,b\n1,"ha ""ha"" ha"\n3,4\n', [["1", 'ha "ha" ha'], ["3", "4"]]),
+    "JSON in a cell": ('key,val\n1,"{""type"": ""Point"", ""at"": [102.0, 0.5]}"\n', [["1", '{"type": "Point", "at": [102.0, 0.5]}']]),
+    "line ends in quotes": ('a,b,c\n1,2,3\n"Once upon \na time",5,6\n', [["1", "2", "3"], ["Once upon \na time", "5", "6"]]),
+    "line ends in quotes, CRLF": ('a,b\r\n"Once upon \r\na time",5\r\n', [["Once upon \r\na time", "5"]]),
+    "quotes and line ends": ('a,b\n1,"ha \n""ha"" \nha"\n', [["1", 'ha \n"ha" \nha']]),
+    "simple": ("a,b,c\n1,2,3\n", [["1", "2", "3"]]),
+    "simple, CRLF": ("a,b,c\r\n1,2,3\r\n", [["1", "2", "3"]]),
+    "beyond ASCII": ("a,b,c\n1,2,3\n4,5,ʤ\n", [["1", "2", "3"], ["4", "5", "ʤ"]]),
+    "a place": ('lat,long\n"51.5, north",0\n', [["51.5, north", "0"]]),
+}
+
+
+@pytest.mark.parametrize("name", SPECTRUM)
+def test_every_kind_of_csv_is_read_exactly(tmp_path: Path, name: str) -> None:
+    content, expected = SPECTRUM[name]
+    assert cells(tmp_path, content) == expected
+
+
+def test_a_quote_open_for_longer_than_a_cell_may_be(tmp_path: Path) -> None:
+    problem = items(tmp_path, 'text,label\n"' + "some words\n" * 100_000 + '",x\n')[0]
+    assert isinstance(problem, Problem) and problem.code == "unclosed_quote" and "not closed within 1,000,000 characters" in problem.advice

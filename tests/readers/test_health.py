@@ -1,12 +1,12 @@
 """Each finding appears where it should, says its sentence, and stays away from healthy data."""
 
 import random
-import time
 
 import pytest
 
-from app.readers import Example, Split
-from app.readers.health import Finding, examine, near_duplicate_groups
+from app.readers import Example, Split, near_duplicates
+from app.readers.findings import Fix
+from app.readers.health import CODES, LONG, Finding, examine, near_duplicate_groups
 from app.readers.lookalikes import look_alike_groups
 
 WORDS = [
@@ -171,6 +171,62 @@ def test_odd_texts() -> None:
     assert finding(table, "personal_data").lines == (92,)
 
 
+def test_a_copy_is_dropped_outside_of_the_most_protected_split() -> None:
+    table = [*rows(20, split="train"), *rows(10, split="validation", start=20), *rows(10, split="test", start=30)]
+    table += [Example(100, table[35].input, table[35].output, "train"), Example(101, table[25].input, table[25].output, "train")]
+    table += [Example(102, table[35].input, table[35].output, "validation")]
+    found = finding(table, "leakage")
+    assert found.fix == Fix("drop", (41, 40, 42)) and set(found.rows) == {25, 41, 35, 40, 42}
+    mended = [row for number, row in enumerate(table) if number not in found.fix.rows]
+    assert codes(mended) == []
+
+
+def test_outvoted_labels_are_dropped_and_ties_go_altogether() -> None:
+    table = rows(40)
+    twice = [Example(100 + number, table[0].input, label) for number, label in enumerate(("praise", "blame"))]
+    tied = [Example(110, table[1].input, "praise")]
+    found = finding([*table, *twice, *tied], "conflicting_labels")
+    assert (table[0].output, table[1].output) == ("praise", "blame")
+    assert found.rows == (0, 40, 41, 1, 42) and found.fix == Fix("drop", (41, 1, 42))
+
+
+def test_duplicates_keep_one_row_of_each_label() -> None:
+    table = rows(40)
+    table += [Example(100, table[0].input, "praise"), Example(101, table[0].input, "blame"), Example(102, table[0].input.upper(), "praise")]
+    assert finding(table, "duplicates").fix == Fix("drop", (40,))
+
+
+def test_look_alike_labels_merge_into_the_most_frequent_one() -> None:
+    table = [Example(number, sentence(number), label) for number, label in enumerate(["Yes"] * 30 + ["yes"] * 20 + ["yes "] * 10 + ["no"] * 30)]
+    fix = finding(table, "look_alike_labels").fix
+    assert fix is not None and fix.kind == "relabel" and dict(fix.labels) == {"yes": "Yes", "yes ": "Yes"}
+
+
+def test_unseen_labels_train_where_no_test_row_has_them() -> None:
+    table = [*rows(40, split="train"), *rows(10, ("praise", "neutral"), "validation", start=40)]
+    assert finding(table, "unseen_labels").fix == Fix("move", (41, 43, 45, 47, 49), "train")
+    table += rows(2, ("neutral",), "test", start=60)
+    assert finding(table, "unseen_labels").fix == Fix("drop", (41, 43, 45, 47, 49, 50, 51))
+
+
+def test_very_long_inputs() -> None:
+    table = [*rows(40), Example(100, "x" * (LONG + 1), "praise"), Example(101, "y" * (LONG + 2), "praise")]
+    found = finding(table, "long_inputs")
+    assert found.rows == (41, 40) and found.sentence.startswith("2 rows have more than 8,000 characters (the longest 8,002)")
+
+
+def test_near_duplicates_are_left_out_where_there_are_too_many_rows() -> None:
+    table = rows(40)
+    table += [Example(100, table[0].input + "!", table[0].output)]
+    assert "near_duplicates" in codes(table) and examine(table, compared=40).findings == ()
+
+
+def test_every_finding_has_a_known_code_and_rows_of_the_table() -> None:
+    table = [*rows(40, ("NA", "na ", "x"), "train"), *rows(20, ("x", "y"), "test")]
+    for found in examine(table).findings:
+        assert found.code in CODES and set(found.rows) <= set(range(len(table))) and (found.fix is None or set(found.fix.rows) <= set(found.rows))
+
+
 def test_findings_come_by_harm_and_name_few_lines() -> None:
     table = [*rows(40), *rows(40)]
     table = [Example(number, one.input, one.output, "test" if number >= 40 else "train") for number, one in enumerate(table)]
@@ -194,8 +250,23 @@ def test_planted_near_duplicates_are_found_and_nothing_else() -> None:
     assert groups == [[number * 10, 2000 + number] for number in range(200)]
 
 
-def test_templated_texts_do_not_cost_quadratic_time() -> None:
+def test_texts_of_one_template_are_one_group() -> None:
     texts = [f"The order number {number} has not arrived at my home address, please look into it as soon as you can, thank you" for number in range(5000)]
-    began = time.perf_counter()
     assert [len(group) for group in near_duplicate_groups(texts)] == [5000]
-    assert time.perf_counter() - began < 10
+
+
+def test_texts_that_are_almost_similar_are_not_all_compared_with_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = 0
+    similar = near_duplicates.similar
+
+    def counted(a: set[str], b: set[str], threshold: float) -> bool:
+        nonlocal compared
+        compared += 1
+        return similar(a, b, threshold)
+
+    monkeypatch.setattr(near_duplicates, "similar", counted)
+    texts = [f"message {number * 7919 % 1000003} about {number} things that happened on day {number % 365}" for number in range(3000)]
+    planted = [f"{sentence(number)}." for number in range(50)]
+    groups = near_duplicate_groups([*map(sentence, range(50)), *texts, *planted])
+    assert compared < 3100 * near_duplicates.CROWD
+    assert [group for group in groups if group[0] < 50] == [[number, 3050 + number] for number in range(50)]

@@ -3,23 +3,17 @@
 import gc
 import os
 import signal
-import subprocess
-import sys
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from app.errors import Invalid
-from app.readers import parent as parent_module
 from app.readers.frames import Broken, Chunk, End, Found
 from app.readers.options import ENCODINGS, Options
 from app.readers.parent import read_file
-
-Stand = Callable[[str], None]
+from tests.readers.conftest import Stand, reading_children
 
 
 @pytest.fixture
@@ -27,27 +21,6 @@ def upload(tmp_path: Path) -> Path:
     path = tmp_path / "upload.csv"
     path.write_text("text,label\n" + "".join(f"text {number},x\n" for number in range(1200)))
     return path
-
-
-@pytest.fixture
-def child_says(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stand]:
-    """Puts a program in the place of the child; afterwards none may be left."""
-
-    def stand_in(program: str) -> None:
-        start = subprocess.Popen
-
-        def popen(_: list[str], **options: object) -> "subprocess.Popen[bytes]":
-            return start([sys.executable, "-c", program, "path"], **options)  # type: ignore[call-overload, no-any-return]
-
-        monkeypatch.setattr(parent_module.subprocess, "Popen", popen)  # type: ignore[attr-defined]
-
-    yield stand_in
-    assert not reading_children()
-
-
-def reading_children() -> list[psutil.Process]:
-    """The children that read files; a broker or a browser of other tests may be there too."""
-    return [child for child in psutil.Process().children() if "app.readers" in " ".join(child.cmdline()) or "-c" in child.cmdline()]
 
 
 def refusal(path: Path, **how: float) -> Invalid:
@@ -66,7 +39,7 @@ def test_a_file_comes_through_in_frames(upload: Path) -> None:
 
 def test_mapping_and_options_reach_the_child(upload: Path) -> None:
     found = next(read_file(upload, {"input": "label", "output": None}, options=Options(encoding="latin-1", quote="")))
-    assert isinstance(found, Found)
+    assert isinstance(found, Found) and found.mapping is not None
     assert (found.mapping.input, found.mapping.output, found.detected.encoding, found.detected.quote) == ("label", None, "latin-1", "")
 
 
@@ -74,7 +47,8 @@ def test_problems_come_through(tmp_path: Path) -> None:
     path = tmp_path / "bad"
     path.write_bytes(b'text,label\n"open,x\n')
     found = list(read_file(path))
-    assert isinstance(found[0], Broken) and found[0].problem.code == "unclosed_quote"
+    assert isinstance(found[0], Found) and found[0].mapping is None
+    assert isinstance(found[1], Broken) and found[1].problem.code == "unclosed_quote"
 
 
 def test_options_that_cannot_be_used_are_refused_at_once(upload: Path) -> None:
@@ -84,6 +58,8 @@ def test_options_that_cannot_be_used_are_refused_at_once(upload: Path) -> None:
         (Options(delimiter=",,"), "bad_delimiter"),
         (Options(delimiter='"'), "bad_delimiter"),
         (Options(quote="a"), "bad_quote"),
+        (Options(line_ends="LFCR"), "bad_line_ends"),  # type: ignore[arg-type]
+        (Options(leave_out=("unclosed_quote",)), "bad_leave_out"),
     ]:
         with pytest.raises(Invalid) as error:
             next(read_file(upload, options=options))
@@ -101,13 +77,19 @@ def test_leaving_early_ends_the_child(upload: Path) -> None:
     reading = read_file(upload)
     next(reading)
     assert len(reading_children()) == 1
-    reading.close()  # type: ignore[attr-defined]
+    reading.close()
     assert not reading_children()
 
 
 def test_a_killed_child_is_a_sentence(upload: Path, child_says: Stand) -> None:
     child_says("import os; os.kill(os.getpid(), 9)")
     assert refusal(upload).message == "Reading this file would take more memory than this machine has free."
+
+
+@pytest.mark.parametrize("number", [signal.SIGABRT, signal.SIGSEGV])
+def test_a_file_that_ends_its_reader_is_a_sentence(upload: Path, child_says: Stand, number: signal.Signals, caplog: pytest.LogCaptureFixture) -> None:
+    child_says(f"import os; os.kill(os.getpid(), {int(number)})")
+    assert refusal(upload).code == "damaged_file" and "Traceback" not in caplog.text
 
 
 def test_a_child_out_of_processor_time_is_a_sentence(upload: Path, child_says: Stand) -> None:
@@ -149,7 +131,7 @@ def test_the_child_knows_no_secret_and_writes_no_file(
     monkeypatch.setenv("FETTLE_SECRET_KEY", "secret")
     target = upload.with_name("written")
     child_says(f"""
-import os, pathlib, signal, sys, app.readers.child as child
+import os, pathlib, signal, sys, app.readers.caps as child
 child.limit()
 print("environment:", sorted(os.environ), file=sys.stderr)
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -3,13 +3,16 @@
 import json
 from pathlib import Path
 
+import openpyxl
+import pyarrow as pa
 import pytest
+from pyarrow import parquet as pq
 
 from app.readers import Example, Mapping, Note, Problem
 from app.readers import pipeline as pipeline_module
 from app.readers.frames import CHARACTERS, ROWS, Broken, Chunk, End, Found, Frame
-from app.readers.options import Options
-from app.readers.pipeline import KEPT, frames
+from app.readers.options import KEPT, Options
+from app.readers.pipeline import frames
 
 
 def read(tmp_path: Path, content: bytes | str, **mapping: str | None) -> list[Frame]:
@@ -41,7 +44,7 @@ def end(found: list[Frame]) -> End:
         ("question,answer", Mapping("question", "answer")),
         ("prompt,completion", Mapping("prompt", "completion")),
         ("instruction,output", Mapping("instruction", "output")),
-        ("instruction,input,output", Mapping("input", "output")),
+        ("instruction,input,output", Mapping("input", "output", None, "instruction")),
         ("text,topic", Mapping("text")),
     ],
 )
@@ -49,6 +52,55 @@ def test_columns_are_found_by_their_usual_names(tmp_path: Path, header: str, map
     found = read(tmp_path, header + "\n" + ",".join("train" if name == "split" else f"value {name}" for name in header.split(",")) + "\n")
     assert isinstance(found[0], Found) and found[0].mapping == mapping
     assert end(found).rows == 1
+
+
+def test_instruction_input_output_records_make_one_text_of_the_first_two(tmp_path: Path) -> None:
+    content = json.dumps([{"instruction": "Sum up.", "input": "a b", "output": "ab"}, {"instruction": "Say hi.", "input": "", "output": "hi"}])
+    found = read(tmp_path, content)
+    assert [(one.input, one.output) for one in examples(found)] == [("Sum up.\n\na b", "ab"), ("Say hi.", "hi")]
+    assert [note.code for note in end(found).notes] == ["instruction_joined"]
+    assert examples(read(tmp_path, content, input="instruction"))[0] == Example(1, "Sum up.", "ab", None, {"input": "a b"})
+    assert [one.code for one in problems(read(tmp_path, content, input="input"))] == ["empty_input"]
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_two_columns_without_names_are_told_apart_by_their_content(tmp_path: Path, first: bool) -> None:
+    pairs = [(f"sentence number {number}", f"label {number % 3}") for number in range(30)]
+    found = read(tmp_path, "".join("\t".join(pair if first else pair[::-1]) + "\n" for pair in pairs))
+    assert [(one.input, one.output) for one in examples(found)] == pairs
+    assert "columns_by_content" in {note.code for note in end(found).notes}
+
+
+def test_label_text_lines(tmp_path: Path) -> None:
+    lines = [f"{('DESC:manner', 'NUM:count')[number % 2]} How, when and where is number {number} ?" for number in range(12)]
+    found = read(tmp_path, "\n".join([*lines, "", "DESC:manner", "NUM:count caf\0"]))
+    assert [(one.input, one.output) for one in examples(found)][:1] == [("How, when and where is number 0 ?", "DESC:manner")]
+    assert [(one.code, one.line, one.column) for one in problems(found)] == [("no_text", 14, "text"), ("nul_character", 15, "text")]
+    table = "input,output\n" + "".join(f'text {number},"a","one too many"\n' for number in range(30))
+    assert end(read(tmp_path, table)).problems == 30
+    prose = "".join(f"{word} is a word, and number {number} too.\n" for number, word in enumerate(("The", "A", "This", "That", "One") * 4))
+    assert next(one.detected.format for one in read(tmp_path, prose) if isinstance(one, Found)) == "csv"
+
+
+def test_the_whole_list_of_problems_can_be_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "upload"
+    path.write_text("input,output\n" + "a,b,c\n" * 1204)
+    found = list(frames(path, Options(problems=10_000)))
+    assert len(problems(found)) == end(found).problems == 1204
+    assert problems(found)[-1].line == 1205
+
+
+def test_how_a_file_is_read_is_told_even_when_it_is_refused(tmp_path: Path) -> None:
+    found = read(tmp_path, "title;topic\r\na;b\r\n")
+    assert isinstance(found[0], Found) and found[0].mapping is None and found[0].columns == ["title", "topic"]
+    assert (found[0].detected.delimiter, found[0].detected.line_ends, found[0].detected.encoding) == (";", "CRLF", "utf-8")
+
+
+def test_what_stands_above_the_header_can_be_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "upload"
+    path.write_text("Export of March\n\ntext;label\na;x\n")
+    found = list(frames(path, Options(first_line=3)))
+    assert examples(found) == [Example(4, "a", "x")] and isinstance(found[0], Found) and found[0].detected.delimiter == ";"
 
 
 def test_a_person_decides(tmp_path: Path) -> None:
@@ -136,3 +188,77 @@ def test_nothing_to_read_is_a_problem(tmp_path: Path, content: str) -> None:
     found = read(tmp_path, content)
     assert len(problems(found)) == end(found).problems == 1
     assert end(found).rows == 0
+
+
+def test_rows_that_a_person_leaves_out_are_counted_and_do_not_refuse_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "upload"
+    path.write_text("input,output\na,x\n ,y\nb,y,z\n  ,z\nc,x\n")
+    assert [one.code for one in problems(list(frames(path, Options())))] == ["empty_input", "wrong_number_of_values", "empty_input"]
+    found = list(frames(path, Options(leave_out=("empty_input",))))
+    assert [(one.code, one.line) for one in problems(found)] == [("wrong_number_of_values", 4)] and end(found).left_out == {"empty_input": 2}
+    found = list(frames(path, Options(leave_out=("empty_input", "wrong_number_of_values"))))
+    assert problems(found) == [] and [one.input for one in examples(found)] == ["a", "c"]
+    assert end(found).notes == [Note("rows_left_out", "3 rows with a problem were left out (empty_input 2, wrong_number_of_values 1).")]
+    path.write_text("input,output\n ,x\n")
+    assert [one.code for one in problems(list(frames(path, Options(leave_out=("empty_input",)))))] == ["no_rows"]
+
+
+# Labels that parsers like to repair, in every format: what goes in comes out.
+LABELS = [
+    "007",
+    "7",
+    "NA",
+    "None",
+    "null",
+    "N/A",
+    "nan",
+    "true",
+    "True",
+    "FALSE",
+    "1.0",
+    "1",
+    "1e3",
+    "+1",
+    "-0",
+    "2024-01-01",
+    "01/02/2024",
+    "=1+1",
+    "#N/A",
+    " x ",
+    "é",
+    "e\u0301",
+]
+
+
+def written_as(format_: str, path: Path) -> Path:
+    table = [("text", "label"), *((f"text {number}", label) for number, label in enumerate(LABELS))]
+    records = [dict(zip(("text", "label"), row, strict=True)) for row in table[1:]]
+    if format_ == "xlsx":
+        book = openpyxl.Workbook()
+        sheet = book.active
+        assert sheet is not None
+        for number, row in enumerate(table, 1):
+            for column, value in enumerate(row, 1):
+                cell = sheet.cell(number, column, value)
+                cell.data_type = "s"  # text it is, whatever it looks like
+        book.save(path)
+    elif format_ == "parquet":
+        pq.write_table(pa.table({"text": [row[0] for row in table[1:]], "label": LABELS}), path)
+    elif format_ == "json":
+        path.write_text(json.dumps(records))
+    elif format_ == "json_lines":
+        path.write_text("\n".join(json.dumps(one) for one in records))
+    elif format_ == "watsonx":
+        path.write_text("\n".join(json.dumps({"input": one["text"], "output": one["label"]}) for one in records))
+    elif format_ == "chat":
+        turns = [[{"role": "user", "content": one["text"]}, {"role": "assistant", "content": one["label"]}] for one in records]
+        path.write_text("\n".join(json.dumps({"messages": turn}) for turn in turns))
+    else:
+        path.write_text("\n".join(format_.join(row) for row in table) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("format_", [",", ";", "\t", "|", "json", "json_lines", "watsonx", "chat", "parquet", "xlsx"])
+def test_everything_is_text_in_every_format(tmp_path: Path, format_: str) -> None:
+    found = list(frames(written_as(format_, tmp_path / "upload"), Options()))
+    assert [one.output for one in examples(found)] == LABELS and problems(found) == []

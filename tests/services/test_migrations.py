@@ -1,19 +1,22 @@
 """The migrations lead to exactly the tables that the code declares, on both databases, and only once."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, inspect, text
 
 from app.db import engine, make_engine
 from app.domain.tables import Base
 from app.errors import Conflict
-from app.migrate import SCRIPTS, current, migrate, newest
+from app.migrate import SCRIPTS, _allow_rebuilding, current, migrate, newest
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,6 +38,41 @@ def test_the_migrated_schema_is_the_declared_one(database: str) -> None:
     with engine().connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
         assert compare_metadata(context, Base.metadata) == []
+        keys = {name: inspect(connection).get_pk_constraint(name)["constrained_columns"] for name in Base.metadata.tables}
+    assert keys == {name: [column.name for column in table.primary_key] for name, table in Base.metadata.tables.items()}, "Alembic compares no keys"
+
+
+@contextmanager
+def without_references(bind: Engine) -> Iterator[Connection]:
+    """A transaction in which rows may refer to nothing: what they refer to is not what is tried."""
+    with bind.connect() as connection:
+        _allow_rebuilding(connection)
+        with connection.begin():
+            yield connection
+
+
+def test_samples_from_before_searches_belong_to_no_trial(empty: str) -> None:
+    bind, config = make_engine(empty), Config()
+    config.set_main_option("script_location", str(SCRIPTS))
+
+    def at(move: Callable[[Config, str], None], revision: str) -> None:
+        with without_references(bind) as connection:
+            config.attributes["connection"] = connection
+            move(config, revision)
+
+    at(command.upgrade, "7d30c9b1e4a2")
+    with without_references(bind) as connection:
+        if bind.dialect.name == "postgresql":
+            connection.execute(text("ALTER TABLE sample DROP CONSTRAINT fk_sample_job_id_job"))
+        connection.execute(text("INSERT INTO sample (job_id, step, row, input, gold, text, event) VALUES (1, 4, 3, 'in', 'gold', 'out', 9)"))
+    at(command.upgrade, "5c1e0b7a93d4")
+    with without_references(bind) as connection:
+        assert connection.execute(text("SELECT job_id, trial, step, row, text FROM sample")).all() == [(1, 0, 4, 3, "out")]
+        connection.execute(text("INSERT INTO sample (job_id, trial, step, row, input, gold, text, event) VALUES (1, 2, 4, 3, 'in', 'gold', 'other', 9)"))
+    at(command.downgrade, "7d30c9b1e4a2")
+    with without_references(bind) as connection:
+        assert connection.execute(text("SELECT job_id, step, row, text FROM sample")).all() == [(1, 4, 3, "out")]
+    bind.dispose()
 
 
 def test_revisions_are_one_dated_line() -> None:

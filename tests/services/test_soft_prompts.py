@@ -50,6 +50,19 @@ def test_it_stays_where_nothing_stands_for_it(person: Who, method: str, paramete
     assert (settings["prompt_version"], settings["opening"]) == (prompt, None)
 
 
+def test_an_encoder_decoder_keeps_its_text_under_a_prefix_which_cannot_start_from_it(person: Who) -> None:
+    model, version, prompt = add_model(person), add_dataset(person), add_prompt(person)
+    with transaction() as session:
+        session.get_one(models.Model, model).encoder_decoder = True
+
+    def fixed(method: str) -> tuple[str, str | None]:
+        view = job_service.start_tune(person, model=model, dataset=version.reference, method=method, parameters={}, prompt_version=prompt, seed=0)
+        return view.job.settings["prompt_version"], view.job.settings["opening"]
+
+    assert fixed("prefix") == (prompt, None)
+    assert fixed("prompt_tuning")[1] == prompt
+
+
 def test_a_prompt_without_a_text_of_its_own_is_used_as_it_is(person: Who) -> None:
     settings = start(person, "prompt_tuning", None).settings
     assert settings["opening"] is None

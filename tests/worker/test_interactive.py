@@ -12,9 +12,11 @@ from app import queue
 from app.db import transaction
 from app.domain import worker as workers
 from app.domain.access import Who
+from app.domain.dataset import DatasetVersion
+from app.domain.fitting import Fit
 from app.domain.generation import Parameters, payload_key
 from app.domain.model import Model
-from app.services import generate
+from app.services import fits, generate, prompts
 from app.services.generate import EngineError, Request
 from worker import interactive
 
@@ -91,6 +93,25 @@ def test_a_prompt_is_counted_as_the_model_sees_it(person: Who, base: Model) -> N
     counted = asyncio.run(generate.count(request))
     thread.join(20)
     assert counted["total"] == sum(counted["parts"]) + counted["template"] > 0
+
+
+def test_whether_rows_fit_is_counted_without_loading_the_model(person: Who, base: Model, toys: DatasetVersion, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interactive, "scheduler", lambda: pytest.fail("no weights are needed to count"))
+
+    def asked(**wanted: Any) -> Fit:
+        request = fits.start(person, model=base.id, dataset=toys.reference, **wanted)
+        thread = threading.Thread(target=interactive.generate, args=(request.id,))
+        thread.start()
+        found = asyncio.run(fits.fit(request))
+        thread.join(20)
+        return found
+
+    bare, shot = asked(), asked(shots=4)
+    assert (bare.rows, bare.too_long, bare.window) == (40, 0, 512) and bare.longest < shot.longest < bare.room
+    assert asked(answer="generate").answer == Parameters().max_tokens
+    long = prompts.create(person, "long", {"instruction": "good or bad: " * 200})
+    found = asked(prompt_version=long.reference, split="validation")
+    assert (found.rows, found.too_long) == (20, 20) and found.longest > 512 and found.sentence.startswith("20 of 20 rows do not fit")
 
 
 def test_an_error_of_the_engine_reaches_the_asker_with_its_advice(person: Who, base: Model) -> None:

@@ -60,6 +60,8 @@ def test_a_tune_ends_as_a_registered_model_with_its_curves(person: Who, base: Mo
     assert [point.step for point in points if point.name == "loss"] == list(range(1, 13))
     assert [point for point in points if point.name == "validation_accuracy"]
     assert len({point.event for point in points}) == len(points)
+    told = [one.sample for one in jobs.samples(person, key)]
+    assert {sample.step for sample in told} == {0, 6, 12} and len(told) == 3 * len({sample.row for sample in told}) == 15
     assert [attempt.outcome for attempt in view.attempts] == ["succeeded"]
     assert set(view.job.phases) >= {"load", "preflight", "train", "save"}
 
@@ -90,6 +92,24 @@ def test_answers_can_be_generated_and_extracted(person: Who, base: Model, toys: 
     assert view.job.state == "succeeded", view.job.error
     rows = evaluations.predictions(person, made.evaluation.id)
     assert len(rows) == 20 and all(prediction.output_tokens > 0 for prediction, _ in rows)
+
+
+@ONE
+def test_rows_that_are_too_long_stop_a_scoring_before_it_begins_or_are_cut_and_counted(person: Who, base: Model, toys: DatasetVersion) -> None:
+    from app.services import prompts
+
+    long = prompts.create(person, "long", {"instruction": "good or bad: " * 200})
+    wanted: dict[str, Any] = {"model": base.id, "prompt_version": long.reference, "dataset": toys.dataset_id, "split": "validation"}
+    refused, shorter = evaluations.create(person, **wanted), evaluations.create(person, **wanted, fit="cut_tail")
+    bare = prompts.create(person, "bare", {"instruction": ""})
+    fits = evaluations.create(person, **wanted | {"prompt_version": bare.reference}, fit="cut_tail")
+    parent.drain("gpu")
+    for made in (refused, shorter):  # an instruction that fills the window alone cannot be helped by cutting the input
+        error = evaluations.find(person, made.evaluation.id).job.error or {}
+        assert error["code"] == "rows_do_not_fit" and error["message"].startswith("20 of 20 rows do not fit (shots + input + answer)"), error
+        assert evaluations.predictions(person, made.evaluation.id) == []
+    scores = evaluations.find(person, fits.evaluation.id).evaluation.scores or {}
+    assert scores["fit"]["policy"] == "cut_tail" and (scores["fit"]["rows"], scores["fit"]["too_long"], scores["fit"]["window"]) == (20, 0, 512)
 
 
 @ONE
@@ -162,3 +182,33 @@ def test_an_orphan_never_goes_on(person: Who, base: Model, toys: DatasetVersion,
     assert jobs.find(person, key).job.state == "running", "its lease will run out, then the sweeper takes it back"
     with transaction() as session:
         assert session.get_one(Job, key).lease_token is not None
+
+
+@ONE
+def test_a_search_survives_a_kill_and_ends_as_the_winners_model(person: Who, base: Model, toys: DatasetVersion) -> None:
+    search = {"how": "grid", "factor": 2, "space": {"learning_rate": [1e-8, 2e-2], "rank": [2, 4]}}
+    parameters = {name: value for name, value in SHORT.items() if name not in ("learning_rate", "rank")} | {"max_steps": 400}
+    key = jobs.start_tune(
+        person, model=base.id, dataset=toys.dataset_id, method="lora", parameters=parameters, prompt_version=None, seed=1, search=search
+    ).job.id
+    thread = threading.Thread(target=parent.run_one, args=("gpu",))
+    thread.start()
+    until(lambda: "running" in [trial.state for trial in jobs.trials_of(person, key)][1:])
+    process = next(child for child in psutil.Process().children() if "worker.run_job" in child.cmdline())
+    process.send_signal(signal.SIGKILL)
+    thread.join(20)
+    assert parent.run_one("gpu") is True
+    view = jobs.find(person, key)
+    assert view.job.state == "succeeded" and view.job.result is not None and view.model is not None, view.job.error
+    tried = jobs.trials_of(person, key)
+    assert sorted(trial.state for trial in tried) == ["stopped", "stopped", "stopped", "won"]
+    winner = next(trial for trial in tried if trial.state == "won")
+    assert winner.parameters["learning_rate"] == 2e-2 and view.job.result["search"]["winner"] == winner.number
+    assert view.model.method_parameters is not None and view.model.method_parameters["rank"] == winner.parameters["rank"]
+    again = [line.text for line in jobs.log(person, key) if line.attempt == 2]
+    first = [at for at, text in enumerate(again) if text.startswith("Trial 1:")]
+    assert not first or any("Trial 1: Went on from the checkpoint" in text for text in again), "what it had done was not done again"
+    assert sum(point.name == f"trial_{winner.number}/loss" for point in jobs.points(person, key)) == 400
+    left = [path.name for path in (settings().storage_folder / "jobs" / str(key)).rglob("*") if path.name.startswith(("trial-", "checkpoint-"))]
+    assert left == []
+    assert jobs.tuning(person, view.job).leading == winner.number and jobs.tuning(person, view.job).validations

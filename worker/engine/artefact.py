@@ -13,10 +13,12 @@ from peft import PeftModel
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from app.domain.methods import METHODS
 from app.errors import Invalid
 from worker.engine.folders import verify, whole
 from worker.engine.load import load, tensor_shapes
 from worker.engine.methods.lora import exported
+from worker.engine.shards import cut_like, trainable, whole_tensor
 
 RUN = "run.json"
 LIBRARIES = ("torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors")
@@ -67,37 +69,42 @@ def check(folder: Path) -> Artefact:
 
 def merge(base: Path, adapter: Path, target: Path) -> None:
     """Write base and adapter as one plain model folder, for software that knows no adapters. Raises Invalid when the method cannot be merged."""
-    check(adapter)
+    method = METHODS[check(adapter).facts["method"]]
+    if method.unmergeable:
+        raise Invalid("cannot_merge", method.unmergeable, "Export the adapter instead.")
     loaded = load(base, adapter=adapter, device="cpu")
-    if not hasattr(loaded.model, "merge_and_unload"):
-        raise Invalid("cannot_merge", "This tuning method has no merged form.", "Export the adapter instead.")
     with whole(target) as folder:
         loaded.model.merge_and_unload().save_pretrained(folder)
         loaded.tokenizer.save_pretrained(folder)
 
 
-def save_trainable(model: Any, file: Path) -> None:
-    """The parameters under training, by name, whatever the method; tied weights once."""
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in _trainable(model).items()}, file)
+def save_trainable(model: Any, file: Path | None) -> None:
+    """The parameters under training, by name, whatever the method; tied weights once.
+
+    Of a model cut over several ranks all of them have to save at the same time; those without a file only hand over their pieces.
+    """
+    kept = {}
+    for name, tensor in trainable(model).items():
+        full = whole_tensor(tensor.detach())
+        if file is not None:
+            kept[name] = full.cpu().contiguous()
+    if file is not None:
+        save_file(kept, file)
 
 
 def restore_trainable(model: Any, file: Path) -> None:
     """Put saved parameters back into a model prepared by the same method. Raises Invalid when they are not the same ones."""
-    saved, own = load_file(file), _trainable(model)
+    saved, own = load_file(file), trainable(model)
     if {name: tensor.shape for name, tensor in saved.items()} != {name: tensor.shape for name, tensor in own.items()}:
         raise Invalid("checkpoint_mismatch", "The checkpoint belongs to another model or method.", "Start the job afresh.")
     with torch.no_grad():
         for name, tensor in own.items():
-            tensor.copy_(saved[name])
-
-
-def _trainable(model: Any) -> dict[str, torch.Tensor]:
-    return {name: tensor for name, tensor in model.named_parameters() if tensor.requires_grad}
+            tensor.copy_(cut_like(saved[name], tensor))
 
 
 def _save_adapter(model: Any, folder: Path) -> None:
     tensors, growth = exported(model)
-    model.save_pretrained(folder, save_embedding_layers=False)
+    model.save_pretrained(folder, state_dict=trainable(model), save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)
     config = json.loads((folder / "adapter_config.json").read_text())
     if growth > 1:

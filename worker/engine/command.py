@@ -9,22 +9,30 @@ import json
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
+from app.domain import search as searches
 from app.domain.methods import METHODS
 from app.domain.methods.base import parse
 from app.domain.rendering import DEFAULT, Template
 from app.domain.rendering import check as check_template
+from app.domain.search import Search
 from app.errors import FettleError, Invalid
+from worker.engine.place import launched
 from worker.engine.reporting import Stopped
 
 if TYPE_CHECKING:
-    from worker.engine.train import Row, TrainResult, TrainSpec
+    from worker.engine.spec import Row, TrainSpec
+    from worker.engine.train import TrainResult
 
 STOPPED = 3
+
+SHOWN = 60
+"""The most characters shown of each text of a sample."""
 
 
 class Console:
@@ -47,6 +55,11 @@ class Console:
             self._tenth = tenth
             self._say(f"{done} of {total}")
 
+    def sample(self, step: int, row: int, input: str, gold: str, text: str, trial: int = 0) -> None:  # noqa: A002
+        said, asked, wanted = (shorten(part, SHOWN, placeholder=" …") for part in (text, input, gold))
+        of = f"trial {trial}, " if trial else ""
+        self._say(f"{of}sample after step {step}, row {row}: {asked} -> {said or '(nothing)'} (gold: {wanted})")
+
     def log(self, text: str) -> None:
         self._say(text)
 
@@ -55,6 +68,11 @@ class Console:
 
     def checkpoint(self, folder: Path, step: int, manifest_sha256: str) -> None:
         self._say(f"checkpoint of step {step}: {folder}")
+
+    def trial(self, number: int, parameters: Mapping[str, Any], state: str, step: int, value: float | None, reason: str | None = None) -> None:
+        told = ", ".join(f"{name} {chosen}" for name, chosen in parameters.items())
+        best = "" if value is None else f", {value:.4g}"
+        self._say(f"trial {number} {state}: {told}; step {step}{best}" + (f" ({reason})" if reason else ""))
 
     def stop_on_signals(self) -> None:
         """Ctrl-C or SIGTERM ends the run after its step, with a checkpoint; a second one ends it at once."""
@@ -76,10 +94,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console()
     try:
         spec = _spec(options)
-        from worker.engine.train import train
+        chosen = _search(options, spec)
+        from worker.engine.search import search
+        from worker.engine.train import take_part
 
         console.stop_on_signals()
-        result = train(spec, console)
+        if (place := launched()) and place.rank:
+            take_part(spec, place)
+            return 0
+        result = search(spec, chosen, console)
     except FettleError as error:
         print(f"{error.message} {error.advice}", file=sys.stderr)
         return 1
@@ -114,9 +137,10 @@ def _record(line: bytes, place: str) -> "Row":
 
 def _spec(options: argparse.Namespace) -> "TrainSpec":
     from worker.engine.checkpoint import found
-    from worker.engine.train import ARTEFACT, TrainSpec
+    from worker.engine.spec import TrainSpec
+    from worker.engine.train import ARTEFACT
 
-    used = (options.out / ARTEFACT).exists() or found(options.out)
+    used = (options.out / ARTEFACT).exists() or found(options.out) or any(options.out.glob("trial-*"))
     if used and not options.resume:
         raise Invalid("folder_in_use", f"{options.out} holds an earlier run.", "Add --resume to go on with it, or name another folder.")
     train, validation = records(options.train), records(options.validation) if options.validation else []
@@ -141,8 +165,30 @@ def _spec(options: argparse.Namespace) -> "TrainSpec":
     )
 
 
+def _search(options: argparse.Namespace, spec: "TrainSpec") -> Search:
+    """The options --search, each a name=value or a JSON file of several; later ones win. Raises Invalid."""
+    values: dict[str, Any] = {}
+    for given in options.search:
+        values |= dict([given]) if isinstance(given, tuple) else _search_file(given)
+    chosen = searches.parse(values, spec.seed)
+    if chosen.how != "none" and launched():
+        raise Invalid("launched_search", "A search starts the processes of its trials itself.", "Run it without a launcher, with --set devices=N.")
+    searches.check(chosen, spec.method, spec.parameters, len(spec.validation))
+    return chosen
+
+
+def _search_file(file: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise Invalid("unreadable", f"{file} cannot be read as a search: {error}.", 'Give name=value, or a JSON file like {"how": "random"}.') from error
+    if not isinstance(values, dict):
+        raise Invalid("unreadable", f"{file} is no JSON object.", 'A search file looks like {"how": "random", "trials": 8}.')
+    return values
+
+
 def _as_json(result: "TrainResult") -> dict[str, Any]:
-    return {**asdict(result), "artefact": str(result.artefact), "versions": dict(result.versions)}
+    return {**asdict(result), "artefact": str(result.artefact)}
 
 
 def _setting(text: str) -> tuple[str, Any]:
@@ -153,6 +199,10 @@ def _setting(text: str) -> tuple[str, Any]:
         return name, json.loads(value)
     except ValueError:
         return name, value
+
+
+def _setting_or_file(text: str) -> tuple[str, Any] | Path:
+    return _setting(text) if "=" in text else Path(text)
 
 
 def _options() -> argparse.ArgumentParser:
@@ -171,6 +221,14 @@ def _options() -> argparse.ArgumentParser:
     add("--resume", action="store_true", help="go on from the newest checkpoint in --out that is intact")
     add("--method", choices=list(METHODS), default="lora", help="default: lora")
     add("--set", type=_setting, action="append", default=[], metavar="NAME=VALUE", help="a parameter of the method; may be given several times")
+    add(
+        "--search",
+        type=_setting_or_file,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="or a JSON file: how, trials, factor, space, seed of a search",
+    )
     add("--instruction", default=DEFAULT.instruction, metavar="TEXT", help="put before every input")
     add("--input-prefix", default=DEFAULT.input_prefix, metavar="TEXT", help=f"default: {DEFAULT.input_prefix}")
     add("--output-prefix", default=DEFAULT.output_prefix, metavar="TEXT", help=f"default: {DEFAULT.output_prefix}")

@@ -88,6 +88,11 @@ def count(tokenizer: Any, rendered: Rendered) -> Count:
     return Count(len(tokens), tuple(parts), len(tokens) - sum(parts))
 
 
+def lengths(tokenizer: Any, texts: Sequence[str]) -> list[int]:
+    """Tokens of each text by itself, read as plain text: what a cell costs in a prompt, give or take one at its edges."""
+    return [len(encoding.ids) for encoding in _codec(tokenizer).first.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+
 def _prompt(tokenizer: Any, rendered: Rendered) -> tuple[list[Token], list[tuple[Span, int | None]]]:
     """Tokens of a prompt, and which stretch of its text belongs to which part (None: to the chat template)."""
     codec = _codec(tokenizer)

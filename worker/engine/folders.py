@@ -55,6 +55,16 @@ def whole(target: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def write_file(file: Path, text: str) -> None:
+    """Write a small file so that at any moment the old text or the new one is there, whole."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    beside = file.with_name(f".tmp-{file.name}")
+    beside.write_text(text)
+    _sync(beside)
+    beside.replace(file)
+    _sync(file.parent)
+
+
 def damage(folder: Path) -> str | None:
     """Why a sealed folder is not what was written: a file missing, added or changed. None when it is intact."""
     try:

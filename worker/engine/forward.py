@@ -6,6 +6,7 @@ import torch
 
 from worker.engine.batches import IGNORED, Example, collate, on_device
 from worker.engine.prefix import begin, body, remembers, soft_prompt, virtual_tokens
+from worker.engine.shards import bare
 
 LEAST_SHARED = 64
 """Reading a shared start apart is worth its fixed cost (all weights are read once more, forward and backward) from so many token readings
@@ -19,17 +20,18 @@ def answer_logits(model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Ten
     soft prompt included, is read once and not once an example where the batch says so (`shared`): the gradients of the examples meet
     in its keys and values, so the sum is the same.
     """
+    own = bare(model)
     if "decoder_input_ids" in batch:
         keep, targets = batch["labels"] != IGNORED, batch["labels"]
         inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "decoder_input_ids")}
-        logits = model(**inputs, **_caching(model)).logits[keep]
+        logits = model(**inputs, **_caching(own)).logits[keep]
     else:
         keep, targets = torch.zeros_like(batch["labels"], dtype=torch.bool), batch["labels"].roll(-1, 1)
         keep[:, :-1] = batch["labels"][:, 1:] != IGNORED
-        if _shares(model, batch):
+        if _shares(own, batch):
             return _after_shared(model, batch, keep), targets[keep], keep.nonzero()[:, 0]
-        shifted = keep if remembers(model) else torch.nn.functional.pad(keep, (virtual_tokens(model), 0))
-        logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], logits_to_keep=shifted, **_caching(model)).logits
+        shifted = keep if remembers(own) else torch.nn.functional.pad(keep, (virtual_tokens(own), 0))
+        logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], logits_to_keep=shifted, **_caching(own)).logits
     return logits, targets[keep], keep.nonzero()[:, 0]
 
 

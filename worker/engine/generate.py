@@ -72,6 +72,11 @@ def prepare(loaded: Loaded, rendered: Rendered, parameters: Parameters, cancelle
             f"The prompt has {len(ids)} tokens; this model takes {window(loaded.model)} with the answer.",
             "Use fewer or shorter shots, or a model with a larger window.",
         )
+    return from_ids(loaded, ids, rendered, parameters, cancelled)
+
+
+def from_ids(loaded: Loaded, ids: Sequence[int], rendered: Rendered, parameters: Parameters, cancelled: Callable[[], bool] = lambda: False) -> Prompt:
+    """The same for a prompt that is encoded already, shortened perhaps: `rendered` says only where an answer to it ends."""
     stops = rendered.stop if parameters.stop is None else tuple(parameters.stop)
     return Prompt(tuple(ids), parameters, stops, _ends(loaded, rendered), cancelled)
 
@@ -82,16 +87,17 @@ def complete(
     *,
     progress: Callable[[int, int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
+    batch_tokens: int | None = None,
 ) -> list[Completion]:
     """Complete many prompts, in batches of similar length after reading their common start once. Raises Stopped when asked to stop.
 
-    A completion's latency is that of its batch up to its own end.
+    A batch has at most `batch_tokens` prompt and answer tokens (None: BATCH_TOKENS). A completion's latency is that of its batch up to its own end.
     """
     shared = () if loaded.encoder_decoder or not prompts else prompts[0].ids[: common([prompt.ids for prompt in prompts])]
     prefix = None if loaded.encoder_decoder else read(loaded.model, shared, loaded.device)
     lengths = [len(prompt.ids) + prompt.parameters.max_tokens for prompt in prompts]
     texts, finishes = [""] * len(prompts), dict[int, Finish]()
-    for rows in within_tokens(lengths, BATCH_TOKENS.get(loaded.device.type, BATCH_TOKENS["cpu"])):
+    for rows in within_tokens(lengths, batch_tokens or BATCH_TOKENS.get(loaded.device.type, BATCH_TOKENS["cpu"])):
         for delta in Generation(loaded, [prompts[row] for row in rows], prefix).deltas(should_stop):
             texts[rows[delta.row]] += delta.text
             if delta.finish:

@@ -14,13 +14,26 @@ from peft import PeftConfig, get_peft_model, get_peft_model_state_dict, set_peft
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, BitsAndBytesConfig, GgufConfig
+from transformers.distributed import DistributedConfig
 from transformers.utils import logging
 
 from app.errors import Invalid
 from worker.engine.folders import fingerprint, whole
 from worker.engine.prefix import virtual_tokens
 
-__all__ = ["Loaded", "convert_gguf", "fingerprint", "load", "load_tokenizer", "needed_bytes", "parameters", "tensor_shapes", "window"]
+__all__ = [
+    "Loaded",
+    "convert_gguf",
+    "fingerprint",
+    "load",
+    "load_config",
+    "load_tokenizer",
+    "needed_bytes",
+    "parameters",
+    "tensor_shapes",
+    "window",
+    "window_of",
+]
 
 logging.disable_progress_bar()
 
@@ -46,24 +59,30 @@ class Loaded:
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
-def load(folder: Path, *, adapter: Path | None = None, device: str = "auto", four_bit: bool = False) -> Loaded:
+def load(folder: Path, *, adapter: Path | None = None, device: str = "auto", four_bit: bool = False, pieces: int = 1) -> Loaded:
     """The model in `folder`, with the adapter on it if one is named. Raises Invalid when the files are not such a model.
 
     bfloat16 on a GPU that computes in it, float32 elsewhere. `device` is "auto" or a torch device name. With `four_bit` the weights
-    of its linear layers are held in 4 bits (QLoRA's NF4), which takes an NVIDIA GPU and bitsandbytes.
+    of its linear layers are held in 4 bits (QLoRA's NF4), which takes an NVIDIA GPU and bitsandbytes. With `pieces` each of so many
+    ranks holds one piece of every parameter (FSDP), read straight from the file.
     """
     where = _device(device)
     dtype, reason = _precision(where)
+    config = load_config(folder)
     with _readable(folder):
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-        model = kind.from_pretrained(
-            folder, config=config, dtype=dtype, use_safetensors=True, local_files_only=True, trust_remote_code=False, **_four_bit(four_bit, where)
-        )
+        special = _four_bit(four_bit, where) | _cut(pieces, config)
+        model = kind.from_pretrained(folder, config=config, dtype=dtype, use_safetensors=True, local_files_only=True, trust_remote_code=False, **special)
     if adapter is not None:
         model = _with_adapter(model, adapter)
-    model = model if four_bit else model.to(where)
+    model = model if four_bit or pieces > 1 else model.to(where)
     return Loaded(model.eval(), load_tokenizer(folder), where, dtype, reason)
+
+
+def load_config(folder: Path) -> Any:
+    """What the model in `folder` is, without its weights. Raises Invalid as `load` does."""
+    with _readable(folder):
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -80,7 +99,12 @@ def parameters(model: Any) -> tuple[int, int]:
 
 def window(model: Any) -> int:
     """The most tokens, prompt and answer together, the model takes at once besides its soft prompt."""
-    return int(getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None) or 1 << 30) - virtual_tokens(model)
+    return window_of(model.config) - virtual_tokens(model)
+
+
+def window_of(config: Any) -> int:
+    """The same by the model's configuration, a soft prompt not counted."""
+    return int(getattr(config.get_text_config(decoder=True), "max_position_embeddings", None) or 1 << 30)
 
 
 def tensor_shapes(file: Path) -> dict[str, list[int]]:
@@ -119,6 +143,14 @@ def _four_bit(wanted: bool, device: torch.device) -> dict[str, Any]:
         )
     config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.bfloat16)
     return {"quantization_config": config, "device_map": {"": device}}
+
+
+def _cut(pieces: int, config: Any) -> dict[str, Any]:
+    if pieces == 1:
+        return {}
+    if config.is_encoder_decoder:
+        raise Invalid("cannot_cut", "FSDP cuts decoder-only models, and this is an encoder-decoder.", "Set sharding to none.")
+    return {"distributed_config": DistributedConfig(fsdp_size=pieces)}
 
 
 def _device(name: str) -> torch.device:

@@ -16,16 +16,21 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 
 from app.domain.methods.base import MethodParameters
+from app.domain.validation import Measure
 from worker.engine import checkpoint
 from worker.engine.artefact import restore_trainable, save_trainable
 from worker.engine.batches import Example, collate
 from worker.engine.folders import whole
+from worker.engine.layers import uncompiled
 from worker.engine.pace import Pace
 from worker.engine.preflight import answer_loss, mixed_precision, refuse_not_finite
-from worker.engine.reporting import Reporter, Stopped
-from worker.engine.validate import Validation, rank
+from worker.engine.ranks import ALONE, Ranks
+from worker.engine.reporting import Paused, Reporter, Stopped
+from worker.engine.shards import cut_state, is_cut, whole_state
+from worker.engine.validate import Validation
 
 TENSORS, STATE, RUN_STATE = "trainable.safetensors", "trainer_state.json", "run_state.json"
 
@@ -57,18 +62,36 @@ class Batches:
     """Whether a batch's common start is read once."""
 
 
+def saved_state(checkpoint: Path) -> RunState:
+    """What a checkpoint says about its run."""
+    return RunState(**json.loads((checkpoint / RUN_STATE).read_text()))
+
+
 class Loop(Trainer):
-    """One run of one model. `run()` returns when the last step is done, or raises Stopped with the checkpoint to go on from."""
+    """One run of one model. `run()` returns when the last step is done, or raises Stopped with the checkpoint to go on from.
+
+    At the step of a planned pause it raises Paused instead: that checkpoint is written after the validation, so who finds it needs no other.
+    """
 
     loss_is_scaled_for_ga = True
 
     def __init__(
-        self, model: Any, arguments: TrainingArguments, batches: Batches, validation: Validation | None, pace: Pace, reporter: Reporter, patience: int
+        self,
+        model: Any,
+        arguments: TrainingArguments,
+        batches: Batches,
+        validation: Validation | None,
+        pace: Pace,
+        reporter: Reporter,
+        patience: int,
+        ranks: Ranks = ALONE,
     ) -> None:
+        self.ranks = ranks
         self.batches, self.validation, self.pace, self.reporter, self.patience = batches, validation, pace, reporter, patience
         self.run_state = RunState()
         self.stopping = False
         self.last_checkpoint: Path | None = None
+        self._answers: list[str] = []
         self._attempt_began = time.monotonic()
         super().__init__(
             model=model,
@@ -86,17 +109,22 @@ class Loop(Trainer):
 
     def run(self, resume_from: Path | None) -> RunState:
         if resume_from is not None:
-            self.run_state = RunState(**json.loads((resume_from / RUN_STATE).read_text()))
+            self.run_state = saved_state(resume_from)
             self.last_checkpoint = resume_from
         self._attempt_began = time.monotonic() - self.run_state.seconds
         self.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
         if self.stopping:
             raise Stopped(self.last_checkpoint)
+        if self.state.global_step == self.pace.plan.pause:
+            raise Paused(self.state.global_step, self.run_state.best)
+        if is_cut(self.model) and self.run_state.best_step is None:
+            self._keep("last")
         return self._present_state()
 
     def best_tensors(self) -> Path | None:
-        """The trainable parameters at the best validation, if there was one."""
-        return None if self.run_state.best_step is None else self.folder / f"best-{self.run_state.best_step}" / TENSORS
+        """The trainable parameters at the best validation, or of a model in pieces the last ones; None when the model itself holds what was trained."""
+        kept = self.folder / f"best-{self.run_state.best_step or 'last'}" / TENSORS
+        return kept if self.run_state.best_step or is_cut(self.model) else None
 
     def drop_best(self) -> None:
         """Remove what was kept of the best moments, once the artefact holds it."""
@@ -113,11 +141,12 @@ class Loop(Trainer):
             collate_fn=self.data_collator,
             pin_memory=self.args.dataloader_pin_memory,
         )
-        prepared: DataLoader[Any] = self.accelerator.prepare(loader)
-        return prepared
+        # Not prepared by accelerate, which would deal the batches out to the ranks: these are this rank's own.
+        return loader
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
-        loss = answer_loss(model, inputs, num_items_in_batch)
+        # The count is that of all ranks' answer tokens. What the ranks make of it is averaged, both gradients and loss: hence the factor.
+        loss = answer_loss(model, inputs, num_items_in_batch) * self.ranks.world
         refuse_not_finite(loss, self.state.global_step + 1)
         return loss
 
@@ -131,24 +160,31 @@ class Loop(Trainer):
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Validate, keep the parameters if they are the best so far, and end the run when nothing got better for too long."""
         self.control.should_evaluate = False  # or the end of the pass asks for the last validation a second time
-        if values := self._validate():
-            self._judge(values)
+        if self.validation and (values := self._validate()):
+            self._judge(values, self.validation.measure)
             self._tell(values)
+            self._tell_samples()
         return {}
 
     def measure_untuned(self) -> None:
         """Validate before the first step: what the run has to beat. It is told as step 0 and never counts as the best."""
         if values := self._validate():
             self._tell(values)
+            self._tell_samples()
 
     def _validate(self) -> dict[str, float]:
         """The validation's values; none without validation rows, or when the run was asked to stop meanwhile."""
         if self.validation is None:
             return {}
         began = time.monotonic()
-        self.reporter.phase("evaluate", len(self.validation.examples))
+        self.reporter.phase("evaluate", self.validation.units)
         try:
-            values = self.validation.run(self.model, lambda done, total: self.reporter.progress(done, total, None), self.reporter.should_stop)
+            with uncompiled(self.model):
+                # On every rank the same rows: a model in pieces needs all ranks for each pass, and the values of rank 0 count for all.
+                values: dict[str, float] = self.ranks.tell(
+                    self.validation.run(self.model, lambda done, total: self.reporter.progress(done, total, None), self.asked_to_stop)
+                )
+                self._answers = self.validation.watched(self.model, self.asked_to_stop)
         except Stopped:
             self.stop()
             return {}
@@ -158,6 +194,9 @@ class Loop(Trainer):
         return values
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        if not self.ranks.first:
+            self._fill(None)
+            return
         began = time.monotonic()
         self.last_checkpoint, manifest = checkpoint.write(self.folder, self.state.global_step, self._fill)
         self._drop_old_best()
@@ -167,22 +206,50 @@ class Loop(Trainer):
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         restore_trainable(self.model, Path(resume_from_checkpoint) / TENSORS)
 
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        if not is_cut(self.model):
+            super()._save_optimizer_and_scheduler(output_dir)
+            return
+        state = whole_state(self.optimizer.state_dict())
+        if self.ranks.first:
+            torch.save(state, Path(output_dir) / OPTIMIZER_NAME)
+            torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / SCHEDULER_NAME)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is None or not is_cut(self.model):
+            super()._load_optimizer_and_scheduler(checkpoint)
+            return
+        state = torch.load(Path(checkpoint) / OPTIMIZER_NAME, map_location="cpu", weights_only=True)
+        self.optimizer.load_state_dict(cut_state(state, self.optimizer))
+        self.lr_scheduler.load_state_dict(torch.load(Path(checkpoint) / SCHEDULER_NAME, weights_only=True))
+
     # Our own.
+
+    def asked_to_stop(self) -> bool:
+        """Whether rank 0 was asked to, on all ranks alike."""
+        return bool(self.ranks.tell(self.reporter.should_stop()))
 
     def stop(self) -> None:
         self.stopping = True
-        self.control.should_save = self.control.should_training_stop = True
+        self.control.should_save = self.state.global_step != self.pace.plan.pause
+        self.control.should_training_stop = True
 
     def _tell(self, values: dict[str, float]) -> None:
         done = self.state.global_step
         self.reporter.step(done, self.state.max_steps, values, self.pace.eta(done))
 
-    def _judge(self, values: dict[str, float]) -> None:
+    def _tell_samples(self) -> None:
+        """What the last validation's model wrote: after its figures, so that whoever listens knows which step is the best."""
+        asked = self.validation and self.validation.samples
+        if asked:
+            for row, text, gold, answer in zip(asked.rows, asked.inputs, asked.golds, self._answers, strict=True):
+                self.reporter.sample(self.state.global_step, row, text, gold, answer)
+
+    def _judge(self, values: dict[str, float], measure: Measure) -> None:
         state, step = self.run_state, self.state.global_step
         state.validated = step
-        if state.best is None or rank(values) > rank(state.best):
-            with whole(self.folder / f"best-{step}") as folder:
-                save_trainable(self.model, folder / TENSORS)
+        if state.best is None or measure.rank(values) > measure.rank(state.best):
+            self._keep(step)
             state.best, state.best_step, state.stale = values, step, 0
             return
         state.stale += 1
@@ -190,13 +257,24 @@ class Loop(Trainer):
             self.reporter.log(f"Stopped early at step {step}: no better validation since step {state.best_step}.")
             self.control.should_training_stop = True
 
-    def _fill(self, folder: Path) -> None:
-        save_trainable(self.model, folder / TENSORS)
+    def _fill(self, own: Path | None) -> None:
+        """Rank 0 names the folder; every rank adds its random state to it, and of a model in pieces its pieces."""
+        folder = Path(self.ranks.tell(str(own)))
+        save_trainable(self.model, folder / TENSORS if self.ranks.first else None)
         self._save_optimizer_and_scheduler(str(folder))
         self._save_scaler(str(folder))
         self._save_rng_state(str(folder))
-        self.state.save_to_json(str(folder / STATE))
-        (folder / RUN_STATE).write_text(json.dumps(asdict(self._present_state()), indent=1))
+        if self.ranks.first:
+            self.state.save_to_json(str(folder / STATE))
+            (folder / RUN_STATE).write_text(json.dumps(asdict(self._present_state()), indent=1))
+        self.ranks.meet()
+
+    def _keep(self, moment: object) -> None:
+        if not self.ranks.first:
+            save_trainable(self.model, None)
+            return
+        with whole(self.folder / f"best-{moment}") as folder:
+            save_trainable(self.model, folder / TENSORS)
 
     def _present_state(self) -> RunState:
         return replace(self.run_state, seconds=time.monotonic() - self._attempt_began)
@@ -230,29 +308,37 @@ class _Watch(TrainerCallback):
         self.loop.pace.step_ends()
         control.should_log = self.loop.pace.plan.is_reported(state.global_step)
         control.should_evaluate = state.global_step in self.loop.pace.plan.validations
-        control.should_save = state.global_step < state.max_steps and self.loop.pace.is_checkpoint_due()
-        if self.loop.reporter.should_stop():
+        due, asked = self.loop.ranks.tell([self.loop.pace.is_checkpoint_due(), self.loop.reporter.should_stop()])
+        paused = state.global_step == self.loop.pace.plan.pause
+        control.should_training_stop = control.should_training_stop or paused
+        control.should_save = paused or (state.global_step < state.max_steps and due)
+        if asked:
             control.should_evaluate = False
             self.loop.stop()
 
 
-def arguments(folder: Path, parameters: MethodParameters, rate: float, total: int, per_step: int, seed: int, device: torch.device) -> TrainingArguments:
+def arguments(
+    folder: Path, parameters: MethodParameters, rate: float, total: int, per_step: int, seed: int, device: torch.device, ranks: Ranks = ALONE
+) -> TrainingArguments:
     """What Trainer is told. Its own logging, validating and saving schedules are off: `_Watch` decides."""
     on_gpu = device.type == "cuda"
     chosen = TrainingArguments(
         output_dir=str(folder),
         max_steps=total,
-        per_device_train_batch_size=-(-parameters.batch_size // per_step),
+        per_device_train_batch_size=-(-parameters.batch_size // (per_step * ranks.world)),
         gradient_accumulation_steps=per_step,
         learning_rate=rate,
         lr_scheduler_type="cosine" if parameters.schedule == "cosine" else "constant_with_warmup",
         warmup_steps=round(parameters.warmup * total),
         weight_decay=0.0,
         max_grad_norm=1.0,
-        optim="adamw_torch_fused" if on_gpu else "adamw_torch",
+        optim="adamw_torch_fused",
         bf16=mixed_precision(device),
         use_cpu=not on_gpu,
-        seed=seed,
+        seed=seed + ranks.rank,  # ranks that dropped out the same places would learn less
+        average_tokens_across_devices=True,
+        ddp_backend=None if on_gpu or ranks.world == 1 else "gloo",
+        ddp_find_unused_parameters=None if parameters.name == "full" else False,  # an adapter is used whole
         logging_strategy="no",
         eval_strategy="no",
         save_strategy="no",

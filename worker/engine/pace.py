@@ -18,12 +18,14 @@ class Plan:
 
     total: int
     validations: tuple[int, ...]
+    pause: int | None = None
+    """The step after which the run is left, to be gone on with or not: validated, then saved."""
 
     @classmethod
-    def of(cls, total: int, evaluations: int, *, has_validation: bool) -> "Plan":
-        """Validations evenly spread, the last one after the last step."""
-        steps = {round(total * part / evaluations) for part in range(1, evaluations + 1)} - {0}
-        return cls(total, tuple(sorted(steps)) if has_validation else ())
+    def of(cls, total: int, evaluations: int, *, has_validation: bool, pause: int | None = None) -> "Plan":
+        """Validations evenly spread, the last one after the last step, and one at a pause."""
+        steps = {round(total * part / evaluations) for part in range(1, evaluations + 1)} | ({pause} if pause else set())
+        return cls(total, tuple(sorted(steps - {0})) if has_validation else (), pause)
 
     def is_reported(self, step: int) -> bool:
         return step % -(-self.total // POINTS) == 0 or step in (1, self.total) or step in self.validations
@@ -38,6 +40,8 @@ class Pace:
     validation_seconds: float
     """Until the first validation is measured, an estimate."""
     clock: Callable[[], float] = time.monotonic
+    step_seconds: float | None = None
+    """The mean step as the preflight's measured one lets expect, until three steps of the run are measured."""
     _steps: deque[float] = field(default_factory=lambda: deque(maxlen=50))
     _step_began: float = 0.0
     _saved_at: float = 0.0
@@ -61,8 +65,9 @@ class Pace:
         self._saved_at, self._save_took = self.clock(), took
 
     def eta(self, done: int) -> float | None:
-        """Seconds left after step `done`, validations included. None before three steps are measured: a guess helps nobody."""
-        if len(self._steps) < min(3, self.plan.total):
+        """Seconds left after step `done`, validations included. None before anything is measured: a guess helps nobody."""
+        step = sum(self._steps) / len(self._steps) if len(self._steps) >= min(3, self.plan.total) else self.step_seconds
+        if step is None:
             return None
-        ahead = sum(step > done for step in self.plan.validations)
-        return (self.plan.total - done) * sum(self._steps) / len(self._steps) + ahead * self.validation_seconds
+        ahead = sum(at > done for at in self.plan.validations)
+        return (self.plan.total - done) * step + ahead * self.validation_seconds

@@ -1,10 +1,12 @@
 """What the engine tells, and asks, the outside world: its only way out. Who listens is not its business."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 Phase = Literal["load", "preflight", "train", "evaluate", "save"]
+TrialState = Literal["waiting", "running", "stopped", "failed", "won"]
 
 
 class Stopped(Exception):
@@ -13,6 +15,14 @@ class Stopped(Exception):
     def __init__(self, checkpoint: Path | None = None) -> None:
         super().__init__("stopped on request")
         self.checkpoint = checkpoint
+
+
+class Paused(Exception):
+    """A run was left at the step where it was meant to be: it can go on from its checkpoint. `best` is its best validation so far."""
+
+    def __init__(self, step: int, best: Mapping[str, float] | None) -> None:
+        super().__init__(f"paused at step {step}")
+        self.step, self.best = step, dict(best or {})
 
 
 class Reporter(Protocol):
@@ -27,6 +37,12 @@ class Reporter(Protocol):
     def progress(self, done: int, total: int, eta_seconds: float | None) -> None:
         """So many of the present phase's units are done."""
 
+    def sample(self, step: int, row: int, input: str, gold: str, text: str, trial: int = 0) -> None:  # noqa: A002  # the word of the table and the API
+        """What the model wrote after `step` (0: untuned) for validation row `row` (from 1). The rows are the same at every step.
+
+        `trial` is the number of the search's trial whose model it is; 0 without a search.
+        """
+
     def log(self, text: str) -> None:
         """One line for the job's log."""
 
@@ -35,6 +51,9 @@ class Reporter(Protocol):
 
     def checkpoint(self, folder: Path, step: int, manifest_sha256: str) -> None:
         """A checkpoint is complete and on disk."""
+
+    def trial(self, number: int, parameters: Mapping[str, Any], state: TrialState, step: int, value: float | None, reason: str | None = None) -> None:
+        """Where a search's trial (from 1) stands: what it sets differently, its last step, its best validation so far, why it ended."""
 
 
 @dataclass
@@ -47,6 +66,8 @@ class NullReporter:
     ticks: list[tuple[int, int, float | None]] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     checkpoints: list[tuple[Path, int, str]] = field(default_factory=list)
+    samples: list[tuple[int, int, str, str, str]] = field(default_factory=list)
+    trials: dict[int, tuple[Mapping[str, Any], TrialState, int, float | None, str | None]] = field(default_factory=dict)
 
     def phase(self, name: Phase, total: int | None = None) -> None:
         self.phases.append((name, total))
@@ -57,6 +78,9 @@ class NullReporter:
     def progress(self, done: int, total: int, eta_seconds: float | None) -> None:
         self.ticks.append((done, total, eta_seconds))
 
+    def sample(self, step: int, row: int, input: str, gold: str, text: str, trial: int = 0) -> None:  # noqa: A002
+        self.samples.append((step, row, input, gold, text))
+
     def log(self, text: str) -> None:
         self.lines.append(text)
 
@@ -65,6 +89,9 @@ class NullReporter:
 
     def checkpoint(self, folder: Path, step: int, manifest_sha256: str) -> None:
         self.checkpoints.append((folder, step, manifest_sha256))
+
+    def trial(self, number: int, parameters: Mapping[str, Any], state: TrialState, step: int, value: float | None, reason: str | None = None) -> None:
+        self.trials[number] = (parameters, state, step, value, reason)
 
     def points(self, name: str) -> dict[int, float]:
         """Every value reported under `name`, by step."""

@@ -7,7 +7,7 @@ over copies of the cache (120 prompts, 269 shared tokens, one core): 8 % less pr
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -33,6 +33,8 @@ LOGITS = 1 << 26
 
 Progress = Callable[[int, int], None]
 Ids = Sequence[int]
+Packs = Generator[tuple[list[int], np.ndarray[Any, Any]], None, None]
+"""(row numbers, their [rows, L] sums), pack by pack."""
 
 
 @dataclass(frozen=True)
@@ -72,20 +74,27 @@ def score_labels(
     """
     if not prompts:
         return Scores(np.zeros((0, len(labels))), np.ones(len(labels), dtype=np.int64), np.zeros(0))
+    ids, answers, room = _encoded(loaded, prompts, labels, end, max_length)
+    scores = score_ids(loaded.model, [row[-room:] for row in ids], answers, progress=progress, should_stop=should_stop)
+    return replace(scores, tokens=tuple(len(row) for row in ids), cut=sum(len(row) > room for row in ids))
+
+
+def _encoded(
+    loaded: Loaded, prompts: Sequence[Rendered], labels: Sequence[str], end: bool | None, max_length: int | None
+) -> tuple[list[list[int]], list[list[int]], int]:
+    """Ids of the prompts and of the labels, and how many of a prompt's there is room for."""
     answers = encode_labels(loaded.tokenizer, prompts[0], labels, end=end)
     room = min(max_length or window(loaded.model), window(loaded.model)) - max(map(len, answers))
     if room < 1:
         raise Invalid("label_too_long", f"The longest label has {max(map(len, answers))} tokens, which leaves none for the prompt.", "Shorten the labels.")
-    ids = [encode_prompt(loaded.tokenizer, prompt) for prompt in prompts]
-    scores = score_ids(loaded.model, [row[-room:] for row in ids], answers, progress=progress, should_stop=should_stop)
-    return replace(scores, tokens=tuple(len(row) for row in ids), cut=sum(len(row) > room for row in ids))
+    return [encode_prompt(loaded.tokenizer, prompt) for prompt in prompts], answers, room
 
 
 def score_ids(
     model: Any, prompts: Sequence[Ids], labels: Sequence[Ids], *, progress: Progress | None = None, should_stop: Callable[[], bool] | None = None
 ) -> Scores:
     """The same for token ids. The model is used as it is: put it in evaluation mode first."""
-    way = _decoded if model.config.is_encoder_decoder else _packed if _reads_trees(model) else plain
+    way = _way(model)
     sums = np.zeros((len(prompts), len(labels)))
     done, began = 0, time.perf_counter()
     for rows, values in way(model, prompts, labels):
@@ -97,6 +106,34 @@ def score_ids(
             raise Stopped
     own = np.array([len(prompt) for prompt in prompts], dtype=np.float64) - common(prompts)
     return Scores(sums, np.array([len(label) for label in labels]), (time.perf_counter() - began) * own / own.sum())
+
+
+def _way(model: Any) -> Callable[[Any, Sequence[Ids], Sequence[Ids]], Packs]:
+    return _decoded if model.config.is_encoder_decoder else _packed if _reads_trees(model) else plain
+
+
+class Scoring:
+    """Likelihoods in the making, for a thread that has other work as well: each `step()` reads one pack of prompts."""
+
+    def __init__(self, loaded: Loaded, prompts: Sequence[Rendered], labels: Sequence[str]) -> None:
+        ids, answers, room = _encoded(loaded, prompts, labels, None, None)
+        self._packs = _way(loaded.model)(loaded.model, [row[-room:] for row in ids], answers)
+        self._left = len(prompts)
+
+    @property
+    def done(self) -> bool:
+        return not self._left
+
+    def leave(self) -> None:
+        """Nobody waits for the rest."""
+        self._packs.close()
+        self._left = 0
+
+    def step(self) -> list[tuple[int, list[float]]]:
+        """Go on by one pack: (row number, the natural-log likelihood of each label) of its prompts."""
+        rows, sums = next(self._packs)
+        self._left -= len(rows)
+        return [(row, [float(value) for value in values]) for row, values in zip(rows, sums, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -130,8 +167,7 @@ def _tree(labels: Sequence[Ids]) -> _Tree:
     return _Tree([start[-1] for start in nodes], [len(start) for start in nodes], sees, owners, places, targets)
 
 
-def _packed(model: Any, prompts: Sequence[Ids], labels: Sequence[Ids]) -> Iterator[tuple[list[int], np.ndarray[Any, Any]]]:
-    """(row numbers, their [rows, L] sums), pack by pack."""
+def _packed(model: Any, prompts: Sequence[Ids], labels: Sequence[Ids]) -> Packs:
     device = model.device
     tree = _tree(labels)
     prefix = read(model, prompts[0][: common(prompts)], device)
@@ -186,7 +222,7 @@ def _block(length: int, tree: _Tree) -> torch.Tensor:
     return block
 
 
-def _decoded(model: Any, prompts: Sequence[Ids], labels: Sequence[Ids]) -> Iterator[tuple[list[int], np.ndarray[Any, Any]]]:
+def _decoded(model: Any, prompts: Sequence[Ids], labels: Sequence[Ids]) -> Packs:
     """The way of encoder-decoders: each prompt is encoded once, and every label is decoded from it."""
     start, device = decoder_start(model), model.device
     answers = {name: tensor.to(device) for name, tensor in collate([Example((0,), tuple(label)) for label in labels], 0, start).items()}
@@ -215,7 +251,7 @@ def pack_tokens(device: torch.device) -> int:
     return PACK.get(device.type, PACK["cpu"])
 
 
-def plain(model: Any, prompts: Sequence[Ids], labels: Sequence[Ids]) -> Iterator[tuple[list[int], np.ndarray[Any, Any]]]:
+def plain(model: Any, prompts: Sequence[Ids], labels: Sequence[Ids]) -> Packs:
     """Every prompt with every label as a sequence of its own: the reference, and the way for models that cannot read a tree."""
     for row, prompt in enumerate(prompts):
         pairs = [Example(tuple(prompt), tuple(label)) for label in labels]

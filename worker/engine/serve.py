@@ -8,9 +8,9 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,10 @@ from app.domain.generation import Parameters
 from app.domain.rendering import Rendered
 from app.errors import FettleError, Unavailable
 from worker.engine import encode
+from worker.engine.fit import tokenizer_of
 from worker.engine.generate import Finish, Generation, Prompt, prepare
-from worker.engine.load import Loaded, load_tokenizer
+from worker.engine.load import Loaded
+from worker.engine.score import Scoring
 from worker.engine.shelf import Shelf
 
 logger = logging.getLogger(__name__)
@@ -46,9 +48,20 @@ class ServeRequest:
     parameters: Parameters
 
 
+@dataclass(frozen=True)
+class ScoreRequest:
+    """Prompts to find the likelihood of each label for, with which model."""
+
+    model: str
+    folder: Path
+    adapter: Path | None
+    prompts: tuple[Rendered, ...]
+    labels: tuple[str, ...]
+
+
 @dataclass(eq=False)
 class _Client:
-    request: ServeRequest
+    request: ServeRequest | ScoreRequest
     sink: Sink
     cancelled: Callable[[], bool]
     answered: bool = False
@@ -58,10 +71,10 @@ class _Client:
 
 @dataclass(eq=False)
 class _Group:
-    """A batch being answered; clients stand in the order of the generation's rows."""
+    """A batch being answered; clients stand in the order of the generation's rows. A scoring has one client."""
 
     model: str
-    generation: Generation
+    work: Generation | Scoring
     clients: list[_Client]
 
 
@@ -79,11 +92,12 @@ class Scheduler:
         self._thread = threading.Thread(target=self._run, name="engine-scheduler", daemon=True)
         self._thread.start()
 
-    def submit(self, request: ServeRequest, sink: Sink, cancelled: Callable[[], bool] = lambda: False) -> None:
+    def submit(self, request: ServeRequest | ScoreRequest, sink: Sink, cancelled: Callable[[], bool] = lambda: False) -> None:
         """Queue a request. Its events go to `sink`, from the scheduler's thread, and end with `done` or `error`:
 
         {"type": "loading", "model"}, {"type": "token", "text"}, {"type": "done", "reason", "input_tokens", "output_tokens",
-        "latency_ms"}, {"type": "error", "code", "message", "advice"}. `cancelled` is asked before every step.
+        "latency_ms"}, {"type": "error", "code", "message", "advice"}. A scoring sends {"type": "scores", "row", "likelihoods"} for each
+        prompt and {"type": "done", "reason"}. `cancelled` is asked before every step.
         """
         with self._changed:
             if self._closed:
@@ -116,7 +130,7 @@ class Scheduler:
                 self._try(batch, partial(self._begin, batch))
             if self._groups:
                 group = self._groups.popleft()
-                if self._try(group.clients, partial(self._advance, group)) and not group.generation.done:
+                if self._try(group.clients, partial(self._advance, group)) and not group.work.done:
                     self._groups.append(group)
                 else:
                     self._full = False
@@ -171,15 +185,32 @@ class Scheduler:
             self._groups.append(_Group(request.model, Generation(loaded, prompts), list(clients)))
 
     def _join(self, client: _Client, loaded: Loaded, ready: list[tuple[_Client, Prompt]]) -> None:
-        ready.append((client, prepare(loaded, client.request.rendered, client.request.parameters, partial(self._has_left, client))))
+        request = client.request
+        if isinstance(request, ScoreRequest):
+            self._groups.append(_Group(request.model, Scoring(loaded, request.prompts, request.labels), [client]))
+        else:
+            ready.append((client, prepare(loaded, request.rendered, request.parameters, partial(self._has_left, client))))
 
     def _advance(self, group: _Group) -> None:
-        for delta in group.generation.step():
+        if isinstance(group.work, Scoring):
+            self._score(group.work, group.clients[0])
+            return
+        for delta in group.work.step():
             client = group.clients[delta.row]
             if delta.text:
                 self._send(client, {"type": "token", "text": delta.text})
             if delta.finish:
                 self._end(client, {"type": "done", **asdict(delta.finish)})
+
+    def _score(self, work: Scoring, client: _Client) -> None:
+        if self._has_left(client):
+            work.leave()
+            self._end(client, {"type": "done", "reason": "cancelled"})
+            return
+        for row, likelihoods in work.step():
+            self._send(client, {"type": "scores", "row": row, "likelihoods": likelihoods})
+        if work.done:
+            self._end(client, {"type": "done", "reason": "stop"})
 
     def _has_left(self, client: _Client) -> bool:
         answer: list[bool] = []
@@ -226,11 +257,11 @@ def _closed() -> Unavailable:
     return Unavailable("engine_closed", "The engine is shutting down.", "Send the request again in a minute.")
 
 
-@lru_cache(maxsize=16)
-def _tokenizer(folder: Path) -> Any:
-    return load_tokenizer(folder)
-
-
 def count(folder: Path, rendered: Rendered) -> encode.Count:
     """Tokens of a prompt for the model in `folder`, total and per part, with its tokenizer alone. Safe from any thread."""
-    return encode.count(_tokenizer(folder), rendered)
+    return encode.count(tokenizer_of(folder), rendered)
+
+
+def lengths(folder: Path, texts: Sequence[str]) -> list[int]:
+    """Tokens of each text for the model in `folder`. Safe from any thread."""
+    return encode.lengths(tokenizer_of(folder), texts)

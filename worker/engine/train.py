@@ -2,7 +2,9 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -10,20 +12,29 @@ from typing import Any
 import torch
 from transformers import set_seed
 
-from app.domain.methods.base import MethodParameters
-from app.domain.rendering import Rendered, Template, render, with_opening, without_opening
+from app.domain.rendering import LABELS, Rendered, label_list, render, with_opening, without_opening
+from app.domain.scoring import rouge_words
+from app.domain.validation import Measure, measure_of
 from app.errors import Invalid
-from worker.engine import artefact, checkpoint
-from worker.engine.batches import Example, decoder_start, encode_examples, pad_token, passes_per_step, schedule
+from worker.engine import artefact, checkpoint, finder
+from worker.engine.answers import MOST_ROWS, SAMPLES, draw, to_compare, to_watch
+from worker.engine.batches import Example, decoder_start, encode_examples, pad_token, padded, passes_per_step, schedule
 from worker.engine.encode import encode_pair, encode_prompt
 from worker.engine.forward import reads_shared_starts
+from worker.engine.launch import started
+from worker.engine.layers import arrange
 from worker.engine.load import Loaded, fingerprint, load, parameters, window
-from worker.engine.loop import Batches, Loop, RunState, arguments
+from worker.engine.loop import Batches, Loop, RunState, arguments, saved_state
+from worker.engine.memory import peak_memory, save_memory
 from worker.engine.methods import METHODS
 from worker.engine.methods.soft import width
 from worker.engine.pace import Pace, Plan
-from worker.engine.preflight import Measured, measure, peak_memory
-from worker.engine.reporting import Reporter, Stopped
+from worker.engine.place import Place
+from worker.engine.preflight import Measured, preflight
+from worker.engine.ranks import Ranks, joined
+from worker.engine.reporting import NullReporter, Paused, Reporter, Stopped
+from worker.engine.shards import is_cut
+from worker.engine.spec import Row, TrainSpec
 from worker.engine.validate import Validation
 
 ARTEFACT = "artefact"
@@ -34,38 +45,10 @@ READING_COST = 1 / 3
 VALIDATION_SHARE = 0.5
 """The most that all validations together may cost against training."""
 
-Row = tuple[Mapping[str, str], str]
-"""A labelled example: values of the prompt's variables, and the answer without the white space before it."""
-
-
-@dataclass(frozen=True)
-class TrainSpec:
-    """Everything a run depends on. `labels` are the answers to choose from, empty when answers are free text.
-
-    The run lives in `folder`: its checkpoints, its best parameters, and at the end `folder`/artefact. With `resume` it goes on
-    from the newest checkpoint there that is intact, or, when the artefact is there already, only returns it. The same spec on the same machine gives the same bits on a CPU.
-    """
-
-    base: Path
-    template: Template
-    train: Sequence[Row]
-    validation: Sequence[Row]
-    labels: Sequence[str]
-    method: str
-    parameters: MethodParameters
-    seed: int
-    folder: Path
-    resume: bool = False
-    threads: int | None = None
-    device: str = "auto"
-    checkpoint_seconds: float = 120.0
-    opening: Template | None = None
-    """The prompt whose opening a soft prompt starts from. None: the template itself, or its labels when it has no opening."""
-
 
 @dataclass(frozen=True)
 class TrainResult:
-    """`seconds` is training time over all attempts; `best_value` is validation accuracy, or loss without labels, at `best_step`."""
+    """`seconds` is training time over all attempts; `best_value` is `measure` (a metric point's name) at `best_step`, taken on `validated_rows` rows."""
 
     artefact: Path
     trainable: int
@@ -74,54 +57,93 @@ class TrainResult:
     seconds: float
     best_value: float | None
     best_step: int | None
+    measure: str
+    learning_rate: float
+    validated_rows: int
     peak_memory_bytes: int
     threads: int
     versions: Mapping[str, str]
+    parameters: Mapping[str, Any]
+    """What it ran with: after a search, the winner's."""
+    search: Mapping[str, Any] | None = None
+    """What a search chose, and how; None for a run without one."""
 
 
 def train(spec: TrainSpec, reporter: Reporter) -> TrainResult:
     """Run it. Raises Stopped (with a checkpoint once training began) when asked to stop, and app.errors for what a person can mend."""
     if spec.resume and (spec.folder / ARTEFACT).exists():
-        return _result(artefact.check(spec.folder / ARTEFACT))
-    if spec.threads:
-        torch.set_num_threads(spec.threads)
-    set_seed(spec.seed)
+        return result_of(artefact.check(spec.folder / ARTEFACT))
+    measure_of_run(spec)
+    if spec.resume and spec.pause_at and (point := checkpoint.newest_valid(spec.folder)) and point[0] >= spec.pause_at:
+        raise Paused(point[0], saved_state(point[1]).best)
     reporter.phase("load")
-    loaded = load(spec.base, device=spec.device, four_bit=getattr(spec.parameters, "four_bit", False))
+    with started(spec) as place, joined(place, spec.device) as ranks:
+        spec, loop, loaded, state = _run(spec, reporter, ranks)
+        reporter.phase("save")
+        return result_of(_save(loop, loaded, state, spec))
+
+
+def take_part(spec: TrainSpec, place: Place) -> None:
+    """The same as another process than the first: it tells nobody anything, writes no artefact, and stops or pauses when rank 0 does. Raises app.errors."""
+    if spec.resume and (spec.folder / ARTEFACT).exists():
+        return
+    with joined(place, spec.device) as ranks, suppress(Stopped, Paused):
+        _run(spec, NullReporter(), ranks)
+
+
+def _run(spec: TrainSpec, reporter: Reporter, ranks: Ranks) -> tuple[TrainSpec, Loop, Loaded, RunState]:
+    """The run to its last step; its spec comes back with the learning rate that was found for it."""
+    ranks.threads(spec.threads)
+    set_seed(spec.seed)
+    pieces = ranks.world if spec.parameters.sharding == "fsdp" else 1
+    save_memory(spec.parameters)
+    loaded = load(spec.base, device=ranks.device or spec.device, four_bit=getattr(spec.parameters, "four_bit", False), pieces=pieces)
     model = METHODS[spec.method](loaded.model, spec.parameters, opening_ids(loaded.tokenizer, spec))
-    batches, validation = _data(replace(loaded, model=model), spec, reporter)
-    _ask(reporter)
+    arrange(model, spec.parameters)
+    batches, validation = _data(replace(loaded, model=model), spec, ranks, reporter)
+    _ask(reporter, ranks)
 
     reporter.phase("preflight")
-    measured = _preflight(model, batches, spec, reporter)
-    _ask(reporter)
+    ask = partial(_ask, reporter, ranks)
+    measured = preflight(model, batches.examples, batches.pad, spec.parameters, reporter.log, ask, share=batches.share, ranks=ranks)
+    _ask(reporter, ranks)
+    if spec.find_rate:
+        spec = with_found_rate(model, batches, spec, reporter)
 
-    loop = _loop(model, loaded, batches, validation, measured, spec, reporter)
+    loop = _loop(model, loaded, batches, validation, measured, spec, ranks, reporter)
     reporter.phase("train", loop.pace.plan.total)
-    point = checkpoint.newest_valid(spec.folder, reporter.log) if spec.resume else None
+    point = checkpoint.newest_valid(spec.folder, reporter.log) if spec.resume and ranks.first else None
+    _foretell(loop.pace, measured, point[0] if point else 0, reporter)
     if point:
         reporter.log(f"Went on from the checkpoint at step {point[0]}.")
-    state = loop.run(point[1] if point else None)
+    resumed = ranks.tell(str(point[1]) if point else None)
+    return spec, loop, loaded, loop.run(Path(resumed) if resumed else None)
 
-    reporter.phase("save")
-    if best := loop.best_tensors():
-        artefact.restore_trainable(model, best)
+
+def _save(loop: Loop, loaded: Loaded, state: RunState, spec: TrainSpec) -> artefact.Artefact:
+    """The artefact of the best moment, of the last one without validation. Of a model in pieces, a whole one takes the trained parameters."""
+    model = loop.model
+    if is_cut(model) and spec.method == "full":
+        model = METHODS[spec.method](load(spec.base, device="cpu").model, spec.parameters, [])
+    if trained := loop.best_tensors():
+        artefact.restore_trainable(model, trained)
     saved = artefact.save(model, loaded.tokenizer, spec.folder / ARTEFACT, _facts(loop, loaded, spec, state))
     loop.drop_best()
-    return _result(saved)
+    return saved
 
 
 def opening_ids(tokenizer: Any, spec: TrainSpec) -> list[int]:
     """The token ids of the text a soft prompt starts from: what the prompt with its opening has before what it has without it."""
     if not (spec.parameters.soft and spec.train):
         return []
-    template, values = with_opening(spec.opening or spec.template, ", ".join(spec.labels)), spec.train[0][0]
+    values = spec.train[0][0]
+    template = with_opening(spec.opening or spec.template, values.get(LABELS) or label_list((label, "") for label in spec.labels))
     long, short = encode_prompt(tokenizer, render(template, values)), encode_prompt(tokenizer, render(without_opening(template), values))
     same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(reversed(long), reversed(short), strict=False)))
     return long[: len(long) - same]
 
 
-def _data(loaded: Loaded, spec: TrainSpec, reporter: Reporter) -> tuple[Batches, Validation | None]:
+def _data(loaded: Loaded, spec: TrainSpec, ranks: Ranks, reporter: Reporter) -> tuple[Batches, Validation | None]:
     if not spec.train:
         raise Invalid("no_examples", "There are no training examples.", "Put examples into the train split.")
     chosen = spec.parameters
@@ -130,11 +152,12 @@ def _data(loaded: Loaded, spec: TrainSpec, reporter: Reporter) -> tuple[Batches,
     held_out, also_cut = encode_examples(loaded.tokenizer, _rendered(spec, spec.validation), most)
     if cut + also_cut:
         reporter.log(f"{cut} train and {also_cut} validation examples are longer than {most} tokens and lost the start of their prompt.")
-    per_step = passes_per_step(len(examples), chosen.batch_size, chosen.accumulation)
+    per_step = passes_per_step(len(examples), chosen.batch_size, chosen.accumulation, ranks.world)
     lengths = [len(example) for example in examples]
-    micro = schedule(lengths, chosen.batch_size, per_step, chosen.total_steps(len(examples)), spec.seed)
+    micro = schedule(lengths, chosen.batch_size, per_step * ranks.world, chosen.total_steps(len(examples)), spec.seed)[ranks.rank :: ranks.world]
     validation = _validation(loaded, spec, held_out, sum(lengths[index] for part in micro for index in part), reporter)
-    return Batches(examples, micro, per_step, pad_token(loaded.tokenizer), decoder_start(loaded.model), reads_shared_starts(loaded.model)), validation
+    share = chosen.shares_start and reads_shared_starts(loaded.model)
+    return Batches(examples, micro, per_step, pad_token(loaded.tokenizer), decoder_start(loaded.model), share), validation
 
 
 def _rendered(spec: TrainSpec, rows: Sequence[Row]) -> list[Rendered]:
@@ -144,30 +167,48 @@ def _rendered(spec: TrainSpec, rows: Sequence[Row]) -> list[Rendered]:
 def _validation(loaded: Loaded, spec: TrainSpec, examples: Sequence[Example], train_tokens: int, reporter: Reporter) -> Validation | None:
     if not examples:
         return None
-    values = spec.validation[0][0]
-    labels = [encode_pair(loaded.tokenizer, render(spec.template, values, label))[1] for label in spec.labels]
+    measure, values = measure_of_run(spec), spec.validation[0][0]
+    labels = [encode_pair(loaded.tokenizer, render(spec.template, values, label))[1] for label in spec.labels] if measure.by_labels else []
+    ask = partial(draw, loaded, spec.template, spec.validation, examples)
+    asked = ask(count=MOST_ROWS, seed=f"{spec.seed}/asked", most_tokens=to_compare) if measure.written else None
+    samples = ask(count=SAMPLES, seed=f"{spec.seed}/samples", most_tokens=to_watch)
     budget = int(VALIDATION_SHARE * train_tokens / READING_COST / spec.parameters.evaluations)
-    validation = Validation(examples, labels).within(budget, spec.seed)
+    validation = Validation(examples, measure, labels, asked, spec.labels, samples).within(budget, spec.seed)
     if len(validation.examples) < len(examples):
         reporter.log(f"Validates on {len(validation.examples)} of {len(examples)} rows, so that it takes at most half as long as training.")
+    if asked and validation.rows < len(examples):
+        reporter.log(f"Takes the {measure.title} on {validation.rows} of {len(examples)} rows, for which the model writes its answers.")
     return validation
 
 
-def _preflight(model: Any, batches: Batches, spec: TrainSpec, reporter: Reporter) -> Measured:
-    longest = sorted(batches.examples, key=len)[-min(spec.parameters.batch_size, len(batches.examples)) :]
-    parts = [longest[start :: batches.per_step] for start in range(batches.per_step)]
-    measured = measure(model, parts, batches.pad, share=batches.share)
-    reporter.log(f"Longest step: {measured.seconds_per_step:.2f} s, {measured.tokens} tokens; peak memory {measured.peak_memory_bytes / 2**20:.0f} MB.")
-    return measured
+def measure_of_run(spec: TrainSpec) -> Measure:
+    """What the run is judged by. Raises Invalid when it cannot be judged so."""
+    measure = measure_of(spec.parameters.validate_by, labels=bool(spec.labels), rows=bool(spec.validation))
+    if measure.name == "rouge_l" and not any(rouge_words(gold) for _, gold in spec.validation):
+        sentence = "validate_by is rouge_l, which compares words of the letters a to z and of digits, and no validation answer has any."
+        raise Invalid("cannot_validate", sentence, "Choose exact_match or loss.", detail={"field": "validate_by"})
+    return measure
 
 
-def _loop(model: Any, loaded: Loaded, batches: Batches, validation: Validation | None, measured: Measured, spec: TrainSpec, reporter: Reporter) -> Loop:
+def _loop(
+    model: Any, loaded: Loaded, batches: Batches, validation: Validation | None, measured: Measured, spec: TrainSpec, ranks: Ranks, reporter: Reporter
+) -> Loop:
     total = len(batches.micro) // batches.per_step
-    plan = Plan.of(total, spec.parameters.evaluations, has_validation=validation is not None)
-    estimate = validation.tokens * READING_COST * measured.seconds_per_step / measured.tokens if validation else 0.0
+    plan = Plan.of(total, spec.parameters.evaluations, has_validation=validation is not None, pause=spec.pause_at)
+    estimate = measured.seconds(0, validation.tokens) * READING_COST if validation else 0.0
+    step = measured.seconds(total, sum(padded([batches.examples[index] for index in part]) for part in batches.micro)) / total
     rate = spec.parameters.rate(width(model))
-    options = arguments(spec.folder, spec.parameters, rate, total, batches.per_step, spec.seed, loaded.device)
-    return Loop(model, options, batches, validation, Pace(plan, spec.checkpoint_seconds, estimate), reporter, spec.parameters.early_stopping)
+    options = arguments(spec.folder, spec.parameters, rate, total, batches.per_step, spec.seed, loaded.device, ranks)
+    pace = Pace(plan, spec.checkpoint_seconds, estimate, step_seconds=step)
+    return Loop(model, options, batches, validation, pace, reporter, spec.parameters.early_stopping, ranks)
+
+
+def _foretell(pace: Pace, measured: Measured, done: int, reporter: Reporter) -> None:
+    """Say what the preflight measured, what the whole run takes by it, and how far it is when it goes on."""
+    total, whole = pace.plan.total, pace.eta(0)
+    reporter.progress(done, total, pace.eta(done))
+    longest = f"{measured.seconds_per_step:.2f} s, {measured.tokens} tokens"
+    reporter.log(f"Longest step: {longest}; peak memory {measured.peak_memory_bytes / 1e6:.0f} MB. All {total} steps: about {whole or 0:.0f} s.")
 
 
 def _facts(loop: Loop, loaded: Loaded, spec: TrainSpec, state: RunState) -> dict[str, Any]:
@@ -178,11 +219,13 @@ def _facts(loop: Loop, loaded: Loaded, spec: TrainSpec, state: RunState) -> dict
         "method": spec.method,
         "parameters": spec.parameters.model_dump(mode="json"),
         "learning_rate": loop.args.learning_rate,
+        **({"search": {"how": "rate_finder", "learning_rate": loop.args.learning_rate}} if spec.find_rate else {}),
         "seed": spec.seed,
         "base_fingerprint": fingerprint(spec.base),
         "template": asdict(spec.template),
         "labels": list(spec.labels),
-        "rows": {"train": len(spec.train), "validation": len(validation.examples) if validation else 0},
+        "measure": measure_of_run(spec).point,
+        "rows": {"train": len(spec.train), "validation": validation.rows if validation else 0},
         "steps": loop.state.global_step,
         "seconds": round(state.seconds, 3),
         "best": {"step": state.best_step, **(state.best or {})},
@@ -191,11 +234,19 @@ def _facts(loop: Loop, loaded: Loaded, spec: TrainSpec, state: RunState) -> dict
         "peak_memory_bytes": peak_memory(loaded.device),
         "threads": torch.get_num_threads(),
         "device": loaded.device.type,
+        "devices": loop.ranks.world,
         "dtype": str(loaded.dtype).removeprefix("torch."),
     }
 
 
-def _result(saved: artefact.Artefact) -> TrainResult:
+def with_found_rate(model: Any, batches: Batches, spec: TrainSpec, reporter: Reporter) -> TrainSpec:
+    """The same run with the learning rate of a range test: made once, and remembered beside the run's checkpoints."""
+    found = finder.chosen(model, batches, spec.parameters.rate(width(model)), spec.folder, spec.resume, reporter)
+    return replace(spec, parameters=spec.parameters.model_copy(update={"learning_rate": found}))
+
+
+def result_of(saved: artefact.Artefact) -> TrainResult:
+    """What an artefact says about the run that left it."""
     facts = saved.facts
     return TrainResult(
         artefact=saved.folder,
@@ -203,16 +254,21 @@ def _result(saved: artefact.Artefact) -> TrainResult:
         total=facts["total_parameters"],
         steps=facts["steps"],
         seconds=facts["seconds"],
-        best_value=facts["best"].get("validation_accuracy", facts["best"].get("validation_loss")),
+        best_value=facts["best"].get(facts["measure"]),
         best_step=facts["best"]["step"],
+        measure=facts["measure"],
+        learning_rate=facts["learning_rate"],
+        validated_rows=facts["rows"]["validation"],
         peak_memory_bytes=facts["peak_memory_bytes"],
         threads=facts["threads"],
         versions=facts["versions"],
+        parameters=facts["parameters"],
+        search=facts.get("search"),
     )
 
 
-def _ask(reporter: Reporter) -> None:
-    if reporter.should_stop():
+def _ask(reporter: Reporter, ranks: Ranks) -> None:
+    if ranks.tell(reporter.should_stop()):
         raise Stopped
 
 

@@ -1,13 +1,18 @@
 """What every tuning method's parameters share. No torch here: the form, the API and the worker read the same class."""
 
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from app.domain.shape import ModelShape
 from app.errors import Invalid
 
 SEARCHED_WIDTH = 576
 """Hidden size of the model the default learning rates were searched on."""
+
+SHORTEST = 32
+"""Tokens below which no shorter example is suggested: a prompt that is cut so much says nothing any more."""
 
 
 class MethodParameters(BaseModel):
@@ -25,6 +30,16 @@ class MethodParameters(BaseModel):
     """How that rate shrinks with width: by (SEARCHED_WIDTH / width) to this power."""
     soft: ClassVar[bool] = False
     """Whether it trains virtual tokens before the input instead of weights."""
+    uncut: ClassVar[str] = ""
+    """Why the model cannot be cut over several devices under this method; empty when it can."""
+    impossible: ClassVar[Mapping[str, str]] = {}
+    """Shared parameters this method cannot have, each with the reason: refused here, disabled in the form."""
+    formats: ClassVar[tuple[str, ...]] = ("adapter",)
+    """What a tuned model can be handed out as: `adapter` beside its base, `merged` as one plain model."""
+    unmergeable: ClassVar[str] = ""
+    """Why there is no merged form."""
+    searched: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
+    """What a search varies besides the learning rate when nobody says otherwise: the method's main setting, with values worth trying."""
 
     learning_rate: float | None = Field(
         None, gt=0.0, le=1.0, description="Step size of the optimiser at its peak. Empty: the searched default, scaled to the model's width."
@@ -38,6 +53,34 @@ class MethodParameters(BaseModel):
     schedule: Literal["cosine", "constant"] = Field("cosine", description="How the learning rate goes on after the warm-up.")
     early_stopping: int = Field(0, ge=0, le=100, description="Stop after this many validations without a better result; 0 never stops early.")
     evaluations: int = Field(5, ge=1, le=100, description="How often the validation split is scored during the run.")
+    validate_by: Literal["auto", "accuracy", "macro_f1", "exact_match", "rouge_l", "loss"] = Field(
+        "auto",
+        description="What a better result is, for the best moment of the run and for stopping early. accuracy and macro_f1 compare the labels' likelihoods; "
+        "exact_match and rouge_l (words of a to z and digits) let the model write up to 64 answers, which takes longer. auto: accuracy with labels, else loss.",
+    )
+    devices: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Devices of this machine the run is spread over. Without a GPU these are processes on one processor, and nothing gets faster.",
+    )
+    sharding: Literal["none", "fsdp"] = Field(
+        "none", description="Hold the whole model on every device (DDP), or cut it into pieces (FSDP) for models that do not fit on one."
+    )
+    checkpointing: bool = Field(
+        False, description="Activation checkpointing: recompute what the layers computed instead of remembering it. Far less memory, a third more time."
+    )
+    compile: bool = Field(
+        False, description="Compile the layers (torch.compile): a minute or more before the first step, faster steps after it. For long runs, mostly on GPUs."
+    )
+
+    @field_validator("*")
+    @classmethod
+    def _possible(cls, value: Any, info: ValidationInfo) -> Any:
+        name = info.field_name or ""
+        if name in cls.impossible and value != cls.model_fields[name].default:
+            raise ValueError(cls.impossible[name])
+        return value
 
     @model_validator(mode="after")
     def _accumulation_divides(self) -> Self:
@@ -45,10 +88,30 @@ class MethodParameters(BaseModel):
             raise ValueError(f"accumulation ({self.accumulation}) cannot be larger than batch_size ({self.batch_size}); lower it.")
         return self
 
-    @property
-    def replaces_text(self) -> bool:
-        """Whether what is trained stands for the text it starts from, which then leaves the input."""
+    @model_validator(mode="after")
+    def _devices_fit(self) -> Self:
+        if self.devices > self.batch_size:
+            raise ValueError(f"a step of {self.batch_size} examples cannot be spread over {self.devices} devices; raise batch_size or lower devices.")
+        if self.sharding == "fsdp" and self.devices == 1:
+            raise ValueError("fsdp cuts the model into one piece per device and there is one device; raise devices or set sharding to none.")
+        if self.sharding == "fsdp" and (reason := self._uncut()):
+            raise ValueError(f"{reason}; set sharding to none.")
+        if self.compile and self.devices > 1:
+            raise ValueError("compiled layers are only known to work on one device; turn compile off or set devices to 1.")
+        return self
+
+    def _uncut(self) -> str:
+        """Why the model cannot be cut with these parameters; empty when it can."""
+        return self.uncut
+
+    def replaces_text(self, encoder_decoder: bool) -> bool:
+        """Whether what is trained stands for the text it starts from, which then leaves the input of such a model."""
         return False
+
+    @property
+    def shares_start(self) -> bool:
+        """Whether what all examples of a batch start with is read once: not when layers are read again, compiled, or spread over processes."""
+        return self.devices == 1 and not (self.checkpointing or self.compile)
 
     def rate(self, width: int) -> float:
         """The peak learning rate for a model whose hidden states have `width` numbers."""
@@ -62,6 +125,37 @@ class MethodParameters(BaseModel):
             return self.max_steps
         return max(1, round(-(-examples // self.batch_size) * self.epochs))
 
+    def trainable(self, shape: ModelShape, text_tokens: int = 0) -> int:
+        """Parameters this trains on a model of that shape; `text_tokens` are those of the text a soft prompt starts from."""
+        raise NotImplementedError
+
+    def floats_per_token(self, shape: ModelShape) -> float:
+        """Numbers kept per token for the way back, all layers together (see `app.domain.shape`)."""
+        return shape.passed
+
+    def virtual(self, text_tokens: int = 0) -> int:
+        """Virtual tokens read before every example."""
+        return 0
+
+    def cheaper(self, longest: int) -> Iterator[Self]:
+        """The same run in less memory, the cheapest change first, each on top of those before: more accumulation down to single
+        examples, then activation checkpointing where the method can, then half the length of the longest example, `longest` tokens, again and again."""
+        now, length = self, min(longest, self.max_length)
+        while now.accumulation < now.batch_size:
+            now = now.model_copy(update={"accumulation": min(2 * now.accumulation, now.batch_size)})
+            yield now
+        if not now.checkpointing and "checkpointing" not in self.impossible:
+            now = now.model_copy(update={"checkpointing": True})
+            yield now
+        while (length := length // 2) >= SHORTEST:
+            now = now.model_copy(update={"max_length": length})
+            yield now
+
+    def changes(self, other: "MethodParameters") -> dict[str, Any]:
+        """What `other` has different, by name."""
+        own = self.model_dump()
+        return {name: value for name, value in other.model_dump().items() if value != own[name]}
+
 
 def parse(methods: dict[str, type[MethodParameters]], method: str, values: dict[str, Any]) -> MethodParameters:
     """Validated parameters of a method. Raises Invalid with the field and its range."""
@@ -74,4 +168,5 @@ def parse(methods: dict[str, type[MethodParameters]], method: str, values: dict[
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "parameters"
-        raise Invalid("bad_parameter", f"{where}: {first['msg']}", f"See the ranges of {method}.", detail={"field": where}) from error
+        said = first["msg"].removeprefix("Value error, ")
+        raise Invalid("bad_parameter", f"{where}: {said}", f"See the ranges of {method}.", detail={"field": where}) from error

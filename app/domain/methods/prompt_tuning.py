@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from app.domain.methods.soft import SoftPrompt
+from app.domain.shape import ModelShape
 
 
 class PromptTuning(SoftPrompt):
@@ -20,3 +21,6 @@ class PromptTuning(SoftPrompt):
     init: Literal["text", "vocabulary", "random"] = Field(
         "text", description="Start from the embeddings of the prompt's instruction (of the labels, when it has none), of words drawn at random, or from noise."
     )
+
+    def trainable(self, shape: ModelShape, text_tokens: int = 0) -> int:
+        return self.tokens(text_tokens) * shape.width

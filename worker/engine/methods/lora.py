@@ -12,7 +12,9 @@ from transformers.pytorch_utils import Conv1D
 
 from app.domain.methods.lora import Lora
 from app.errors import Invalid
+from worker.engine.dropout import replace_dropout
 from worker.engine.methods.soft import task
+from worker.engine.shards import trainable
 
 INITIAL = "_pissa_initial"
 """Where a PiSSA model keeps its untrained adapter: what was trained is the difference to it."""
@@ -45,6 +47,8 @@ def prepare(model: Any, parameters: Lora, opening: Sequence[int]) -> Any:
         raise Invalid(
             "no_attention_targets", f"Which layers of {model.config.model_type} are query and value is not known.", "Choose targets: all_linear."
         ) from error
+    if model.device.type == "cpu":
+        replace_dropout(peft)
     if parameters.variant == "pissa":
         setattr(peft, INITIAL, {name: tensor.detach().clone().cpu() for name, tensor in get_peft_model_state_dict(peft).items()})
     return peft
@@ -56,7 +60,7 @@ def exported(model: Any) -> tuple[dict[str, torch.Tensor], int]:
     PiSSA moves the weights' main directions out of the base model and into the adapter. Undone, W' + BA becomes W + BA - B0 A0: an
     ordinary adapter of twice the rank, for any software.
     """
-    tensors = get_peft_model_state_dict(model)
+    tensors = get_peft_model_state_dict(model, state_dict=trainable(model))
     initial = getattr(model, INITIAL, None)
     if initial is None:
         return tensors, 1

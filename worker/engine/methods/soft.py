@@ -14,7 +14,11 @@ def task(model: Any) -> TaskType:
 
 def width(model: Any) -> int:
     """The size of the model's hidden states."""
-    return int(model.config.get_text_config(decoder=True).hidden_size)
+    return hidden_size(model.config)
+
+
+def hidden_size(config: Any) -> int:
+    return int(config.get_text_config(decoder=True).hidden_size)
 
 
 def wrap(model: Any, config: PeftConfig) -> tuple[Any, Any]:

@@ -1,0 +1,143 @@
+"""/api/v1/datasets: versions, differences, appending, health, export, the reserve, deleting."""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, File, Form, Query, UploadFile
+from fastapi.responses import StreamingResponse
+from pydantic import Field
+
+from app.api import shapes
+from app.api.datasets import Reason, json_object
+from app.domain.lineage import Change, Drop, Edit, Move, Relabel
+from app.doors import Person
+from app.services import exports, health, history, removal, reserve
+from app.services.appending import append_file
+from app.services.datasets import DatasetView
+from app.services.upload_files import passing
+from app.services.versions import derive
+from app.settings import settings
+
+router = APIRouter(prefix="/datasets")
+
+Offset = Annotated[int, Query(ge=0, le=2**31)]
+
+
+def shown(view: DatasetView) -> dict[str, Any]:
+    return shapes.dataset(view.dataset, view.version) | {"change": view.version.change}
+
+
+@router.get("/{key}/versions")
+def versions(person: Person, key: shapes.Key) -> dict[str, Any]:
+    """All versions, newest first: what was done, by whom, and the test rows by the version they came with."""
+    dataset, lines = history.versions(person, key)
+    items = [
+        shapes.dataset(dataset, line.version)
+        | {"parent": line.parent, "change": line.version.change, "author": line.author, "sealed_at": line.version.sealed_at}
+        | {"test_slices": [vars(one) for one in line.slices]}
+        for line in lines
+    ]
+    return shapes.listing(items, None)
+
+
+@router.get("/{reference}/diff")
+def diff(person: Person, reference: str, since: int, kind: history.Kind | None = None, offset: Offset = 0, limit: shapes.Limit = 100) -> dict[str, Any]:
+    """What differs since an older version. Rows of sealed splits are counted and not shown."""
+    found = history.diff(person, reference, since, kind, offset, limit)
+    rows = [{side: shapes.example(row) if (row := getattr(pair, side)) else None for side in ("before", "after")} for pair in found.rows]
+    counts = {"counts": found.counts, "sealed": found.sealed, "kind": found.kind, "splits": found.splits}
+    return counts | shapes.listing(rows, offset + len(rows) if offset + len(rows) < found.total else None)
+
+
+class NewVersion(shapes.Body):
+    """One change of the newest version. `rows` and the keys of `outputs` are ids of its examples."""
+
+    kind: Literal["drop", "relabel", "move", "edit"]
+    rows: list[int] = Field(default=[], max_length=100_000)
+    labels: dict[str, str | None] = {}
+    outputs: dict[int, str | None] = {}
+    split: Literal["train", "validation", "test"] = "train"
+    reason: str = Field("", max_length=500)
+
+    def change(self) -> Change:
+        rows = frozenset(self.rows)
+        changes: dict[str, Change] = {
+            "drop": Drop(rows),
+            "relabel": Relabel(self.labels),
+            "move": Move(rows, self.split),
+            "edit": Edit(self.outputs),
+        }
+        return changes[self.kind]
+
+
+@router.post("/{reference}/versions", status_code=201)
+def create(person: Person, reference: str, body: NewVersion) -> dict[str, Any]:
+    """The next version, by a recorded change."""
+    return shown(derive(person, reference, body.change(), body.reason))
+
+
+@router.post("/{reference}/append", status_code=201, max_body_size=settings().upload_bytes + 2**20)
+def append(
+    person: Person,
+    reference: str,
+    file: Annotated[UploadFile, File()],
+    mapping: Annotated[str, Form()] = "",
+    reason: Annotated[str, Form(max_length=500)] = "",
+    repeats: Annotated[bool, Form()] = False,
+) -> dict[str, Any]:
+    """The next version with a file's rows behind the others. Rows that are there already are left out unless `repeats`."""
+    with passing(file.file) as path:
+        view = append_file(person, reference, path, file.filename or "upload", json_object(mapping, "mapping"), reason, repeats)
+    return shown(view)
+
+
+@router.get("/{reference}/health")
+def findings(person: Person, reference: str) -> dict[str, Any]:
+    """What was found, most harm first; `items` is null while a long version is still looked at."""
+    report = health.report(person, reference)
+    if report.findings is None:
+        return {"items": None, "next": None}
+    names = ("code", "harm", "count", "sentence", "remedy", "fixed", "after")
+    return shapes.listing([{name: getattr(one, name) for name in names} for one in report.findings], None)
+
+
+@router.get("/{reference}/health/{code}/examples")
+def finding_rows(person: Person, reference: str, code: str, offset: Offset = 0, limit: shapes.Limit = 100) -> dict[str, Any]:
+    """The rows behind a finding; `hidden` ones are sealed."""
+    found = health.rows(person, reference, code, offset, limit)
+    following = offset + len(found.rows)
+    return {"hidden": found.hidden} | shapes.listing([shapes.example(row) for row in found.rows], following if following < found.total else None)
+
+
+@router.post("/{reference}/health/{code}/mend", status_code=201)
+def mend(person: Person, reference: str, code: str) -> dict[str, Any]:
+    """The next version, with the finding's remedy."""
+    return shown(health.mend(person, reference, code))
+
+
+class Share(shapes.Body):
+    share: float = Field(reserve.SHARE, gt=0, lt=1)
+
+
+@router.post("/{reference}/reserve", status_code=201)
+def set_aside(person: Person, reference: str, body: Share) -> dict[str, Any]:
+    """The next version, with a share of the test rows set aside."""
+    return shown(reserve.set_aside(person, reference, body.share))
+
+
+@router.post("/{reference}/reserve/open")
+def open_reserve(person: Person, reference: str, body: Reason) -> dict[str, Any]:
+    """Open the reserve, once, with a reason that is kept."""
+    return shown(reserve.open_reserve(person, reference, body.reason))
+
+
+@router.get("/{reference}/export")
+def export(person: Person, reference: str, format: str = "csv", spreadsheet: bool = False) -> StreamingResponse:  # noqa: A002 the name in the contract
+    """A version as csv, jsonl or parquet, without the rows that are sealed: the header X-Fettle-Left-Out counts them."""
+    found = exports.export(person, reference, format, spreadsheet)
+    return StreamingResponse(found.content, media_type=found.media_type, headers=found.headers)
+
+
+@router.delete("/{key}", status_code=204)
+def delete(person: Person, key: shapes.Key) -> None:
+    """Delete a dataset with all its versions. 409 `in_use` names what is built on it."""
+    removal.remove(person, key)

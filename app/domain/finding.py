@@ -1,0 +1,68 @@
+"""What was found out about the health of a sealed version: worked out once, because a version never changes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ForeignKey, UniqueConstraint, select, update
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from app.domain.base import Base, Json, db_now
+from app.domain.dataset import DatasetVersion
+from app.domain.lineage import Change, Drop, Move, Relabel
+from app.errors import Conflict, NotFound
+
+
+class Finding(Base):
+    """`count` rows or labels are concerned. `rows` are the ids of all examples to look at; `hidden` names those of sealed splits.
+
+    `fix` is what one click would do ({"kind", "rows" or "labels", "split"}), `after` the splits and the number of labels there would be then.
+    """
+
+    __tablename__ = "finding"
+    __table_args__ = (UniqueConstraint("version_id", "code"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    version_id: Mapped[int] = mapped_column(ForeignKey("dataset_version.id", ondelete="CASCADE"))
+    position: Mapped[int]
+    code: Mapped[str]
+    harm: Mapped[int]
+    count: Mapped[int]
+    sentence: Mapped[str]
+    rows: Mapped[list[Any]] = mapped_column(deferred=True)
+    hidden: Mapped[dict[str, Any]] = mapped_column(deferred=True)
+    fix: Mapped[dict[str, Any] | None] = mapped_column(Json, deferred=True)
+    remedy: Mapped[str | None]
+    fixed: Mapped[int]
+    after: Mapped[dict[str, Any] | None] = mapped_column(Json)
+
+    def change(self) -> Change:
+        """The remedy as a change of the version. Raises Conflict when there is none."""
+        if self.fix is None:
+            raise Conflict("no_remedy", "Only a person can decide what to do here.", "Look at the rows, and upload a corrected file.")
+        rows = self.fix["rows"]
+        changes: dict[str, Change] = {
+            "drop": Drop(frozenset(rows)),
+            "move": Move(frozenset(rows), self.fix["split"]),
+            "relabel": Relabel(self.fix["labels"]),
+        }
+        return changes[self.fix["kind"]]
+
+
+def of(session: Session, version_id: int) -> Sequence[Finding]:
+    """A version's findings, the most harmful first."""
+    return session.scalars(select(Finding).where(Finding.version_id == version_id).order_by(Finding.position)).all()
+
+
+def find(session: Session, version: DatasetVersion, code: str) -> Finding:
+    """One finding with its rows. Raises NotFound."""
+    row = session.scalars(select(Finding).where(Finding.version_id == version.id, Finding.code == code)).first()
+    if row is None:
+        raise NotFound("finding", code)
+    return row
+
+
+def store(session: Session, version_id: int, found: Sequence[Finding]) -> None:
+    """Keep what an examination found, unless another one was faster."""
+    query = update(DatasetVersion).where(DatasetVersion.id == version_id, DatasetVersion.examined_at.is_(None)).values(examined_at=db_now())
+    if session.execute(query.returning(DatasetVersion.id), execution_options={"synchronize_session": False}).first() is not None:
+        session.add_all(found)

@@ -1,0 +1,97 @@
+"""The importer: a thread of web that starts a child for every upload that waits, one for chores, and clears up after those that were killed."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.db import reading
+from app.domain import chore as chores
+from app.domain import upload as uploads
+from app.domain import worker as workers
+from app.errors import FettleError
+from app.services import imports
+from app.services.upload_files import place
+from app.services.uploads import nudged
+
+log = structlog.get_logger(__name__)
+
+PAUSE_SECONDS = 1.0
+SWEEP_SECONDS = 5.0
+MOST_UPLOADS = 2
+"""Uploads worked on at once by one web process; each takes a core and a half."""
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Importer(threading.Thread):
+    """Children end with this thread's process, whatever ends it (`app.tied`), and so nobody writes for a web process that is gone."""
+
+    def __init__(self) -> None:
+        super().__init__(name="importer", daemon=True)
+        self._ended = threading.Event()
+        self._uploads: dict[int, subprocess.Popen[bytes]] = {}
+        self._chore: subprocess.Popen[bytes] | None = None
+        self._swept = 0.0
+
+    def run(self) -> None:
+        while not self._ended.is_set():
+            nudged.wait(PAUSE_SECONDS)
+            nudged.clear()
+            try:
+                self._round()
+            except (FettleError, SQLAlchemyError, OSError) as error:
+                log.warning("importer waits", reason=str(error))
+                time.sleep(PAUSE_SECONDS)
+            except Exception:  # the door of a thread that must outlive whatever one round meets
+                log.exception("a round of the importer failed")
+                time.sleep(PAUSE_SECONDS)
+
+    def stop(self) -> None:
+        self._ended.set()
+        nudged.set()
+        self.join(timeout=3)
+        for child in (*self._uploads.values(), *((self._chore,) if self._chore else ())):
+            child.terminate()
+            child.wait(timeout=3)
+
+    def _round(self) -> None:
+        self._reap()
+        with reading() as session:
+            waiting = [upload for upload in uploads.waiting(session) if upload.id not in self._uploads and place(upload.file).exists()]
+            # Tokens are counted by the engine process.
+            kinds = [kind for kind in chores.KINDS if kind != "lengths" or workers.alive(session, "interactive")]
+            chore = chores.waiting(session, kinds) if self._chore is None else None
+        for upload in waiting[: MOST_UPLOADS - len(self._uploads)]:
+            self._uploads[upload.id] = _start("upload", upload.id)
+        # A person waits for an upload; nobody waits for a chore.
+        if chore is not None and not self._uploads:
+            self._chore = _start("chore", chore)
+        if time.monotonic() - self._swept > SWEEP_SECONDS:
+            self._swept = time.monotonic()
+            if cleared := imports.sweep():
+                log.warning("cleared what imports left behind", things=cleared)
+
+    def _reap(self) -> None:
+        """Children that ended. What a killed one held is cleared at once; nobody has to wait for its lease."""
+        for key, child in [*self._uploads.items()]:
+            if child.poll() is None:
+                continue
+            del self._uploads[key]
+            nudged.set()
+            if child.returncode:
+                log.warning("an importing child ended", upload=key, status=child.returncode)
+                imports.lost(key)
+        if self._chore is not None and self._chore.poll() is not None:
+            self._chore = None
+            nudged.set()
+
+
+def _start(what: str, key: int) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "app.tied", sys.executable, "-m", "app.import_child", what, str(key)]
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True)

@@ -1,0 +1,195 @@
+"""What an upload's page shows: how the file is read as fields, its columns as choices, what a test split of its size can tell."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+from zlib import crc32
+
+from markupsafe import Markup, escape
+from starlette.datastructures import FormData
+
+from app.domain.splits import VALIDATION_SHARE
+from app.domain.stats import detectable
+from app.domain.upload import Upload
+from app.pages.forms import whole
+from app.readers.options import ENCODINGS, LEAVABLE
+from app.services.filling import SHARES
+
+FORMATS = {"csv": "CSV", "label_lines": "label and text lines", "json_lines": "JSON Lines", "json": "JSON", "parquet": "Parquet", "xlsx": "XLSX"}
+DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
+QUOTES = {'"': 'double "', "'": "single '", "": "none"}
+NAMES = {"format": "Format", "encoding": "Encoding", "delimiter": "Delimiter", "header": "First line", "quote": "Quoting"}
+NAMES |= {"line_ends": "Line ends", "member": "File in the archive", "sheet": "Sheet", "under": "List"}
+CHOSEN = ("member", "sheet", "under")
+
+OF_FORMAT = {
+    "csv": ("encoding", "delimiter", "header", "quote", "line_ends"),
+    "label_lines": ("encoding", "line_ends"),
+    "json_lines": ("encoding",),
+    "json": ("encoding",),
+    "parquet": (),
+    "xlsx": ("header",),
+}
+
+NONE = "(none)\u2060"
+"""The value of a choice that means: none of them. The word joiner keeps it apart from a column of that name."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """One thing that was detected: what was found stands first, and chosen is what a person said instead ("" for nothing)."""
+
+    name: str
+    title: str
+    options: tuple[tuple[str, str], ...]
+    value: str
+
+
+def reading_fields(upload: Upload, report: dict[str, Any]) -> list[Field]:
+    """The drop-downs that say how a file is read; which ones depends on what it is."""
+    found, wanted = report.get("detected") or {}, upload.options
+    names = ["format", *OF_FORMAT.get(found.get("format") or wanted.get("format") or "", ("encoding",) if not found else ())]
+    names += [name for name in CHOSEN if found.get(name) or wanted.get(name) or (report.get("choices") or {}).get(name)]
+    return [_field(name, found, wanted, (report.get("choices") or {}).get(name) or []) for name in names]
+
+
+def _field(name: str, found: dict[str, Any], wanted: dict[str, Any], choices: list[str]) -> Field:
+    known = _known(name)
+    if name in CHOSEN:
+        known = {choice: choice for choice in dict.fromkeys([*choices, *filter(None, (found.get(name), wanted.get(name)))])}
+    detected = known.get(_shown(found[name]), str(found[name])) if found.get(name) not in (None, "") or (name in ("quote", "header") and found) else ""
+    automatic = f"{detected} (found)" if detected else "detect"
+    said = wanted.get(name)
+    return Field(name, NAMES[name], (("", automatic), *((_sent(key), text) for key, text in known.items())), "" if said is None else _sent(_shown(said)))
+
+
+def _known(name: str) -> dict[str, str]:
+    return {
+        "format": FORMATS,
+        "encoding": {encoding: encoding.upper() for encoding in ENCODINGS},
+        "delimiter": DELIMITERS,
+        "header": {"yes": "column names", "no": "a row"},
+        "quote": QUOTES,
+        "line_ends": {end: end for end in ("LF", "CRLF", "CR")},
+    }.get(name, {})
+
+
+def _shown(value: Any) -> str:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+
+
+def _sent(value: str) -> str:
+    """A value as a form sends it: an empty one means that nothing was chosen."""
+    return value or NONE
+
+
+def leavable(upload: Upload, report: dict[str, Any]) -> list[tuple[str, bool]]:
+    """Problems whose rows may be left out, and whether they are."""
+    left = upload.options.get("leave_out") or []
+    return [(code, code in left) for code in sorted({problem["code"] for problem in report.get("problems", [])} | set(left)) if code in LEAVABLE]
+
+
+def reading_options(form: FormData) -> dict[str, Any]:
+    """The fields of reading_fields as options. Raises Invalid for a first line that is no number."""
+    said = {name: str(form[name]) for name in (*NAMES, "first_line") if form.get(name)}
+    options: dict[str, Any] = {name: "" if value == NONE else value for name, value in said.items()}
+    if "header" in options:
+        options["header"] = options["header"] == "yes"
+    if form.getlist("leave_out"):
+        options["leave_out"] = sorted(str(code) for code in form.getlist("leave_out"))
+    if "first_line" in options:
+        options["first_line"] = whole(options["first_line"], "first_line", 1, 1_000_000)
+    return options
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns are chosen. `joined` names the one that stands before the input, a blank line between."""
+
+    inputs: tuple[str, ...]
+    output: str | None
+    split: str | None
+    joined: str | None = None
+
+    @property
+    def key(self) -> str:
+        """Tells one choice of input and output from another, in an element's id."""
+        return f"{crc32(repr((self.inputs, self.output)).encode()):08x}"
+
+
+def columns_of(upload: Upload, report: dict[str, Any]) -> Columns:
+    """The columns as they are read; where they cannot be, as they were asked for."""
+    mapping = report.get("mapping")
+    if not mapping:
+        asked = upload.options.get("mapping") or {}
+        inputs = asked.get("input") or []
+        return Columns((inputs,) if isinstance(inputs, str) else tuple(inputs), asked.get("output"), asked.get("split"))
+    joined = mapping.get("instruction")
+    inputs = (*((joined,) if joined else ()), mapping["input"], *mapping.get("more", ()))
+    return Columns(inputs, mapping.get("output"), mapping.get("split"), joined)
+
+
+def columns_sent(form: FormData, before: Columns) -> Columns:
+    """What the form chose; an input that was joined stays so until somebody chooses other inputs."""
+    inputs = tuple(str(name) for name in form.getlist("input"))
+    output, split = (str(form.get(name) or NONE) for name in ("output", "split"))
+    return Columns(inputs, None if output == NONE else output, None if split == NONE else split, before.joined if inputs == before.inputs else None)
+
+
+def mapping_of(columns: Columns) -> dict[str, Any]:
+    """Chosen columns as the readers take them."""
+    mapping: dict[str, Any] = {"output": columns.output, "split": columns.split}
+    if columns.joined is not None:
+        return mapping | {"instruction": columns.joined, "input": columns.inputs[1]}
+    if columns.inputs:
+        mapping["input"] = columns.inputs[0] if len(columns.inputs) == 1 else list(columns.inputs)
+    return mapping
+
+
+def cut_sent(form: FormData, has_split: bool) -> dict[str, Any]:
+    """Shares, seed and group as the form has them. Raises Invalid."""
+    test, validation = (whole(str(form.get(name) or 0), name, 0, 90) for name in ("test", "validation"))
+    shares = {"train": (100 - test - validation) / 100, "validation": validation / 100, "test": test / 100}
+    group = str(form.get("group") or NONE)
+    seed = whole(str(form.get("seed") or 0), "seed", 0, 2**31 - 1)
+    return {"splits": None if has_split else shares, "seed": seed, "group": None if group == NONE else group}
+
+
+def shares_shown(upload: Upload) -> dict[str, int]:
+    """Whole per cent of each split."""
+    shares = upload.cut.get("splits") or SHARES
+    test, validation = round(100 * shares.get("test", 0)), round(100 * shares.get("validation", 0))
+    return {"train": 100 - test - validation, "validation": validation, "test": test}
+
+
+def told_by_test(upload: Upload, report: dict[str, Any]) -> tuple[int, float] | None:
+    """Rows that the test split will have, and the difference they can detect; none while the rows are not counted."""
+    if not report.get("complete"):
+        return None
+    given = report.get("splits") or {}
+    rows = given.get("test", 0) if given else round((report["rows"] - report["unlabelled"]) * shares_shown(upload)["test"] / 100)
+    return rows, detectable(rows) if rows else 1.0
+
+
+def cut_note(report: dict[str, Any]) -> str:
+    """What happens to the splits that a file gives."""
+    given = report.get("splits") or {}
+    if not given or "validation" in given or "train" not in given:
+        return ""
+    return f"The file has no validation rows: {VALIDATION_SHARE:.0%} of train is cut for it, at least 50 rows."
+
+
+_ESCAPE = re.compile(r"\\(?:x[0-9A-Fa-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8}|[tnr])")
+
+
+def marked(excerpt: str, code: str) -> Markup:
+    """An excerpt with the character in question marked: what could not be shown as itself, or the quote."""
+    found = list(_ESCAPE.finditer(excerpt))
+    if "quote" in code:
+        quotes = list(re.finditer("[\"']", excerpt))
+        found = [min(quotes, key=lambda match: abs(match.start() - 20))] if quotes and code == "unexpected_quote" else quotes[:1]
+    shown, at = "", 0
+    for match in found:
+        shown += f"{escape(excerpt[at : match.start()])}<mark>{escape(match[0])}</mark>"
+        at = match.end()
+    return Markup(shown + str(escape(excerpt[at:])))  # noqa: S704 everything but the tag is escaped

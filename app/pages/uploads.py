@@ -1,0 +1,191 @@
+"""From a file to version 1: the upload, what was found in it and how it is read, its columns and splits, and how far an import is."""
+
+import csv
+import io
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, UploadFile
+from fastapi.responses import HTMLResponse, Response, StreamingResponse
+from starlette.datastructures import FormData
+
+from app.domain.access import Who
+from app.domain.upload import Upload
+from app.doors import Person
+from app.errors import FettleError, Invalid, NotFound
+from app.pages import upload_view as view
+from app.pages.forms import Text
+from app.pages.render import fragment, page, seen
+from app.readers import Problem
+from app.readers.options import from_json
+from app.services import lengths, models, uploads
+from app.services.uploads import Sent
+from app.settings import settings
+
+router = APIRouter(prefix="/datasets")
+
+READING = ("format", "encoding", "delimiter", "header", "quote", "first_line", "line_ends", "member", "sheet", "under", "leave_out")
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""A spreadsheet takes a cell that begins so for a formula."""
+
+
+@router.get("/new")
+def new(request: Request, person: Person) -> HTMLResponse:
+    return _form(request, person, "")
+
+
+def _form(request: Request, person: Who, name: str, error: FettleError | None = None) -> HTMLResponse:
+    told, status = (error.as_dict(), error.status) if error else (None, 200)
+    if request.headers.get("hx-request"):
+        return fragment("uploads/_refused.html", status, error=told)
+    return page(request, "uploads/new.html", person, "data", status, name=name, error=told, most=settings().upload_bytes, unfinished=uploads.unfinished(person))
+
+
+@router.post("/uploads", response_model=None, max_body_size=settings().upload_bytes + 2**20)
+def create(request: Request, person: Person, file: UploadFile | None = None, name: Text = "") -> Response:
+    """Take a file in, and go to its page."""
+    if file is None or not file.filename:
+        return _form(
+            request, person, name, Invalid("no_file", "No file was sent.", "Choose a table: CSV, JSON, JSON Lines, Parquet or XLSX, also in a ZIP or gzip.")
+        )
+    upload = uploads.accept(person, Sent(file.file, file.filename, name), "report")
+    place = f"/datasets/uploads/{upload.id}"
+    return Response(status_code=204, headers={"HX-Redirect": place}) if request.headers.get("hx-request") else seen(place)
+
+
+@router.get("/uploads")
+def listed(person: Person) -> HTMLResponse:
+    """The list of uploads again, while it is looked at."""
+    unfinished = uploads.unfinished(person)
+    return fragment("uploads/_unfinished.html", unfinished=unfinished) if unfinished else HTMLResponse("", headers={"HX-Refresh": "true"})
+
+
+@router.get("/uploads/{key}", response_model=None)
+def show(request: Request, person: Person, key: int) -> Response:
+    upload = uploads.find(person, key)
+    if upload.state == "done":
+        return seen(f"/datasets/{upload.dataset_id}" if upload.dataset_id else "/datasets")
+    return page(request, "uploads/show.html", person, "data", **_context(person, upload))
+
+
+def _context(person: Who, upload: Upload, error: FettleError | None = None) -> dict[str, Any]:
+    report = upload.report or (uploads.first_look(person, upload.id) if upload.decidable else {})
+    columns = view.columns_of(upload, report)
+    return {
+        "upload": upload,
+        "report": report,
+        "fields": view.reading_fields(upload, report),
+        "columns": columns,
+        "leavable": view.leavable(upload, report),
+        "pairs": [(name, name) for name in report.get("columns") or []],
+        "shares": view.shares_shown(upload),
+        "test": view.told_by_test(upload, report),
+        "cut_note": view.cut_note(report),
+        "nothing": view.NONE,
+        "labels": sorted((report.get("outputs") or {}).items(), key=lambda label: -label[1]),
+        "models": [(str(one.model.id), one.model.name) for one in models.lineages(person) if one.model.kind == "foundation"],
+        "marked": view.marked,
+        "refused": error.as_dict() if error else None,
+    }
+
+
+async def posted(request: Request) -> FormData:
+    return await request.form()
+
+
+Posted = Annotated[FormData, Depends(posted)]
+
+
+@router.post("/uploads/{key}")
+def change(person: Person, key: int, form: Posted) -> HTMLResponse:
+    """The form as it stands now: another way to read the file, other columns, other shares. Answers with the page's part."""
+    try:
+        upload, error = _changed(person, key, form), None
+    except Invalid as refused:
+        upload, error = uploads.find(person, key), refused
+    return fragment("uploads/_body.html", **_context(person, upload, error))
+
+
+def _changed(person: Who, key: int, form: FormData) -> Upload:
+    """Only what changes the reading has the file read again; a change of it forgets the columns, which may be others now."""
+    upload = uploads.find(person, key)
+    report = upload.report or uploads.first_look(person, key)
+    said, before = view.reading_options(form), {name: upload.options.get(name) for name in READING}
+    columns = view.columns_of(upload, report)
+    chosen = view.columns_sent(form, columns)
+    name = str(form.get("name") or "")
+    if said != {field: value for field, value in before.items() if value not in (None, [])}:
+        return uploads.read_otherwise(person, key, name, from_json(said), view.cut_sent(form, has_split=False) | {"group": None})
+    cut = view.cut_sent(form, has_split=chosen.split is not None)
+    if chosen != columns and report.get("columns"):
+        return uploads.read_otherwise(person, key, name, from_json(said), cut, view.mapping_of(chosen))
+    return uploads.keep_cut(person, key, name, cut)
+
+
+@router.post("/uploads/{key}/freeze")
+def freeze(request: Request, person: Person, key: int, form: Posted) -> Response:
+    """Version 1, as the form stands."""
+    try:
+        _changed(person, key, form)
+        uploads.freeze(person, key)
+    except FettleError as error:
+        return page(request, "uploads/show.html", person, "data", error.status, **_context(person, uploads.find(person, key), error))
+    return seen(f"/datasets/uploads/{key}")
+
+
+@router.post("/uploads/{key}/cancel")
+def cancel(person: Person, key: int) -> Response:
+    uploads.cancel(person, key)
+    return seen("/datasets")
+
+
+@router.get("/uploads/{key}/progress")
+def progress(person: Person, key: int, state: str = "") -> Response:
+    """How far it is, asked for once a second. `state` is what the page shows: once it is another one, so is the page."""
+    try:
+        upload = uploads.find(person, key)
+    except NotFound:
+        return Response(status_code=204, headers={"HX-Redirect": "/datasets"})
+    if upload.state == "done":
+        return Response(status_code=204, headers={"HX-Redirect": f"/datasets/{upload.dataset_id}"})
+    if upload.active:
+        return fragment("uploads/_poll.html", upload=upload)
+    if upload.decidable and state in ("waiting", "reading"):
+        # The report stands. Nothing that was typed meanwhile is lost: the form is changed where it differs.
+        return fragment("uploads/_body.html", 200, {"HX-Retarget": "#upload", "HX-Reswap": "innerMorph"}, **_context(person, upload))
+    return Response(status_code=204, headers={"HX-Refresh": "true"})
+
+
+@router.get("/uploads/{key}/lengths")
+async def token_lengths(person: Person, key: int, model: str = "") -> HTMLResponse:
+    """How long the first rows are for a model's tokenizer."""
+    try:
+        return fragment("uploads/_lengths.html", lengths=await lengths.of_upload(person, key, model), error=None)
+    except FettleError as error:
+        return fragment("uploads/_lengths.html", lengths=None, error=error.as_dict())
+
+
+@router.get("/uploads/{key}/problems.csv")
+def problems(person: Person, key: int) -> StreamingResponse:
+    """Every problem of the file, as it is found."""
+    upload, found = uploads.find(person, key), uploads.problems(person, key)
+    name = f"problems-{upload.id}.csv"
+    return StreamingResponse(_csv(found), media_type="text/csv; charset=utf-8", headers={"Content-Disposition": f'attachment; filename="{name}"'})
+
+
+def _csv(found: Iterator[Problem]) -> Iterator[str]:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    writer.writerow(["code", "line", "column", "excerpt", "advice"])
+    for problem in found:
+        writer.writerow([problem.code, problem.line or "", *map(_harmless, (problem.column, problem.excerpt, problem.advice))])
+        if buffer.tell() > 1 << 14:
+            yield buffer.getvalue()
+            buffer.seek(0)
+            buffer.truncate()
+    yield buffer.getvalue()
+
+
+def _harmless(text: str) -> str:
+    return f"'{text}" if text.startswith(FORMULA) else text

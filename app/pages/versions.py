@@ -1,0 +1,137 @@
+"""A dataset's versions: the list, the difference between two, appending, export, the reserve, deleting."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request, UploadFile
+from fastapi.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
+
+from app.domain.access import Who
+from app.doors import Person
+from app.errors import Conflict, FettleError, Invalid
+from app.pages.dataset_words import reason, told
+from app.pages.files import stored
+from app.pages.forms import Text
+from app.pages.render import fragment, page, seen
+from app.services import datasets, exports, history, removal, reserve
+from app.services.appending import append_file
+from app.services.history import Diff
+from app.settings import settings
+
+router = APIRouter(prefix="/datasets")
+
+ROWS = 50
+
+
+@router.get("/{reference}/versions")
+def index(request: Request, person: Person, reference: str) -> HTMLResponse:
+    return _index(request, person, reference)
+
+
+def _index(request: Request, person: Who, reference: str, error: FettleError | None = None) -> HTMLResponse:
+    dataset, lines = history.versions(person, reference)
+    newest = lines[0].version
+    used = any(line.version.scored or line.version.viewed or line.version.revealed_at for line in lines)
+    return page(
+        request,
+        "datasets/versions.html",
+        person,
+        "data",
+        error.status if error else 200,
+        dataset=dataset,
+        newest=newest,
+        lines=[{"line": line, "told": told(line.version, dataset.source), "reason": reason(line.version)} for line in lines],
+        may_reserve=not used and newest.splits.get("test", 0) > 1 and not newest.splits.get("reserve"),
+        error=error.as_dict() if error else None,
+    )
+
+
+@router.get("/{reference}/diff")
+def diff(request: Request, person: Person, reference: str, since: int, kind: str | None = None, offset: int = 0) -> HTMLResponse:
+    offset = max(0, offset) // ROWS * ROWS
+    found = history.diff(person, reference, since, kind, offset, ROWS)
+    _, lines = history.versions(person, reference)
+    return page(
+        request,
+        "datasets/diff.html",
+        person,
+        "data",
+        diff=found,
+        told=[told(line.version) for line in reversed(lines) if found.older.number < line.version.number <= found.newer.number],
+        others=[line.version.number for line in lines if line.version.number < found.newer.number],
+        pager=_pager(found, offset),
+    )
+
+
+def _pager(found: Diff, offset: int) -> dict[str, Any]:
+    def place(start: int) -> str:
+        return f"/datasets/{found.newer.reference}/diff?since={found.older.number}&kind={found.kind}&offset={start}"
+
+    return {
+        "noun": f"{found.kind} rows",
+        "first": min(offset + 1, found.total),
+        "last": offset + len(found.rows),
+        "total": found.total,
+        "previous": place(offset - ROWS) if offset else None,
+        "next": place(offset + ROWS) if offset + ROWS < found.total else None,
+    }
+
+
+@router.get("/{reference}/append")
+def new_rows(request: Request, person: Person, reference: str) -> HTMLResponse:
+    return _append_form(request, person, reference, {})
+
+
+def _append_form(request: Request, person: Who, reference: str, values: dict[str, Any], error: FettleError | None = None) -> HTMLResponse:
+    view = datasets.find(person, reference)
+    told = error.as_dict() if error else None
+    status = error.status if error else 200
+    if request.headers.get("hx-request"):
+        return fragment("datasets/_refused.html", status, error=told)
+    known = {"dataset": view.dataset, "version": view.version, "most": settings().upload_bytes}
+    return page(request, "datasets/append.html", person, "data", status, **known, values=values, error=told)
+
+
+@router.post("/{reference}/append", response_model=None, max_body_size=settings().upload_bytes + 2**20)
+def append(request: Request, person: Person, reference: str, file: UploadFile | None = None, reason: Text = "", repeats: Text = "") -> Response:
+    """Take a file's rows into the next version. A refused one says what is wrong where, and nothing that was typed is lost."""
+    try:
+        with stored(file) as (path, filename):
+            view = append_file(person, reference, path, filename, reason=reason, repeats=bool(repeats))
+    except (Invalid, Conflict) as error:
+        return _append_form(request, person, reference, {"reason": reason, "repeats": repeats}, error)
+    place = f"/datasets/{view.dataset.id}/versions"
+    return Response(status_code=204, headers={"HX-Redirect": place}) if request.headers.get("hx-request") else seen(place)
+
+
+@router.get("/{reference}/export")
+def export(person: Person, reference: str, format: str = "csv", spreadsheet: bool = False) -> Response:  # noqa: A002 as in the API
+    """A version as a file, without what is sealed."""
+    found = exports.export(person, reference, format, spreadsheet)
+    return StreamingResponse(found.content, media_type=found.media_type, headers=found.headers)
+
+
+@router.post("/{reference}/reserve", response_model=None)
+def set_aside(request: Request, person: Person, reference: str) -> Response:
+    """Half of the test rows into a reserve."""
+    try:
+        reserve.set_aside(person, reference)
+    except (Invalid, Conflict) as error:
+        return _index(request, person, reference, error)
+    return seen(f"/datasets/{reference.split('@', maxsplit=1)[0]}/versions")
+
+
+@router.post("/{reference}/reserve/open")
+def open_reserve(person: Person, reference: str, reason: Text = "") -> RedirectResponse:
+    """Open the reserve on the record."""
+    reserve.open_reserve(person, reference, reason)
+    return seen(f"/datasets/{reference}?split=reserve#examples")
+
+
+@router.post("/{key}/delete", response_model=None)
+def delete(request: Request, person: Person, key: int) -> Response:
+    """Delete the dataset, or say what is built on it."""
+    try:
+        removal.remove(person, key)
+    except Conflict as error:
+        return _index(request, person, str(key), error)
+    return seen("/datasets")

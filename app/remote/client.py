@@ -1,0 +1,232 @@
+"""Asking an OpenAI-compatible endpoint: whole answers, streamed answers, its models, the likelihoods of given answers.
+
+Loads the openai SDK (not before it is needed: it takes a second). Requests are counted over all processes (`slots.py`), tried again
+where that may help, and end within the endpoint's time-out, retries and waiting for a slot included.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from types import TracebackType
+from typing import Any, Self
+
+from openai import AsyncOpenAI, BadRequestError
+from openai.types import Completion
+from openai.types.chat import ChatCompletion
+
+from app.domain.generation import Parameters
+from app.domain.rendering import Rendered
+from app.remote import address, failures
+from app.remote.network import http_client
+from app.remote.slots import Slots
+from app.remote.spec import TRIES, Answer, EndpointSpec, Reason, RemoteError, Usage, estimated, pause
+
+FREED_SECONDS = 10.0
+"""A slot frees itself so long after the longest request it may be held for."""
+
+MOST_MODELS = 1000
+EXTRAS = ("top_k", "min_tokens", "repetition_penalty")
+"""Parameters beyond the OpenAI protocol, which vLLM and others take; sent only where they are set."""
+
+Piece = str | Answer
+
+
+class Client:
+    """A connection to one endpoint, inside one event loop: `async with Client(spec) as client`."""
+
+    def __init__(self, spec: EndpointSpec) -> None:
+        self.spec = spec
+        http = http_client(address.parse(spec.url), spec.key, spec.allowed, spec.concurrency)
+        # The transport sends the spec's key and no other; what the SDK is given here keeps it from looking into the environment.
+        self._api = AsyncOpenAI(api_key="none", organization="", project="", base_url=spec.url, max_retries=0, timeout=http.timeout, http_client=http)
+        self._slots = Slots(spec.redis, spec.id, spec.concurrency, spec.time_out + FREED_SECONDS)
+        self._chat_limit = "max_tokens"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, stack: TracebackType | None) -> None:
+        await self._api.close()
+        await self._slots.close()
+
+    async def models(self) -> tuple[str, ...]:
+        """The names of its models. Raises RemoteError."""
+
+        async def ask() -> AsyncGenerator[tuple[str, ...]]:
+            with failures.told(self.spec):
+                page = await self._api.models.list()
+                if not isinstance(page.data, list):
+                    raise failures.unlikely(self.spec)
+                yield tuple(str(model.id)[:200] for model in page.data[:MOST_MODELS])
+
+        async with aclosing(self._tried(ask)) as found:
+            return await anext(found)
+
+    async def complete(self, model: str, prompt: Rendered, parameters: Parameters) -> Answer:
+        """One whole answer. Raises RemoteError, and Unavailable when running requests cannot be counted."""
+        async with aclosing(self._tried(lambda: self._answer(model, prompt, parameters, stream=False))) as pieces:
+            async for piece in pieces:
+                if isinstance(piece, Answer):
+                    return piece
+        raise failures.broken(self.spec)
+
+    def stream(self, model: str, prompt: Rendered, parameters: Parameters) -> AsyncGenerator[Piece]:
+        """The answer's text as it comes, then the Answer. It is tried again only while nothing has come. Close the generator to leave early."""
+        return self._tried(lambda: self._answer(model, prompt, parameters, stream=True))
+
+    async def likelihoods(self, model: str, prompt: str, answers: Sequence[str]) -> tuple[list[float], Usage]:
+        """[answers] sums of the log-probabilities of each answer's tokens after the prompt, and what reading them took.
+
+        Needs a server that echoes the prompt with log-probabilities. Raises RemoteError.
+        """
+        sums, read, wrote, estimates = [], 0, 0, False
+        for answer in answers:
+            value, usage = await self._likelihood(model, prompt, answer)
+            sums.append(value)
+            read, wrote = read + usage.input_tokens, wrote + usage.output_tokens
+            estimates = estimates or usage.estimated
+        return sums, Usage(read, wrote, estimates)
+
+    async def _likelihood(self, model: str, prompt: str, answer: str) -> tuple[float, Usage]:
+        async def ask() -> AsyncGenerator[tuple[float, Usage]]:
+            with failures.told(self.spec):
+                # One token more than is wanted: not every server takes max_tokens 0. It lies behind the answer and is left out.
+                got = await self._api.completions.create(model=model, prompt=prompt + answer, max_tokens=1, temperature=0, echo=True, logprobs=1)
+                yield _answer_likelihood(got, prompt, answer), _usage(got, prompt + answer, "")
+
+        async with aclosing(self._tried(ask)) as found:
+            return await anext(found)
+
+    async def _tried(self, ask: Callable[[], AsyncGenerator[Any]]) -> AsyncGenerator[Any]:
+        """What `ask` yields, each try in a slot of its own; another try where the error says it may help and nothing has come yet."""
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        deadline = began + self.spec.time_out
+        failed: RemoteError | None = None
+        for tries in range(1, TRIES + 1):
+            begun, slot = False, self._slots.one()
+            try:
+                await self._before(deadline, slot.__aenter__(), busy=True)
+                started = clock()
+                try:
+                    async with aclosing(ask()) as pieces:
+                        while (piece := await self._before(deadline, anext(pieces, None))) is not None:
+                            begun = True
+                            yield _timed(piece, started - began, clock() - started, tries) if isinstance(piece, Answer) else piece
+                    return
+                finally:
+                    await slot.__aexit__(None, None, None)
+            except RemoteError as error:
+                if failed is not None and error.code in ("timed_out", "endpoint_busy") and not begun:
+                    raise failed from error  # time ran out over the tries: what they failed of says more
+                failed = error
+                seconds = pause(tries, error.wait)
+                if begun or not error.again or tries == TRIES or clock() + seconds >= deadline:
+                    raise
+                await asyncio.sleep(seconds)
+
+    async def _before(self, deadline: float, step: Any, busy: bool = False) -> Any:
+        """A step's value, if it is there in time. Raises RemoteError."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await step
+        except TimeoutError:
+            if not busy:
+                raise failures.late(self.spec) from None
+            sentence = f"{self.spec.name} already has the {self.spec.concurrency} requests that it may have at once."
+            raise RemoteError("endpoint_busy", sentence, "Try again, or raise the endpoint's concurrency.") from None
+
+    async def _answer(self, model: str, prompt: Rendered, parameters: Parameters, stream: bool) -> AsyncGenerator[Piece]:
+        chat = bool(prompt.messages) or not self.spec.completions
+        values = self._body(model, prompt, parameters, chat)
+        create = self._api.chat.completions.create if chat else self._api.completions.create
+        more: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}} if stream else {}
+        with failures.told(self.spec):
+            try:
+                got = await create(**values, **more)
+            except BadRequestError as error:
+                if not chat or error.param != "max_tokens" or self._chat_limit != "max_tokens":
+                    raise
+                self._chat_limit = "max_completion_tokens"  # models that reason want the other name
+                got = await create(**self._body(model, prompt, parameters, chat), **more)
+            if not stream:
+                yield self._whole(got, prompt)
+                return
+            async with got:
+                async for piece in self._pieces(got, prompt):
+                    yield piece
+
+    def _body(self, model: str, prompt: Rendered, parameters: Parameters, chat: bool) -> dict[str, Any]:
+        """The request: what was set, and nothing that says the same as leaving it out."""
+        stop = list(prompt.stop if parameters.stop is None else parameters.stop)
+        values: dict[str, Any] = {"model": model, "temperature": parameters.temperature}
+        values[self._chat_limit if chat else "max_tokens"] = parameters.max_tokens
+        values |= {"stop": stop} if stop else {}
+        values |= {"top_p": parameters.top_p} if parameters.top_p < 1 else {}
+        values |= {"seed": parameters.seed} if parameters.seed is not None else {}
+        extra = {name: getattr(parameters, name) for name in EXTRAS if getattr(parameters, name) != Parameters.model_fields[name].default}
+        values |= {"extra_body": extra} if extra else {}
+        if not chat:
+            return values | {"prompt": prompt.text}
+        turns = [{"role": turn.role, "content": turn.content} for turn in prompt.messages]
+        return values | {"messages": turns or [{"role": "user", "content": prompt.text}]}
+
+    def _whole(self, got: Completion | ChatCompletion, prompt: Rendered) -> Answer:
+        choice = got.choices[0]
+        text = choice.message.content or "" if isinstance(got, ChatCompletion) else choice.text  # type: ignore[union-attr]
+        if not isinstance(text, str):
+            raise failures.unlikely(self.spec)
+        return Answer(text, _reason(choice.finish_reason), _usage(got, prompt.text, text), 0.0, 0.0, 1)
+
+    async def _pieces(self, chunks: AsyncIterator[Any], prompt: Rendered) -> AsyncGenerator[Piece]:
+        """Deltas with text in them, then the Answer. A stream that ends without a finish reason was broken off."""
+        text, reason, counted, number = "", None, None, 0
+        async for chunk in chunks:
+            number += 1
+            counted = getattr(chunk, "usage", None) or counted
+            for choice in chunk.choices[:1]:
+                delta = getattr(choice, "delta", None)
+                new = (delta.content if delta is not None else getattr(choice, "text", None)) or ""
+                reason = choice.finish_reason or reason
+                text += new
+                if new:
+                    yield new
+        if reason is None:
+            raise failures.broken(self.spec) if number else failures.unlikely(self.spec)
+        yield Answer(text, _reason(reason), _counted(counted, prompt.text, text), 0.0, 0.0, 1)
+
+
+def _timed(answer: Answer, waited: float, took: float, tries: int) -> Answer:
+    return Answer(answer.text, answer.reason, answer.usage, took * 1000, waited * 1000, tries)
+
+
+def _reason(word: str | None) -> Reason:
+    return "length" if word == "length" else "stop"
+
+
+def _usage(got: Any, prompt: str, text: str) -> Usage:
+    return _counted(getattr(got, "usage", None), prompt, text)
+
+
+def _counted(usage: Any, prompt: str, text: str) -> Usage:
+    """The server's own counts where they make sense, else an estimate."""
+    read, written = getattr(usage, "prompt_tokens", None), getattr(usage, "completion_tokens", None)
+    if isinstance(read, int) and isinstance(written, int) and read >= 0 and written >= 0:
+        return Usage(read, written)
+    return estimated(prompt, text)
+
+
+def _answer_likelihood(got: Completion, prompt: str, answer: str) -> float:
+    """The sum over the tokens that lie between the prompt's end and the answer's end. Raises ValueError when the echo is not what was sent."""
+    found = got.choices[0].logprobs
+    if found is None or not found.tokens or not found.token_logprobs or not found.text_offset:
+        raise ValueError("no log-probabilities in the answer")
+    end = len(prompt) + len(answer)
+    starts = [offset - found.text_offset[0] for offset in found.text_offset]
+    ends = [*starts[1:], starts[-1] + len(found.tokens[-1])]
+    if "".join(found.tokens)[:end] != prompt + answer:
+        raise ValueError("the echo is not the text that was sent")
+    chosen = [value for value, start, stop in zip(found.token_logprobs, starts, ends, strict=True) if start < end and stop > len(prompt)]
+    if not chosen or any(value is None for value in chosen):
+        raise ValueError("a token of the answer has no log-probability")
+    return float(sum(chosen))

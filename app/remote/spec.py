@@ -1,0 +1,111 @@
+"""Plain values in and out of a remote endpoint: where it is, what it may cost, what it answered."""
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from app.errors import FettleError
+
+CHARACTERS_A_TOKEN = 4
+"""What a token is reckoned as where a server does not count: nobody but the server has its tokenizer."""
+
+
+class RemoteError(FettleError):
+    """An endpoint could not answer. The sentence never holds what the endpoint wrote; `again` says that another try may help, after `wait` seconds."""
+
+    status = 502
+
+    def __init__(self, code: str, message: str, advice: str = "", *, again: bool = False, wait: float | None = None) -> None:
+        super().__init__(code, message, advice)
+        self.again, self.wait = again, wait
+
+
+@dataclass(frozen=True)
+class Price:
+    """US dollars for a million tokens."""
+
+    input: float
+    output: float
+
+
+@dataclass(frozen=True)
+class EndpointSpec:
+    """One endpoint, ready to be asked. `url` ends before the route (`https://host/v1`); `allowed` are the private `host:port` it may be at.
+
+    `time_out` is the most seconds one answer may take, retries included. `completions` says that it continues raw text.
+    `redis` is where its running requests are counted.
+    """
+
+    id: int
+    name: str
+    url: str
+    key: str | None = field(default=None, repr=False)
+    allowed: tuple[str, ...] = ()
+    concurrency: int = 4
+    time_out: float = 60.0
+    completions: bool = False
+    redis: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens of one answer as the server counted them; `estimated` when it did not and they follow from the characters."""
+
+    input_tokens: int
+    output_tokens: int
+    estimated: bool = False
+
+    def cost(self, price: Price | None) -> float | None:
+        """US dollars; None without a price."""
+        return None if price is None else (self.input_tokens * price.input + self.output_tokens * price.output) / 1e6
+
+
+Reason = Literal["stop", "length", "cancelled"]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A whole answer. `latency_ms` is that of the try that succeeded, `waited_ms` what went by before it: a free slot, earlier tries."""
+
+    text: str
+    reason: Reason
+    usage: Usage
+    latency_ms: float
+    waited_ms: float
+    tries: int
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a test of an endpoint found. `reason` says why likelihood is off, in a sentence; "" when it is on."""
+
+    models: tuple[str, ...]
+    model: str
+    chat: bool
+    completions: bool
+    likelihood: bool
+    reason: str
+    latency_ms: float
+
+
+def estimated(prompt: str, text: str) -> Usage:
+    """Token counts from the characters."""
+    return Usage(-(-len(prompt) // CHARACTERS_A_TOKEN), -(-len(text) // CHARACTERS_A_TOKEN), estimated=True)
+
+
+def price_of(prices: Mapping[str, Mapping[str, float]], model: str) -> Price | None:
+    """The price of a model: its own, else that of `*`."""
+    found = prices.get(model) or prices.get("*")
+    return Price(float(found["input"]), float(found["output"])) if found else None
+
+
+TRIES = 4
+FIRST_PAUSE = 0.5
+LONGEST_PAUSE = 20.0
+
+
+def pause(tries: int, asked: float | None) -> float:
+    """Seconds before the next try: what the server asked for, else 0.5, 1, 2 ... at most 20; either way up to a quarter more, so that waiters part."""
+    base = asked if asked is not None else min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (tries - 1))
+    return base * (1 + random.random() / 4)  # noqa: S311 spreads retries, hides nothing

@@ -1,0 +1,190 @@
+"""Chores: what is worked out about a version after it was sealed, in the background. Called by the importing child.
+
+Every chore walks over the rows in portions and writes down how far it is, so one that was killed goes on where it stood.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Row, select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from app.db import reading, transaction
+from app.domain import chore as chores
+from app.domain import text_search
+from app.domain.access import Who
+from app.domain.chore import Chore, Dropped
+from app.domain.dataset import SPLITS, DatasetVersion, Example
+from app.domain.model import Model
+from app.errors import FettleError, Unavailable
+from app.services import lengths, likeness
+from app.settings import settings
+
+PORTION = 500
+"""Rows taken at a time."""
+
+CHARACTERS = 5_000_000
+"""Or fewer, once they hold so much text."""
+
+PULSE_SECONDS = 3.0
+TOLD_SECONDS = 0.4
+
+
+def run(key: int) -> None:
+    """Do a chore, or go on with one that was cut off. Nothing, when somebody else has it or its version is gone."""
+    with transaction() as session:
+        claimed = chores.claim(session, key)
+        version = session.get(DatasetVersion, claimed[0].version_id) if claimed else None
+    if claimed is None or version is None:
+        return
+    work = Work(*claimed, version)
+    try:
+        with work.kept():
+            result = KINDS[work.chore.kind](work)
+        work.hold(state="done", done=work.chore.total, result=result, lease_token=None)
+    except Dropped:
+        return
+    except Unavailable:
+        work.hold(attempt=0)  # left as it stands; once the lease is over somebody tries again
+    except FettleError as error:
+        work.hold(state="failed", error=error.as_dict(), lease_token=None)
+
+
+class Work:
+    """A chore in hand."""
+
+    def __init__(self, chore: Chore, token: str, version: DatasetVersion) -> None:
+        self.chore, self.version, self._token = chore, version, token
+        self._due = 0.0
+
+    def hold(self, **values: Any) -> None:
+        """Write something down about it. Raises Dropped."""
+        with transaction() as session:
+            self.check(session, **values)
+
+    def tell(self, done: int, **values: Any) -> None:
+        """Say how far it is, a few times a second at most."""
+        if time.monotonic() >= self._due:
+            self._due = time.monotonic() + TOLD_SECONDS
+            self.hold(done=done, **values)
+
+    def check(self, session: Session, **values: Any) -> None:
+        """Hold it inside a transaction that writes for it. Raises Dropped."""
+        chores.hold(session, self.chore.id, self._token, **values)
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Keep it while something takes long that writes nothing."""
+        ended = threading.Event()
+
+        def beat() -> None:
+            while not ended.wait(PULSE_SECONDS):
+                try:
+                    self.hold()
+                except Dropped:
+                    return
+                except SQLAlchemyError:  # the next beat tries again
+                    continue
+
+        thread = threading.Thread(target=beat, name="pulse", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+    def rows(self, split: str = "", after: int = -1) -> Iterator[Sequence[Row[Any]]]:
+        """Portions of (id, position, split, input, output, cells), split by split, each in its order; from behind a place on."""
+        columns = (Example.id, Example.position, Example.split, Example.input, Example.output, Example.cells)
+        names = [name for name in SPLITS if name in self.version.splits]
+        for name in names[names.index(split) if split in names else 0 :]:
+            at = after if name == split else -1
+            while True:
+                query = select(*columns).where(Example.version_id == self.version.id, Example.split == name, Example.position > at)
+                with reading() as session:
+                    found = _bounded(session.execute(query.order_by(Example.position).limit(PORTION), execution_options={"yield_per": 20}))
+                if not found:
+                    break
+                at = found[-1].position
+                yield found
+
+
+def _bounded(rows: Iterable[Row[Any]]) -> list[Row[Any]]:
+    """The first rows, fewer when they are long."""
+    taken, size = [], 0
+    for row in rows:
+        taken.append(row)
+        size += len(row.input) + sum(map(len, (row.cells or {}).values()))
+        if size > CHARACTERS:
+            break
+    return taken
+
+
+def index_file(version: DatasetVersion) -> text_search.File:
+    """Where the words of a version stand on SQLite."""
+    return text_search.File(settings().folder / "search", version.id, version.content_hash)
+
+
+def on_sqlite() -> bool:
+    return settings().database.startswith("sqlite")
+
+
+def _search(work: Work) -> dict[str, Any]:
+    """Every word of every row into the version's index."""
+    if on_sqlite():
+        return _search_file(work, index_file(work.version))
+    place = work.chore.result
+    done = work.chore.done
+    for found in work.rows(place.get("split", ""), place.get("after", -1)):
+        entries = [(row.id, row.position, row.split, text_search.words_of(row.input, row.output, row.cells)) for row in found]
+        done += len(found)
+        with transaction() as session:
+            work.check(session, done=done, result={"split": found[-1].split, "after": found[-1].position})
+            text_search.add(session, work.version.id, entries)
+    with transaction() as session:
+        text_search.analyse(session)
+    return {}
+
+
+def _search_file(work: Work, file: text_search.File) -> dict[str, Any]:
+    split, after, done = file.begin()
+    for found in work.rows(split, after):
+        done += len(found)
+        entries = [(row.id, row.position, row.split, text_search.words_of(row.input, row.output, row.cells)) for row in found]
+        file.add(entries, done)
+        work.tell(done)
+    file.finish()
+    return {}
+
+
+def _lengths(work: Work) -> dict[str, Any]:
+    """Tokens of every input and output, for the model that was asked for, else the first one there is."""
+    kept = work.chore.result
+    with reading() as session:
+        query = select(Model).where(Model.workspace_id == work.version.workspace_id, Model.kind == "foundation").order_by(Model.id)
+        model = session.get(Model, kept["model"]) if kept.get("model") else session.scalars(query).first()
+    if model is None:
+        return {}
+    inputs, outputs, done = kept.get("inputs", []), kept.get("outputs", []), work.chore.done
+    for found in work.rows(kept.get("split", ""), kept.get("after", -1)):
+        inputs = lengths.merged(inputs, asyncio.run(lengths.count(model, [row.input for row in found])))
+        outputs = lengths.merged(outputs, asyncio.run(lengths.count(model, [row.output for row in found if row.output is not None])))
+        done += len(found)
+        work.tell(done, result={"model": model.id, "inputs": inputs, "outputs": outputs, "split": found[-1].split, "after": found[-1].position})
+    return {"model": model.id, "name": model.name, "inputs": lengths.summed(inputs), "outputs": lengths.summed(outputs) if outputs else None, "rows": done}
+
+
+KINDS: dict[str, Callable[[Work], dict[str, Any]]] = {"search": _search, "near_duplicates": likeness.find, "lengths": _lengths}
+
+
+def begin_lengths(person: Who, version: DatasetVersion, model: int) -> None:
+    """Count a version's tokens for another model."""
+    del person
+    with transaction() as session:
+        chores.again(session, version.id, "lengths", version.rows, {"model": model})

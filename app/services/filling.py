@@ -1,0 +1,178 @@
+"""Rows of an upload on their way into a version that nobody sees: split, counted and stored in short writes, in bounded memory."""
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from app.db import transaction
+from app.domain import chore as chores
+from app.domain import dataset as datasets
+from app.domain import intake
+from app.domain import upload as uploads
+from app.domain.access import owned
+from app.domain.cutting import Cutter
+from app.domain.dataset import Dataset
+from app.domain.intake import Line, Tally, cells_text
+from app.domain.splits import assign_splits
+from app.domain.upload import Upload
+from app.errors import Invalid
+from app.readers import Example
+from app.readers.frames import Chunk, Found
+from app.readers.near_duplicates import near_duplicate_groups
+from app.readers.preview import preview
+from app.services.pacing import Pace
+from app.services.upload_files import options_of, place
+
+HELD_ROWS = 20_000
+HELD_CHARACTERS = 20_000_000
+"""Up to so many rows are split with all of them in sight, near-duplicates on one side; longer files while they come in."""
+
+HEAVY = 2_000_000
+"""Characters of input that are written at once, however few rows they are: a write is to be short with long texts, too."""
+
+FIRST = 1
+"""The number of the version that an import makes: what its rows came with."""
+
+SHARES = {"train": 0.7, "validation": 0.1, "test": 0.2}
+
+
+def shares_of(splits: Any) -> tuple[float, float, float]:
+    """Shares of train, validation and test. Raises Invalid for other names, and for what is no share."""
+    wanted = splits or SHARES
+    unknown = set(wanted) - set(SHARES)
+    if unknown:
+        raise Invalid("unknown_split", f"There is no split {', '.join(sorted(unknown))}.", "Shares are given for train, validation and test.")
+    if not all(isinstance(share, int | float) and 0 <= share <= 1 for share in wanted.values()):
+        raise Invalid("bad_shares", "A share is a number between 0 and 1.", "Use for example 0.7, 0.1 and 0.2.")
+    found = (wanted.get("train", 0.0), wanted.get("validation", 0.0), wanted.get("test", 0.0))
+    if abs(sum(found) - 1) > 1e-6:
+        raise Invalid("bad_shares", "The shares of train, validation and test do not add up to 1.", "Use for example 0.7, 0.1 and 0.2.")
+    return found
+
+
+class Filling:
+    """A dataset in the making. `take` examples in the order of the file, then `finish`. Every write raises Dropped once the upload is cancelled."""
+
+    def __init__(self, upload: Upload, token: str) -> None:
+        self._upload, self._token = upload, token
+        self._shares, self._seed = shares_of(upload.cut.get("splits")), int(upload.cut.get("seed") or 0)
+        self._group: str | None = upload.cut.get("group")
+        self._version = 0
+        self._held: list[Example] = []
+        self._keys: list[int] = []
+        self._size = 0
+        self._cutter: Cutter | None = None
+        self._cut_validation = False
+        self._tally, self._lines, self._pace = Tally(), list[Line](), Pace()
+        self._share, self._stored, self._weight = 0.0, 0, 0
+        self._origin: dict[str, Any] = {}
+
+    def begin(self, found: Found) -> None:
+        """Make the dataset and its first version, unsealed."""
+        upload = self._upload
+        self._origin = {
+            "filename": upload.filename,
+            "detected": asdict(found.detected),
+            "mapping": asdict(found.mapping) if found.mapping else {},
+            "cut": {name: upload.cut[name] for name in ("splits", "group") if upload.cut.get(name)},
+        }
+        if self._group is not None and self._group not in found.columns:
+            raise Invalid("missing_column", f"There is no column “{self._group}” to keep rows together by.", f"The columns are: {', '.join(found.columns)}.")
+        person = upload.person()
+        with transaction() as session:
+            uploads.hold(session, upload.id, self._token)
+            dataset = Dataset(**owned(person), name=upload.name, source=upload.source, description=upload.description)
+            session.add(dataset)
+            session.flush()
+            version = datasets.draft(session, person, dataset, self._seed, self._origin)
+            version.columns = found.columns
+            uploads.hold(session, upload.id, self._token, dataset_id=dataset.id)
+        self._version = version.id
+
+    def take(self, chunk: Chunk) -> None:
+        """The next rows."""
+        examples, self._share = chunk.examples, chunk.share
+        if self._cutter is not None:
+            self._add(examples, chunk.keys, self._cutter.cut(examples, chunk.keys, self._cut_validation))
+            return
+        self._held += examples
+        self._keys += chunk.keys
+        self._size += sum(len(example.input) for example in examples)
+        if len(self._held) > HELD_ROWS or self._size > HELD_CHARACTERS:
+            self._cutter = self._long()
+            for start in range(0, len(self._held), 500):
+                part, keys = self._held[start : start + 500], self._keys[start : start + 500]
+                self._add(part, keys, self._cutter.cut(part, keys, self._cut_validation))
+            self._held, self._keys = [], []
+
+    def _long(self) -> Cutter:
+        """The file is long: from here on rows are split as they come."""
+        outputs = [example.output for example in self._held if example.output is not None]
+        given = {example.split for example in self._held if example.split is not None}
+        self._cut_validation = bool(given) and "validation" not in self._given(given)
+        return Cutter(self._seed, self._shares, 2 * len(set(outputs)) <= len(outputs), self._group)
+
+    def _given(self, seen: set[Any]) -> set[str]:
+        """Every split that the file gives: the report knows, or the file is read once more for it."""
+        if "validation" in seen:
+            return seen
+        report = self._upload.report or {}
+        if report.get("complete") and report.get("splits"):
+            return set(report["splits"])
+        return set(preview(place(self._upload.file), options_of(self._upload.options)).splits)
+
+    def _add(self, examples: Sequence[Example], keys: Sequence[int], splits: Sequence[str]) -> None:
+        """Rows that know their split: counted, and stored as soon as there are enough for a write."""
+        first, version = self._tally.rows, self._version
+        self._tally.add(examples, splits)
+        self._lines += [
+            (version, position, one.line, split, one.input, one.output, cells_text(one.cells), key, FIRST)
+            for position, (one, key, split) in enumerate(zip(examples, keys, splits, strict=True), first)
+        ]
+        self._weight += sum(len(one.input) for one in examples)
+        while len(self._lines) >= self._pace.size or self._weight > HEAVY:
+            self._write()
+
+    def _write(self) -> None:
+        size = self._pace.size if self._weight <= HEAVY else len(self._lines)
+        lines, self._lines = self._lines[:size], self._lines[size:]
+        self._weight -= sum(len(line[4]) for line in lines)
+        self._stored += len(lines)
+        with transaction() as session:
+            uploads.hold(session, self._upload.id, self._token, rows=self._stored, share=self._share)
+            began = time.perf_counter()
+            intake.put(session, lines)
+        self._pace.took(len(lines), time.perf_counter() - began)
+
+    def finish(self) -> None:
+        """Store what is left, seal the version, and leave its chores to the background. Raises Invalid when nothing can be learnt from it."""
+        cutter = self._cutter
+        if cutter is None:
+            splits = self._in_sight()
+            cutter = Cutter(self._seed, self._shares, stratify=True)
+            cutter.note(self._held, self._keys, splits)
+            self._add(self._held, self._keys, splits)
+        while self._lines:
+            self._write()
+        sealing = self._tally.sealing()
+        sealing["origin"] = {**self._origin, "repeats": cutter.repeats()}
+        with transaction() as session:
+            uploads.end(session, self._upload.id, self._token, "done", share=1.0, rows=self._tally.rows)
+            intake.seal(session, self._version, sealing)
+            chores.add(session, self._version, self._tally.rows)
+
+    def _in_sight(self) -> list[str]:
+        """The splits of a file that is held as a whole."""
+        return assign_splits(self._held, self._seed, self._shares, self._units())
+
+    def _units(self) -> Iterable[Sequence[int]] | None:
+        """Rows that stay on one side: those of one group, else near-duplicates where the splits are ours to make."""
+        if self._group is not None:
+            members: dict[str, list[int]] = {}
+            for number, example in enumerate(self._held):
+                members.setdefault(example.cells.get(self._group, ""), []).append(number)
+            return members.values()
+        if any(example.split for example in self._held):
+            return None
+        return near_duplicate_groups([example.input for example in self._held])

@@ -1,0 +1,100 @@
+"""Looking through a version's rows: any page of any size of version in the same time, and rows by their words."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Select, select
+from sqlalchemy.orm import Session
+
+from app.db import reading, transaction
+from app.domain import chore as chores
+from app.domain import dataset as datasets
+from app.domain import text_search
+from app.domain.access import Who
+from app.domain.chore import Chore
+from app.domain.dataset import MARKED, DatasetVersion, Example
+from app.services.chores import index_file, on_sqlite
+
+
+@dataclass(frozen=True)
+class Found:
+    """Rows that have all words. `total` is exact below text_search.MOST_FOUND. While the index does not stand, `indexing` says how far it is."""
+
+    rows: Sequence[Example]
+    total: int = 0
+    following: int | None = None
+    indexing: float | None = None
+    words: Sequence[str] = ()
+
+
+def examples(person: Who, reference: int | str, split: str | None = None, offset: int = 0, limit: int = 50) -> list[Example]:
+    """Rows in file order. Raises Sealed for the test split (and for all rows together) before somebody revealed it."""
+    with reading() as session:
+        version = datasets.find(session, person, reference)
+        datasets.readable(version, split)
+        rows = list(session.scalars(_page(session, version, split, offset, limit)))
+    _looked_at(version, rows)
+    return rows
+
+
+def _page(session: Session, version: DatasetVersion, split: str | None, offset: int, limit: int) -> Select[Example]:
+    """The rows of one page. Deep inside a long version the way is short all the same: from the mark before it."""
+    splits = list(version.splits) if split is None else [split]
+    query = select(Example).where(Example.version_id == version.id, Example.split.in_(splits)).order_by(Example.position).limit(limit)
+    marks = (session.scalar(select(DatasetVersion.marks).where(DatasetVersion.id == version.id)) or {}).get(split or "")
+    if not marks:
+        return query.offset(offset)
+    first = offset // MARKED
+    if first >= len(marks):
+        return query.where(Example.position < 0)
+    # A bound on both sides: with all splits together the rows of each have to be put in order.
+    after = first + 1 + (offset % MARKED + limit) // MARKED
+    query = query.where(Example.position >= marks[first]).offset(offset - first * MARKED)
+    return query.where(Example.position < marks[after]) if after < len(marks) else query
+
+
+def _looked_at(version: DatasetVersion, rows: Sequence[Example]) -> None:
+    if any(row.split == "test" for row in rows):
+        with transaction() as session:
+            datasets.count_viewed(session, version.id)
+
+
+def find(person: Who, reference: int | str, asked: str, split: str | None = None, after: int = -1, limit: int = 50) -> Found:
+    """Rows of a split (or of all) that have all the words asked for, the last of which may go on; from behind a position. Raises Sealed."""
+    words = text_search.tokens(asked)[: text_search.MOST_WORDS]
+    with reading() as session:
+        version = datasets.find(session, person, reference)
+        datasets.readable(version, split)
+        chore = chores.find(session, version.id, "search")
+        if chore is None or chore.state != "done":
+            return Found([], indexing=chore.fraction if chore else 0.0, words=words)
+        if not words:
+            return Found([])
+        positions, total = _look_up(session, version, words, split, after, limit + 1)
+        wanted = select(Example).where(Example.version_id == version.id, Example.split.in_([split] if split else list(version.splits)))
+        rows = list(session.scalars(wanted.where(Example.position.in_(positions[:limit])).order_by(Example.position)))
+    _looked_at(version, rows)
+    return Found(rows, total, positions[limit - 1] if len(positions) > limit else None, words=words)
+
+
+def _look_up(session: Session, version: DatasetVersion, words: Sequence[str], split: str | None, after: int, limit: int) -> tuple[list[int], int]:
+    if on_sqlite():
+        file = index_file(version)
+        return file.positions(words, split, after, limit), file.count(words, split)
+    return text_search.look_up(session, version.id, words, split, after, limit)
+
+
+def background(person: Who, reference: int | str) -> dict[str, Chore]:
+    """What is being worked out about a version, and what was."""
+    with reading() as session:
+        return chores.of(session, datasets.find(session, person, reference).id)
+
+
+def ensure_search(person: Who, reference: int | str) -> None:
+    """A version made before there were chores, or whose index was lost with its file, gets one."""
+    with reading() as session:
+        version = datasets.find(session, person, reference)
+        chore = chores.find(session, version.id, "search")
+    if chore is None or (chore.state == "done" and on_sqlite() and not index_file(version).path.exists()):
+        with transaction() as session:
+            chores.again(session, version.id, "search", version.rows, {})

@@ -1,0 +1,230 @@
+"""Importing: what is done about an upload that waits, and about one whose process died. Called by the importing child."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import asdict
+from typing import Any
+
+import msgspec
+from sqlalchemy import Select, delete, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.db import reading, transaction
+from app.domain import intake
+from app.domain import upload as uploads
+from app.domain.base import db_now
+from app.domain.dataset import Dataset, DatasetVersion
+from app.domain.upload import Dropped, Upload
+from app.errors import FettleError, Invalid
+from app.readers import Problem
+from app.readers.frames import Broken, Chunk, End, Found
+from app.readers.parent import read_file
+from app.readers.preview import Preview, looking
+from app.services import upload_files
+from app.services.filling import Filling
+from app.services.pacing import Pace
+from app.services.upload_files import options_of, place
+
+PULSE_SECONDS = 3.0
+TOLD_SECONDS = 0.4
+"""How often a look says how far it is."""
+
+UNSEALED_MS = 3_600_000
+"""An unsealed version without an upload is given so long."""
+
+LOST = {
+    "code": "import_lost",
+    "message": "The import was cut off: its process ended before its time. Nothing of it was stored.",
+    "advice": "Upload the file again.",
+}
+
+
+def run(key: int) -> None:
+    """Do what an upload waits for. Nothing, when somebody else has it or nobody wants it any more."""
+    with transaction() as session:
+        claimed = uploads.claim(session, key)
+    if claimed is not None:
+        work(*claimed)
+
+
+def work(upload: Upload, token: str) -> None:
+    """Look at a claimed upload, or import it. What is wrong with the file is written into the row.
+
+    Whatever happens, no row of a dataset that was not sealed is left.
+    """
+    key = upload.id
+    with _pulse(key, token):
+        if upload.state == "reading":
+            _look(upload, token)
+        else:
+            _import(upload, token)
+
+
+@contextmanager
+def _pulse(key: int, token: str) -> Iterator[None]:
+    """Keep an upload while something takes long that writes nothing."""
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(PULSE_SECONDS):
+            try:
+                with transaction() as session:
+                    uploads.hold(session, key, token)
+            except Dropped:
+                return
+            except SQLAlchemyError:  # the next beat tries again; the lease outlives several
+                continue
+
+    thread = threading.Thread(target=beat, name="pulse", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def report_of(found: Preview, before: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A preview as its upload's row keeps it, with the values that a question offered, now or in an earlier report: one may choose again."""
+    kept: dict[str, Any] = msgspec.to_builtins(found)
+    asked = {problem.asks: list(problem.choices) for problem in found.problems if problem.asks in ("member", "sheet", "under")}
+    kept["choices"] = {**((before or {}).get("choices") or {}), **asked}
+    return kept
+
+
+def _look(upload: Upload, token: str) -> None:
+    """Read the file to its end, and write down what is in it."""
+    found, due = Preview(), 0.0
+    error: dict[str, Any] | None = None
+    with suppress(Dropped):
+        try:
+            for found in looking(place(upload.file), options_of(upload.options)):
+                if time.monotonic() >= due:
+                    due = time.monotonic() + TOLD_SECONDS
+                    with transaction() as session:
+                        uploads.hold(session, upload.id, token, share=found.share, rows=found.rows)
+        except FettleError as refused:
+            error = refused.as_dict()
+        state = "refused" if error or found.problem_count else "ready"
+        with transaction() as session:
+            uploads.end(session, upload.id, token, state, report=report_of(found, upload.report), error=error, share=found.share, rows=found.rows)
+
+
+def _import(upload: Upload, token: str) -> None:
+    """Store the file's rows as a dataset. A cancelled or refused import takes out again what it put in."""
+    filling = Filling(upload, token)
+    try:
+        _pour(upload, filling)
+        filling.finish()
+    except Dropped:
+        clear(upload.id, LOST)
+        return
+    except FettleError as refused:
+        clear(upload.id, refused.as_dict())
+        return
+    except BaseException:
+        clear(upload.id, LOST)
+        raise
+    upload_files.remove(upload.file)
+
+
+def _pour(upload: Upload, filling: Filling) -> None:
+    """The frames of the file into the dataset. Raises Invalid when the file has a problem; the first ones are told in full."""
+    problems: list[Problem] = []
+    with closing(read_file(place(upload.file), options=options_of(upload.options))) as frames:
+        for frame in frames:
+            match frame:
+                case Found(mapping=mapping) if mapping is not None:
+                    filling.begin(frame)
+                case Chunk() if not problems:
+                    filling.take(frame)
+                case Broken():
+                    problems.append(frame.problem)
+                case End() if frame.problems:
+                    raise _refused(problems, frame.problems)
+
+
+def _refused(problems: list[Problem], count: int) -> Invalid:
+    first = problems[0]
+    where = f"line {first.line}: " if first.line else ""
+    return Invalid(
+        "broken_file",
+        f"The file was not taken: {count:,} problem{'s' if count > 1 else ''}.",
+        f"First, {where}{first.advice}",
+        detail={"problems": [asdict(problem) for problem in problems], "count": count},
+    )
+
+
+def clear(key: int, error: dict[str, Any] | None = None) -> None:
+    """Take out everything an upload has put in, its file included. The row stays to tell the `error`, unless somebody cancelled it.
+
+    Safe to be called twice, and by several at once.
+    """
+    with transaction() as session:
+        upload = session.get(Upload, key)
+        if upload is None or upload.state == "done":
+            return
+        uploads.give_up(session, key)
+        dataset, wanted = upload.dataset_id, upload.cancel_requested_at is None
+    upload_files.remove(upload.file)
+    if dataset is not None:
+        purge(dataset, key)
+    with transaction() as session:
+        if error is None or not wanted:
+            session.execute(delete(Upload).where(Upload.id == key))
+        else:
+            uploads.fail(session, key, error)
+
+
+def lost(key: int) -> None:
+    """The process that worked on an upload was killed: what it put in goes, and the row says so."""
+    with reading() as session:
+        upload = session.get(Upload, key)
+    if upload is not None and upload.state in uploads.HELD:
+        clear(key, LOST)
+
+
+def purge(dataset: int, upload: int | None = None) -> None:
+    """Delete a dataset that was never sealed, its rows in short writes."""
+    pace, gone = Pace(), 1
+    mine = select(DatasetVersion.id).where(DatasetVersion.dataset_id == dataset)
+    while gone:
+        with transaction() as session:
+            if upload is not None:
+                uploads.give_up(session, upload)
+            began = time.perf_counter()
+            size = pace.size
+            gone = intake.take_out(session, mine, size)
+        pace.took(size, time.perf_counter() - began)
+    with transaction() as session:
+        session.execute(delete(DatasetVersion).where(DatasetVersion.dataset_id == dataset))
+        session.execute(delete(Dataset).where(Dataset.id == dataset))
+
+
+def sweep() -> int:
+    """Clear what killed processes left behind, and what nobody has wanted for a day. Returns how many things there were."""
+    with reading() as session:
+        lost = [upload.id for upload in uploads.lost(session)]
+        old = [upload.id for upload in uploads.forgotten(session)]
+        orphans = list(session.scalars(_unsealed()))
+    for key in lost:
+        clear(key, LOST)
+    for key in old:
+        clear(key)
+    for dataset in orphans:
+        purge(dataset)
+    with transaction() as session:
+        session.execute(delete(Upload).where(Upload.id.in_(old)))
+        known = set(session.scalars(select(Upload.file).where(Upload.state.not_in(("done", "failed")))))
+    return len(lost) + len(old) + len(orphans) + upload_files.remove_unknown(known)
+
+
+def _unsealed() -> Select[int]:
+    """Datasets whose first version was never sealed, and that no upload is working on."""
+    working = select(Upload.dataset_id).where(Upload.dataset_id.is_not(None), Upload.state.in_(uploads.HELD))
+    # Datasets that are being deleted have no beginning any more: app/services/removal.py takes them away.
+    begun = (DatasetVersion.created_at > 0, DatasetVersion.created_at < db_now() - UNSEALED_MS)
+    old = (DatasetVersion.sealed_at.is_(None), DatasetVersion.number == 1, *begun)
+    return select(DatasetVersion.dataset_id).where(*old, DatasetVersion.dataset_id.not_in(working))

@@ -1,0 +1,83 @@
+"""An answer from an endpoint, told in the same events as the engine's."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from app import queue
+from app.domain.generation import Parameters
+from app.domain.rendering import Rendered
+from app.remote.spec import CHARACTERS_A_TOKEN, Answer, estimated
+from app.services.endpoints import Remote
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One prompt for a remote model."""
+
+    remote: Remote
+    prompt: Rendered
+    parameters: Parameters
+
+
+def prepare(remote: Remote, prompt: Rendered, parameters: Parameters) -> Asked:
+    """A prompt ready to be asked. Loads the openai SDK, which takes a second: call it in a thread, never in the event loop."""
+    from app.remote import client
+
+    del client
+    return Asked(remote, prompt, parameters)
+
+
+async def events(request: str, asked: Asked) -> AsyncIterator[dict[str, Any]]:
+    """{type: token, text} as it comes, then `done`. A stop that is asked for ends the request at the endpoint. Raises RemoteError, Unavailable."""
+    from app.remote.client import Client  # `prepare` has loaded it
+
+    remote, text = asked.remote, ""
+    stop = asyncio.create_task(queue.until_cancelled(request))
+    try:
+        async with Client(remote.spec) as client:
+            pieces = client.stream(remote.model, asked.prompt, asked.parameters)
+            try:
+                while not isinstance(piece := await _next(pieces, stop), Answer):
+                    if piece is None:
+                        yield _stopped(asked, text)
+                        return
+                    text += piece
+                    yield {"type": "token", "text": piece}
+            finally:
+                await pieces.aclose()
+    finally:
+        stop.cancel()
+    usage = piece.usage
+    counts = {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens, "estimated": usage.estimated, "cost": usage.cost(remote.price)}
+    yield {"type": "done", "reason": piece.reason, "latency_ms": piece.latency_ms, "waited_ms": piece.waited_ms, "tries": piece.tries, **counts}
+
+
+async def _next(pieces: Any, stop: "asyncio.Task[None]") -> str | Answer | None:
+    """The next piece, or None as soon as a stop is asked for."""
+    step = asyncio.ensure_future(anext(pieces))
+    try:
+        await asyncio.wait({step, stop}, return_when=asyncio.FIRST_COMPLETED)
+        return step.result() if step.done() else None
+    finally:
+        if not step.done():
+            step.cancel()
+            with suppress(asyncio.CancelledError):
+                await step
+
+
+def _stopped(asked: Asked, text: str) -> dict[str, Any]:
+    """The end of an answer that a person stopped: the endpoint does not say any more what it took, so it is reckoned."""
+    usage = estimated(asked.prompt.text, text)
+    counts = {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens, "estimated": True, "cost": usage.cost(asked.remote.price)}
+    return {"type": "done", "reason": "cancelled", "latency_ms": 0.0, "waited_ms": 0.0, "tries": 1, **counts}
+
+
+def count(asked: Asked) -> dict[str, Any]:
+    """About how many tokens the prompt has: only the endpoint has the tokenizer, and it counts when it answers."""
+    texts = [part.text for part in asked.prompt.parts]
+    parts = [round(len(text) / CHARACTERS_A_TOKEN) for text in texts]
+    total = estimated(asked.prompt.text, "").input_tokens
+    return {"total": total, "parts": parts, "template": 0, "texts": texts, "estimated": True}

@@ -1,0 +1,80 @@
+"""What a model would answer: the likelihood of every label for rows of a dataset, from the engine process."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import exp
+
+from anyio import to_thread
+from sqlalchemy import select
+
+from app.db import reading
+from app.domain import dataset as datasets
+from app.domain.access import Who
+from app.domain.dataset import Example
+from app.domain.label_book import Label
+from app.domain.prompt import template_of
+from app.domain.rendering import check
+from app.errors import Invalid, NotFound
+from app.services import generate
+from app.services.generate import Request
+
+MOST_ROWS = 32
+SHOWN = 9
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A label with the model's share for it; the shares of all labels add up to 1."""
+
+    key: str
+    display: str
+    share: float
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """For one row the likeliest labels, the likeliest first."""
+
+    example: int
+    choices: list[Choice]
+
+
+async def suggest(person: Who, reference: int | str, rows: Sequence[int], model: int | str, prompt_version: int | str | None = None) -> list[Suggestion]:
+    """Suggestions for rows, by their ids. Without a prompt version the one the model was tuned through counts.
+
+    Raises Sealed for rows nobody may see, Invalid without labels to choose from, Unavailable when no engine answers.
+    """
+    request, labels = await to_thread.run_sync(_ask, person, reference, rows, model, prompt_version)
+    found: dict[int, list[float]] = {}
+    async for event in generate.events(request):
+        if event["type"] == "scores":
+            found[event["row"]] = event["likelihoods"]
+    return [Suggestion(example, _choices(labels, found[at])) for at, example in enumerate(rows) if at in found]
+
+
+def _ask(person: Who, reference: int | str, rows: Sequence[int], model: int | str, prompt_version: int | str | None) -> tuple[Request, Sequence[Label]]:
+    if not 0 < len(rows) <= MOST_ROWS:
+        raise Invalid("too_many_rows", f"Suggestions are made for 1 to {MOST_ROWS} rows at a time, not {len(rows)}.", "Ask for the next few rows.")
+    with reading() as session:
+        version = datasets.find(session, person, reference)
+        there = {row.id: row for row in session.scalars(select(Example).where(Example.version_id == version.id, Example.id.in_(rows)))}
+    for key in rows:
+        if key not in there:
+            raise NotFound("row", key)
+    for split in {row.split for row in there.values()}:
+        datasets.readable(version, split)
+    labels = version.book.offered
+    if len(labels) < 2:
+        raise Invalid("no_label_set", f"Dataset {version.reference} has no fixed set of labels.", "Suggestions are for labels; write the outputs by hand.")
+    chosen, fields = generate.fields_for(person, model, None, prompt_version)
+    check(template_of(fields), version.variables)
+    values: list[Mapping[str, str]] = [{**version.shown_labels(), **there[key].values()} for key in rows]
+    return generate.hand(chosen, fields, {"rows": values, "labels": [label.display for label in labels]}), labels
+
+
+def _choices(labels: Sequence[Label], likelihoods: Sequence[float]) -> list[Choice]:
+    most = max(likelihoods)
+    weights = [exp(value - most) for value in likelihoods]
+    total = sum(weights)
+    ranked = sorted(zip(labels, weights, strict=True), key=lambda pair: -pair[1])
+    return [Choice(label.key, label.display, weight / total) for label, weight in ranked[:SHOWN]]

@@ -1,0 +1,160 @@
+"""Uploads: what a person can do with a file before it is a dataset. Look at it, say how it is read, freeze it, give it up."""
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+from app.db import reading, transaction
+from app.domain import upload as uploads
+from app.domain.access import Who, read
+from app.domain.upload import Upload
+from app.errors import Conflict, FettleError, Invalid
+from app.readers import Problem
+from app.readers.frames import Broken
+from app.readers.options import Options, check
+from app.readers.parent import DETECT, read_file
+from app.readers.preview import Preview, preview
+from app.services import imports, upload_files
+from app.services.filling import shares_of
+from app.services.upload_files import options_of, place
+
+AT_ONCE_BYTES = 20_000_000
+"""Up to this size the API answers with the dataset itself."""
+
+ALL_PROBLEMS = 10**9
+
+nudged = threading.Event()
+"""Set when an upload waits; the thread that starts importing children listens."""
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A file that was sent, and what its sender said about it: the dataset's name, how it is read, how it is cut (splits, seed, group)."""
+
+    stream: BinaryIO
+    filename: str
+    name: str = ""
+    options: Options = DETECT
+    cut: Mapping[str, Any] = field(default_factory=dict)
+    source: str = "upload"
+    description: str = ""
+
+
+def accept(person: Who, sent: Sent, aim: Literal["report", "import"]) -> Upload:
+    """Take a file in: for a person to look at first (report), or to become a dataset (import). Raises Invalid for shares that are none."""
+    upload, _ = _added(person, sent, aim, here=False)
+    nudged.set()
+    return upload
+
+
+def import_now(person: Who, sent: Sent) -> int:
+    """Take a file in and make it a dataset before this returns its id. Raises Invalid with the problems of a broken file."""
+    upload, token = _added(person, sent, "import", here=True)
+    imports.work(upload, token)
+    with reading() as session:
+        ended = session.get_one(Upload, upload.id)
+    if ended.dataset_id is None:
+        error = dict(ended.error or imports.LOST)
+        imports.clear(upload.id)
+        raise Invalid(error.pop("code"), error.pop("message"), error.pop("advice"), detail=error)
+    return ended.dataset_id
+
+
+def _added(person: Who, sent: Sent, aim: str, *, here: bool) -> tuple[Upload, str]:
+    """The row of a stored file. `here`: it is taken in the same breath, so that no importing child takes it."""
+    shares_of(sent.cut.get("splits"))
+    file, size = upload_files.store(sent.stream)
+    values = {"filename": sent.filename, "file": file, "size": size, "source": sent.source, "description": sent.description, "aim": aim}
+    try:
+        with transaction() as session:
+            name, options = _named(sent.name, sent.filename), asdict(sent.options)
+            upload = uploads.add(session, person, name=name, options=options, cut=dict(sent.cut), **values)
+            return (uploads.claim(session, upload.id) if here else None) or (upload, "")
+    except BaseException:
+        upload_files.remove(file)
+        raise
+
+
+def _named(name: str, filename: str) -> str:
+    return name.strip()[:200] or Path(filename).stem or "dataset"
+
+
+def find(person: Who, key: int) -> Upload:
+    with reading() as session:
+        return read(session, person, Upload, key, "upload")
+
+
+def unfinished(person: Who) -> Sequence[Upload]:
+    """Uploads that are no datasets yet, newest first."""
+    with reading() as session:
+        return uploads.listed(session, person)
+
+
+def first_look(person: Who, key: int) -> dict[str, Any]:
+    """The beginning of a file as its report will have it: what can be said at once."""
+    upload = find(person, key)
+    return _glance(upload, options_of(upload.options))
+
+
+def _glance(upload: Upload, options: Options) -> dict[str, Any]:
+    try:
+        return imports.report_of(preview(place(upload.file), options, rows=1), upload.report)
+    except FettleError as error:
+        problem = Problem(error.code, 0, "", "", f"{error.message} {error.advice}")
+        return imports.report_of(Preview(problems=[problem], problem_count=1), upload.report)
+
+
+def read_otherwise(person: Who, key: int, name: str, options: Options, cut: Mapping[str, Any], mapping: Mapping[str, Any] | None = None) -> Upload:
+    """Another way to read the file, or other columns: what its beginning shows is new at once, the report follows. Raises Invalid, Conflict."""
+    shares_of(cut.get("splits"))
+    options = replace(options, mapping=mapping or {})
+    check(options)
+    upload = find(person, key)
+    values = {"options": asdict(options), "cut": dict(cut), "name": _named(name, upload.filename), "report": _glance(upload, options)}
+    with transaction() as session:
+        upload = uploads.decide(session, person, key, **values)
+    nudged.set()
+    return upload
+
+
+def keep_cut(person: Who, key: int, name: str, cut: Mapping[str, Any]) -> Upload:
+    """A name and shares that do not change how the file is read. Raises Invalid, Conflict."""
+    shares_of(cut.get("splits"))
+    named = _named(name, find(person, key).filename)
+    with transaction() as session:
+        return uploads.settle(session, person, key, name=named, cut=dict(cut))
+
+
+def freeze(person: Who, key: int) -> Upload:
+    """Make the file version 1 of a dataset. Raises Conflict unless a report without problems stands."""
+    with transaction() as session:
+        upload = uploads.freeze(session, person, key)
+    nudged.set()
+    return upload
+
+
+def cancel(person: Who, key: int) -> None:
+    """Give an upload up, whatever it is doing. Nothing of it is left; rows that are in go within seconds."""
+    with transaction() as session:
+        at_once = uploads.cancel(session, person, key)
+    if at_once:
+        imports.clear(key)
+
+
+def problems(person: Who, key: int) -> Iterator[Problem]:
+    """Every problem of the file, in order, read anew: nobody keeps a million of them."""
+    upload = find(person, key)
+    options = replace(options_of(upload.options), problems=ALL_PROBLEMS)
+    if not place(upload.file).exists():
+        raise Conflict("file_gone", f"{upload.filename} is not here any more.", "Upload it again.")
+    return _problems(place(upload.file), options)
+
+
+def _problems(path: Path, options: Options) -> Iterator[Problem]:
+    with closing(read_file(path, options=options)) as frames:
+        for frame in frames:
+            if isinstance(frame, Broken):
+                yield frame.problem

@@ -1,0 +1,279 @@
+"""Versions of a dataset: a new one from an older one by a recorded change, and what became of it.
+
+A new version is filled in transactions of one chunk each, under a number that nobody sees until it is sealed. Whoever fills
+it signs every chunk; `sweep` removes drafts that fell silent. Thinking is done between transactions, never inside.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+from sqlalchemy import ColumnElement, bindparam, delete, func, insert, inspect, literal, select, update
+from sqlalchemy.orm import Session
+
+from app.db import reading, transaction
+from app.domain import chore as chores
+from app.domain import dataset as datasets
+from app.domain import intake, lineage
+from app.domain.access import Who, write
+from app.domain.base import db_now
+from app.domain.cutting import content_key
+from app.domain.dataset import Dataset, DatasetVersion, Example
+from app.domain.lineage import Change, Keep, Open, Rewrite, Values
+from app.errors import Invalid
+from app.readers.near_duplicates import near_duplicate_groups
+from app.services.datasets import DatasetView
+from app.services.pacing import Pace
+
+ROWS, CHARACTERS = 500, 1_000_000
+"""A chunk is written in one transaction: at most so many rows, fewer when their texts are long or the database is slow."""
+
+COMPARED = 20_000
+"""Most rows among which near-duplicates of new rows are looked for; above, rows of the same text stay together and others do not."""
+
+SILENT_MS = 60_000
+"""A draft without a sign of life for so long has lost its process."""
+
+
+@dataclass(frozen=True)
+class New:
+    """A row that comes in. `split` None: it is placed; `output` None: it is unlabelled. `line` is where its file has it."""
+
+    input: str
+    output: str | None = None
+    split: str | None = None
+    line: int | None = None
+    cells: dict[str, Any] | None = None
+
+
+Arrivals = Iterable[Sequence[New]] | Callable[[DatasetVersion], Iterable[Sequence[New]]]
+"""Rows that come in, in chunks; or what gives them once the older rows stand in the draft."""
+
+
+def derive(person: Who, reference: int | str, change: Change, reason: str = "", added: Arrivals = ()) -> DatasetView:
+    """The next version of a dataset: the newest one through a change, then rows that come in (streamed).
+
+    Raises Conflict when `reference` is not the newest version, or no longer is when the new one is done; Invalid when nothing
+    would change. Whatever is raised, nothing is left behind.
+    """
+    with transaction() as session:
+        parent = datasets.find(session, person, reference)
+        dataset = write(session, person, Dataset, parent.dataset_id, "dataset")
+        lineage.newest(session, parent)
+        lineage.permitted(session, parent, change, dataset)
+        # What its file repeated is told of the first version alone.
+        origin = {name: value for name, value in parent.origin.items() if name != "repeats"}
+        draft = datasets.draft(session, person, dataset, parent.seed, origin)
+        draft.parent_id, draft.columns = parent.id, parent.columns
+        draft.change = {"kind": change.kind, "reason": reason.strip(), **change.told()}
+    try:
+        changed, last = _copy(parent, draft, change)
+        came = _append(draft, added(draft) if callable(added) else added, last + 1)
+        _useful(change, changed + came)
+        _place(parent, draft)
+        _seal(parent, draft, change, {**change.told(), "changed": changed, "added": came})
+    except BaseException:
+        purge_draft(draft.id)
+        raise
+    return DatasetView(dataset, draft)
+
+
+def _useful(change: Change, rows: int) -> None:
+    if not rows and not isinstance(change, Keep | Rewrite):
+        raise Invalid("nothing_changes", "No row would change.", "Choose rows that are in this version, or another change.")
+
+
+def _copy(parent: DatasetVersion, draft: DatasetVersion, change: Change) -> tuple[int, int]:
+    """Every row of the parent through the change. Returns how many rows changed or left, and the last position taken."""
+    changed, last, pace = 0, -1, Pace()
+    for chunk in _chunks(values(parent), pace):
+        new = [change.on(row) for row in chunk]
+        left = [row["id"] for row, kept in zip(chunk, new, strict=True) if kept is None]
+        other = [kept for row, kept in zip(chunk, new, strict=True) if kept is not None and kept is not row]
+        changed += len(left) + len(other)
+        last = max(last, *(row["position"] for row in chunk))
+        with writing(draft, pace, len(chunk)) as session:
+            if len(left) < len(chunk):
+                _take_over(session, parent, draft, chunk, left)
+            _change(session, draft, other)
+    return changed, last
+
+
+def _take_over(session: Session, parent: DatasetVersion, draft: DatasetVersion, chunk: Sequence[Values], left: Sequence[int]) -> None:
+    """Copy a chunk of stored rows inside the database, in order, without those that are left out."""
+    names = [name for name in Values.__annotations__ if name != "id"]
+    stored = select(literal(draft.id), *(getattr(Example, name) for name in names)).where(_of(parent))
+    stored = stored.where(Example.id.between(chunk[0]["id"], chunk[-1]["id"]), Example.id.not_in(left)).order_by(Example.id)
+    session.connection().execute(insert(Example).from_select(["version_id", *names], stored, include_defaults=False))
+
+
+def _change(session: Session, draft: DatasetVersion, rows: Sequence[Values]) -> None:
+    """Write the outputs and splits of these rows into those that stand for them in the draft."""
+    table = inspect(Example).local_table
+    stands = (table.c.version_id == draft.id) & (table.c.content_key == bindparam("known_by")) & (table.c.position == bindparam("at"))
+    given = [{"known_by": row["content_key"], "at": row["position"], "output": row["output"], "split": row["split"]} for row in rows]
+    if given:
+        session.connection().execute(update(table).where(stands), given)  # type: ignore[arg-type]
+
+
+def values(version: DatasetVersion) -> Iterator[Values]:
+    """A version's rows as plain values, in the order of their ids (that of the file), read in chunks by id: no transaction stays open between them."""
+    names = list(Values.__annotations__)
+    columns = [getattr(Example, name) for name in names]
+    with reading() as session:
+        first, last = session.execute(select(func.min(Example.id), func.max(Example.id)).where(Example.version_id == version.id)).one()
+    after = (first or 0) - 1
+    while last is not None and after < last:
+        with reading() as session:
+            query = select(*columns).where(_of(version), Example.id > after, Example.id <= last).order_by(Example.id).limit(ROWS)
+            found = session.execute(query).all()
+        yield from (cast(Values, dict(zip(names, row, strict=True))) for row in found)
+        after = found[-1].id
+
+
+def _of(version: DatasetVersion) -> ColumnElement[bool]:
+    """The rows of a version, where they are looked for by id: the sum keeps a database from sorting the whole version for each chunk."""
+    return Example.version_id + 0 == version.id
+
+
+def _chunks(rows: Iterable[Values], pace: Pace) -> Iterator[list[Values]]:
+    """Rows in portions that one write can take."""
+    chunk: list[Values] = []
+    size = 0
+    for row in rows:
+        chunk.append(row)
+        size += len(row["input"]) + len(row["output"] or "") + sum(len(str(cell)) for cell in (row["cells"] or {}).values())
+        if len(chunk) >= min(pace.size, ROWS) or size > CHARACTERS:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+def _append(draft: DatasetVersion, added: Iterable[Sequence[New]], position: int) -> int:
+    """Rows that come in, each with what it wishes for a split. Returns how many."""
+
+    def arriving() -> Iterator[Values]:
+        for chunk in added:
+            for row in chunk:
+                wish = "unlabelled" if row.output is None else lineage.WISHES[row.split or ""]
+                yield Values(
+                    id=0, position=0, line=row.line, split=wish, input=row.input, output=row.output, cells=row.cells or None,
+                    content_key=content_key(row.input), added_in=draft.number,
+                )  # fmt: skip
+
+    start, pace = position, Pace()
+    for chunk in _chunks(arriving(), pace):
+        lines = [_line(draft, position + number, row) for number, row in enumerate(chunk)]
+        with writing(draft, pace, len(lines)) as session:
+            intake.put(session, lines)
+        position += len(lines)
+    return position - start
+
+
+def _line(draft: DatasetVersion, position: int, row: Values) -> intake.Line:
+    cells = intake.cells_text(row["cells"] or {})
+    return draft.id, position, row["line"], row["split"], row["input"], row["output"], cells, row["content_key"], row["added_in"]
+
+
+@contextmanager
+def writing(draft: DatasetVersion, pace: Pace, rows: int) -> Iterator[Session]:
+    """One write of so many rows into a draft, signed, and timed from its lock to the end of its commit."""
+    with transaction() as session:
+        sign(session, draft.id)
+        began = time.perf_counter()
+        yield session
+    pace.took(rows, time.perf_counter() - began)
+
+
+def sign(session: Session, version_id: int) -> None:
+    """A sign of life of whoever fills a draft."""
+    session.execute(update(DatasetVersion).where(DatasetVersion.id == version_id).values(alive_at=db_now()))
+
+
+def _place(parent: DatasetVersion, draft: DatasetVersion) -> None:
+    """Give every row that wishes for a split its place."""
+    with reading() as session:
+        query = select(Example.id, Example.input, Example.output, Example.content_key, Example.split)
+        wishing = session.execute(query.where(Example.version_id == draft.id, Example.split.in_(lineage.WISHES.values())).order_by(Example.position)).all()
+        known = lineage.known_splits(session, draft.dataset_id, [row.content_key for row in wishing])
+    if not wishing:
+        return
+    rows = [Open(row.input, row.output, row.content_key, row.split[1:] or None) for row in wishing]
+    splits = lineage.place(rows, known, lineage.shares_of(parent), draft.seed, _resembling(draft, rows))
+    amend(draft, [{"key": row.id, "split": split} for row, split in zip(wishing, splits, strict=True)])
+
+
+def amend(draft: DatasetVersion, changes: Sequence[dict[str, Any]]) -> None:
+    """Write other values into rows of a draft: {"key": a row's id, column: its value, ...} each, all with the same columns."""
+    table = inspect(Example).local_table
+    statement = update(table).where(table.c.id == bindparam("key"))  # type: ignore[arg-type]
+    start, pace = 0, Pace()
+    while start < len(changes):
+        part = changes[start : start + min(pace.size, ROWS)]
+        with writing(draft, pace, len(part)) as session:
+            session.connection().execute(statement, part)
+        start += len(part)
+
+
+def _resembling(draft: DatasetVersion, rows: Sequence[Open]) -> list[lineage.Group] | None:
+    """The near-duplicates among new rows, with the split of the older rows they resemble. None when there are too many rows to compare."""
+    with reading() as session:
+        there = Example.version_id == draft.id, Example.split.in_(lineage.HELD_OUT)
+        older = session.execute(select(Example.input, Example.split).where(*there).order_by(Example.position).limit(COMPARED)).all()
+    if len(older) + len(rows) > COMPARED:
+        return None
+    found: list[lineage.Group] = []
+    for group in near_duplicate_groups([*(row.input for row in older), *(row.input for row in rows)]):
+        new = [number - len(older) for number in group if number >= len(older)]
+        stands = {older[number].split for number in group if number < len(older)}
+        if new:
+            found.append((new, next((split for split in lineage.HELD_OUT if split in stands), None)))
+    return found
+
+
+def _seal(parent: DatasetVersion, draft: DatasetVersion, change: Change, told: dict[str, Any]) -> None:
+    """Count and freeze, unless somebody else was faster."""
+    book = lineage.book_after(change, parent.book)
+    with reading() as session:
+        counted = datasets.totals(session, draft, book)
+    with transaction() as session:
+        lineage.newest(session, session.get_one(DatasetVersion, parent.id))
+        row = session.get_one(DatasetVersion, draft.id)
+        row.change = {**(row.change or {}), **told, "before": parent.splits, "after": counted.splits}
+        datasets.seal(session, row, counted)
+        chores.add(session, row.id, row.rows)
+    for name in ("change", "labels", "splits", "content_hash", "sealed_at"):
+        setattr(draft, name, getattr(row, name))
+
+
+def purge_draft(version_id: int) -> None:
+    """Remove a draft and its rows, a chunk at a time. Sealed versions are left alone."""
+    pace, gone = Pace(), 1
+    unsealed = DatasetVersion.id == version_id, DatasetVersion.sealed_at.is_(None)
+    while gone:
+        size = pace.size
+        with transaction() as session:
+            began = time.perf_counter()
+            gone = intake.take_out(session, select(DatasetVersion.id).where(*unsealed), size)
+        pace.took(size, time.perf_counter() - began)
+    with transaction() as session:
+        session.execute(delete(DatasetVersion).where(*unsealed))
+
+
+def sweep(silent_ms: int = SILENT_MS) -> int:
+    """Remove drafts of derived versions whose process fell silent; returns how many."""
+    with reading() as session:
+        # Versions of a dataset that is being deleted have no beginning any more: app/services/removal.py takes them away.
+        silent = (
+            DatasetVersion.created_at > 0,
+            DatasetVersion.sealed_at.is_(None),
+            DatasetVersion.parent_id.is_not(None),
+            DatasetVersion.alive_at < db_now() - silent_ms,
+        )
+        keys = list(session.scalars(select(DatasetVersion.id).where(*silent)))
+    for key in keys:
+        purge_draft(key)
+    return len(keys)

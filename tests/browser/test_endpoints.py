@@ -1,0 +1,111 @@
+"""An endpoint in a real browser: one Fettle asks another (itself, over its own /v1), and the answer is the one the model gives here. In this order."""
+
+import json
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import ConsoleMessage, Page, expect
+
+from tests.browser.test_journey import PASSWORD, address, command, no_violations
+from tests.installation import Running, free_port, start
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def installation(starter_models: Path) -> Iterator[Running]:
+    """`fettle up` with the starter model, allowed to ask itself."""
+    with tempfile.TemporaryDirectory(prefix="fettle-endpoints-") as name:
+        folder, port = Path(name), free_port()
+        (folder / "data").mkdir()
+        (folder / "data" / "models").symlink_to(starter_models)
+        found = start(folder, port, {"FETTLE_ALLOWED_ENDPOINTS": json.dumps([f"127.0.0.1:{port}"])})
+        yield found
+        found.process.terminate()
+        found.process.wait(20)
+
+
+@pytest.fixture(scope="module")
+def complaints(page: Page) -> list[str]:
+    """What the console says; it should say nothing."""
+    said: list[str] = []
+
+    def note(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            said.append(message.text)
+
+    page.on("console", note)
+    return said
+
+
+def test_an_endpoint_is_added_tested_and_priced(installation: Running, page: Page, complaints: list[str]) -> None:
+    link = re.search(r"http://\S+/welcome/\S+", installation.said())
+    assert link is not None
+    page.goto(link[0])
+    page.get_by_label("Name").fill("Ada")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Make the account").click()
+    token = command(installation, "token", "create", "--name", "endpoint")
+    page.goto(f"{address(installation)}/models")
+    page.get_by_role("link", name="Endpoints").first.click()
+    no_violations(page)
+    page.get_by_role("link", name="Add an endpoint").click()
+    page.get_by_label("Name").fill("myself")
+    page.get_by_label("Address").fill(f"{address(installation)}/v1")
+    page.get_by_label("Key", exact=True).fill(token)
+    no_violations(page)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="myself")).to_be_visible()
+    page.get_by_role("button", name="Test connection").click()
+    expect(page.get_by_text("It answers: 1 model listed")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("It does not echo prompts with log-probabilities.")).to_be_visible()
+    page.get_by_label("starter", exact=True).check()
+    page.get_by_label("Dollars a million tokens in, starter").fill("100")
+    page.get_by_label("Dollars a million tokens out, starter").fill("200")
+    page.get_by_role("button", name="Save models and prices").click()
+    expect(page.get_by_text("myself/starter")).to_be_visible()
+    no_violations(page)
+    assert token not in page.content() and complaints == []
+
+
+def test_the_lab_answers_through_it_as_the_model_does_here(installation: Running, page: Page, complaints: list[str]) -> None:
+    page.get_by_role("link", name="Try in Lab").click()
+    expect(page.locator("#model")).to_contain_text("myself/starter")
+    page.get_by_label("Instruction").fill("Say what the message is about.")
+    page.get_by_label("Input", exact=True).fill("My parcel has not arrived.")
+    expect(page.locator("#tokens")).to_contain_text("the endpoint counts them when it answers")
+    answers = []
+    for model in ("myself/starter", "SmolLM2-135M-Instruct"):
+        page.locator("#model").select_option(label=model)
+        page.keyboard.press("Control+Enter")
+        expect(page.locator("#counts")).to_contain_text("tokens read", timeout=90_000)
+        expect(page.locator("#run")).to_be_visible()
+        answers.append((page.locator("#stream").inner_text(), page.locator("#counts").inner_text()))
+    assert answers[0][0] == answers[1][0] != "", "greedy, the same text: the same answer"
+    counts = [re.search(r"(\d+) tokens read, (\d+) written", words) for _, words in answers]
+    assert counts[0] is not None and counts[1] is not None and counts[0].groups() == counts[1].groups()
+    assert "$0.0" in answers[0][1] and "$" not in answers[1][1]
+    assert complaints == []
+
+
+def test_an_evaluation_through_it_ends_with_its_cost(installation: Running, page: Page) -> None:
+    """The light worker that `fettle up` started does it."""
+    made = page.evaluate(
+        """async () => {
+          const post = (path, body) => fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) }).then((answer) => answer.json());
+          const datasets = await fetch("/api/v1/datasets").then((answer) => answer.json());
+          const prompt = await post("/api/v1/prompts", { name: "short", instruction: "Answer with one word.", parameters: { max_tokens: 4 } });
+          return post("/api/v1/evaluations", { model: "myself/starter", dataset: datasets.items[0].id, split: "train", answer: "generate", limit: 6, prompt_version: prompt.id });
+        }"""
+    )
+    page.goto(f"{address(installation)}/jobs/{made['job']}")
+    expect(page.locator(".figure").filter(has_text="Cost")).to_contain_text("$", timeout=90_000)
+    expect(page.locator(".figure").filter(has_text="Latency")).to_contain_text("requests at once")
+    no_violations(page)
+    found = page.evaluate(f"() => fetch('/api/v1/evaluations/{made['id']}').then((answer) => answer.json())")
+    scores = found["scores"]
+    assert found["state"] == "succeeded" and scores["n"] == 6
+    assert scores["cost"] == pytest.approx((100 * scores["input_tokens"] + 200 * scores["output_tokens"]) / 1e6)

@@ -1,0 +1,75 @@
+"""Splits cut while rows come in: the shares, every label in its share, equal texts on one side, whatever the portions."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.domain.cutting import BLOCK, Cutter, Stratum, content_key
+
+SHARES = (0.7, 0.1, 0.2)
+
+
+@dataclass(frozen=True)
+class Row:
+    input: str
+    output: str | None
+    split: str | None = None
+    cells: dict[str, str] = field(default_factory=dict)
+
+
+def cut(cutter: Cutter, found: list[Row], cut_validation: bool = False) -> list[str]:
+    return cutter.cut(found, [content_key(row.input) for row in found], cut_validation)
+
+
+def rows(count: int, labels: int = 3) -> list[Row]:
+    return [Row(f"text {number}", f"label {number * 7 % labels}") for number in range(count)]
+
+
+shares = st.tuples(st.integers(0, 100), st.integers(0, 100), st.integers(1, 100)).map(lambda parts: tuple(part / sum(parts) for part in parts))
+
+
+@given(shares, st.integers(1, 400))
+def test_a_stratum_never_strays_from_its_shares_by_more_than_a_block(parts: tuple[float, ...], count: int) -> None:
+    named = {name: share for name, share in zip(("train", "validation", "test"), parts, strict=True) if share > 0}
+    stratum = Stratum(named, "seed")
+    taken = Counter(stratum.take() for _ in range(count))
+    assert taken.total() == count and set(taken) <= set(named)
+    assert all(abs(taken[name] - share * count) <= BLOCK for name, share in named.items())
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.sampled_from(["a", "b", None])), max_size=120), st.integers(1, 50))
+def test_portions_change_nothing_and_equal_texts_stay_together(picks: list[tuple[int, str | None]], portion: int) -> None:
+    found = [Row(f"Text  {number}" if number % 2 else f"text {number} ", output) for number, output in picks]
+    whole, parts = Cutter(1, SHARES, True), Cutter(1, SHARES, True)
+    splits = cut(whole, found)
+    assert splits == [split for start in range(0, len(found), portion) for split in cut(parts, found[start : start + portion])]
+    assert whole.repeats() == parts.repeats()
+    places: dict[int, set[str]] = {}
+    for (number, output), split in zip(picks, splits, strict=True):
+        assert (split == "unlabelled") == (output is None)
+        if output is not None:
+            places.setdefault(number, set()).add(split)
+    # A text that came first without a label has no place yet.
+    first_labelled = {number for number, _ in picks if next(output for other, output in picks if other == number) is not None}
+    assert all(len(places[number]) == 1 for number in first_labelled if number in places)
+
+
+def test_the_seed_decides() -> None:
+    assert cut(Cutter(1, SHARES, True), rows(200)) == cut(Cutter(1, SHARES, True), rows(200)) != cut(Cutter(2, SHARES, True), rows(200))
+
+
+def test_given_splits_are_kept_and_validation_is_cut_where_it_is_missing() -> None:
+    given_ = [Row(f"t{number}", "a", "test" if number % 5 == 0 else "train") for number in range(2_000)]
+    assert cut(Cutter(0, SHARES, True), given_) == [row.split for row in given_]
+    counts = Counter(cut(Cutter(0, SHARES, True), given_, cut_validation=True))
+    assert counts["test"] == 400 and 160 <= counts["validation"] <= 240
+    few = Counter(cut(Cutter(0, SHARES, True), given_[:150], cut_validation=True))
+    assert few["test"] == 30 and 50 <= few["validation"] <= 65
+
+
+def test_groups_stay_together() -> None:
+    grouped = [Row(f"t{number}", "a", None, {"author": f"{number % 30}"}) for number in range(900)]
+    splits = cut(Cutter(0, SHARES, True, "author"), grouped)
+    assert all(len({split for row, split in zip(grouped, splits, strict=True) if row.cells["author"] == str(author)}) == 1 for author in range(30))

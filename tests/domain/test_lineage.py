@@ -1,0 +1,50 @@
+"""Where new rows go: after their content, after what they resemble, as they were given, and only then by seed."""
+
+from collections import Counter
+
+from app.domain.cutting import content_key
+from app.domain.lineage import Drop, Edit, Group, Move, Open, Relabel, Values, place
+
+SHARES = (0.7, 0.1, 0.2)
+
+
+def row(text: str, output: str | None = "a", split: str | None = None) -> Open:
+    return Open(text, output, content_key(text), split)
+
+
+def value(key: int, output: str | None = "a", split: str = "train") -> Values:
+    return Values(id=key, position=key, line=None, split=split, input="text", output=output, cells=None, content_key=0, added_in=1)
+
+
+def test_known_content_wins_over_what_a_row_was_given() -> None:
+    rows = [row("Hello", split="train"), row("other", split="validation"), row("hello "), row("nobody knows", None, "test")]
+    assert place(rows, {content_key("hello"): "test"}, SHARES, 0) == ["test", "validation", "test", "unlabelled"]
+
+
+def test_equal_texts_given_two_splits_go_to_the_protected_one() -> None:
+    assert place([row("x", split="train"), row("X", split="test"), row(" x")], {}, SHARES, 0) == ["test", "test", "test"]
+
+
+def test_near_duplicates_go_where_the_rows_are_that_they_resemble() -> None:
+    rows = [row("a1"), row("a2"), row("b1"), row("b2", split="validation"), row("c1"), row("c2")]
+    groups: list[Group] = [([0, 1], "test"), ([2, 3], "train"), ([4, 5], None)]
+    splits = place(rows, {}, SHARES, 0, groups)
+    assert splits[:4] == ["test", "test", "validation", "validation"] and splits[4] == splits[5]
+
+
+def test_the_rest_is_cut_in_the_same_shares_and_stratified() -> None:
+    rows = [row(f"text number {number}", "ab"[number % 2]) for number in range(200)]
+    counts = Counter(zip(place(rows, {}, SHARES, 0), (one.output for one in rows), strict=True))
+    assert counts == {("train", "a"): 70, ("train", "b"): 70, ("validation", "a"): 10, ("validation", "b"): 10, ("test", "a"): 20, ("test", "b"): 20}
+    assert set(place(rows, {}, (1.0, 0.0, 0.0), 0)) == {"train"}
+
+
+def test_changes_give_the_same_object_where_nothing_changes() -> None:
+    old = value(1)
+    assert Drop({2}).on(old) is old and Drop({1}).on(old) is None
+    assert Relabel({"b": "c"}).on(old) is old and Relabel({"a": "c"}).on(old) == {**old, "output": "c"}
+    assert Move({1}, "test").on(value(1, None, "unlabelled")) == value(1, None, "unlabelled")
+    assert Edit({1: None}).on(old) == value(1, None, "unlabelled")
+    assert Edit({1: "b"}).on(value(1, None, "unlabelled")) == value(1, "b", "?")
+    assert Edit({1: "b"}, {1}).on(value(1, None, "unlabelled")) == value(1, "b", "?train")
+    assert Edit({1: "b"}, {1}).on(value(1, "a", "test")) == value(1, "b", "test")

@@ -1,0 +1,176 @@
+"""A step that does not fit ends in a change that was tried and does; the failures are real ones of the real allocator."""
+
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from app.domain.methods import METHODS
+from app.errors import Invalid
+from tests.engine.conftest import toy_spec
+from worker.engine import memory
+from worker.engine.batches import Example, padded
+from worker.engine.load import load
+from worker.engine.preflight import Measured, longest_step, measure, preflight
+
+CPU = torch.device("cpu")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_DATA counts a process's memory on Linux only")
+
+STARVED = """
+import json, resource, sys
+from pathlib import Path
+import torch
+from app.errors import Invalid
+from tests.engine.conftest import toy_spec
+from worker.engine.memory import _status
+from worker.engine.reporting import NullReporter
+from worker.engine.train import train
+
+base, folder, megabytes, method, changes = json.loads(sys.argv[1])
+
+class Starving(NullReporter):
+    def phase(self, name, total=None):
+        super().phase(name, total)
+        if name == "preflight":
+            limit = _status("VmData") + megabytes * 1_000_000
+            resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+rows = [({"input": f"{number} good " * 200}, "positive") for number in range(64)]  # no start that all share
+reporter = Starving()
+try:
+    train(toy_spec(Path(base), Path(folder), method, train=rows, validation=[], **changes), reporter)
+    print(json.dumps({"fits": True}))
+except Invalid as error:
+    print(json.dumps(error.as_dict() | {"lines": reporter.lines}))
+"""
+
+
+def starve(base: Path, folder: Path, megabytes: int, method: str = "lora", **changes: Any) -> dict[str, Any]:
+    """How a run of 64 examples of 400 tokens ends with so much memory beyond what it had when its preflight began."""
+    large = {"max_steps": 1, "accumulation": 1, "batch_size": 64, "max_length": 400}
+    given = json.dumps([str(base), str(folder), megabytes, method, large | changes])
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", STARVED, given], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
+
+
+@linux
+def test_too_large_a_step_is_an_error_with_a_change_that_fits(tiny: Path, tmp_path: Path) -> None:
+    told = starve(tiny, tmp_path, 60)
+    assert told["code"] == "out_of_memory", told
+    assert set(told["suggestion"]) == {"accumulation"} and 1 < told["suggestion"]["accumulation"] <= 64
+    assert told["peak_memory_bytes"] > 1e7 and told["seconds_per_step"] > 0
+    words = f"accumulation {told['suggestion']['accumulation']}"
+    assert f"With {words} it does" in told["message"] and told["advice"] == f"Start it with {words}."
+    assert told["lines"][-1].startswith(f"Tried {words}") and told["lines"][-1].endswith(" fits.")
+    assert starve(tiny, tmp_path / "again", 60, **told["suggestion"]) == {"fits": True}
+    assert not (tmp_path / "artefact").exists()
+
+
+@linux
+def test_what_fits_in_no_way_says_what_the_smallest_was(tiny: Path, tmp_path: Path) -> None:
+    told = starve(tiny, tmp_path, 20, "p_tuning", init="random", encoder_size=2048)  # its gradients and moments alone take 50 MB
+    assert told["code"] == "out_of_memory" and "suggestion" not in told
+    assert told["tried"].startswith("1 example of up to ") and told["tried"] in told["message"]
+
+
+@pytest.fixture
+def examples() -> list[Example]:
+    return [Example(tuple(range(5, 5 + 20 * (number + 1))), (5, 6)) for number in range(8)]
+
+
+def bounded(monkeypatch: pytest.MonkeyPatch, most: int, *, recomputing: int | None = None) -> list[int]:
+    """A device that holds so many padded tokens at once, and more when activations are recomputed; the sizes it was asked for."""
+    asked: list[int] = []
+
+    def limited(model: Any, parts: Any, pad: int, **_: Any) -> Measured:
+        size = max(padded(part) for part in parts)
+        asked.append(size)
+        if size > (recomputing if recomputing and model.is_activation_checkpointing else most):
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return Measured(0.5, size, 1_000_000)
+
+    monkeypatch.setattr("worker.engine.preflight.measure", limited)
+    return asked
+
+
+def refused(model: Any, examples: list[Example], lines: list[str], **parameters: object) -> Invalid:
+    chosen = METHODS["full"].model_validate({"batch_size": 4, "max_length": 512, **parameters})
+    with pytest.raises(Invalid) as error:
+        preflight(model, examples, 0, chosen, lines.append, lambda: None)
+    return error.value
+
+
+def test_the_changes_are_tried_in_the_order_of_what_they_cost(tiny: Path, examples: list[Example], monkeypatch: pytest.MonkeyPatch) -> None:
+    model, lines = load(tiny, device="cpu").model, list[str]()
+    asked = bounded(monkeypatch, most=50, recomputing=100)
+    error = refused(model, examples, lines)
+    assert error.detail["suggestion"] == {"accumulation": 4, "checkpointing": True, "max_length": 81}
+    assert asked == [4 * 162, 2 * 162, 162, 162, 81]
+    assert "With accumulation 4, max length 81 and activation checkpointing it does" in error.message
+    assert len(lines) == 5
+
+
+def test_no_step_of_a_run_is_larger_than_the_longest(examples: list[Example]) -> None:
+    chosen = METHODS["lora"].model_validate({"batch_size": 3, "accumulation": 2, "max_length": 100})
+    parts = longest_step(examples, chosen)
+    assert sorted(len(example) for part in parts for example in part) == [100, 100, 100]
+    assert len(parts) == 2 and all(example.answer == (5, 6) for part in parts for example in part)
+
+
+def test_another_error_is_no_lack_of_memory(tiny: Path, examples: list[Example], monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any, **__: Any) -> Measured:
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr("worker.engine.preflight.measure", broken)
+    with pytest.raises(RuntimeError, match="shapes"):
+        preflight(load(tiny, device="cpu").model, examples, 0, METHODS["full"](), lambda _: None, lambda: None)
+
+
+def test_the_optimiser_has_its_moments_before_the_step(tiny: Path, tmp_path: Path, examples: list[Example]) -> None:
+    model = load(tiny, device="cpu").model.requires_grad_(True)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    measured = measure(model, [examples], 0)
+    assert measured.tokens == padded(examples) == 8 * 162
+    assert 0 < measured.update_seconds <= measured.seconds_per_step / 2
+    assert measured.seconds(10, 10 * measured.tokens) == pytest.approx(10 * measured.seconds_per_step)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@linux
+def test_the_cap_is_what_is_available_and_goes_again() -> None:
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    with memory.capped(CPU):
+        soft, _ = resource.getrlimit(resource.RLIMIT_DATA)
+        assert 0 < soft <= (memory._status("VmData") or 0) + memory.available()
+        with pytest.raises(RuntimeError, match="allocate memory") as error:
+            torch.empty(memory.available() * 2, dtype=torch.uint8)
+        assert memory.is_out_of_memory(error.value)
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before
+
+
+@linux
+def test_the_peak_is_counted_anew() -> None:
+    memory.save_memory(METHODS["full"].model_validate({"accumulation": 2}))
+    memory.forget_peak(CPU)
+    low = memory.peak_memory(CPU)
+    block = torch.ones(25_000_000)
+    assert memory.peak_memory(CPU) > low + 90_000_000
+    del block
+    memory.forget_peak(CPU)
+    assert memory.peak_memory(CPU) < low + 50_000_000
+
+
+def test_a_run_says_what_it_measured(tiny: Path, tmp_path: Path) -> None:
+    from worker.engine.reporting import NullReporter
+    from worker.engine.train import train
+
+    reporter = NullReporter()
+    result = train(toy_spec(tiny, tmp_path, max_steps=2), reporter)
+    assert any("Longest step: " in line for line in reporter.lines) and result.peak_memory_bytes > 1 << 20

@@ -1,0 +1,187 @@
+"""Imports whose processes are killed in the middle: nothing is seen of them at once, and soon nothing is left. Heartbeats go on meanwhile."""
+
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import psutil
+import pytest
+
+from app.broker import wait
+from tests.house.rules import ROOT
+from tests.installation import environment, free_port
+from tests.services.uploading import table
+
+pytestmark = [pytest.mark.faults, pytest.mark.slow]
+
+ROWS = 260_000
+SWEPT_SECONDS = 60
+
+
+@dataclass
+class Web:
+    """A web process alone on a SQLite data folder, and its API."""
+
+    folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
+    process: "subprocess.Popen[bytes] | None" = None
+    token: str = ""
+
+    def run(self, *words: str) -> str:
+        done = subprocess.run([sys.executable, "-m", "app.cli", *words], cwd=ROOT, env=self.environment, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    def start(self) -> None:
+        with (self.folder / "web.log").open("ab") as log:
+            self.process = subprocess.Popen([sys.executable, "-m", "app.cli", "web"], cwd=ROOT, env=self.environment, stdout=log, stderr=log)
+        assert wait(self.answers, 60), (self.folder / "web.log").read_text()[-2000:]
+
+    def answers(self) -> bool:
+        try:
+            return bool(self.call("GET", "/healthz") is not None)
+        except httpx2.HTTPError:
+            return False
+
+    def call(self, method: str, path: str, **values: Any) -> Any:
+        answer = httpx2.request(method, f"{self.address}{path}", headers={"Authorization": f"Bearer {self.token}"}, timeout=30, **values)
+        answer.raise_for_status()
+        return answer.json() if answer.content else None
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.environment['FETTLE_PORT']}"
+
+    def upload(self, text: bytes) -> int:
+        return int(self.call("POST", "/api/v1/datasets", files={"file": ("big.csv", text)})["upload"])
+
+    def counts(self) -> tuple[int, int, int]:
+        """Rows of examples, versions and datasets, sealed or not."""
+        with closing(sqlite3.connect(self.folder / "data" / "fettle.db", timeout=15)) as database:
+            return tuple(database.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in ("example", "dataset_version", "dataset"))  # noqa: S608
+
+    def files(self) -> list[str]:
+        return [path.name for path in (self.folder / "data" / "uploads").iterdir()]
+
+    def children(self, *words: str) -> list[psutil.Process]:
+        assert self.process is not None
+        return [child for child in psutil.Process(self.process.pid).children(recursive=True) if all(word in " ".join(child.cmdline()) for word in words)]
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+
+ACCOUNT = """
+from app.db import transaction
+from app.domain.user import User, the_workspace
+with transaction() as session:
+    session.add(User(workspace_id=the_workspace(session).id, name="Ada", password_hash="!", role="admin", disabled_at=None, seen_at=None))
+"""
+
+
+@pytest.fixture(scope="module")
+def big() -> bytes:
+    text = table(ROWS, labels=20).encode()
+    assert len(text) > 15_000_000
+    return text + b"".join(b"%s filler %d,label 1\n" % (b"x" * 60, number) for number in range(80_000))
+
+
+@pytest.fixture(scope="module")
+def web() -> Iterator[Web]:
+    with tempfile.TemporaryDirectory(prefix="fettle-imports-") as name:
+        found = Web(Path(name))
+        found.environment = environment(found.folder, free_port()) | {"FETTLE_REDIS_URL": "redis://127.0.0.1:1/0"}
+        found.run("migrate")
+        subprocess.run([sys.executable, "-c", ACCOUNT], cwd=ROOT, env=found.environment, check=True)
+        found.token = found.run("token", "create", "--name", "faults").split()[-1]
+        found.start()
+        yield found
+        if found.process is not None and found.process.poll() is None:
+            found.process.send_signal(signal.SIGTERM)
+            found.process.wait(20)
+
+
+def reached(web: Web, key: int, share: float) -> Callable[[], bool]:
+    def there() -> bool:
+        upload = web.call("GET", f"/api/v1/uploads/{key}")
+        assert upload["state"] in ("waiting", "importing"), upload
+        return bool(upload["state"] == "importing" and upload["bytes_read"] >= share * upload["bytes"])
+
+    return there
+
+
+def nothing_is_left(web: Web) -> bool:
+    return web.counts() == (0, 0, 0) and not web.files()
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_a_killed_import_is_invisible_at_once_and_gone_within_a_minute(web: Web, big: bytes, share: float) -> None:
+    key = web.upload(big)
+    assert wait(reached(web, key, share), 90)
+    web.children("app.import_child")[0].kill()
+    assert web.call("GET", "/api/v1/datasets")["items"] == []
+    assert wait(lambda: nothing_is_left(web), SWEPT_SECONDS), (web.counts(), web.files())
+    assert wait(lambda: web.call("GET", f"/api/v1/uploads/{key}")["state"] == "failed", 10)
+    assert web.call("GET", f"/api/v1/uploads/{key}")["error"]["code"] == "import_lost"
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_a_killed_web_takes_its_child_along_and_the_next_one_clears_up(web: Web, big: bytes, share: float) -> None:
+    key = web.upload(big)
+    assert wait(reached(web, key, share), 90)
+    children = web.children()
+    web.kill()
+    assert wait(lambda: not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children), 10)
+    assert web.counts()[0] > 0
+    web.start()
+    began = time.monotonic()
+    assert web.call("GET", "/api/v1/datasets")["items"] == []
+    assert wait(lambda: nothing_is_left(web), SWEPT_SECONDS), (web.counts(), web.files())
+    assert time.monotonic() - began < SWEPT_SECONDS
+    assert web.call("GET", f"/api/v1/uploads/{key}")["state"] == "failed"
+
+
+def test_a_cancelled_import_leaves_nothing_not_even_its_row(web: Web, big: bytes) -> None:
+    key = web.upload(big)
+    assert wait(reached(web, key, 0.3), 90)
+    web.call("DELETE", f"/api/v1/uploads/{key}")
+    assert wait(lambda: nothing_is_left(web), SWEPT_SECONDS), (web.counts(), web.files())
+    assert wait(lambda: key not in [upload["id"] for upload in web.call("GET", "/api/v1/uploads")["items"]], 10)
+
+
+def test_others_write_while_an_import_goes_on(web: Web, big: bytes) -> None:
+    """As a heartbeat does: BEGIN IMMEDIATE and a commit, many times. None of them may wait long for the lock (the bench has the times)."""
+    waited: list[float] = []
+    over = threading.Event()
+
+    def beat() -> None:
+        with closing(sqlite3.connect(web.folder / "data" / "fettle.db", timeout=15, isolation_level=None)) as database:
+            while not over.wait(0.05):
+                began = time.perf_counter()
+                database.execute("BEGIN IMMEDIATE")
+                database.execute("INSERT OR REPLACE INTO lease (name, holder, until) VALUES ('beat', 'test', 0)")
+                database.execute("COMMIT")
+                waited.append(time.perf_counter() - began)
+
+    thread = threading.Thread(target=beat)
+    thread.start()
+    try:
+        key = web.upload(big)
+        assert wait(lambda: web.call("GET", f"/api/v1/uploads/{key}")["state"] == "done", 120)
+    finally:
+        over.set()
+        thread.join()
+    assert len(waited) > 20 and max(waited) < 5, "the lease of a job is 30 s, its beat a third of that"
+    view = web.call("GET", "/api/v1/datasets")["items"][0]
+    assert view["rows"] == ROWS + 80_000 and sum(view["splits"].values()) == view["rows"]

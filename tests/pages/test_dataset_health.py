@@ -1,0 +1,60 @@
+"""The health of a dataset on its page: cards by harm, the rows behind them, a remedy that makes the next version."""
+
+from starlette.testclient import TestClient
+
+from app.domain.access import Who
+from app.services import datasets
+from tests.dom import Dom, get
+from tests.rows import add_dataset
+from tests.unhealthy import add, sick, text
+
+
+def test_the_page_waits_for_the_cards_and_then_has_them(browser: TestClient, person: Who) -> None:
+    sick(person)
+    first = get(browser, "/datasets/1")
+    assert first.one("#health [hx-get]").get("hx-get") == "/datasets/1@1/health" and not first.all(".finding")
+    part = Dom(browser.get("/datasets/1@1/health").text)
+    titles = ["Leakage between splits", "Near-duplicates across splits", "Labels that look alike", "Duplicates", "Near-duplicates", "Markers of missing values"]
+    assert part.texts(".finding h3") == titles
+    again = get(browser, "/datasets/1")
+    assert again.texts(".finding h3") == titles and not again.all("#health [hx-get]")
+    assert "15 other checks found nothing" in again.text(".fine summary") and "no text with two labels" in again.text(".fine p")
+    assert again.texts(".finding:first-child .finding-rows li") == [f"{text(8)} a, train"]
+    assert again.text(".finding:first-child .finding-act p") == "train 46 → 45" and again.text(".finding:first-child button") == "Drop 1 row…"
+    assert again.text(".finding:nth-child(3) button") == "Merge labels of 5 rows…" and "labels 4 → 3" in again.text(".finding:nth-child(3) .finding-act p")
+
+
+def test_a_remedy_leads_to_the_next_version(browser: TestClient, person: Who) -> None:
+    sick(person)
+    answer = browser.post("/datasets/1@1/health/leakage")
+    assert answer.status_code == 303 and answer.headers["location"] == "/datasets/1#health"
+    page = get(browser, "/datasets/1")
+    assert "Version 2" in page.text(".lede") and "Dropped 1 row: Leakage between splits." in page.text(".facts:not(#background)")
+    old = get(browser, "/datasets/1@1")
+    assert "there is a newer one" in old.text(".lede") and not old.all(".finding button")
+    refused = browser.post("/datasets/1@1/health/duplicates")
+    assert refused.status_code == 409 and "Version 2 is newer" in Dom(refused.text).text("main")
+
+
+def test_the_rows_behind_a_card_page_and_keep_the_seal(browser: TestClient, person: Who) -> None:
+    add(person, [(text(number // 2), "ab"[number // 2 % 2], "train") for number in range(80)] + [(text(0), "a", "test")])
+    page = get(browser, "/datasets/1/health/duplicates")
+    assert page.text("h1") == "Duplicates" and len(page.all(".examples tbody tr")) == 50
+    assert "1 row is sealed and not shown" in page.text("main") and page.texts(".pager > span")[0] == "1 to 50 of 80 rows"
+    assert len(get(browser, "/datasets/1/health/duplicates?offset=50").all(".examples tbody tr")) == 30
+    assert page.texts("td:nth-child(2)")[:3] == [text(0), text(0), text(1)] and page.texts("td .sub")[:3] == ["train"] * 3
+    datasets.reveal(person, "1", "to compare them")
+    assert get(browser, "/datasets/1/health/duplicates").texts(".pager > span")[0] == "1 to 50 of 81 rows"
+    assert get(browser, "/datasets/1/health/imbalance", 404).text("h1") == "Not found"
+
+
+def test_a_healthy_dataset_says_so_in_one_line(browser: TestClient, person: Who) -> None:
+    add(person, [(text(number), "ab"[number % 2], ("train", "train", "validation", "test")[number // 2 % 4]) for number in range(60)])
+    browser.get("/datasets/1@1/health")
+    page = get(browser, "/datasets/1")
+    assert page.text(".fine summary") == "Nothing found by 21 checks" and not page.all(".finding")
+
+
+def test_the_label_table_names_the_majority_baseline(browser: TestClient, person: Who) -> None:
+    add_dataset(person)
+    assert "always answering the first is right 50.0 %" in get(browser, "/datasets/1").text("main")

@@ -1,0 +1,186 @@
+"""From a file to version 1 in a browser without a screen: what was found, read otherwise, columns, shares, freeze, cancel."""
+
+import io
+import zipfile
+
+import pytest
+from starlette.testclient import TestClient
+
+from app.db import transaction
+from app.domain.access import Who
+from app.domain.dataset import Dataset, Example
+from app.domain.upload import Upload
+from app.services import imports, upload_files, uploads
+from tests.dom import Dom, get
+from tests.services.uploading import table
+
+
+def upload(browser: TestClient, content: str | bytes, filename: str = "tickets.csv", live: bool = False, **fields: str) -> str:
+    """Send a file as the form does (`live`: as static/js/upload.js does); returns the page it leads to, with the report made."""
+    data = content.encode() if isinstance(content, str) else content
+    headers = {"HX-Request": "true"} if live else {}
+    response = browser.post("/datasets/uploads", files={"file": (filename, data, "text/csv")}, data=fields, headers=headers)
+    assert response.status_code == (204 if live else 303), response.text[:300]
+    place = response.headers["hx-redirect" if live else "location"]
+    imports.run(key_of(place))
+    return str(place)
+
+
+def key_of(place: str) -> int:
+    return int(place.rsplit("/", 1)[1])
+
+
+def form(page: Dom, **changes: str | list[str]) -> dict[str, str | list[str]]:
+    """The upload's form as a browser would send it, with some fields changed."""
+    values: dict[str, str | list[str]] = {}
+    for element in page.all("#upload input, #upload select"):
+        name = element.get("name")
+        if element.tag == "select":
+            chosen = element.cssselect("option[selected]") or element.cssselect("option")
+            values[name] = chosen[0].get("value", "")
+        elif element.get("type") == "checkbox":
+            values.setdefault(name, [])
+            if element.get("checked") is not None:
+                values[name] = [*values[name], element.get("value", "")]
+        elif name:
+            values[name] = element.get("value", "")
+    return values | changes
+
+
+def change(browser: TestClient, place: str, **changes: str | list[str]) -> Dom:
+    response = browser.post(place, data=form(get(browser, place), **changes), headers={"HX-Request": "true"})
+    assert response.status_code == 200
+    imports.run(key_of(place))
+    return get(browser, place)
+
+
+def test_an_upload_shows_what_was_found_before_anything_is_made_of_it(browser: TestClient) -> None:
+    place = upload(browser, table(120), name="Tickets", live=True)
+    page = get(browser, place)
+    assert page.text("h1") == "Tickets" and "tickets.csv" in page.text(".lede")
+    assert len(page.all(".upload-preview tbody tr")) == 20 and page.texts(".upload-preview .badge") == ["input", "output"]
+    found = ["CSV (found)", "UTF-8 (found)", "comma (found)", "column names (found)", 'double " (found)', "LF (found)"]
+    assert page.texts(".upload-how select option[selected]") == found
+    assert "120" in page.text(".upload-what .facts") and page.texts(".labels dt")[0].startswith("label")
+    assert "A test split of 24 rows" in page.text("#upload") and page.one(".upload-freeze .primary").get("aria-disabled") is None
+    with transaction() as session:
+        assert session.query(Dataset).count() == 0
+
+
+def test_freezing_makes_version_1(browser: TestClient) -> None:
+    place = upload(browser, table(120))
+    page = change(browser, place, name="Mail", test="30", validation="0", seed="7")
+    assert page.one("#test").get("value") == "30" and "A test split of 36 rows" in page.text("#upload")
+    frozen = browser.post(f"{place}/freeze", data=form(page))
+    assert frozen.status_code == 303 and frozen.headers["location"] == place
+    assert "Waiting for its turn" in get(browser, place).text("#progress")
+    imports.run(key_of(place))
+    assert browser.get(f"{place}/progress").headers["hx-redirect"] == "/datasets/1"
+    assert browser.get(place).headers["location"] == "/datasets/1"
+    dataset = get(browser, "/datasets/1")
+    assert dataset.text("h1") == "Mail" and dataset.texts(".figure dt") == ["train", "test"] and "tickets.csv" in dataset.texts(".facts")[0]
+    assert list(upload_files.folder().iterdir()) == []
+
+
+def test_another_delimiter_reads_the_file_otherwise_and_back(browser: TestClient) -> None:
+    place = upload(browser, table(60).replace(",", ";"))
+    page = change(browser, place, delimiter="|")
+    assert page.texts(".upload-preview th")[1:] == ["text;label"] and page.one(".upload-freeze .primary").get("aria-disabled") == "true"
+    assert "No column is named input" in page.text(".problems")
+    page = change(browser, place, delimiter="")
+    assert page.texts(".upload-preview th") == ["Line", "text input", "label output"] and not page.all(".problems")
+
+
+def test_columns_can_be_chosen_several_for_the_input(browser: TestClient) -> None:
+    place = upload(browser, "a,b,c\n" + "".join(f"why {n},because {n},{n % 2}\n" for n in range(40)))
+    page = get(browser, place)
+    assert "No column is named input" in page.text(".problems")
+    page = change(browser, place, input=["a", "b"], output="c", group="a")
+    assert page.texts(".upload-preview .badge") == ["input", "input", "output"] and not page.all(".problems")
+    assert "One line each, as a:" in page.text("#upload") and page.one("#group option[selected]").get("value") == "a"
+    browser.post(f"{place}/freeze", data=form(page))
+    imports.run(key_of(place))
+    with transaction() as session:
+        row = session.query(Example).filter_by(position=0).one()
+        assert row.input == "a: why 0\nb: because 0" and row.output == "0"
+
+
+def test_problems_are_shown_with_the_character_marked_and_all_can_be_had(browser: TestClient) -> None:
+    text = 'text,label\n"a ""b"" c"x,y\nnul \0 here,z\n' + "".join(f'text {number},"a","=1+1"\n' for number in range(30))
+    place = upload(browser, text, "broken.csv")
+    page = get(browser, place)
+    assert page.texts(".section-head .faint")[0].startswith("first 20 of 32") and len(page.all(".problems tbody tr")) == 20
+    assert page.texts(".problems mark")[0] == '"' and page.texts(".problems mark")[1] == "\\x00"
+    assert page.texts(".problems tbody td:first-child")[:3] == ["2", "3", "4"]
+    everything = browser.get(f"{place}/problems.csv")
+    assert everything.headers["content-disposition"].endswith('.csv"') and len(everything.text.strip().splitlines()) == 33
+    assert everything.text.startswith("code,line,column,excerpt,advice")
+
+
+def test_rows_with_a_problem_can_be_left_out(browser: TestClient) -> None:
+    place = upload(browser, table(40) + "one,too,many\n" * 3)
+    page = change(browser, place, leave_out=["wrong_number_of_values"])
+    assert not page.all(".problems") and "3 rows with a problem were left out" in page.text(".upload-how")
+    assert page.one("#leave-wrong_number_of_values").get("checked") is not None
+    assert page.one(".upload-freeze .primary").get("aria-disabled") is None
+
+
+def test_an_archive_with_several_tables_asks_which(browser: TestClient) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("train.csv", table(50))
+        archive.writestr("test.csv", table(20, seed=1))
+    place = upload(browser, packed.getvalue(), "both.zip")
+    page = get(browser, place)
+    assert "several tables" in page.text(".problems") and page.texts("#member option")[1:] == ["train.csv", "test.csv"]
+    page = change(browser, place, member="test.csv")
+    assert "20" in page.text(".upload-what .facts") and page.one("#member option[selected]").get("value") == "test.csv"
+    assert "50" in change(browser, place, member="train.csv").text(".upload-what .facts")
+
+
+def test_how_far_it_is_and_cancel(browser: TestClient, person: Who) -> None:
+    response = browser.post("/datasets/uploads", files={"file": ("x.csv", table(60).encode(), "text/csv")})
+    place = response.headers["location"]
+    page = get(browser, place)
+    assert "Waiting for its turn" in page.text("#progress") and page.one("#progress button").get("formaction") == f"{place}/cancel"
+    assert len(page.all(".upload-preview tbody tr")) == 20, "the beginning is shown at once"
+    with transaction() as session:
+        session.query(Upload).update({"state": "importing", "aim": "import", "rows": 30, "share": 0.5, "started_at": 1_000, "touched_at": 3_000})
+    told = get(browser, place).text("#progress")
+    assert "Importing" in told and "30 rows, 15 rows/s" in told and not get(browser, place).all(".upload-preview")
+    assert get(browser, "/datasets").texts(".badge") == ["is imported"]
+    with transaction() as session:
+        session.query(Upload).update({"state": "ready", "aim": "report"})
+    assert browser.post(f"{place}/cancel").headers["location"] == "/datasets"
+    assert list(upload_files.folder().iterdir()) == [] and uploads.unfinished(person) == []
+    assert browser.get(place).status_code == 404
+    assert browser.get(f"{place}/progress").headers["hx-redirect"] == "/datasets"
+
+
+def test_a_failed_import_says_why(browser: TestClient) -> None:
+    place = upload(browser, table(60))
+    with transaction() as session:
+        session.query(Upload).update({"state": "failed", "error": imports.LOST})
+    page = get(browser, place)
+    assert "cut off" in page.text(".notice") and page.href("a.primary") == "/datasets/new"
+
+
+@pytest.mark.parametrize(("field", "value"), [("seed", "many"), ("first_line", "0"), ("test", "95")])
+def test_a_value_that_is_none_is_said_and_nothing_is_lost(browser: TestClient, field: str, value: str) -> None:
+    place = upload(browser, table(60))
+    values = form(get(browser, place), name="Kept")
+    response = browser.post(place, data=values | {field: value}, headers={"HX-Request": "true"})
+    assert response.status_code == 200 and "bad_value" in Dom(response.text).text(".notice")
+    assert get(browser, place).text("h1") == "tickets"
+
+
+def test_no_file_is_said(browser: TestClient) -> None:
+    response = browser.post("/datasets/uploads", data={"name": "nothing"})
+    assert response.status_code == 422 and "No file was sent." in Dom(response.text).text(".notice")
+
+
+def test_nobody_sees_an_upload_without_an_account(visitor: TestClient, browser: TestClient) -> None:
+    place = upload(browser, table(60))
+    visitor.cookies.clear()
+    for path in (place, f"{place}/progress", f"{place}/problems.csv", "/datasets/uploads"):
+        assert visitor.get(path).headers["location"] == "/sign-in"

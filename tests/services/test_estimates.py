@@ -1,0 +1,46 @@
+"""What a tuning job would take, reckoned: a start that all examples share is read once, and so it is counted once."""
+
+from dataclasses import replace
+
+from app.domain.methods import METHODS
+from app.domain.rendering import Template
+from app.domain.shape import Linear, ModelShape
+from app.services.estimates import Lengths, _begins, needs
+
+LAYER = (Linear(576, 576), Linear(192, 576), Linear(192, 576), Linear(576, 576), Linear(1536, 576), Linear(1536, 576), Linear(576, 1536))
+SHAPE = ModelShape(
+    family="llama", parameters=134_515_008, width=576, layers=30, blocks=30, key_value_width=192, vocabulary=49_152, encoder_decoder=False,
+    linear=30 * LAYER, attention=30 * (LAYER[0], LAYER[2]),
+)  # fmt: skip
+"""The starter model's."""
+LONG = Lengths(example=400, answer=4, text=0)
+
+
+def needed(lengths: Lengths, shape: ModelShape = SHAPE, method: str = "full", **parameters: object) -> int:
+    return needs(shape, METHODS[method].model_validate(parameters), lengths, rows=64, kind="cpu")
+
+
+def test_a_shared_start_is_counted_once_where_it_is_read_once() -> None:
+    shared = replace(LONG, shared=300)
+    assert needed(shared) < needed(LONG)
+    assert needed(shared, checkpointing=True) == needed(LONG, checkpointing=True)
+    assert needed(shared, devices=2) == needed(LONG, devices=2)
+    assert needed(shared, replace(SHAPE, encoder_decoder=True)) == needed(LONG, replace(SHAPE, encoder_decoder=True))
+
+
+def test_examples_that_lose_their_start_share_none() -> None:
+    assert needed(replace(LONG, shared=300), max_length=256) == needed(LONG, max_length=256)
+
+
+def test_virtual_tokens_are_a_start_that_all_share() -> None:
+    short, long = (needed(LONG, method="prompt_tuning", virtual_tokens=count) for count in (16, 32))
+    alone = [needed(LONG, method="prompt_tuning", virtual_tokens=count, checkpointing=True) for count in (16, 32)]
+    assert long - short > 0 and alone[1] - alone[0] > 0
+    read_by_each = 16 * 16 * METHODS["prompt_tuning"]().floats_per_token(SHAPE) * 4
+    assert long - short < read_by_each
+
+
+def test_a_prompt_begins_alike_up_to_its_first_variable() -> None:
+    assert _begins(Template(instruction="Billing or delivery?")) >= len("Billing or delivery?")
+    assert _begins(Template(mode="freeform", text="{input} is it billing?")) == 0
+    assert _begins(Template(mode="freeform", text="No variable at all.")) == 0

@@ -1,0 +1,239 @@
+"""From a stored file to a sealed version: whole or not at all, in bounded memory, the same on both databases."""
+
+import os
+from collections import Counter
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+
+from app.db import reading, transaction
+from app.domain import dataset as datasets
+from app.domain import upload as uploads_
+from app.domain.access import Who
+from app.domain.chore import Chore
+from app.domain.cutting import content_key
+from app.domain.dataset import Dataset, DatasetVersion, Example
+from app.domain.upload import Upload
+from app.errors import Conflict, Invalid, NotFound
+from app.readers.options import Options
+from app.services import filling, imports, upload_files, uploads
+from app.services.datasets import DatasetView, find
+from tests.services.uploading import sent, table
+
+
+def imported(person: Who, text: str, **values: Any) -> DatasetView:
+    return find(person, uploads.import_now(person, sent(text, **values)))
+
+
+def rows_of(view: DatasetView) -> list[Example]:
+    with reading() as session:
+        return list(datasets.rows(session, view.version))
+
+
+def counted(view: DatasetView) -> datasets.Totals:
+    """What the stored rows say."""
+    with reading() as session:
+        return datasets.totals(session, session.get_one(DatasetVersion, view.version.id))
+
+
+def sealed(view: DatasetView) -> datasets.Totals:
+    """What was counted on the way in."""
+    with reading() as session:
+        version = session.get_one(DatasetVersion, view.version.id)
+        return datasets.Totals(version.splits, version.labels, version.content_hash, version.marks or {})
+
+
+def nothing_is_left() -> bool:
+    with reading() as session:
+        counts = [session.scalar(select(func.count()).select_from(noun)) for noun in (Example, DatasetVersion, Dataset, Chore)]
+    return not any(counts) and not list(upload_files.folder().iterdir())
+
+
+def test_a_file_becomes_a_version_with_its_rows_in_order(person: Who) -> None:
+    view = imported(person, table(700))
+    rows = rows_of(view)
+    assert [row.position for row in rows] == list(range(700)) and rows[0].line == 2 and rows[699].input.endswith(" 699")
+    assert view.version.splits == Counter(row.split for row in rows)
+    assert [(label["key"], label["display"], label["count"]) for label in view.version.labels] == [
+        (key, key, count) for key, count in sorted(Counter(row.output for row in rows).items())
+    ]
+    assert counted(view) == sealed(view) and {row.content_key for row in rows} == {content_key(row.input) for row in rows}
+    assert {row.added_in for row in rows} == {1}
+    assert list(upload_files.folder().iterdir()) == []
+
+
+def test_the_same_file_and_seed_give_the_same_version(person: Who) -> None:
+    first, second = (imported(person, table(300), cut={"seed": 3}) for _ in range(2))
+    assert first.version.content_hash == second.version.content_hash
+    assert imported(person, table(300), cut={"seed": 4}).version.content_hash != first.version.content_hash
+
+
+def test_a_long_file_is_split_while_it_comes_in(person: Who, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filling, "HELD_ROWS", 500)
+    view = imported(person, table(6_000, labels=3) + "a text twice,label 0\n" * 40)
+    rows = rows_of(view)
+    assert [row.position for row in rows] == list(range(6_040)) and counted(view) == sealed(view)
+    for label in ("label 1", "label 2"):
+        counts = Counter(row.split for row in rows if row.output == label)
+        assert abs(counts["test"] / counts.total() - 0.2) < 0.01 and abs(counts["validation"] / counts.total() - 0.1) < 0.01
+    assert len({row.split for row in rows if row.input == "a text twice"}) == 1
+    assert view.version.origin["repeats"] == {"rows": 39, "conflicting": 0, "leaking": 0}
+
+
+def test_a_long_file_keeps_its_groups_and_its_own_splits(person: Who, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filling, "HELD_ROWS", 200)
+    grouped = imported(person, table(1_000, author=lambda number: f"author {number % 90}"), cut={"group": "author"})
+    places: dict[str, set[str]] = {}
+    for row in rows_of(grouped):
+        places.setdefault((row.cells or {})["author"], set()).add(row.split)
+    assert len(places) == 90 and all(len(splits) == 1 for splits in places.values()) and set.union(*places.values()) == {"train", "validation", "test"}
+    # The validation rows come late: they are found before train is cut for want of them.
+    given = imported(person, table(900, split=lambda number: "train" if number < 600 else "validation" if number < 700 else "test"))
+    assert given.version.splits == {"train": 600, "validation": 100, "test": 200}
+    cut = imported(person, table(900, split=lambda number: "train" if number < 700 else "test"))
+    assert cut.version.splits["test"] == 200 and 50 <= cut.version.splits["validation"] < 140
+
+
+def test_rows_with_another_output_or_in_another_split_are_counted(person: Who) -> None:
+    text = "text,label,split\nhello,a,train\nHello ,b,train\nhello,a,test\nother,a,validation\n" + "".join(f"row {n},a,train\n" for n in range(20))
+    assert imported(person, text).version.origin["repeats"] == {"rows": 2, "conflicting": 1, "leaking": 1}
+
+
+def test_several_input_columns_are_one_input_and_each_can_be_named(person: Who) -> None:
+    text = "question,context,verdict\n" + "".join(f"why {n},because {n},{'yes' if n % 2 else 'no'}\n" for n in range(40))
+    view = imported(person, text, options=Options(mapping={"input": ["question", "context"], "output": "verdict"}))
+    row = rows_of(view)[0]
+    assert row.input == "question: why 0\ncontext: because 0" and row.values() == {"question": "why 0", "context": "because 0", "input": row.input}
+    assert view.version.variables == ["input", "question", "context", "labels"]
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ('text,label\n"open,x\n', "broken_file"),
+        ("text,label\n" + "a,\n" * 9, "no_labelled_rows"),
+        (table(700) + "one,too,many\n", "broken_file"),
+    ],
+)
+def test_a_refused_file_leaves_nothing(person: Who, text: str, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filling, "HELD_ROWS", 100)  # rows are in the database by then
+    with pytest.raises(Invalid) as refused:
+        imported(person, text)
+    assert refused.value.code == code and nothing_is_left()
+    assert uploads.unfinished(person) == []
+
+
+def test_bad_shares_are_refused_before_anything_is_stored(person: Who) -> None:
+    for splits, code in [({"train": 0.5, "test": 0.1}, "bad_shares"), ({"training": 1}, "unknown_split"), ({"train": "x"}, "bad_shares")]:
+        with pytest.raises(Invalid) as refused:
+            imported(person, table(50), cut={"splits": splits})
+        assert refused.value.code == code
+    assert nothing_is_left()
+
+
+def test_an_upload_is_looked_at_read_otherwise_and_frozen(person: Who) -> None:
+    upload = uploads.accept(person, sent(table(60).replace(",", ";"), "mail.csv"), "report")
+    assert upload.name == "mail" and uploads.first_look(person, upload.id)["detected"]["delimiter"] == ";"
+    imports.run(upload.id)
+    looked = uploads.find(person, upload.id)
+    assert looked.state == "ready" and looked.report is not None and looked.report["rows"] == 60 and len(looked.report["head"]) == 20
+    uploads.read_otherwise(person, upload.id, "mail", Options(delimiter="|"), {})
+    with pytest.raises(Conflict):
+        uploads.freeze(person, upload.id)
+    imports.run(upload.id)
+    assert uploads.find(person, upload.id).state == "refused"
+    uploads.read_otherwise(person, upload.id, "Mail", Options(), {"seed": 5})
+    imports.run(upload.id)
+    uploads.freeze(person, upload.id)
+    imports.run(upload.id)
+    done = uploads.find(person, upload.id)
+    assert done.state == "done" and done.dataset_id is not None
+    view = find(person, done.dataset_id)
+    assert view.dataset.name == "Mail" and view.version.seed == 5 and view.version.rows == 60
+    with pytest.raises(Conflict):
+        uploads.cancel(person, upload.id)
+
+
+def test_every_problem_is_counted_and_can_be_had(person: Who) -> None:
+    upload = uploads.accept(person, sent("text,label\n" + "a,b,c\n" * 1_204), "report")
+    imports.run(upload.id)
+    report = uploads.find(person, upload.id).report or {}
+    assert report["problem_count"] == 1_204 and len(report["problems"]) == 20
+    found = list(uploads.problems(person, upload.id))
+    assert len(found) == 1_204 and found[-1].line == 1_205 and found[-1].code == "wrong_number_of_values"
+
+
+def test_a_cancelled_upload_is_gone(person: Who) -> None:
+    upload = uploads.accept(person, sent(table(60)), "report")
+    imports.run(upload.id)
+    uploads.cancel(person, upload.id)
+    assert nothing_is_left()
+    with pytest.raises(NotFound):
+        uploads.find(person, upload.id)
+
+
+def test_an_import_that_is_cancelled_while_rows_go_in_takes_them_out(person: Who, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filling, "HELD_ROWS", 100)
+    upload = uploads.accept(person, sent(table(3_000)), "import")
+    written = 0
+    write = filling.Filling._write
+
+    def cancelling(self: filling.Filling) -> None:
+        nonlocal written
+        write(self)
+        written += 1
+        if written == 2:
+            uploads.cancel(person, upload.id)
+
+    monkeypatch.setattr(filling.Filling, "_write", cancelling)
+    imports.run(upload.id)
+    assert written == 2 and nothing_is_left()
+    with pytest.raises(NotFound):
+        uploads.find(person, upload.id)
+
+
+def test_whoever_lost_an_upload_writes_nothing_more(person: Who) -> None:
+    upload = uploads.accept(person, sent(table(60)), "report")
+    with transaction() as session:
+        claimed = uploads_.claim(session, upload.id)
+        assert uploads_.claim(session, upload.id) is None
+    assert claimed is not None
+    uploads.read_otherwise(person, upload.id, "x", Options(), {})
+    with pytest.raises(uploads_.Dropped), transaction() as session:
+        uploads_.hold(session, upload.id, claimed[1])
+
+
+def test_the_sweep_clears_what_a_killed_import_left(person: Who, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filling, "HELD_ROWS", 100)
+    upload = uploads.accept(person, sent(table(2_000)), "import")
+    with transaction() as session:
+        claimed = uploads_.claim(session, upload.id)
+    assert claimed is not None
+    monkeypatch.setattr(filling.Filling, "finish", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(imports, "clear", lambda *_: None)
+    with pytest.raises(KeyboardInterrupt):
+        imports._import(*claimed)
+    monkeypatch.undo()
+    with reading() as session:
+        assert session.scalar(select(func.count()).select_from(Example)) and not uploads_.lost(session)
+    assert imports.sweep() == 0, "its lease is not over"
+    with transaction() as session:
+        session.query(Upload).update({"lease_until": 1})
+    assert imports.sweep() == 1 and nothing_is_left()
+    ended = uploads.find(person, upload.id)
+    assert ended.state == "failed" and (ended.error or {})["code"] == "import_lost"
+
+
+def test_the_sweep_forgets_what_nobody_wants_and_strays(person: Who) -> None:
+    upload = uploads.accept(person, sent(table(60)), "report")
+    imports.run(upload.id)
+    stray = upload_files.folder() / "upload-stray"
+    stray.write_text("left by a killed process")
+    assert imports.sweep() == 0 and stray.exists(), "a young file's row may be on its way"
+    os.utime(stray, (1, 1))
+    assert imports.sweep() == 1 and not stray.exists()
+    with transaction() as session:
+        session.query(Upload).update({"touched_at": 1})
+    imports.sweep()
+    assert nothing_is_left() and uploads.unfinished(person) == []

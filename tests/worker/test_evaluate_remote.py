@@ -1,0 +1,188 @@
+"""Evaluations of remote models as light jobs, in their own processes: isolated rows, resumable, each answer asked and paid for once."""
+
+import json
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from app.db import transaction
+from app.domain import evaluation as kept
+from app.domain.access import Who
+from app.domain.dataset import DatasetVersion, Example
+from app.domain.job import Job
+from app.domain.model import Model
+from app.services import endpoints, evaluations, experiments, jobs, prompts
+from app.services.endpoints import EndpointView
+from app.settings import settings
+from tests.remote.servers import Server
+from tests.worker.test_parent import until
+from worker import parent
+
+ONE = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+PRICE = {"*": {"input": 1.0, "output": 10.0}}
+WORDING = {"instruction": "", "input_prefix": "Input:", "output_prefix": "Output:", "parameters": {"max_tokens": 3}}
+
+
+@pytest.fixture(autouse=True)
+def places(model_server: Server, fault_server: Server, monkeypatch: pytest.MonkeyPatch, broker: str) -> None:
+    del broker
+    monkeypatch.setenv("FETTLE_ALLOWED_ENDPOINTS", json.dumps([model_server.place, fault_server.place]))
+    settings.cache_clear()
+
+
+def add(person: Who, server: Server, path: str = "v1", model: str = "tiny", **more: Any) -> EndpointView:
+    return endpoints.create(
+        person, name="there", url=f"{server.address}/{path}", key="sesame", prices=PRICE, models=[model], **{"concurrency": 4, "time_out": 20.0, **more}
+    )
+
+
+def evaluate(person: Who, toys: DatasetVersion, model: str = "there/tiny", answer: str = "generate", **more: Any) -> Job:
+    prompt = prompts.create(person, "toys", WORDING)
+    view = evaluations.create(person, model=model, prompt_version=prompt.reference, dataset=toys.reference, answer=answer, **more)
+    return view.job
+
+
+def ended(person: Who, job: Job) -> tuple[Job, Mapping[str, Any]]:
+    """A finished job, and its evaluation's scores."""
+    of = evaluations.of_job(person, job.id)
+    assert of is not None
+    return jobs.find(person, job.id).job, of.scores or {}
+
+
+def asked(server: Server, route: str = "chat") -> int:
+    return int(server.ask("/served").get(f"v1/{route}", 0))
+
+
+def test_it_runs_as_a_light_job_and_costs_what_was_used(person: Who, toys: DatasetVersion, model_server: Server) -> None:
+    add(person, model_server)
+    job, before = evaluate(person, toys), asked(model_server)
+    assert job.queue == "light" and parent.run_one("gpu") is False, "no device waits for it"
+    assert parent.run_one("light") is True
+    done, scores = ended(person, job)
+    assert done.state == "succeeded", done.error
+    assert scores["n"] == 40 == asked(model_server) - before
+    assert scores["cost"] == pytest.approx((scores["input_tokens"] + 10 * scores["output_tokens"]) / 1e6) and scores["input_tokens"] > 40
+    assert scores["latency_ms"]["n"] == 40 and scores["latency_ms"]["p50"] > 0 and scores["measured"]["endpoint"] == "there"
+    assert [one.outcome for one in jobs.find(person, job.id).attempts] == ["succeeded"]
+
+
+@ONE
+def test_likelihoods_there_are_those_of_the_same_model_here(person: Who, base: Model, toys: DatasetVersion, model_server: Server) -> None:
+    view = add(person, model_server)
+    endpoints.probe(person, view.endpoint.id)
+    here, there = evaluate(person, toys, "tiny", "likelihood", limit=12), evaluate(person, toys, "there/tiny", "likelihood", limit=12)
+    assert parent.run_one("gpu") and parent.run_one("light")
+    found = []
+    for job in (here, there):
+        of = evaluations.of_job(person, job.id)
+        assert of is not None and jobs.find(person, job.id).job.state == "succeeded", jobs.find(person, job.id).job.error
+        with transaction() as session:
+            found.append({row.example_id: row.likelihoods for row in kept.predictions(session, of.id)})
+    assert len(found[0]) == 12 and found[0].keys() == found[1].keys()
+    for key, values in found[0].items():
+        assert values == pytest.approx(found[1][key], abs=1e-3)
+
+
+@ONE
+def test_a_stop_keeps_what_was_answered_and_a_retry_asks_only_the_rest(person: Who, toys: DatasetVersion, fault_server: Server) -> None:
+    add(person, fault_server, "slow/v1", "m", concurrency=2)
+    job, before = evaluate(person, toys, "there/m"), len(fault_server.requests("slow"))
+    thread = threading.Thread(target=parent.run_one, args=("light",))
+    thread.start()
+    until(lambda: jobs.find(person, job.id).job.step >= 6)
+    jobs.cancel(person, job.id)
+    thread.join(20)
+    stopped, scores = ended(person, job)
+    first = len(fault_server.requests("slow")) - before
+    assert stopped.state == "cancelled" and not scores and 6 <= first < 40
+    jobs.retry(person, job.id)
+    assert parent.run_one("light")
+    done, scores = ended(person, job)
+    assert done.state == "succeeded", done.error
+    assert len(fault_server.requests("slow")) - before == 40, "no row was asked twice"
+    assert scores["n"] == 40 and (scores["input_tokens"], scores["output_tokens"]) == (40 * 3, 40) and scores["cost"] == pytest.approx(40 * (3 + 10) / 1e6)
+
+
+@ONE
+def test_a_row_the_endpoint_refuses_is_wrong_and_the_others_go_on(person: Who, toys: DatasetVersion, model_server: Server) -> None:
+    with transaction() as session:
+        rows = session.query(Example).filter_by(split="test").order_by(Example.position).limit(3).all()
+        for row in rows:
+            row.input = "very long " * 400
+    add(person, model_server)
+    job = evaluate(person, toys)
+    assert parent.run_one("light")
+    done, scores = ended(person, job)
+    assert done.state == "succeeded" and scores["n"] == 40, done.error
+    told = [line.text for line in jobs.log(person, job.id)]
+    assert sum("longer than this model" in line and "counts as wrong" in line for line in told) == 3
+
+
+@ONE
+def test_rows_that_were_not_answered_are_asked_again_alone(person: Who, toys: DatasetVersion, model_server: Server, fault_server: Server) -> None:
+    """The endpoint goes bad in the middle: what came before is kept, and once it is mended a retry asks only what is missing."""
+    view = add(person, model_server, concurrency=1, time_out=2.0)
+    job = evaluate(person, toys)
+    of = evaluations.of_job(person, job.id)
+    assert of is not None
+    with transaction() as session:
+        rows = session.query(Example).filter_by(split="test").order_by(Example.position).limit(25).all()
+        values = {"answer": "positive", "gold": "positive", "correct": True, "likelihoods": None, "latency_ms": 5.0, "input_tokens": 100, "output_tokens": 1}
+        kept.store(session, of.id, [{"example_id": row.id, **values} for row in rows])
+    endpoints.update(person, view.endpoint.id, {"url": f"{fault_server.address}/short/v1", "key": "sesame"})
+    assert parent.run_one("light")
+    failed, _ = ended(person, job)
+    assert failed.state == "failed" and failed.error is not None and "broke its answer off" in failed.error["message"]
+    endpoints.update(person, view.endpoint.id, {"url": f"{model_server.address}/v1", "key": "sesame"})
+    before = asked(model_server)
+    jobs.retry(person, job.id)
+    assert parent.run_one("light")
+    done, scores = ended(person, job)
+    assert done.state == "succeeded" and asked(model_server) - before == 15 and scores["input_tokens"] > 2500
+
+
+@ONE
+def test_rows_that_time_out_do_not_hold_up_the_others(person: Who, toys: DatasetVersion, fault_server: Server) -> None:
+    add(person, fault_server, "moody/v1", "m", concurrency=4, time_out=1.0)
+    job, before = evaluate(person, toys, "there/m"), len(fault_server.requests("moody"))
+    missing = 40
+    while missing:
+        assert parent.run_one("light")
+        done, scores = ended(person, job)
+        left = missing // 5
+        if not left:
+            break
+        assert done.state == "failed" and done.error is not None and done.error["code"] == "rows_missing"
+        assert f"{left} of 40 rows" in done.error["message"] and "only these rows" in done.error["advice"]
+        missing = left
+        jobs.retry(person, job.id)
+    assert done.state == "succeeded" and scores["n"] == 40 and scores["output_tokens"] == 40
+    assert len(fault_server.requests("moody")) - before == 40 + 8 + 1
+
+
+@ONE
+@pytest.mark.parametrize(("change", "code"), [({"key": "wrong"}, "key_refused"), ({"models": ["nobody"]}, "not_there")])
+def test_what_asking_on_cannot_mend_ends_the_job_at_once(person: Who, toys: DatasetVersion, model_server: Server, change: dict[str, Any], code: str) -> None:
+    view = add(person, model_server, concurrency=1)
+    endpoints.update(person, view.endpoint.id, change)
+    job = evaluate(person, toys, f"there/{change.get('models', ['tiny'])[0]}")
+    before = asked(model_server)
+    assert parent.run_one("light")
+    done, _ = ended(person, job)
+    assert done.state == "failed" and done.error is not None and done.error["code"] == code and done.error["advice"]
+    assert asked(model_server) - before <= 1
+
+
+@ONE
+def test_a_remote_model_stands_on_the_ladder_beside_a_local_one(person: Who, base: Model, toys: DatasetVersion, model_server: Server) -> None:
+    add(person, model_server)
+    rungs: list[dict[str, Any]] = [{"technique": "zero_shot", "answer": "generate"}, {"technique": "zero_shot", "answer": "generate", "model": "there/tiny"}]
+    key = experiments.create(person, name="toys", dataset=toys.dataset_id, model=base.id, rungs=rungs)
+    parent.drain("gpu")
+    parent.drain("light")
+    view = experiments.find(person, key)
+    assert [row.state for row in view.rows] == ["succeeded"] * 2 and view.recommendation is not None
+    costs = [row.scores["cost"] for row in view.rows if row.scores]
+    assert costs[0] == 0.0 and costs[1] > 0

@@ -1,0 +1,117 @@
+"""A model's suggestions: asked for on the web's side, weighed by the engine process, over a real broker; and what scoring reads through the label book."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from app import queue
+from app.db import reading, transaction
+from app.domain import dataset as datasets
+from app.domain import worker as workers
+from app.domain.access import Who
+from app.domain.dataset import DatasetVersion
+from app.domain.generation import payload_key
+from app.domain.label_book import Label, LabelBook
+from app.domain.model import Model
+from app.domain.rendering import Template, answer_text, render
+from app.errors import Invalid, NotFound, Sealed
+from app.services import generate, grid, label_books, suggestions
+from app.services.suggestions import Suggestion
+from app.settings import settings
+from worker import interactive
+from worker.engine.load import load
+from worker.engine.score import score_labels
+
+
+@pytest.fixture(autouse=True)
+def fresh(broker: str, base: Model) -> Iterator[None]:
+    """Connections and scheduler of this test's broker; an engine that says it is there."""
+    for cache in (queue._celery, queue._redis, interactive._redis, interactive._scheduler):
+        cache.cache_clear()
+    with transaction() as session:
+        workers.present(session, "here/interactive", "engine", "interactive", [{"name": "cpu:0"}], {})
+    yield
+    if interactive._scheduler.cache_info().currsize:
+        interactive.scheduler().close()
+    for cached in (queue._redis, interactive._redis):
+        if cached.cache_info().currsize:
+            cached().close()
+
+
+def suggest(monkeypatch: pytest.MonkeyPatch, person: Who, toys: DatasetVersion, rows: list[int], model: Model) -> list[Suggestion]:
+    """Ask, and play the engine's task in a thread as soon as the request is in Redis."""
+    handed = generate.hand
+
+    def hand_and_work(*arguments: object) -> generate.Request:
+        request = handed(*arguments)  # type: ignore[arg-type]
+        threading.Thread(target=interactive.generate, args=(request.id,), daemon=True).start()
+        return request
+
+    monkeypatch.setattr(generate, "hand", hand_and_work)
+    return asyncio.run(suggestions.suggest(person, toys.reference, rows, model.id))
+
+
+def rows_of(person: Who, toys: DatasetVersion, split: str = "train", count: int = 5) -> list[int]:
+    return [row.id for row in grid.examples(person, toys.reference, split, 0, count)]
+
+
+def test_suggestions_are_the_likelihoods_that_an_evaluation_would_find(monkeypatch: pytest.MonkeyPatch, person: Who, base: Model, toys: DatasetVersion) -> None:
+    rows = rows_of(person, toys)
+    found = suggest(monkeypatch, person, toys, rows, base)
+    assert [one.example for one in found] == rows
+    loaded = load(settings().models_folder / "tiny", device="cpu")
+    with reading() as session:
+        version = session.get_one(DatasetVersion, toys.id)
+    texts = version.label_texts()
+    inputs = [row.values() for row in grid.examples(person, toys.reference, "train", 0, 5)]
+    sums = score_labels(loaded, [render(Template(), values) for values in inputs], [answer_text(Template(), text) for text in texts]).sums
+    for one, values in zip(found, sums, strict=True):
+        assert one.choices[0].display == texts[int(values.argmax())]
+        assert sum(choice.share for choice in one.choices) == pytest.approx(1) and one.choices == sorted(one.choices, key=lambda choice: -choice.share)
+
+
+def test_suggestions_speak_in_keys_and_display_texts_and_leave_retired_labels_out(
+    monkeypatch: pytest.MonkeyPatch, person: Who, base: Model, toys: DatasetVersion
+) -> None:
+    keys = [label.key for label in toys.book.labels]
+    named = label_books.rewrite(person, toys.reference, [{"key": keys[0], "display": "one"}, {"key": "two"}, {"key": "old", "retired": True}]).version
+    found = suggest(monkeypatch, person, named, rows_of(person, named, count=1), base)
+    assert {choice.key: choice.display for choice in found[0].choices} == {keys[0]: "one", **{key: key for key in keys[1:]}, "two": "two"}
+
+
+def test_nobody_is_asked_about_rows_that_may_not_be_seen_or_labels_there_are_not(person: Who, base: Model, toys: DatasetVersion) -> None:
+    with reading() as session:
+        (sealed, *_) = (case.id for case in datasets.cases(session, toys, "test"))
+    asked = [([sealed], Sealed), ([10**9], NotFound), ([], Invalid), (list(range(1, 34)), Invalid)]
+    for rows, error in asked:
+        with pytest.raises(error):
+            asyncio.run(suggestions.suggest(person, toys.reference, rows, base.id))
+
+
+def test_a_prompt_that_lists_labels_gets_them_from_the_dataset_a_model_was_tuned_on(person: Who, base: Model, toys: DatasetVersion) -> None:
+    fields = {
+        "mode": "structured",
+        "instruction": "One of {labels}.",
+        "input_prefix": "Input:",
+        "output_prefix": "Output:",
+        "shots": [],
+        "text": "",
+        "messages": [],
+    }
+    with pytest.raises(Invalid, match=r"\{labels\}"):
+        generate.start(person, base, fields, {"input": "a film"}, None)
+    with transaction() as session:
+        session.get_one(Model, base.id).dataset_version_id = toys.id
+    with reading() as session:
+        tuned = session.get_one(Model, base.id)
+    request = generate.start(person, tuned, fields, {"input": "a film"}, None)
+    payload = json.loads(str(queue._redis().get(payload_key(request.id))))
+    assert payload["variables"]["labels"] == toys.book.rendered()
+
+
+def test_an_alias_is_read_as_its_label() -> None:
+    book = LabelBook((Label("0", "negative", aliases=("bad",)), Label("1", "positive")))
+    assert book.read("Bad ") == "negative" and book.text_of("0") == "negative"
