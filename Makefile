@@ -4,7 +4,7 @@ BIN := .venv/bin
 BOOTSTRAP := sh scripts/python.sh scripts/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev test check format bench search-defaults bench-tune bench-gpu bench-published bench-upload test-faults test-security docs lock
+.PHONY: help run dev test check format bench search-defaults bench-tune bench-gpu bench-published bench-upload bench-versions bench-lab bench-web bench-jobs bench-queue bench-score bench-ladder test-faults test-security docs lock
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,34 @@ bench-published: ## Published results run again; FETTLE_PUBLISHED_MODELS names t
 bench-upload: ## A million CSV rows through the import against a bare executemany, on SQLite and PostgreSQL
 	@$(BOOTSTRAP) dev
 	@$(BIN)/python -m bench.upload
+
+bench-versions: ## The longest write while a version of 100,000 rows is changed and appended to on SQLite
+	@$(BOOTSTRAP) dev
+	@$(BIN)/python -m bench.versions
+
+bench-lab: ## How fast the Lab answers, against bare model.generate calls
+	@$(BOOTSTRAP) dev
+	@$(BIN)/python -m bench.lab
+
+bench-web: ## Pages, 200 open streams and metric points with 1,000 jobs and a million points
+	@$(BOOTSTRAP) dev
+	@$(BIN)/python -m bench.web
+
+bench-jobs: ## One-step jobs through web, broker and worker: what the queue itself costs
+	@$(BOOTSTRAP) dev
+	@$(BIN)/python -m bench.jobs
+
+bench-queue: ## Claims, heartbeats and reports a second that SQLite and PostgreSQL carry
+	@$(BOOTSTRAP) dev
+	@$(BIN)/python -m bench.queue
+
+bench-score: ## Scoring and answering rows, against lm-evaluation-harness and padded generate
+	@$(BOOTSTRAP) dev
+	@$(BIN)/python -m bench.score
+
+bench-ladder: ## The whole ladder on four public tasks; tables and plots in docs/examples
+	@$(BOOTSTRAP) dev
+	@$(BIN)/python -m bench.ladder
 
 docs: ## Write the reference pages of settings and methods anew
 	@$(BOOTSTRAP) dev

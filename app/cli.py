@@ -34,9 +34,11 @@ def web(reload: Annotated[bool, typer.Option("--reload", help="For development: 
     """Run the web process: pages and APIs."""
     import uvicorn
 
+    from app.parts import fit_to_start
     from app.settings import settings
 
     here = settings()
+    fit_to_start(here, jobs=False)
     uvicorn.run(
         "app.main:app",
         host=here.host,
@@ -52,6 +54,12 @@ def web(reload: Annotated[bool, typer.Option("--reload", help="For development: 
 @app.command()
 def worker(light: Annotated[bool, typer.Option("--light", help="Only jobs that ask endpoints; needs no device.")] = False) -> None:
     """Run a worker: jobs that tune and evaluate, one at a time."""
+    from app.joining import fit_to_work
+    from app.parts import fit_to_start
+    from app.settings import settings
+
+    fit_to_start(settings())
+    fit_to_work()
     _celery("light" if light else "worker", "-Q", "light" if light else "gpu", "--pool", "prefork", "-c", "1")
 
 
@@ -59,6 +67,17 @@ def worker(light: Annotated[bool, typer.Option("--light", help="Only jobs that a
 def engine() -> None:
     """Run the engine process: keeps models loaded and answers the lab and /v1."""
     _celery("engine", "-Q", "interactive", "--pool", "threads", "-c", "16")
+
+
+@app.command()
+def join(
+    address: Annotated[str, typer.Argument(help="The server's address, as people use it.")],
+    token: Annotated[str, typer.Option(help="From the page “Add a machine”; it works once.")],
+) -> None:
+    """Present this machine to an installation and check that it can work for it."""
+    from app.joining import join as run
+
+    run(address, token, typer.echo)
 
 
 @app.command()
@@ -156,7 +175,15 @@ def models_starter() -> None:
 
 
 def _celery(node: str, *options: str) -> NoReturn:
-    """Become a Celery process. Its name holds the process's number, so that several may run on one machine."""
+    """Become a Celery process. Its name holds the process's number, so that several may run on one machine. Raises Unavailable, Conflict."""
+    from app.migrate import refuse_unknown
+    from app.parts import fit_to_start
+    from app.settings import settings
+    from app.storage import refuse_other
+
+    fit_to_start(settings())
+    refuse_unknown()
+    refuse_other()
     arguments = ["-m", "celery", "-A", "worker.celery_app", "worker", *options, "-n", f"{node}-{os.getpid()}@%h", "--loglevel", "INFO", "--without-mingle"]
     os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606 a list of our own words
 

@@ -2,38 +2,68 @@
 
 import os
 import socket
-import threading
 import time
+from importlib.metadata import version
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
 from app import queue
+from app.db import now as db_clock
 from app.db import transaction
+from app.domain import ending
 from app.domain import job as jobs
 from app.domain import worker as workers
-from app.errors import Unavailable
+from app.rounds import Rounds
 from app.services import versions
+from app.settings import settings
 
 log = structlog.get_logger(__name__)
 
-PAUSE_SECONDS = 1.0
 LEASE_SECONDS = 10
 RESEND_SECONDS = 15
+SAY_SECONDS = 5
 TIDY_SECONDS = 20
 """How often drafts of versions that lost their process are looked for."""
+UNEVEN_SECONDS = 5.0
+"""So far the database's clock and this process's own may part, or two looks lie apart, before leases say nothing for a while."""
+
+
+class Clock:
+    """Whether leases can be believed: only while somebody looked all along, and the database's clock ran evenly.
+
+    A laptop that slept, a clock that was set, a database that was away: the leases of healthy workers have run out then as well, and those
+    workers get the length of a lease to prolong them before anything is taken from them.
+    """
+
+    def __init__(self, lease_seconds: float) -> None:
+        self._lease_seconds = lease_seconds
+        self._last: tuple[float, float] | None = None
+        self._doubted_until = 0.0
+
+    def is_steady(self, database_ms: int) -> bool:
+        """Told the database's time at every look."""
+        here, there = time.monotonic(), database_ms / 1000
+        if self._last is not None:
+            passed_here, passed_there = here - self._last[0], there - self._last[1]
+            if passed_here > UNEVEN_SECONDS or abs(passed_here - passed_there) > UNEVEN_SECONDS:
+                self._doubted_until = here + self._lease_seconds
+                log.warning("leases wait: the database was away or its clock jumped", here=round(passed_here, 1), there=round(passed_there, 1))
+        self._last = here, there
+        return here >= self._doubted_until
 
 
 def holder() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-def sweep() -> list[str]:
-    """One round: expire leases, then wake the queues in which something waits. Returns the queues that were woken."""
+def sweep(clock: Clock | None = None) -> list[str]:
+    """Expire leases, then wake the queues in which something waits. Returns the queues that were woken; raises Unavailable when the broker is away."""
+    lease = settings().lease_seconds
     with transaction() as session:
+        steady = clock is None or clock.is_steady(db_clock(session))
         if not workers.hold(session, "dispatcher", holder(), LEASE_SECONDS):
             return []
-        for job in jobs.expire(session):
+        for job in ending.expire(session, lease) if steady else []:
             log.warning("lease expired", job=job)
         queues = sorted(set(jobs.waiting(session, RESEND_SECONDS)))
     for name in queues:
@@ -41,34 +71,26 @@ def sweep() -> list[str]:
     return queues
 
 
-class Dispatcher(threading.Thread):
-    """Runs `sweep` after each commit that queued a job, and every second."""
+class Dispatcher(Rounds):
+    """Runs `sweep` after each commit that queued a job, and every second. What else it does needs no broker, and goes on without one."""
 
     def __init__(self) -> None:
-        super().__init__(name="dispatcher", daemon=True)
-        self._ended = threading.Event()
+        super().__init__("dispatcher", [self._sweep, self._tidy, self._say_version], queue.nudged)
         self._tidied = time.monotonic()
+        self._clock = Clock(settings().lease_seconds)
+        self._told = 0.0
 
-    def run(self) -> None:
-        while not self._ended.is_set():
-            queue.nudged.wait(PAUSE_SECONDS)
-            queue.nudged.clear()
-            try:
-                sweep()
-                self._tidy()
-            except (Unavailable, SQLAlchemyError) as error:
-                log.warning("dispatcher waits", reason=str(error))
-                time.sleep(PAUSE_SECONDS)
-            except Exception:  # the door of a thread that must outlive whatever one round meets
-                log.exception("a round of the dispatcher failed")
-                time.sleep(PAUSE_SECONDS)
+    def _sweep(self) -> None:
+        sweep(self._clock)
 
     def _tidy(self) -> None:
         if time.monotonic() - self._tidied > TIDY_SECONDS:
             self._tidied = time.monotonic()
             versions.sweep()
 
-    def stop(self) -> None:
-        self._ended.set()
-        queue.nudged.set()
-        self.join(timeout=3)
+    def _say_version(self) -> None:
+        """Workers of another version see that, and refuse to start."""
+        if time.monotonic() - self._told > SAY_SECONDS:
+            self._told = time.monotonic()
+            with transaction() as session:
+                workers.present(session, f"{holder()}/{workers.WEB}", "web", workers.WEB, [], {"fettle": version("fettle")})

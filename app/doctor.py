@@ -1,7 +1,6 @@
 """`fettle doctor`: looks at every part of an installation and says in sentences what is wrong and what to do."""
 
 import platform
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -34,12 +33,14 @@ def examine() -> Iterator[Finding]:
     """Every finding, in the order in which one would mend things."""
     yield python()
     yield torch()
-    yield disk()
+    yield from disk()
+    yield storage()
     yield secret()
     schema = database()
     yield schema
     yield broker()
     if not schema.bad:
+        yield from object_store()
         yield from workers()
         yield model()
 
@@ -59,13 +60,47 @@ def torch() -> Finding:
     return Finding(f"PyTorch {version}, {gpus} GPUs" if gpus != "0" else f"PyTorch {version}, no GPU: models run on the CPU")
 
 
-def disk() -> Finding:
-    folder = settings().folder
-    if not folder.exists():
-        return Finding(f"The data folder {folder} does not exist yet.", "`fettle up` makes it.")
-    free = shutil.disk_usage(folder).free
-    text = f"Data folder {folder}, {free / 1e9:.1f} GB free"
-    return Finding(text) if free > FREE_BYTES else Finding(text, "A tuning run needs a few GB: make room or move FETTLE_DATA.", bad=True)
+def disk() -> Iterator[Finding]:
+    """The data folder, and what of it or of the storage is on another disk."""
+    from app.services.disks import disks
+
+    if not settings().folder.exists():
+        yield Finding(f"The data folder {settings().folder} does not exist yet.", "`fettle up` makes it.")
+        return
+    for found in disks():
+        name = "Data folder" if found.folder == settings().folder else "On another disk:"
+        text = f"{name} {found.folder}, {found.free / 1e9:.1f} GB free"
+        yield (
+            Finding(text)
+            if found.free > FREE_BYTES
+            else Finding(text, "A tuning run needs a few GB: make room, or move FETTLE_DATA or FETTLE_STORAGE.", bad=True)
+        )
+
+
+def storage() -> Finding:
+    """What jobs keep, and for how long."""
+    from app.services import kept
+
+    found, here = kept.everything(), settings()
+    parts = (
+        f"results {found.results / 1e9:.2f} GB (kept for ever)",
+        f"checkpoints {found.checkpoints / 1e9:.2f} GB (for a retry, {here.keep_checkpoints_days} days after a job's end)",
+        f"logs {found.logs / 1e9:.2f} GB ({here.keep_logs_days} days)",
+    )
+    return Finding(f"Storage {here.storage_folder}: {', '.join(parts)}")
+
+
+def object_store() -> Iterator[Finding]:
+    """Does it answer, and is it this installation's? Nothing where there is none."""
+    from app.storage import store
+
+    if settings().stored_remotely:
+        try:
+            store()
+        except FettleError as error:
+            yield Finding(error.message, error.advice, bad=True)
+        else:
+            yield Finding(f"Object store {settings().storage}")
 
 
 def secret() -> Finding:

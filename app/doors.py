@@ -1,17 +1,22 @@
 """What every request passes: who is asking, where it comes from, and how an error looks on the way out."""
 
+import errno
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
+import structlog
 from fastapi import Depends, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
+from sqlalchemy.exc import OperationalError
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.domain.access import Who
-from app.errors import FettleError, Forbidden, SignInNeeded
+from app.errors import FettleError, Forbidden, Invalid, NoRoom, SignInNeeded, Unavailable
 from app.services import accounts
 from app.settings import settings
+
+log = structlog.get_logger(__name__)
 
 COOKIE = "fettle_session"
 SAFE = ("GET", "HEAD", "OPTIONS")
@@ -49,6 +54,15 @@ def signed_in(request: Request) -> Who:
     return person
 
 
+async def _one_file(request: Request) -> None:
+    """Raises Invalid for several files in one field, of which the framework would take the last and say nothing."""
+    count = len((await request.form()).getlist("file"))
+    if count > 1:
+        advice = "Send them one after the other, the second as an append; or put them into one ZIP."
+        raise Invalid("several_files", f"{count} files were sent, and one is taken at a time.", advice, detail={"field": "file"})
+
+
+OneFile = Depends(_one_file)
 Person = Annotated[Who, Depends(signed_in)]
 TokenOwner = Annotated[Who, Depends(by_token)]
 
@@ -109,6 +123,19 @@ def cached(path: str) -> str:
 def wants_page(request: Request) -> bool:
     """A browser asks for HTML; everything under /api and /v1 answers JSON."""
     return not request.url.path.startswith(("/api/", "/v1/", "/healthz", "/readyz", "/metrics"))
+
+
+def lacking(error: BaseException) -> FettleError | None:
+    """What a person is told when something the server needs is short or away: room on the disk, the database. None for any other error."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return NoRoom()
+    if not isinstance(error, OperationalError):
+        return lacking(error.__cause__) if error.__cause__ else None
+    # SQLite says the first, PostgreSQL the second.
+    if "is full" in str(error.orig) or "No space left" in str(error.orig):
+        return NoRoom("The disk of the database is full, so nothing can be written; what is there can be read.")
+    log.warning("the database does not answer", reason=str(error.orig))
+    return Unavailable("database_down", "The database does not answer.", "Nothing was changed. Check that it runs (`fettle doctor`), then try again.")
 
 
 def error_response(request: Request, error: FettleError) -> Response:

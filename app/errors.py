@@ -1,7 +1,10 @@
 """The error tree. Each error has a status code, a stable code, a sentence for a person, and advice."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class FettleError(Exception):
@@ -70,6 +73,16 @@ class TooLarge(FettleError):
     status = 413
 
 
+class NoRoom(FettleError):
+    """The disk is full. `needed` are the bytes that would have to be free, where that is known."""
+
+    status = 507
+
+    def __init__(self, message: str = "The disk is full; nothing was stored.", then: str = "send it again", needed: int | None = None) -> None:
+        super().__init__("disk_full", message, f"Make room on the server (`fettle doctor` says what takes it), then {then}.")
+        self.needed = needed
+
+
 class TooMany(FettleError):
     """Too many attempts in a short time."""
 
@@ -80,3 +93,9 @@ class Unavailable(FettleError):
     """A part of the installation does not answer."""
 
     status = 503
+
+
+def first_problem(error: "ValidationError") -> tuple[str, str]:
+    """(where, what) of the first thing that pydantic found wrong: a field's place such as `scale.low`, empty for the whole, and its words."""
+    first = error.errors(include_url=False)[0]
+    return ".".join(str(step) for step in first["loc"]), str(first["msg"]).removeprefix("Value error, ")

@@ -13,9 +13,11 @@ def main() -> None:
 
         imports.run(key)
     else:
-        from app.services import chores
+        from app.services import chores, health
 
-        chores.run(key)
+        done = chores.run(key)
+        if done is not None and done.kind == "lengths":
+            health.heed_lengths(done.version_id)
 
 
 if __name__ == "__main__":

@@ -3,25 +3,22 @@
 import os
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
 from app.db import reading
 from app.domain import chore as chores
 from app.domain import upload as uploads
 from app.domain import worker as workers
-from app.errors import FettleError
+from app.rounds import Rounds
 from app.services import imports
 from app.services.upload_files import place
 from app.services.uploads import nudged
 
 log = structlog.get_logger(__name__)
 
-PAUSE_SECONDS = 1.0
 SWEEP_SECONDS = 5.0
 MOST_UPLOADS = 2
 """Uploads worked on at once by one web process; each takes a core and a half."""
@@ -29,39 +26,22 @@ MOST_UPLOADS = 2
 ROOT = Path(__file__).resolve().parents[1]
 
 
-class Importer(threading.Thread):
+class Importer(Rounds):
     """Children end with this thread's process, whatever ends it (`app.tied`), and so nobody writes for a web process that is gone."""
 
     def __init__(self) -> None:
-        super().__init__(name="importer", daemon=True)
-        self._ended = threading.Event()
+        super().__init__("importer", [self._reap, self._begin, self._sweep], nudged)
         self._uploads: dict[int, subprocess.Popen[bytes]] = {}
         self._chore: subprocess.Popen[bytes] | None = None
         self._swept = 0.0
 
-    def run(self) -> None:
-        while not self._ended.is_set():
-            nudged.wait(PAUSE_SECONDS)
-            nudged.clear()
-            try:
-                self._round()
-            except (FettleError, SQLAlchemyError, OSError) as error:
-                log.warning("importer waits", reason=str(error))
-                time.sleep(PAUSE_SECONDS)
-            except Exception:  # the door of a thread that must outlive whatever one round meets
-                log.exception("a round of the importer failed")
-                time.sleep(PAUSE_SECONDS)
-
     def stop(self) -> None:
-        self._ended.set()
-        nudged.set()
-        self.join(timeout=3)
+        super().stop()
         for child in (*self._uploads.values(), *((self._chore,) if self._chore else ())):
             child.terminate()
             child.wait(timeout=3)
 
-    def _round(self) -> None:
-        self._reap()
+    def _begin(self) -> None:
         with reading() as session:
             waiting = [upload for upload in uploads.waiting(session) if upload.id not in self._uploads and place(upload.file).exists()]
             # Tokens are counted by the engine process.
@@ -72,6 +52,8 @@ class Importer(threading.Thread):
         # A person waits for an upload; nobody waits for a chore.
         if chore is not None and not self._uploads:
             self._chore = _start("chore", chore)
+
+    def _sweep(self) -> None:
         if time.monotonic() - self._swept > SWEEP_SECONDS:
             self._swept = time.monotonic()
             if cleared := imports.sweep():

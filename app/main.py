@@ -9,13 +9,15 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from fastapi.staticfiles import StaticFiles
+from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
 from app import api, pages
 from app.dispatcher import Dispatcher
-from app.doors import Guard, error_response
+from app.doors import Guard, error_response, lacking
 from app.errors import FettleError, Invalid
 from app.importer import Importer
+from app.messenger import Messenger
 from app.services import removal, versions
 
 BODY_BYTES = 4 * 2**20
@@ -28,7 +30,7 @@ STATIC = Path(__file__).parent.parent / "static"
 async def _lifespan(_: FastAPI) -> AsyncIterator[None]:
     for sweep in (removal.sweep, versions.sweep):
         await to_thread.run_sync(sweep)
-    threads = (Dispatcher(), Importer())
+    threads = (Dispatcher(), Importer(), Messenger())
     for thread in threads:
         thread.start()
     yield
@@ -50,7 +52,15 @@ async def _malformed(request: Request, error: RequestValidationError) -> Respons
     return error_response(request, Invalid("bad_request", message, advice, detail={"field": where}))
 
 
+async def _lacking(request: Request, error: Exception) -> Response:
+    if told := lacking(error):
+        return error_response(request, told)
+    raise error
+
+
 async def _unrouted(request: Request, error: HTTPException) -> Response:
+    if lack := lacking(error):  # a body that could not be taken in
+        return error_response(request, lack)
     told = FettleError("not_found" if error.status_code == 404 else "refused", str(error.detail), "Check the address.")
     told.status = error.status_code
     return error_response(request, told)
@@ -68,6 +78,8 @@ def create_app() -> FastAPI:
     app.exception_handler(FettleError)(_told)
     app.exception_handler(RequestValidationError)(_malformed)
     app.exception_handler(HTTPException)(_unrouted)
+    for kind in (OSError, OperationalError):
+        app.exception_handler(kind)(_lacking)
     app.exception_handler(Exception)(_crashed)
     app.include_router(api.router)
     app.include_router(pages.router)

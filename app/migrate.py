@@ -26,6 +26,16 @@ def current(bind: Engine | None = None) -> str | None:
         return MigrationContext.configure(connection).get_current_revision()
 
 
+def refuse_unknown(bind: Engine | None = None) -> None:
+    """Raises Conflict unless the database has the schema that this code was written for: a worker of another version would write what nobody can read."""
+    if (found := current(bind)) != newest():
+        raise Conflict(
+            "other_schema",
+            f"The database is at revision {found or 'none'}, and this version of Fettle works with {newest()}.",
+            "Run `fettle migrate` if this is the newer version, else update Fettle on this machine; then start again.",
+        )
+
+
 def migrate(bind: Engine | None = None) -> None:
     """Upgrade to the newest revision, in one transaction and under a lock: whoever comes second finds nothing to do.
 

@@ -6,6 +6,7 @@ sent inside a request: a commit that queued something only nudges the dispatcher
 
 import json
 import threading
+import time
 from functools import lru_cache
 from typing import Any
 
@@ -19,13 +20,15 @@ from redis.exceptions import RedisError
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
-from app.domain.generation import LIFE, cancel_key, payload_key, stream_key
+from app.domain.generation import ENGINE_CHANNEL, LIFE, cancel_key, payload_key, stream_key
 from app.errors import Unavailable
 from app.settings import settings
 
 TIMEOUT = 1.0
 STREAM_TIMEOUT = 5.0
 CANCEL_LOOK_SECONDS = 0.2
+REMEMBERED_SECONDS = 3.0
+_reached: tuple[float, bool] = (-REMEMBERED_SECONDS, True)
 nudged = threading.Event()
 """Set after a commit that queued a job; the dispatcher waits on it."""
 
@@ -106,6 +109,23 @@ def ping() -> bool:
     """Does the broker answer?"""
     try:
         return bool(_redis().ping())
+    except RedisError:
+        return False
+
+
+def is_reachable() -> bool:
+    """`ping`, remembered for three seconds: a page that is drawn again and again should not wait again and again for a broker that is away."""
+    global _reached
+    if time.monotonic() - _reached[0] > REMEMBERED_SECONDS:
+        answer = ping()
+        _reached = (time.monotonic(), answer)
+    return _reached[1]
+
+
+def engine_listens() -> bool:
+    """Does an engine process hold its line open? False too while the broker does not answer: then nobody could ask it."""
+    try:
+        return any(count for _, count in _redis().pubsub_numsub(ENGINE_CHANNEL))
     except RedisError:
         return False
 

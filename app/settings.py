@@ -3,6 +3,7 @@
 import hashlib
 import os
 import secrets
+import socket
 from functools import lru_cache
 from pathlib import Path
 
@@ -20,7 +21,11 @@ class Settings(BaseSettings):
     data: Path = Field(Path("data"), description="One folder for everything that has no setting of its own: database, models, artefacts, logs.")
     database_url: str = Field("", description="SQLAlchemy address of the database. Empty: SQLite in the data folder. PostgreSQL: postgresql+psycopg://...")
     redis_url: str = Field("", description="Redis or Valkey address. Empty: `fettle up` starts an embedded Valkey on a unix socket.")
-    storage: str = Field("", description="Folder for artefacts and checkpoints. Empty: `storage` in the data folder.")
+    storage: str = Field(
+        "",
+        description="Folder for artefacts and checkpoints. Empty: `storage` in the data folder. An object store that several machines share, "
+        "one prefix for each installation: s3://bucket/prefix, with its keys in AWS_ACCESS_KEY_ID and the other AWS_ variables; what a machine uses of it lies in its data folder too.",
+    )
     secret_key: str = Field(
         "", description="Key for signed values and stored endpoint keys, at least 32 characters. Empty: made once, kept in the data folder."
     )
@@ -33,12 +38,20 @@ class Settings(BaseSettings):
     )
     secure_cookies: bool = Field(False, description="Send the session cookie over HTTPS only. Turn on behind TLS.")
     device: str = Field("auto", description="Where models run: auto, cpu, or cuda:0 and so on.")
+    machine: str = Field("", max_length=100, description="Name of this machine among those that work for one installation. Empty: its host name.")
+    device_memory: int = Field(0, ge=0, description="Bytes of each device here that loaded models and jobs may take together; 0: all its memory.")
     threads: int = Field(
         0, ge=0, le=1024, description="CPU threads of one job; 0 takes every core. Recorded with the job: results are bit-exact for the same number."
     )
     engine_memory: int = Field(4_000_000_000, ge=0, description="Bytes of model weights that the engine process keeps loaded.")
     lease_seconds: int = Field(30, ge=3, le=3600, description="A running job whose worker is silent for so long is taken back.")
+    checkpoint_seconds: float = Field(
+        120, ge=0, description="A training run is saved so often, so that it loses no more when it is killed; 0: after every step."
+    )
+    keep_checkpoints_days: int = Field(14, ge=0, le=36_500, description="Days after a job's end for which its newest two checkpoints are kept for a retry.")
+    keep_logs_days: int = Field(90, ge=1, le=36_500, description="Days after a job's end for which its log is kept. Results, curves and samples stay for ever.")
     upload_bytes: int = Field(200_000_000, ge=1, description="Largest file that can be uploaded.")
+    notebook_runs: int = Field(1000, ge=1, le=1_000_000, description="Runs of the Lab that the notebook keeps for each person; older ones go.")
     hub: bool = Field(False, description="Allow models to be fetched from a Hugging Face hub (HF_ENDPOINT names it).")
 
     @property
@@ -51,7 +64,15 @@ class Settings(BaseSettings):
 
     @property
     def storage_folder(self) -> Path:
-        return Path(self.storage).expanduser().resolve() if self.storage else self.folder / "storage"
+        return Path(self.storage).expanduser().resolve() if self.storage and not self.stored_remotely else self.folder / "storage"
+
+    @property
+    def stored_remotely(self) -> bool:
+        return "://" in self.storage
+
+    @property
+    def machine_name(self) -> str:
+        return self.machine or socket.gethostname()
 
     @property
     def models_folder(self) -> Path:

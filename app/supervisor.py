@@ -18,11 +18,13 @@ from types import FrameType
 from app import broker, console
 from app.console import step
 from app.errors import Conflict, Unavailable
-from app.parts import Part, end, kill, launch
+from app.parts import Part, end, fit_to_start, kill, launch
 from app.settings import Settings, settings
 
 READY_SECONDS = 180.0
 END_SECONDS = 6.0
+WORKER_SECONDS = 30.0
+"""A worker with a job finishes the job's step and saves, so that it can go on from there."""
 BROKER_SECONDS = 2.0
 MOST_FAILURES = 3
 """A part that dies so often before anything answered stops the start: something is wrong that waiting does not mend."""
@@ -35,6 +37,7 @@ class Ended(BaseException):
 def up(reload: bool = False) -> None:
     """Run Fettle until Ctrl-C. Raises FettleError with a sentence when it cannot start."""
     here = settings()
+    fit_to_start(here)
     with _signals(), _alone(here):
         _port_is_free(here)
         began, parts = time.monotonic(), _parts(here, reload)
@@ -54,7 +57,7 @@ def up(reload: bool = False) -> None:
 def _signals() -> Iterator[None]:
     def handler(number: int, frame: FrameType | None) -> None:
         del frame
-        signal.signal(number, signal.SIG_IGN)  # asked once is enough; the end takes at most ten seconds
+        signal.signal(number, signal.SIG_IGN)  # asked once is enough; the end takes at most half a minute
         raise Ended
 
     before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
@@ -103,11 +106,12 @@ def _parts(here: Settings, reload: bool) -> list[Part]:
     if not here.redis_url:
         log = logs / "broker.log"
         run = partial(broker.start, here.run_folder / "broker.sock", here.folder / "broker", partial(launch, log=log))
-        found.append(Part("broker", run, log))
+        found.append(Part("broker", run, log, grace=BROKER_SECONDS))
     commands = {"web": ["web", *(["--reload"] if reload else [])], "worker": ["worker"], "light": ["worker", "--light"], "engine": ["engine"]}
     for name, words in commands.items():
         log = logs / f"{name}.log"
-        found.append(Part(name, partial(launch, [sys.executable, "-m", "app.cli", *words], log), log))
+        grace = WORKER_SECONDS if words[0] == "worker" else END_SECONDS
+        found.append(Part(name, partial(launch, [sys.executable, "-m", "app.cli", *words], log), log, grace=grace))
     return found
 
 
@@ -123,8 +127,10 @@ def _prepare(here: Settings, parts: list[Part]) -> None:
                 part.start()
     with step("Database"):
         from app.migrate import migrate
+        from app.storage import refuse_other
 
         migrate()
+        refuse_other()
     _starter_model(here)
     _samples()
 
@@ -256,5 +262,5 @@ def _end(parts: list[Part]) -> None:
     if not any(part.process for part in parts):
         return
     with step("Ending all processes"):
-        end([part for part in parts if part.name != "broker"], END_SECONDS)
-        end([part for part in parts if part.name == "broker"], BROKER_SECONDS)
+        end([part for part in parts if part.name != "broker"])
+        end([part for part in parts if part.name == "broker"])

@@ -15,6 +15,37 @@ from app.domain.rendering import Template
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = ROOT / ".state" / "tests" / "models" / "smollm2-135m-instruct"
 
+WORDS = [
+    "the",
+    "parcel",
+    "order",
+    "bill",
+    "late",
+    "refund",
+    "account",
+    "where",
+    "card",
+    "money",
+    "transfer",
+    "please",
+    "help",
+    "when",
+    "why",
+    "never",
+    "arrived",
+    "payment",
+    "customer",
+    "service",
+    "top",
+    "up",
+    "exchange",
+    "rate",
+    "cash",
+    "atm",
+    "declined",
+]
+"""What made texts consist of."""
+
 Row = tuple[dict[str, str], str]
 
 

@@ -1,9 +1,10 @@
 """The memory said before the start against the measured peak of a real step: `python -m bench.memory MODEL_FOLDER [rows] [tokens]`.
 
-Each row runs in a process of its own. On SmolLM2-135M, CPU, 8 examples of 128 tokens of which all share the first 48 and 4 are the answer,
-one thread, said / measured was 0.92 to 0.98 for the soft prompts, 0.71 to 0.95 for LoRA and DoRA and 0.84 to 0.98 for full tuning. What is
-least predictable is what the allocator keeps of what was freed, small blocks above all: LoRA on the same machine peaked at 2.86 and at
-3.42 GB. Hence the tolerance, a factor of 1.5, which `UNSURE` in app/services/estimates.py keeps free.
+Each row runs in a process of its own, and computes as a run does: in bfloat16 where the processor gains by it. On SmolLM2-135M, CPU with AMX,
+8 examples of 128 tokens of which all share the first 48 and 4 are the answer, one thread, other work beside it, said / measured was 0.76 to
+0.87 for the soft prompts, 0.78 to 0.91 for LoRA and DoRA and 0.85 to 0.87 for full tuning (its row with accumulation not measured). What is
+least predictable is what the allocator keeps of what was freed, small blocks above all: LoRA in float32 peaked at 2.86 and at 3.42 GB on one
+machine. Hence the tolerance, a factor of 1.5, which `UNSURE` in app/domain/footprint.py keeps free.
 """
 
 import json
@@ -12,8 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from app.domain.footprint import Lengths, needs
 from app.domain.methods import METHODS
-from app.services.estimates import Lengths, needs
 from app.services.shapes import shape
 
 ROWS: list[tuple[str, dict[str, Any]]] = [
@@ -69,11 +70,12 @@ def step(folder: str, method: str, values: str) -> None:
     import torch
 
     from worker.engine.batches import Example
+    from worker.engine.forward import Savings
     from worker.engine.layers import arrange
     from worker.engine.load import load
     from worker.engine.memory import save_memory
     from worker.engine.methods import METHODS as HALVES
-    from worker.engine.preflight import longest_step, measure
+    from worker.engine.preflight import hardest_step, measure
 
     torch.set_num_threads(1)
     chosen = METHODS[method].model_validate(json.loads(values))
@@ -82,7 +84,8 @@ def step(folder: str, method: str, values: str) -> None:
     arrange(model, chosen)
     start, answer, rest = tuple(range(5, 5 + SHARED)), tuple(range(5, 5 + ANSWER)), chosen.max_length - SHARED - ANSWER
     examples = [Example((*start, *range(1000 + own, 1000 + own + rest)), answer) for own in range(chosen.batch_size)]
-    measured = measure(model, longest_step(examples, chosen), 0, share=chosen.shares_start)
+    savings = Savings.of(model, chosen, chosen.max_length)
+    measured = measure(model, hardest_step(examples, chosen, 0, model.device, savings), 0, savings)
     print(json.dumps({"peak": measured.peak_memory_bytes, "seconds": measured.seconds_per_step}))
 
 

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any
 
 from app.domain.methods import METHODS
-from app.domain.rendering import render
 from bench.data import MODEL, TASKS, prepare_model, rows
 from bench.shared import BATCH, step
 
@@ -39,13 +38,14 @@ def in_turn(*sides: Callable[[], float]) -> list[float]:
 def dropout() -> tuple[Callable[[], float], Callable[[], float]]:
     from torch import nn
 
-    from worker.engine.batches import collate, encode_examples
+    from worker.engine.batches import collate
+    from worker.engine.fit import fit_examples
     from worker.engine.load import load
     from worker.engine.methods import METHODS as HALVES
 
     loaded = load(MODEL, device="cpu")
     found, _ = rows("sst2", BATCH, 1)
-    examples, _ = encode_examples(loaded.tokenizer, [render(TASKS["sst2"].template, values, answer) for values, answer in found], 512)
+    examples, _ = fit_examples(loaded.tokenizer, TASKS["sst2"].template, found, 512)
     batch = collate(examples, 0)
     model = HALVES["lora"](loaded.model, METHODS["lora"](), []).train()
     places = [(model.get_submodule(name.rpartition(".")[0]), module) for name, module in model.named_modules() if name.endswith(".lora_dropout.default")]

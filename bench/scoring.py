@@ -7,7 +7,8 @@ import numpy as np
 
 from app.domain.rendering import Template, answer_text, render
 from bench.data import Row
-from worker.engine.batches import encode_examples, within_tokens
+from worker.engine.batches import within_tokens
+from worker.engine.fit import fit_examples
 from worker.engine.load import load, window
 from worker.engine.score import answer_likelihoods, pack_tokens, score_labels
 
@@ -16,7 +17,7 @@ def score(base: Path, artefact: Path, method: str, template: Template, rows: Seq
     """`accuracy` by label likelihood with `loss`, nats per row of the right label among the labels; without labels `loss` is nats per answer token."""
     loaded = load(artefact, device=device) if method == "full" else load(base, adapter=artefact, device=device)
     if not labels:
-        examples, _ = encode_examples(loaded.tokenizer, (render(template, values, answer) for values, answer in rows), window(loaded.model))
+        examples, _ = fit_examples(loaded.tokenizer, template, rows, window(loaded.model), "cut_tail")
         total = 0.0
         for batch in within_tokens([len(example) for example in examples], pack_tokens(loaded.device)):
             total -= float(answer_likelihoods(loaded.model, [examples[at] for at in batch]).sum())

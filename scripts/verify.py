@@ -8,14 +8,18 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 
+SIDE_BY_SIDE = ["-n", "auto", "--maxprocesses", "4", "--dist", "loadfile", "--no-loadscope-reorder"]
+"""A process a core, each with a PostgreSQL, a broker and models of its own: more than four would want much memory. Files go out as tests/conftest.py
+orders them, the slow ones first; xdist would begin with those of the most tests, and end with a browser's."""
+
 PARTS: dict[str, list[list[str]]] = {
     "lint": [["ruff", "check", "--quiet", "."]],
     "format": [["ruff", "format", "--check", "--quiet", "."]],
     "types": [["mypy"]],
     "contracts": [["lint-imports"]],
     "house": [["pytest", "-q", "tests/house"]],
-    "tests": [["pytest", "-q"]],
-    "faults": [["pytest", "-q", "-m", "faults"]],
+    "tests": [["pytest", "-q", "-m", "not long", *SIDE_BY_SIDE]],
+    "faults": [["pytest", "-q", "-m", "faults", "--generator-seconds", "600"]],
     "security": [["pytest", "-q", "-m", "security"]],
     "bench": [["python", "-m", f"bench.{name}"] for name in ("gpu", "published", "tune", "upload")],
 }

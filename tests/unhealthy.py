@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from app.db import transaction
 from app.domain.access import Who, owned
-from app.domain.dataset import Dataset, DatasetVersion, Example, draft, seal
+from app.domain.dataset import Dataset, DatasetVersion, Example, draft
+from app.domain.intake import seal
 
 WORDS = ["river", "stone", "garden", "winter", "music", "engine", "paper", "window", "coffee", "harvest", "bridge", "doctor", "parcel", "refund"]
 

@@ -1,18 +1,18 @@
 """Is a worker of this machine alive? `python -m worker.healthcheck QUEUE` reads its presence row; exit code 0 or 1. Loads no torch."""
 
-import socket
 import sys
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.db import reading
 from app.domain.worker import alive
+from worker.identity import this_host
 
 
 def healthy(queue: str) -> bool:
     """Has a process of this machine that serves the queue beaten within the last 20 seconds?"""
     with reading() as session:
-        return any(row.name.startswith(f"{socket.gethostname()}:") for row in alive(session, queue))
+        return any(row.name.startswith(this_host()) for row in alive(session, queue))
 
 
 if __name__ == "__main__":

@@ -1,23 +1,25 @@
 """The engine process's door: a request's payload out of Redis, its events back into a Redis stream.
 
-The task hands the request to the one scheduler thread (`engine/serve.py`), which batches, and waits for its end.
+The task hands the request to the one scheduler thread (`engine/serve.py`), which batches, and is done: however many answers are being
+written, a prompt can be counted meanwhile.
 """
 
 import json
 import threading
-import time
 from collections.abc import Mapping
 from dataclasses import asdict
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import structlog
 from redis import Redis
+from redis.client import Pipeline
+from redis.exceptions import RedisError
 
 from app.db import reading
 from app.domain import dataset as datasets
-from app.domain import model as models
+from app.domain import fitting
 from app.domain.dataset import DatasetVersion
 from app.domain.fitting import Fit
 from app.domain.generation import LIFE, Parameters, cancel_key, payload_key, stream_key
@@ -25,14 +27,20 @@ from app.domain.model import Model
 from app.domain.prompt import template_of
 from app.domain.rendering import answer_text, render
 from app.errors import FettleError
+from app.remote.ruler import ruler as remote_ruler
 from app.settings import settings
-from worker.engine.fit import ruler
-from worker.engine.serve import Scheduler, ScoreRequest, ServeRequest, count, lengths
+from worker.engine import seen
+from worker.engine.fit import ruler, training_ruler
+from worker.engine.serve import Scheduler, ScoreRequest, ServeRequest, lengths
+from worker.identity import worker_name
+from worker.room import Keeper, LeasedRoom
+from worker.weights import folders
 
 log = structlog.get_logger(__name__)
 
-CANCEL_LOOK_SECONDS = 0.1
 _begin = threading.Lock()
+_keepers: list[Keeper] = []
+"""Of the scheduler, once there is one."""
 
 
 @lru_cache
@@ -42,7 +50,20 @@ def _redis() -> Redis:
 
 @lru_cache
 def _scheduler() -> Scheduler:
-    return Scheduler(settings().engine_memory, device=settings().device)
+    made = Scheduler(settings().engine_memory, device=settings().device, room=_room(), between=_post().deliver)
+    _keepers.append(Keeper(_room(), made))
+    _keepers[-1].start()
+    return made
+
+
+@lru_cache
+def _room() -> LeasedRoom:
+    return LeasedRoom(f"{worker_name()}/interactive")
+
+
+@lru_cache
+def _post() -> "Post":
+    return Post()
 
 
 def scheduler() -> Scheduler:
@@ -55,24 +76,65 @@ class Stream:
     """The events of one request on their way to whoever asked."""
 
     def __init__(self, request: str) -> None:
-        self._key, self._cancel = stream_key(request), cancel_key(request)
-        self.ended = threading.Event()
+        self.key, self.cancel = stream_key(request), cancel_key(request)
         self.cancelled = threading.Event()
 
     def send(self, event: Mapping[str, Any]) -> None:
-        pipe = _redis().pipeline(transaction=False)
-        pipe.xadd(self._key, {"event": json.dumps(dict(event))})
-        pipe.expire(self._key, LIFE)
-        pipe.execute()
-        if event["type"] in ("done", "error"):
-            self.ended.set()
+        """At once."""
+        with _redis().pipeline(transaction=False) as pipe:
+            self.put(pipe, event)
+            pipe.execute()
 
-    def watch(self) -> None:
-        """Wait for the end, and look for the cancel flag meanwhile."""
-        end = time.monotonic() + LIFE
-        while not self.ended.wait(CANCEL_LOOK_SECONDS) and time.monotonic() < end:
-            if not self.cancelled.is_set() and _redis().exists(self._cancel):
-                self.cancelled.set()
+    def put(self, pipe: Pipeline, event: Mapping[str, Any]) -> None:
+        pipe.xadd(self.key, {"event": json.dumps(dict(event))})
+        pipe.expire(self.key, LIFE)
+
+
+class Post:
+    """Everything that a step of the scheduler has to tell, in one round trip, which also brings back who wants to stop: a stop that is
+    asked for while a token is being written is known before the next one."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, Stream] = {}
+        """The requests under way by their cancel keys."""
+        self._outgoing: list[tuple[Stream, Mapping[str, Any]]] = []
+        self._lock = threading.Lock()
+
+    def open(self, stream: Stream) -> None:
+        with self._lock:
+            self._open[stream.cancel] = stream
+
+    def close(self, stream: Stream) -> None:
+        with self._lock:
+            self._open.pop(stream.cancel, None)
+
+    def put(self, stream: Stream, event: Mapping[str, Any]) -> None:
+        """To be sent with the next delivery. Called from the scheduler's thread, as that one is."""
+        self._outgoing.append((stream, event))
+        if event["type"] in ("done", "error"):
+            self.close(stream)
+
+    def deliver(self) -> None:
+        with self._lock:
+            streams = dict(self._open)
+        outgoing, self._outgoing = self._outgoing, []
+        if not streams and not outgoing:
+            return
+        try:
+            with _redis().pipeline(transaction=False) as pipe:
+                for stream, event in outgoing:
+                    stream.put(pipe, event)
+                if streams:
+                    pipe.mget(list(streams))
+                results = pipe.execute()
+        except RedisError:
+            # Nobody can be told anything any more; whoever lost a piece of an answer must not get the rest of it.
+            for stream, _ in outgoing:
+                stream.cancelled.set()
+            raise
+        for stream, flag in zip(streams.values(), results[-1] if streams else (), strict=True):
+            if flag is not None:
+                stream.cancelled.set()
 
 
 def generate(request: str) -> None:
@@ -88,17 +150,19 @@ def generate(request: str) -> None:
             stream.send({"type": "done", **asdict(look(payload))})
             return
         if "texts" in payload:
-            stream.send({"type": "done", "lengths": lengths(_folders(payload["model"])[0], payload["texts"])})
+            base, adapter = _folders(payload["model"])
+            counted, unknown = lengths(base, payload["texts"])
+            stream.send({"type": "done", "lengths": counted, "unknown": unknown, "window": seen.window(base, adapter)})
             return
         wanted = score_request(payload) if "labels" in payload else serve_request(payload)
         if isinstance(wanted, ServeRequest) and payload["count_only"]:
-            stream.send({"type": "done", **asdict(count(wanted.folder, wanted.rendered)), "texts": [part.text for part in wanted.rendered.parts]})
+            stream.send({"type": "done", **seen.look(wanted.folder, wanted.adapter, wanted.rendered, payload.get("pieces", False))})
             return
-        scheduler().submit(wanted, stream.send, stream.cancelled.is_set)
+        _post().open(stream)
+        scheduler().submit(wanted, partial(_post().put, stream), stream.cancelled.is_set)
     except FettleError as error:
-        stream.send({"type": "error", **error.as_dict()})
-        return
-    stream.watch()
+        _post().close(stream)
+        stream.send({"type": "error", "status": error.status, **error.as_dict()})
 
 
 def refuse(request: str) -> None:
@@ -108,18 +172,28 @@ def refuse(request: str) -> None:
 
 def close() -> None:
     """The process ends: whoever still waits for an answer is told so."""
+    while _keepers:
+        _keepers.pop().stop()
     if _scheduler.cache_info().currsize:
         _scheduler().close()
 
 
 def look(payload: dict[str, Any]) -> Fit:
-    """How the rows of a split fit a model's window with a prompt. Raises NotFound when the model was deleted meanwhile."""
+    """How the rows of a split fit a model's window with a prompt; with `remote` that of a model elsewhere, by this one's tokenizer. Raises NotFound when the model was deleted meanwhile."""
     base, adapter = _folders(payload["model"])
     with reading() as session:
         version, template = session.get_one(DatasetVersion, payload["dataset_version"]), template_of(payload["template"])
         labels = version.label_texts() if payload["answer"] == "likelihood" else []
+        if (remote := payload.get("remote")) is not None:
+            there = remote_ruler(**remote, tokenizer=base)
+            empty = there.empty(template, labels, payload["parameters"]["max_tokens"])
+            return fitting.look(empty, template, (case.values for case in datasets.cases(session, version, payload["split"])), there.tokens)
         measure = ruler(base, adapter, template, labels, Parameters.model_validate(payload["parameters"]).max_tokens)
-        return measure.look(template, (case.values for case in datasets.cases(session, version, payload["split"])))
+        if payload.get("max_length") is None:
+            return measure.look(template, (case.values for case in datasets.cases(session, version, payload["split"])))
+        cases = list(datasets.cases(session, version, payload["split"]))
+        measure = training_ruler(measure, payload["max_length"])
+        return measure.look(template, (case.values for case in cases), (case.answer for case in cases))
 
 
 def serve_request(payload: dict[str, Any]) -> ServeRequest:
@@ -144,7 +218,9 @@ def _folders(key: int) -> tuple[Path, Path | None]:
         model = session.get(Model, key)
         if model is None:
             raise FettleError("not_found", "The model was deleted.", "Choose another model.")
-        return models.folders(session, model, settings().models_folder, settings().storage_folder)
+        base, adapter = folders(session, model)
+        _room().know(_key(base, adapter), model)
+        return base, adapter
 
 
 def _key(base: Path, adapter: Path | None) -> str:

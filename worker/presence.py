@@ -2,41 +2,38 @@
 
 import os
 import platform
+import signal
+import sys
 import threading
+import time
 from importlib.metadata import version
 from typing import Any
 
-import psutil
 import structlog
+from redis import Redis
+from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.db import transaction
+from app.db import now, transaction
+from app.domain import device as machine
 from app.domain import worker as workers
-from worker import parent
+from app.domain.generation import ENGINE_CHANNEL
+from app.errors import FettleError
+from app.settings import settings
+from worker import devices, parent, pruning
 from worker.identity import worker_name
 
 log = structlog.get_logger(__name__)
 
 BEAT_SECONDS = 5.0
 LOOK_SECONDS = 10.0
+DEAF_SECONDS = 60.0
+"""A worker that idles so long while wake-ups lie in its queue does not hear them: it ends, to be started again."""
+END_SECONDS = 20.0
+PRUNE_SECONDS = 3600.0
 _ended = threading.Event()
 _queue = ["gpu"]
 _looker: list[threading.Thread] = []
-
-
-def devices() -> list[dict[str, Any]]:
-    """What models can run on here. GPUs are asked for without loading torch."""
-    import pynvml
-
-    found: list[dict[str, Any]] = []
-    try:
-        pynvml.nvmlInit()
-        for index in range(pynvml.nvmlDeviceGetCount()):
-            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-            found.append({"name": f"cuda:{index}", "title": pynvml.nvmlDeviceGetName(handle), "memory": int(pynvml.nvmlDeviceGetMemoryInfo(handle).total)})
-    except pynvml.NVMLError:  # no driver: no GPU
-        pass
-    return found or [{"name": "cpu:0", "title": f"{os.cpu_count()} CPU cores", "memory": psutil.virtual_memory().total}]
 
 
 def serves(queue: str) -> bool:
@@ -49,13 +46,28 @@ def started(sender: Any) -> None:
     os.environ["FETTLE_WORKER_PROCESS"] = str(os.getpid())
     queues = list(getattr(sender, "app", sender).amqp.queues.consume_from) if sender is not None else []
     _queue[:] = queues or ["gpu"]
+    try:
+        if serves("gpu"):
+            _take_device()
+        elif serves("interactive"):
+            devices.usable()
+    except FettleError as error:
+        sys.exit(f"{error.message} {error.advice}")
+
+
+def _take_device() -> None:
+    """From here on, in all this worker's processes, models run on the device it has."""
+    os.environ["FETTLE_DEVICE"] = devices.torch_name(devices.take())
+    settings.cache_clear()
 
 
 def ready(sender: Any) -> None:
     """Begin to beat and, on a job queue, to look at the table."""
     del sender
     threading.Thread(target=_beat, name="presence", daemon=True).start()
-    if not serves("interactive"):
+    if serves("interactive"):
+        threading.Thread(target=_listen, name="line", daemon=True).start()
+    else:
         _looker.append(threading.Thread(target=_look, name="idle-look", daemon=True))
         _looker[0].start()
 
@@ -68,26 +80,93 @@ def ended() -> None:
     try:
         with transaction() as session:
             workers.gone(session, f"{worker_name()}/{_queue[0]}")
+            machine.let_go(session, worker_name())
     except SQLAlchemyError as error:
         log.warning("could not say goodbye", reason=str(error))
 
 
 def _beat() -> None:
-    about = {"python": platform.python_version(), **{name: version(name) for name in ("torch", "transformers", "peft")}}
+    about: dict[str, Any] = {"python": platform.python_version(), **{name: version(name) for name in ("fettle", "torch", "transformers", "peft")}}
     kind = "engine" if serves("interactive") else "worker"
     while True:
         try:
+            about["room"] = devices.room()  # a disk over a network may take its time: nobody else is to wait for it
             with transaction() as session:
-                workers.present(session, f"{worker_name()}/{_queue[0]}", kind, _queue[0], devices(), about)
+                about["clock_ms"] = time.time_ns() // 1_000_000 - now(session)
+                workers.present(session, f"{worker_name()}/{_queue[0]}", kind, _queue[0], [] if serves("light") else devices.in_use(devices.usable()), about)
+            if serves("gpu") and (other := devices.keep()):
+                log.error("another worker has this worker's device", device=devices.own(), worker=other)
+                os.kill(os.getpid(), signal.SIGTERM)
         except SQLAlchemyError as error:
             log.warning("presence not written", reason=str(error))
         if _ended.wait(BEAT_SECONDS):
             return
 
 
-def _look() -> None:
-    while not _ended.wait(LOOK_SECONDS):
+def _listen() -> None:
+    """Hold a line to the broker open. It breaks in the moment this process ends, however it ends: so web knows at once, not after missed heartbeats."""
+    line = Redis.from_url(settings().redis, health_check_interval=BEAT_SECONDS).pubsub()  # type: ignore[no-untyped-call]
+    while not _ended.is_set():
         try:
+            if not line.subscribed:
+                line.subscribe(ENGINE_CHANNEL)
+            line.get_message(timeout=1.0)
+        except (RedisError, OSError) as error:
+            log.warning("the broker does not answer", reason=str(error))
+            _ended.wait(1.0)
+    line.close()
+
+
+def _look() -> None:
+    ear, pause = Ear(_queue[0]), 0.0  # what waited for a worker to come does not wait longer
+    prune_at = time.monotonic() + LOOK_SECONDS
+    while not _ended.wait(pause):
+        pause = LOOK_SECONDS
+        try:
+            if ear.is_deaf():
+                log.error("wake-ups are not heard any more; this worker ends, to be started again", queue=_queue[0])
+                _end()
+                return
             parent.drain(_queue[0])
+            if _queue[0] == "gpu" and time.monotonic() > prune_at:
+                prune_at = time.monotonic() + PRUNE_SECONDS
+                pruning.prune()
         except (SQLAlchemyError, OSError) as error:
             log.warning("could not look for jobs", reason=str(error))
+
+
+class Ear:
+    """Whether this process still hears wake-ups. One that hears takes a message in the moment it idles, so none lies there for long.
+
+    Jobs do not depend on it, because the table is looked at as well; only the second between "queued" and "running" does.
+    """
+
+    def __init__(self, queue: str) -> None:
+        self._queue = queue
+        self._since: float | None = None
+
+    def is_deaf(self) -> bool:
+        """Asked at every look, over a connection of its own."""
+        unheard = self._lies_there() and self._idles()
+        now = time.monotonic()
+        self._since = (self._since or now) if unheard else None
+        return self._since is not None and now - self._since > DEAF_SECONDS
+
+    def _lies_there(self) -> bool:
+        try:
+            with Redis.from_url(settings().redis, socket_timeout=1, socket_connect_timeout=1) as redis:
+                return bool(redis.llen(self._queue))
+        except RedisError:
+            return False
+
+    def _idles(self) -> bool:
+        with parent.device_lock(self._queue) as idle:
+            return idle
+
+
+def _end() -> None:
+    """Ask this process to end; a part of it that does not listen even to that is not waited for."""
+    last = threading.Timer(END_SECONDS, os._exit, (1,))
+    last.daemon = True
+    last.start()
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -8,18 +8,25 @@ import math
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from app.db import transaction
+from app.domain import device as devices
 from app.domain import job as jobs
 from app.domain import metric as metrics
 from app.domain import trial as trials
+from worker.weights import Sender
 
 PAUSE_SECONDS = 1.0
+PATIENCE_SECONDS = 900.0
+"""How long what must be written waits for a database that is away, before the process gives up and leaves the rest to the next attempt."""
+
+T = TypeVar("T")
 
 
 class JobReporter:
@@ -33,12 +40,41 @@ class JobReporter:
         self._progress: dict[str, object] = {}
         self._trials: dict[int, dict[str, object]] = {}
         self._written = 0.0
+        self._phase = "load"
+        self._step_and_save = 0.0
+        self._sender = Sender()
 
     def phase(self, name: str, total: int | None = None) -> None:
-        self.flush()
-        with transaction() as session:
-            jobs.enter(session, self._job, self._token, name, total)
+        self._phase = name
+
+        def enter() -> None:
+            with transaction() as session:
+                jobs.enter(session, self._job, self._token, name, total)
+
+        self.patiently(lambda: self.flush(wait=True))
+        self.patiently(enter)
         self._written = 0.0  # a phase counts in units of its own, so its first progress is written at once
+
+    def pace(self, step_seconds: float, save_seconds: float) -> None:
+        self._step_and_save = step_seconds + save_seconds
+
+    def leaving_seconds(self) -> float:
+        """What the next safe place to stop at is away. Before the first step there is nothing worth waiting for."""
+        return math.inf if self._phase in ("load", "preflight") else self._step_and_save
+
+    def patiently(self, write: Callable[[], T]) -> T:
+        """What a write returns, tried again while the database is away: minutes of training should not end because of that. Raises Fenced.
+
+        It ends earlier when the job is asked to stop: then nobody waits for it any more.
+        """
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                return write()
+            except (OperationalError, InterfaceError) as error:
+                if time.monotonic() > deadline or self._stop.wait(PAUSE_SECONDS):
+                    raise
+                _say(f"the database does not answer, so the run waits: {error.orig}")
 
     def step(self, done: int, total: int, values: Mapping[str, float], eta_seconds: float | None) -> None:
         finite = {name: value for name, value in values.items() if math.isfinite(value)}
@@ -56,22 +92,35 @@ class JobReporter:
         self._samples.append({"trial": trial, "step": step, "row": row, "input": input, "gold": gold, "text": text.replace("\0", "\ufffd")})
 
     def log(self, text: str) -> None:
-        sys.stderr.write(text + "\n")
+        _say(text)
         self._lines += text.splitlines()
         if time.monotonic() - self._written >= PAUSE_SECONDS:
             self.flush()
 
+    def settle(self) -> None:
+        self.patiently(lambda: self.flush(wait=True))
+
     def checkpoint(self, folder: Path, step: int, manifest_sha256: str) -> None:
         self.log(f"checkpoint at step {step}: {folder.name}, manifest {manifest_sha256[:12]}")
+        self._sender.send(next((parent for parent in folder.parents if parent.name.startswith("attempt-")), folder))
+
+    def close(self) -> None:
+        """The run is left: what it reported and saved so far is where the next attempt finds it."""
+        self.flush()
+        self._sender.close()
 
     def trial(self, number: int, parameters: Mapping[str, object], state: str, step: int, value: float | None, reason: str | None = None) -> None:
         self._trials[number] = {"number": number, "parameters": dict(parameters), "state": state, "step": step, "value": value, "reason": reason}
 
+    def measured(self, peak_bytes: int) -> None:
+        with transaction() as session:
+            devices.measured(session, devices.job_holder(self._job, self._attempt), peak_bytes)
+
     def should_stop(self) -> bool:
         return self._stop.is_set()
 
-    def flush(self) -> None:
-        """Write what was gathered. Raises Fenced."""
+    def flush(self, *, wait: bool = False) -> None:
+        """Write what was gathered; while the database is away it is kept for the next time, unless the caller wants to `wait`. Raises Fenced."""
         if not (self._points or self._samples or self._lines or self._progress or self._trials):
             return
         try:
@@ -79,9 +128,18 @@ class JobReporter:
                 if self._trials:
                     trials.record(session, self._job, self._token, list(self._trials.values()))
                 metrics.record(session, self._job, self._token, self._attempt, self._points, self._lines, self._samples, **self._progress)
-        except OperationalError as error:
-            sys.stderr.write(f"the database does not answer, so the report waits: {error.orig}\n")
+        except (OperationalError, InterfaceError) as error:
+            if wait:
+                raise
+            _say(f"the database does not answer, so the report waits: {error.orig}")
             self._written = time.monotonic()
             return
         self._points, self._samples, self._lines, self._progress, self._trials = [], [], [], {}, {}
         self._written = time.monotonic()
+
+
+def _say(text: str) -> None:
+    """To the process's log. A disk that is full must not end a run that could still say so."""
+    with suppress(OSError):
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()

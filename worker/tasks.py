@@ -1,5 +1,6 @@
 """Doors: one short task for each kind of message, and the signals that start and end a worker process."""
 
+import os
 import signal
 from typing import Any
 
@@ -8,6 +9,8 @@ from celery.signals import worker_init, worker_process_init, worker_ready, worke
 from app.db import engine
 from worker import parent, presence
 from worker.celery_app import celery
+from worker.engine.lifeline import die_with_parent
+from worker.engine.waits import SPINNING
 
 
 @celery.task(name="fettle.work")
@@ -40,6 +43,7 @@ def _init(sender: Any = None, **_: Any) -> None:
 @worker_ready.connect
 def _ready(sender: Any = None, **_: Any) -> None:
     if presence.serves("interactive"):
+        os.environ.update(SPINNING | os.environ)  # unless whoever runs it has said otherwise
         from worker import interactive
 
         interactive.scheduler()  # the engine process is ready once torch is loaded, not before
@@ -49,6 +53,7 @@ def _ready(sender: Any = None, **_: Any) -> None:
 @worker_process_init.connect
 def _process(**_: Any) -> None:
     engine().dispose(close=False)  # connections of the process this one was forked from are not ours to use
+    die_with_parent(os.getppid(), signal.SIGTERM)  # a pool process whose worker was killed hands its job back, and never works on unseen
 
 
 @worker_shutting_down.connect

@@ -1,34 +1,45 @@
 """A tune job: rows in, the engine's training, a registered model out, and whatever follows it."""
 
+import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
 
+from app import storage
 from app.db import reading, transaction
+from app.domain import climbing, ending, label_budget
 from app.domain import dataset as datasets
-from app.domain import experiment as experiments
-from app.domain import job as jobs
 from app.domain import model as models
 from app.domain import prompt as prompts
+from app.domain.footprint import lengths, longest, needs
 from app.domain.job import Job
 from app.domain.methods import METHODS
 from app.domain.methods.base import parse
 from app.domain.search import Search
+from app.domain.shape import shape_of
 from app.settings import settings
-from worker.engine.folders import fingerprint
+from worker.devices import own, wait_for_memory
+from worker.engine.folders import damage, fingerprint, refuse_changed
+from worker.engine.load import load_config, tensor_shapes
 from worker.engine.search import FILE as SEARCH
 from worker.engine.search import search
 from worker.engine.spec import TrainSpec
-from worker.engine.train import TrainResult
+from worker.engine.train import ARTEFACT, TrainResult
 from worker.parent import attempt_folder
 from worker.reporter import JobReporter
+from worker.weights import folders, share
 
 
 def run(job: Job, token: str, reporter: JobReporter) -> None:
     """Train, register the model, queue what follows: the last two in the transaction that ends the job."""
-    result = search(spec_of(job), Search.model_validate(job.settings.get("search") or {}), reporter)
+    spec = spec_of(job)
+    refuse_changed(spec.base)
+    wait_for_memory(job, footprint_of(spec), reporter, spec.parameters.devices)
+    result = search(spec, Search.of(job.settings), reporter)
     reporter.flush()
-    finish(job, token, result)
+    # The result is on disk: a database that is away is waited for, and if that takes too long the next attempt registers it.
+    planned = spec.parameters.total_steps(len(spec.train))
+    reporter.patiently(lambda: finish(job, token, result, planned))
 
 
 def spec_of(job: Job) -> TrainSpec:
@@ -39,9 +50,11 @@ def spec_of(job: Job) -> TrainSpec:
         base = models.find(session, person, chosen["model"])
         version = datasets.find(session, person, chosen["dataset"])
         prompt = prompts.find(session, person, chosen["prompt_version"])
-        train_rows = [(case.values, case.answer) for case in datasets.cases(session, version, "train")]
+        learnt = label_budget.train_rows(session, version, chosen.get("label_budget"), chosen.get("seed", 0))
+        train_rows = [(case.values, case.answer) for case in learnt]
         validation = [(case.values, case.answer) for case in datasets.cases(session, version, "validation")]
-        folder, _ = models.folders(session, base, settings().models_folder, settings().storage_folder)
+        folder, _ = folders(session, base)
+        share(base)
         return TrainSpec(
             base=folder,
             template=prompt.template(),
@@ -49,36 +62,77 @@ def spec_of(job: Job) -> TrainSpec:
             train=train_rows,
             validation=validation,
             labels=tuple(version.label_texts()),
+            aliases=version.book.aliases(),
             method=chosen["method"],
             parameters=parse(METHODS, chosen["method"], chosen["parameters"]),
             seed=chosen.get("seed", 0),
             folder=attempt_folder(job),
             resume=_adopt_checkpoints(job),
+            finish=job.finish,
             threads=settings().threads or None,
             device=settings().device,
+            checkpoint_seconds=settings().checkpoint_seconds,
         )
 
 
-def _adopt_checkpoints(job: Job) -> bool:
-    """Copy what an earlier attempt saved into this one's folder, so that no attempt ever writes into another's.
+def footprint_of(spec: TrainSpec) -> int:
+    """About what the run takes at its peak, in bytes: its preflight measures it."""
+    load_config(spec.base)  # says it in words when it is not there
+    config = json.loads((spec.base / "config.json").read_text())
+    found = shape_of(config, {name: shape for file in spec.base.glob("*.safetensors") for name, shape in tensor_shapes(file).items()})
+    sizes = sorted(((sum(map(len, values.values())) + len(answer), len(answer)) for values, answer in spec.train), reverse=True)
+    whole, answer = longest(sizes, spec.parameters.batch_size)
+    step = lengths(whole, answer, spec.template, spec.labels, spec.parameters, found.encoder_decoder)
+    return needs(found, spec.parameters, step, len(spec.train), "cpu" if spec.device.startswith("cpu") or not own().startswith("cuda") else "cuda")
 
-    True when there is something to go on from. A copy that was broken off is made again.
+
+def _adopt_checkpoints(job: Job) -> bool:
+    """Take what an earlier attempt saved into this one's folder, so that no attempt ever writes into another's; a result that was only not registered too.
+
+    True when there is something to go on from. Files are linked, not copied, where the disk can: they are never changed in place, only
+    replaced. What was broken off is taken again.
     """
     here = attempt_folder(job)
+    _fetch_attempts(here.parent)
     earlier = [path for path in here.parent.glob("attempt-*") if path != here and _can_go_on(path)]
     if earlier:
         newest = max(earlier, key=lambda path: int(path.name.removeprefix("attempt-")))
-        shutil.copytree(newest, here, dirs_exist_ok=True, ignore=shutil.ignore_patterns("process.log", "artefact", ".tmp-*"))
+        broken = {str(path) for path in newest.rglob(ARTEFACT) if damage(path)}
+
+        def left_behind(folder: str, names: list[str]) -> set[str]:
+            return {name for name in names if name == "process.log" or name.startswith(".tmp-") or str(Path(folder) / name) in broken}
+
+        shutil.copytree(newest, here, dirs_exist_ok=True, ignore=left_behind, copy_function=_link)
     return bool(earlier)
 
 
+def _link(source: str, target: str) -> None:
+    Path(target).unlink(missing_ok=True)
+    try:
+        Path(target).hardlink_to(source)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def _fetch_attempts(folder: Path) -> None:
+    """What other machines have left of this job, as far as it is not here."""
+    if (remote := storage.store()) is not None:
+        for name in remote.below(storage.checkpoint_key(folder)):
+            storage.fetched(folder / name, storage.checkpoint_key(folder / name))
+
+
 def _can_go_on(attempt: Path) -> bool:
-    return (attempt / SEARCH).exists() or any(attempt.glob("checkpoint-*")) or any(attempt.glob("trial-*/checkpoint-*"))
+    return any((attempt / name).exists() for name in (SEARCH, ARTEFACT)) or any(attempt.glob("checkpoint-*")) or any(attempt.glob("trial-*/checkpoint-*"))
 
 
-def finish(job: Job, token: str, result: TrainResult) -> None:
-    """Register the tuned model and end the job, in one transaction; then what only a resume would need goes."""
-    digest = fingerprint(result.artefact)
+def finish(job: Job, token: str, result: TrainResult, planned: int) -> None:
+    """Register the tuned model and end the job, in one transaction; then what only a resume would need goes. `planned` are the steps it was to make.
+
+    In an installation with an object store the artefact is there before anybody can know of it.
+    """
+    digest, remote = fingerprint(result.artefact), storage.store()
+    if remote is not None:
+        remote.push(result.artefact, storage.key_of(result.artefact))
     with transaction() as session:
         base = session.get_one(models.Model, job.settings["model"])
         version = datasets.find(session, job.person(), job.settings["dataset"])
@@ -102,9 +156,12 @@ def finish(job: Job, token: str, result: TrainResult) -> None:
             prompt_version_id=prompt.id,
             dataset_version_id=version.id,
         )
-        experiments.advance(session, job, model)
+        climbing.advance(session, job, model)
         measured = {name: value for name, value in asdict(result).items() if name != "artefact"}
-        jobs.succeed(session, job.id, token, {"model": model.id, **measured})
-    for pattern in ("attempt-*/checkpoint-*", "attempt-*/trial-*"):
+        ending.succeed(session, job.id, token, {"model": model.id, "planned_steps": planned, **measured})
+    for pattern in ("attempt-*/checkpoint-*", "attempt-*/trial-*", "attempt-*/best-*", "attempt-*/artefact"):
         for leftover in attempt_folder(job).parent.glob(pattern):
-            shutil.rmtree(leftover, ignore_errors=True)
+            if leftover != result.artefact:
+                shutil.rmtree(leftover, ignore_errors=True)
+    if remote is not None:
+        remote.remove(storage.checkpoint_key(attempt_folder(job).parent))

@@ -2,10 +2,38 @@
 
 from fastapi import APIRouter
 
-from app.api import datasets, endpoints, evaluations, experiments, fits, generate, health, jobs, labels, models, openai, prompts, uploads, versions
+from app.api import (
+    datasets,
+    endpoints,
+    evaluations,
+    experiments,
+    fits,
+    generate,
+    health,
+    jobs,
+    judgements,
+    labels,
+    likelihoods,
+    machines,
+    marks,
+    models,
+    notebook,
+    openai,
+    prompts,
+    queues,
+    reliability,
+    table,
+    uploads,
+    versions,
+)  # fmt: skip
+
+_NOUNS = (
+    datasets, versions, labels, uploads, prompts, table, generate, likelihoods, marks, jobs, evaluations, experiments, models, endpoints, fits,
+    notebook, queues, machines, judgements, reliability,
+)  # fmt: skip
 
 _v1 = APIRouter(prefix="/api/v1")
-for _noun in (datasets, versions, labels, uploads, prompts, generate, jobs, evaluations, experiments, models, endpoints, fits):
+for _noun in _NOUNS:
     _v1.include_router(_noun.router)
 
 router = APIRouter()

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, File, Form, Query, Response, UploadFile
 
 from app.api import shapes
-from app.doors import Person
+from app.doors import OneFile, Person
 from app.errors import Invalid
-from app.readers.options import check, from_json
+from app.readers.options import Options, check, from_json
 from app.services import datasets, grid, uploads
 from app.services.uploads import AT_ONCE_BYTES, Sent
 from app.settings import settings
@@ -24,7 +24,7 @@ def index(person: Person, after: shapes.After = None, limit: shapes.Limit = 50) 
     return shapes.listing([shapes.dataset(view.dataset, view.version) for view in views], following)
 
 
-@router.post("", status_code=201, max_body_size=settings().upload_bytes + 2**20)
+@router.post("", status_code=201, dependencies=[OneFile], max_body_size=settings().upload_bytes + 2**20)
 def create(
     person: Person,
     response: Response,
@@ -40,17 +40,24 @@ def create(
 
     `input` may be a list of columns; rows with the same value in the column `group` stay in one split. `options`, a JSON object too, says
     how the file is read where detection is wrong or has to ask: format, encoding, delimiter, quote, header, first_line, line_ends, member
-    (of a ZIP), sheet (of a workbook), under (which list of a JSON object), and leave_out, the codes of problems whose rows are left out
-    instead of refusing the file. A file above 20 MB answers 202 {upload}: see /api/v1/uploads.
+    (of a ZIP), members (those of a ZIP that are a split each: {"train.csv": "train", "test.csv": "test"}), sheet (of a workbook), under (which list of
+    a JSON object), and leave_out, the codes of problems whose rows are left out instead of refusing the file. A file above 20 MB answers 202 {upload}: see /api/v1/uploads.
     """
-    how = replace(from_json(json_object(options, "options") or {}), mapping=json_object(mapping, "mapping") or {})
-    check(how)
-    sent = Sent(file.file, file.filename or "upload", name, how, {"splits": json_object(splits, "splits"), "seed": seed, "group": group or None})
+    sent = Sent(
+        file.file, file.filename or "upload", name, reading(options, mapping), {"splits": json_object(splits, "splits"), "seed": seed, "group": group or None}
+    )
     if (file.size or 0) > AT_ONCE_BYTES:
         response.status_code = 202
         return {"upload": uploads.accept(person, sent, "import").id}
     view = datasets.find(person, uploads.import_now(person, sent))
     return shapes.dataset(view.dataset, view.version) | {"problems": []}
+
+
+def reading(options: str, mapping: str) -> Options:
+    """How a file is read, and by which columns, from two JSON objects. Raises Invalid."""
+    how = replace(from_json(json_object(options, "options") or {}), mapping=json_object(mapping, "mapping") or {})
+    check(how)
+    return how
 
 
 def json_object(text: str, field: str) -> Mapping[str, Any] | None:

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from app.api import shapes
-from app.domain.endpoint import DEFAULTS, LIMITS
+from app.domain.endpoint import DEFAULTS, LIMITS, MOST_TOKENS
 from app.doors import Person
 from app.services import endpoints
 
@@ -22,8 +22,16 @@ class PriceBody(shapes.Body):
     output: Dollars
 
 
+class WindowBody(shapes.Body):
+    """Tokens that a model takes at once, and the model here whose tokenizer counts like it."""
+
+    tokens: Annotated[int, Field(ge=1, le=MOST_TOKENS)] | None = None
+    tokenizer: int | None = Field(None, ge=1, le=2**31)
+
+
 Key = Annotated[str, Field(max_length=4000, pattern=r"^[\x21-\x7e]*$")]
 Prices = Annotated[dict[str, PriceBody], Field(max_length=1000)]
+Windows = Annotated[dict[str, WindowBody], Field(max_length=1000)]
 Concurrency = Annotated[int, Field(ge=LIMITS["concurrency"][0], le=LIMITS["concurrency"][1])]
 TimeOut = Annotated[float, Field(ge=LIMITS["time_out"][0], le=LIMITS["time_out"][1], allow_inf_nan=False)]
 Names = Annotated[list[str], Field(max_length=1000)]
@@ -34,6 +42,7 @@ class NewEndpoint(shapes.Body):
     url: str = Field(max_length=2000)
     key: Key | None = None
     prices: Prices = {}
+    windows: Windows = {}
     concurrency: Concurrency = DEFAULTS["concurrency"]
     time_out: TimeOut = DEFAULTS["time_out"]
     models: Names = []
@@ -46,6 +55,7 @@ class Changes(shapes.Body):
     url: str | None = Field(None, max_length=2000)
     key: Key | None = None
     prices: Prices | None = None
+    windows: Windows | None = None
     concurrency: Concurrency | None = None
     time_out: TimeOut | None = None
     models: Names | None = None

@@ -7,8 +7,10 @@ from pydantic import Field
 
 from app.api import shapes
 from app.domain.fitting import Policy
+from app.domain.scheme import Scheme
 from app.doors import Person
-from app.services import evaluations
+from app.services import discarding, evaluations, predictions
+from app.services.predictions import Filter, Only
 
 router = APIRouter(prefix="/evaluations")
 
@@ -21,6 +23,7 @@ class NewEvaluation(shapes.Body):
     answer: Literal["likelihood", "generate"] = "likelihood"
     limit: int | None = Field(None, ge=1)
     fit: Policy = Field("refuse", description="What happens to rows that are too long for the model: shots + input + answer.")
+    scheme: Scheme = Field(Scheme(), description="How answers are got and judged: scoring, extractor, shape, metric, fields, checks, candidates.")
 
 
 @router.get("")
@@ -35,6 +38,12 @@ def create(person: Person, body: NewEvaluation) -> dict[str, Any]:
     return shapes.evaluation(view.evaluation, view.job)
 
 
+@router.delete("/{key}", status_code=204)
+def delete(person: Person, key: shapes.Key) -> None:
+    """Its predictions go with it. Refused with 409 `in_use` while it runs, or a comparison stands on it."""
+    discarding.evaluation(person, key)
+
+
 @router.get("/{key}")
 def show(person: Person, key: shapes.Key) -> dict[str, Any]:
     view = evaluations.find(person, key)
@@ -42,15 +51,38 @@ def show(person: Person, key: shapes.Key) -> dict[str, Any]:
 
 
 @router.get("/{key}/predictions")
-def predictions(person: Person, key: shapes.Key, offset: Annotated[int, Query(ge=0, le=2**31)] = 0, limit: shapes.Limit = 100) -> dict[str, Any]:
-    rows = evaluations.predictions(person, key, offset=offset, limit=limit)
-    return shapes.listing([shapes.prediction(row, example) for row, example in rows], offset + len(rows) if len(rows) == limit else None)
+def listed(
+    person: Person,
+    key: shapes.Key,
+    only: Only = "all",
+    other: int | None = None,
+    other_only: Only = "all",
+    offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
+    limit: shapes.Limit = 100,
+) -> dict[str, Any]:
+    """Row by row, the worst first. With `other`, another evaluation on the same rows, `only=wrong&other_only=right` are the rows that it has and this one has not."""
+    found = predictions.find(person, key, Filter(only, other, other_only), offset=offset, limit=limit)
+    rows = [shapes.prediction(row.prediction, row.example, row.other) for row in found.rows]
+    return shapes.counted(rows, offset, found)
+
+
+@router.get("/{key}/predictions/{example}")
+def whole(person: Person, key: shapes.Key, example: shapes.Key) -> dict[str, Any]:
+    """One row with the prompt that the model read."""
+    found = predictions.whole(person, key, example)
+    return shapes.prediction(found.prediction, found.example) | {"prompt": found.prompt}
 
 
 @router.get("/{key}/against/{other}")
-def against(person: Person, key: shapes.Key, other: shapes.Key) -> dict[str, Any]:
-    """This evaluation minus another one, paired; across dataset versions on the rows that both have."""
-    found = evaluations.against(person, key, other)
+def against(person: Person, key: shapes.Key, other: shapes.Key, metric: str | None = None) -> dict[str, Any]:
+    """This evaluation minus another one, paired by its main figure or by `metric`; across dataset versions on the rows that both have."""
+    found = evaluations.against(person, key, other, metric)
     one = found.difference
     numbers = {"difference": one.difference, "interval": [one.low, one.high], "p_value": one.p_value, "gained": one.gained, "lost": one.lost}
-    return numbers | {"verdict": found.verdict.kind, "rows": found.common, "of": list(found.of), "sentence": f"{found.verdict.sentence} {found.sentence}"}
+    return numbers | {
+        "metric": found.metric,
+        "verdict": found.verdict.kind,
+        "rows": found.common,
+        "of": list(found.of),
+        "sentence": f"{found.verdict.sentence} {found.sentence}",
+    }

@@ -5,16 +5,18 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from anyio import to_thread
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from fastapi.sse import EventSourceResponse, format_sse_event
+from pydantic import Field
 
 from app.api import shapes
+from app.api.leaving import while_here
 from app.api.prompts import PromptFields
 from app.domain.generation import Parameters
 from app.doors import Person
 from app.errors import FettleError
-from app.services import generate
+from app.services import generate, notebook
 
 router = APIRouter(prefix="/generate")
 
@@ -28,23 +30,27 @@ class NewGeneration(shapes.Body):
     variables: dict[str, str] = {}
     parameters: Parameters | None = None
     stream: bool = False
+    session: str | None = Field(None, max_length=64, description="The run is written into the notebook, under this session.")
+    ticket: str | None = Field(None, max_length=64, description="A word of one's own to find the notebook's run by; one is made up otherwise.")
 
 
 @router.post("", response_model=None)
-async def create(person: Person, body: NewGeneration) -> dict[str, Any] | Response:
-    """An answer at once, or as server-sent events. The first event decides the status."""
+async def create(person: Person, body: NewGeneration, http: Request) -> dict[str, Any] | Response:
+    """An answer at once, or as server-sent events. The first event decides the status. Whoever leaves, ends the work."""
     prompt = body.prompt.model_dump() if body.prompt else None
     model, fields = await to_thread.run_sync(generate.fields_for, person, body.model, prompt, body.prompt_version)
     request = await to_thread.run_sync(generate.start, person, model, fields, body.variables, body.parameters)
+    asked = model, fields, body.prompt_version, body.variables, body.parameters
+    entry = await to_thread.run_sync(notebook.begin, person, body.session, *asked, body.ticket)
     if not body.stream:
-        return await generate.answer(request)
-    events = generate.events(request)
-    first = await anext(events)
+        return await while_here(http, notebook.noted(entry, generate.answer(request)))
+    events = notebook.recorded(entry, generate.events(request))
+    first = await while_here(http, anext(events))
     return EventSourceResponse(_stream(request.id, first, events), headers={"X-Accel-Buffering": "no"})
 
 
 async def _stream(request: str, first: dict[str, Any], events: AsyncIterator[dict[str, Any]]) -> AsyncIterator[bytes]:
-    """The contract's events: unnamed {text}, then `done` {counts} or `error` {error}. `accepted` names the request, to stop it by."""
+    """The contract's events: unnamed {text, index?, logprobs?}, `loading` {fraction}, then `done` {counts} or `error` {error}. `accepted` names the request, to stop it by."""
     yield format_sse_event(event="accepted", data_str=json.dumps({"request": request}))
     try:
         yield _encode(first)

@@ -12,11 +12,13 @@ from app.domain.job import Job
 from app.domain.methods import METHODS
 from app.domain.metric import Sample
 from app.domain.model import Model
-from app.domain.prompt import FIELDS, Prompt, PromptVersion
+from app.domain.notebook import Run
+from app.domain.prompt import Prompt, PromptVersion
 from app.domain.trial import Trial
 from app.domain.upload import Upload
 from app.services.endpoints import EndpointView
 from app.services.estimates import Estimate
+from app.services.prompts import Compared, History
 
 Limit = Annotated[int, Query(ge=1, le=1000)]
 After = Annotated[int | None, Query(ge=0, le=2**63 - 1)]
@@ -33,8 +35,32 @@ def listing(items: list[dict[str, Any]], following: int | None) -> dict[str, Any
     return {"items": items, "next": following}
 
 
+def counted(items: list[dict[str, Any]], offset: int, found: Any) -> dict[str, Any]:
+    """A page of rows that a filter left, with how many rows there are of each kind. `found` has the counts of all and how many the filter leaves."""
+    after = offset + len(items)
+    return listing(items, after if after < found.found else None) | {"counts": found.counts, "found": found.found}
+
+
 def prompt(row: Prompt, version: PromptVersion) -> dict[str, Any]:
-    return {"id": row.id, "name": row.name, "version": version.number, "created_at": version.created_at, **{name: getattr(version, name) for name in FIELDS}}
+    about = {"id": row.id, "name": row.name, "version": version.number, "message": version.message, "created_at": version.created_at}
+    return {**about, **version.fields}
+
+
+def versions(found: History) -> list[dict[str, Any]]:
+    return [{**prompt(found.prompt, line.version), "author": line.author, "aliases": list(line.aliases)} for line in found.lines]
+
+
+def moves(found: History) -> list[dict[str, Any]]:
+    return [{"alias": move.name, "from": move.before, "to": move.after, "author": author, "at": move.created_at} for move, author in found.moves]
+
+
+def compared(found: Compared) -> dict[str, Any]:
+    """Part by part: pieces of both versions together, in reading order."""
+    parts = [
+        {"name": section.name, "changed": section.changed, "pieces": [{"kind": piece.kind, "text": piece.text} for piece in section.pieces]}
+        for section in found.sections
+    ]
+    return {"from": found.older.number, "to": found.newer.number, "sections": parts}
 
 
 def dataset(row: Dataset, version: DatasetVersion) -> dict[str, Any]:
@@ -55,6 +81,12 @@ def dataset(row: Dataset, version: DatasetVersion) -> dict[str, Any]:
     }
 
 
+def run(row: Run) -> dict[str, Any]:
+    names = ("id", "session", "ticket", "prompt_version", "prompt", "variables", "parameters", "output", "texts", "reason", "error")
+    more = ("input_tokens", "output_tokens", "latency_ms", "cost", "created_at")
+    return {"model": row.model_name, "model_id": row.model_id, **{name: getattr(row, name) for name in (*names, *more)}}
+
+
 def upload(row: Upload) -> dict[str, Any]:
     error = dict(row.error or {})
     problems = error.pop("problems", None) or (row.report or {}).get("problems") or []
@@ -69,6 +101,7 @@ def upload(row: Upload) -> dict[str, Any]:
         "seconds": row.seconds,
         "rows_per_second": row.rate,
         "dataset": row.dataset_id if row.state == "done" else None,
+        "version": row.cut.get("made", 1) if row.state == "done" else None,
         "error": error or None,
         "problems": problems,
         "created_at": row.created_at,
@@ -88,6 +121,7 @@ def job(row: Job, position: int | None = None) -> dict[str, Any]:
         "phase": row.phase,
         "position": position,
         "priority": row.priority,
+        "needs_bytes": row.needs_bytes if row.state == "queued" else None,
         "attempt": row.attempt,
         "step": row.step,
         "total_steps": row.total_steps,
@@ -96,6 +130,7 @@ def job(row: Job, position: int | None = None) -> dict[str, Any]:
         "result": row.result,
         "settings": row.settings,
         "worker": row.worker,
+        "cloned_from": row.cloned_from,
         "created_at": row.created_at,
         "started_at": row.started_at,
         "finished_at": row.finished_at,
@@ -131,13 +166,13 @@ def formats(method: str | None) -> dict[str, Any]:
 def endpoint(view: EndpointView) -> dict[str, Any]:
     """An endpoint without its key: only whether it has one."""
     row = view.endpoint
-    names = ("id", "name", "url", "has_key", "prices", "concurrency", "time_out", "probe", "tested_at", "created_at")
+    names = ("id", "name", "url", "has_key", "prices", "windows", "concurrency", "time_out", "probe", "tested_at", "created_at")
     models = [{"id": model.id, "name": model.remote_name, "slug": model.slug} for model in view.models]
     return {**{name: getattr(row, name) for name in names}, "models": models}
 
 
 def evaluation(row: Evaluation, of: Job) -> dict[str, Any]:
-    names = ("id", "split", "answer", "scores", "created_at")
+    names = ("id", "split", "answer", "scheme", "scores", "created_at")
     references = {name: of.settings[name] for name in ("model", "prompt_version", "dataset")}
     return {
         **{name: getattr(row, name) for name in names},
@@ -150,15 +185,16 @@ def evaluation(row: Evaluation, of: Job) -> dict[str, Any]:
     }
 
 
-def prediction(row: Prediction, of: Example) -> dict[str, Any]:
+def prediction(row: Prediction, of: Example, other: Prediction | None = None) -> dict[str, Any]:
+    names = ("gold", "answer", "correct", "off_list", "cut_off", "offered", "confidence", "margin", "written", "likelihoods")
+    more = {} if other is None else {"other": {name: getattr(other, name) for name in ("answer", "correct", "off_list", "confidence")}}
     return {
         "example": row.example_id,
         "input": of.input,
-        "gold": row.gold,
-        "answer": row.answer,
-        "correct": row.correct,
-        "likelihoods": row.likelihoods,
+        **{name: getattr(row, name) for name in names},
+        **{name: (row.judged or {}).get(name, {}) for name in ("values", "checks", "fields")},
         "latency_ms": row.latency_ms,
         "input_tokens": row.input_tokens,
         "output_tokens": row.output_tokens,
+        **more,
     }

@@ -2,18 +2,17 @@
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, File, Form, Query, UploadFile
+from fastapi import APIRouter, File, Form, Query, Response, UploadFile
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 
 from app.api import shapes
-from app.api.datasets import Reason, json_object
+from app.api.datasets import Reason, reading
 from app.domain.lineage import Change, Drop, Edit, Move, Relabel
-from app.doors import Person
-from app.services import exports, health, history, removal, reserve
-from app.services.appending import append_file
+from app.doors import OneFile, Person
+from app.services import datasets, exports, health, history, removal, reserve, uploads
 from app.services.datasets import DatasetView
-from app.services.upload_files import passing
+from app.services.uploads import Sent
 from app.services.versions import derive
 from app.settings import settings
 
@@ -75,19 +74,28 @@ def create(person: Person, reference: str, body: NewVersion) -> dict[str, Any]:
     return shown(derive(person, reference, body.change(), body.reason))
 
 
-@router.post("/{reference}/append", status_code=201, max_body_size=settings().upload_bytes + 2**20)
+@router.post("/{reference}/append", status_code=201, dependencies=[OneFile], max_body_size=settings().upload_bytes + 2**20)
 def append(
     person: Person,
     reference: str,
+    response: Response,
     file: Annotated[UploadFile, File()],
     mapping: Annotated[str, Form()] = "",
+    options: Annotated[str, Form()] = "",
     reason: Annotated[str, Form(max_length=500)] = "",
     repeats: Annotated[bool, Form()] = False,
 ) -> dict[str, Any]:
-    """The next version with a file's rows behind the others. Rows that are there already are left out unless `repeats`."""
-    with passing(file.file) as path:
-        view = append_file(person, reference, path, file.filename or "upload", json_object(mapping, "mapping"), reason, repeats)
-    return shown(view)
+    """The next version with a file's rows behind the others. Rows that are there already are left out unless `repeats`.
+
+    It is read as the dataset's first file was, by the same columns; `mapping` and `options` (as in POST /api/v1/datasets) say otherwise.
+    A file above 2 MB, or a version of more than 20,000 rows, answers 202 {upload}: see /api/v1/uploads.
+    """
+    sent = Sent(file.file, file.filename or "upload", options=reading(options, mapping))
+    made = uploads.append(person, reference, sent, file.size or 0, reason, repeats)
+    if isinstance(made, DatasetView):
+        return shown(made)
+    response.status_code = 202
+    return {"upload": made.id}
 
 
 @router.get("/{reference}/health")
@@ -98,6 +106,18 @@ def findings(person: Person, reference: str) -> dict[str, Any]:
         return {"items": None, "next": None}
     names = ("code", "harm", "count", "sentence", "remedy", "fixed", "after")
     return shapes.listing([{name: getattr(one, name) for name in names} for one in report.findings], None)
+
+
+class Warn(shapes.Body):
+    on: bool
+
+
+@router.put("/{reference}/health/{code}/warn")
+def warn(person: Person, reference: str, code: str, body: Warn) -> dict[str, Any]:
+    """Switch an optional warning (personal_data) on or off for the dataset, in all its versions."""
+    view = datasets.find(person, reference)
+    health.warn(person, view.dataset.id, code, body.on)
+    return {"code": code, "on": body.on}
 
 
 @router.get("/{reference}/health/{code}/examples")

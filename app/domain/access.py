@@ -72,6 +72,19 @@ def write(session: Session, person: Who, table: type[T], key: int, noun: str) ->
     return row
 
 
+def mine(person: Who, table: type[T]) -> Select[T]:
+    """The rows of a noun that this person made and nobody else reads, such as a notebook's; newest first."""
+    return visible(person, table).where(table.author_id == person.user_id)
+
+
+def own(session: Session, person: Who, table: type[T], key: int, noun: str) -> T:
+    """One such row."""
+    row = read(session, person, table, key, noun)
+    if row.author_id != person.user_id:
+        raise NotFound(noun, key)
+    return row
+
+
 def owned(person: Who) -> dict[str, Any]:
     """The owner's columns of a new row."""
     return {"workspace_id": person.workspace_id, "author_id": person.user_id}

@@ -1,9 +1,10 @@
 """What every table shares: names of constraints, ids, the database's clock, who owns a row."""
 
 import re
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, TypeVar
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Integer, MetaData
+from sqlalchemy import JSON, BigInteger, ForeignKey, Integer, MetaData, select
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
@@ -57,8 +58,20 @@ class Row:
     created_at: Mapped[int] = mapped_column(default=db_now(), server_default=None)
 
 
+T = TypeVar("T", bound=Row)
+
+
 class Owned(Row):
-    """Columns of everything a person made. `domain/access.py` decides by them who may read or write."""
+    """Columns of everything a person made. `domain/access.py` decides by them who may read or write.
+
+    The number of what was deleted is not given again, as SQLite would: links, folders and the settings of jobs name things by it.
+    """
+
+    __table_args__: Any
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        cls.__table_args__ = (*cls.__dict__.get("__table_args__", ()), {"sqlite_autoincrement": True})
+        super().__init_subclass__(**more)
 
     workspace_id: Mapped[int] = mapped_column(ForeignKey("workspace.id"), index=True)
     author_id: Mapped[int | None] = mapped_column(ForeignKey("user.id"))
@@ -80,4 +93,10 @@ def require(session: Session, table: type[Any], key: int, noun: str) -> Any:
     return row
 
 
-__all__ = ["Base", "Json", "Owned", "Row", "clock", "db_now", "parse_reference", "require"]
+def by_id(session: Session, table: type[T], keys: Iterable[int | None]) -> dict[int, T]:
+    """The rows with these ids, by id; None is no id. Asks nothing where there are none."""
+    wanted = {key for key in keys if key is not None}
+    return {row.id: row for row in session.scalars(select(table).where(table.id.in_(wanted)))} if wanted else {}
+
+
+__all__ = ["Base", "Json", "Owned", "Row", "by_id", "clock", "db_now", "parse_reference", "require"]

@@ -9,28 +9,21 @@ import hashlib
 import random
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
-from typing import Protocol
+from typing import Any, Protocol
 
 from app.domain.scoring import normalise
-from app.domain.splits import VALIDATION_ROWS, VALIDATION_SHARE
+from app.domain.splits import SPLITS, VALIDATION_ROWS, VALIDATION_SHARE, Row
 
 BLOCK = 20
-SPLITS = ("train", "validation", "test", "reserve", "unlabelled")
 NUMBERS = {name: number for number, name in enumerate(SPLITS)}
 UNLABELLED = NUMBERS["unlabelled"]
 SPLIT = 7
 """The bits of a split's number."""
 
 
-class Row(Protocol):
-    """What a cut looks at; as in `splits`, with the other columns."""
+class Arriving(Row, Protocol):
+    """A row as it comes in, with its other columns: one of them may name its group."""
 
-    @property
-    def input(self) -> str: ...
-    @property
-    def output(self) -> str | None: ...
-    @property
-    def split(self) -> str | None: ...
     @property
     def cells(self) -> Mapping[str, str]: ...
 
@@ -81,9 +74,9 @@ class Cutter:
         self._validation = 0
         self._repeated = self._conflicting = self._leaking = 0
 
-    def cut(self, rows: Sequence[Row], keys: Sequence[int], cut_validation: bool = False) -> list[str]:
+    def cut(self, rows: Sequence[Arriving], keys: Sequence[int], cut_validation: bool = False) -> list[str]:
         """The splits of the next rows, whose texts have these keys. Given ones are kept; `cut_validation` takes the missing validation from train."""
-        found, texts = [], self._texts
+        found, texts, note = [], self._texts, self._note
         for row, key in zip(rows, keys, strict=True):
             output, given = row.output, row.split
             before = texts.get(key)
@@ -91,23 +84,22 @@ class Cutter:
                 split = "unlabelled"
             elif given is not None and not (cut_validation and given == "train"):
                 split = given
-            elif self._group is not None:
-                split = self._with_its_group(row, output)
+            elif self._group is not None and (group := group_of(row.cells, self._group)):
+                split = self._with_its_group(group, row, output)
             elif before is not None and before & SPLIT != UNLABELLED:
                 split = SPLITS[before & SPLIT]
             else:
                 split = self._new(output, given)
             found.append(split)
-            self._note(key, before, output, split)
+            note(key, before, output, split)
         return found
 
-    def note(self, rows: Sequence[Row], keys: Sequence[int], splits: Sequence[str]) -> None:
+    def note(self, rows: Sequence[Arriving], keys: Sequence[int], splits: Sequence[str]) -> None:
         """Count rows that have their splits already."""
         for row, key, split in zip(rows, keys, splits, strict=True):
             self._note(key, self._texts.get(key), row.output, split)
 
-    def _with_its_group(self, row: Row, output: str) -> str:
-        group = row.cells.get(self._group or "", "")
+    def _with_its_group(self, group: str, row: Arriving, output: str) -> str:
         split = self._groups.get(group)
         if split is None:
             split = self._groups[group] = self._new(output, row.split)
@@ -120,7 +112,7 @@ class Cutter:
     def _new(self, output: str, given: str | None) -> str:
         label = output if self._stratify else ""
         if given is None:
-            return self._stratum(label, self._shares).take()
+            return (self._strata.get(label) or self._stratum(label, self._shares)).take()
         # At least so many rows, however small the share; never more than half.
         share = 0.5 if self._validation < VALIDATION_ROWS else VALIDATION_SHARE
         split = self._stratum(f"{share}\0{label}", {"train": 1 - share, "validation": share}).take()
@@ -135,14 +127,23 @@ class Cutter:
 
     def _note(self, key: int, before: int | None, output: str | None, split: str) -> None:
         # Labels get a small number each; of free texts only a hash is kept.
-        by_label = self._stratify or output is None
-        number = self._outputs.setdefault(output, len(self._outputs)) if by_label else hash(output) & 0xFFFFFFFF
+        if self._stratify or output is None:
+            number = self._outputs.get(output)
+            if number is None:
+                number = self._outputs[output] = len(self._outputs)
+        else:
+            number = hash(output) & 0xFFFFFFFF
         if before is None:
             self._texts[key] = number << 3 | NUMBERS[split]
             return
         self._repeated += 1
         self._conflicting += before >> 3 != number
         self._leaking += SPLITS[before & SPLIT] != split and "unlabelled" not in (SPLITS[before & SPLIT], split)
+
+
+def group_of(cells: Mapping[str, Any] | None, column: str) -> str:
+    """The group that a row belongs to, by the column that names it; "" for none: rows without a value have nothing in common."""
+    return str((cells or {}).get(column) or "").strip()
 
 
 def content_key(text: str) -> int:

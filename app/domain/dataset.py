@@ -1,25 +1,23 @@
 """Datasets: immutable, content-hashed versions of labelled examples, with a sealed test split."""
 
-import hashlib
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import ForeignKey, Index, UniqueConstraint, func, select, update
+from sqlalchemy import ColumnElement, Computed, ForeignKey, Index, Select, UniqueConstraint, func, select, update
 from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from app.domain.access import Who, owned, read
 from app.domain.base import Base, Json, Owned, db_now, parse_reference
 from app.domain.cutting import content_key
-from app.domain.label_book import MOST_LABELS, LabelBook
+from app.domain.label_book import LabelBook
 from app.domain.rendering import LABELS
+from app.domain.shots import Candidate
 from app.domain.validation import Measure, measure_of
 from app.errors import Conflict, Invalid, NotFound, Sealed
-
-SPLITS = ("train", "validation", "test", "reserve", "unlabelled")
 
 SEALED = ("test", "reserve")
 """Splits whose rows nobody sees before they are opened on purpose. The reserve cannot be scored before that either."""
@@ -31,13 +29,14 @@ _packer = msgspec.msgpack.Encoder()
 
 
 class Dataset(Owned, Base):
-    """A named task. Its examples are in its versions."""
+    """A named task. Its examples are in its versions. `quiet` are the codes of warnings that somebody switched off for it (services/health.py)."""
 
     __tablename__ = "dataset"
 
     name: Mapped[str]
     description: Mapped[str] = mapped_column(default="")
     source: Mapped[str] = mapped_column(default="upload")
+    quiet: Mapped[list[Any]] = mapped_column(default=list)
 
 
 class DatasetVersion(Owned, Base):
@@ -108,6 +107,11 @@ class DatasetVersion(Owned, Base):
         return measure_of(validate_by, labels=bool(self.labels), rows=bool(self.splits.get("validation")))
 
 
+STRETCH = 1 << 15
+"""Rows whose contents are indexed together: an import changes few pages of the index, and a content of a million rows is looked for in 31 places instead
+of one (docs/decisions/0023)."""
+
+
 def _key_of_row(context: DefaultExecutionContext) -> int:
     return content_key(context.get_current_parameters()["input"])  # type: ignore[no-untyped-call]
 
@@ -115,18 +119,20 @@ def _key_of_row(context: DefaultExecutionContext) -> int:
 class Example(Base):
     """One row: input, output, split. `line` is where it stood in the file it came from.
 
-    `position` stays a row's own from version to version, and so does `added_in`, the number of the version it came with.
+    `position` stays a row's own from version to version, and so does `added_in`, the number of the version it came with. Contents are
+    indexed by the `stretch` of rows they stand in: rows that come in one after the other change few pages of an index, however long it is.
     """
 
     __tablename__ = "example"
     __table_args__ = (
         Index("ix_example_version_split_position", "version_id", "split", "position"),
-        Index("ix_example_version_content_key", "version_id", "content_key", "position"),
+        Index("ix_example_version_stretch_content_key", "version_id", "stretch", "content_key", "position"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     version_id: Mapped[int] = mapped_column(ForeignKey("dataset_version.id", ondelete="CASCADE"))
     position: Mapped[int]
+    stretch: Mapped[int] = mapped_column(Computed(f"position / {STRETCH}", persisted=True))
     line: Mapped[int | None]
     split: Mapped[str]
     input: Mapped[str]
@@ -165,71 +171,6 @@ def draft(session: Session, person: Who, dataset: Dataset, seed: int, origin: di
     return version
 
 
-class Marks:
-    """The position of every 1,000th row, of each split and ("") of all, noted while rows pass by in order."""
-
-    def __init__(self) -> None:
-        self.found: dict[str, list[int]] = {"": []}
-        self._counts: Counter[str] = Counter()
-
-    def passing(self, rows: Iterable[Any]) -> Iterator[Any]:
-        for row in rows:
-            for name in ("", row.split):
-                if self._counts[name] % MARKED == 0:
-                    self.found.setdefault(name, []).append(row.position)
-                self._counts[name] += 1
-            yield row
-
-
-@dataclass(frozen=True)
-class Totals:
-    """What is counted of a version when it is sealed: rows of each split, the table of labels, the hash of everything, the marks."""
-
-    splits: dict[str, int]
-    labels: list[dict[str, Any]]
-    digest: str
-    marks: dict[str, list[int]]
-
-
-def totals(session: Session, version: DatasetVersion, book: LabelBook | None = None, label_limit: int = MOST_LABELS) -> Totals:
-    """Count a filled version; only reads. Labels that `book` knows keep what it says. Raises Invalid when there is nothing to learn from."""
-    counts = dict(session.execute(select(Example.split, func.count()).where(Example.version_id == version.id).group_by(Example.split)).all())
-    if not counts.get("train") and not counts.get("test"):
-        raise Invalid("no_labelled_rows", "No row has an output.", "Fettle needs rows whose output is filled in; check the column mapping.")
-    labelled = select(Example.output, func.count()).where(Example.version_id == version.id, Example.output.is_not(None))
-    table = session.execute(labelled.group_by(Example.output).order_by(Example.output).limit(label_limit + 1)).all()
-    # Once a version has a book, its outputs are labels however few rows there are.
-    few = len(table) <= label_limit and (bool(book) or len(table) * 2 <= sum(count for _, count in table))
-    found = (book or LabelBook()).counted({text: count for text, count in table if text is not None}) if few else LabelBook()
-    marks = Marks()
-    digest = fingerprint(marks.passing(_contents(session, version)), found)
-    return Totals({split: counts[split] for split in SPLITS if counts.get(split)}, found.as_json(), digest, marks.found)
-
-
-def seal(session: Session, version: DatasetVersion, counted: Totals | None = None) -> None:
-    """Freeze a version with what was counted of it, before or now. Raises Invalid when there is nothing to learn from."""
-    counted = counted or totals(session, version)
-    version.labels, version.splits, version.content_hash, version.marks = counted.labels, counted.splits, counted.digest, counted.marks
-    session.flush()
-    session.execute(update(DatasetVersion).where(DatasetVersion.id == version.id).values(sealed_at=db_now()))
-    session.refresh(version)
-
-
-def _contents(session: Session, version: DatasetVersion) -> Iterator[Any]:
-    """What a version's hash and marks take in of each row, in file order, streamed."""
-    query = select(Example.position, Example.split, Example.input, Example.output, Example.cells).where(Example.version_id == version.id)
-    yield from session.execute(query.order_by(Example.position).execution_options(yield_per=500))
-
-
-def fingerprint(examples: Iterable[Any], book: LabelBook) -> str:
-    """sha256 over every row's (or example's) split, input, output and cells, in order, and what the book says: the same content has the same hash."""
-    digest = hashlib.sha256()
-    for example in examples:
-        digest.update(rows_bytes([(example.split, example.input, example.output, example.cells)]))
-    digest.update(book.digest())
-    return digest.hexdigest()
-
-
 def rows_bytes(rows: Sequence[tuple[str, str, str | None, Mapping[str, Any] | None]]) -> bytes:
     """Rows (split, input, output, cells) as their version's hash takes them in: msgpack, where every value says its kind and length."""
     packed = [(split, text, output, sorted(cells.items()) if cells else ()) for split, text, output, cells in rows]
@@ -238,6 +179,12 @@ def rows_bytes(rows: Sequence[tuple[str, str, str | None, Mapping[str, Any] | No
         return _packer.encode(packed)[1 if len(packed) < 16 else 3 if len(packed) < 1 << 16 else 5 :]
     except UnicodeEncodeError:  # half a surrogate pair, which JSON can spell
         return b"".join(_packer.encode([part if part is None else ascii(part) for part in row]) for row in packed)
+
+
+def known_by(session: Session, version_id: int, keys: Collection[int]) -> ColumnElement[bool]:
+    """The rows of a version that have one of these contents, in the terms of their index."""
+    last = session.scalar(select(func.max(Example.stretch)).where(Example.version_id == version_id))
+    return (Example.version_id == version_id) & Example.stretch.in_(range((last or 0) + 1)) & Example.content_key.in_(keys)
 
 
 def rows(session: Session, version: DatasetVersion, split: str | None = None, limit: int | None = None) -> Iterator[Example]:
@@ -262,14 +209,35 @@ class Case:
         return self.values["input"]
 
 
-def cases(session: Session, version: DatasetVersion, split: str, limit: int | None = None) -> Iterator[Case]:
-    """The labelled rows of a split, in file order, streamed: what is trained on, drawn from and scored. Rows of retired labels are left out."""
+def cases(session: Session, version: DatasetVersion, split: str, limit: int | None = None, positions: Collection[int] | None = None) -> Generator[Case]:
+    """The labelled rows of a split, in file order, streamed: what is trained on, drawn from and scored. Rows of retired labels are left out.
+
+    With a `limit`, as many as that are taken by the hashes of their texts: the same rows every time, however the file is sorted.
+    """
     book, shown = version.book, version.shown_labels()
+    query = labelled(version, split, limit, positions)
+    with closing(session.scalars(query.order_by(Example.position).execution_options(yield_per=500))) as found:
+        for row in found:
+            yield Case(row.id, row.position, {**shown, **row.values()}, book.text_of(row.output or ""))
+
+
+def labelled(version: DatasetVersion, split: str, limit: int | None = None, positions: Collection[int] | None = None) -> Select[Example]:
+    """The query behind `cases`."""
     query = select(Example).where(Example.version_id == version.id, Example.split == split, Example.output.is_not(None))
-    if retired := book.retired:
+    if retired := version.book.retired:
         query = query.where(Example.output.not_in(retired))
-    for row in session.scalars(query.order_by(Example.position).limit(limit).execution_options(yield_per=500)):
-        yield Case(row.id, row.position, {**shown, **row.values()}, book.text_of(row.output or ""))
+    if positions is not None:
+        query = query.where(Example.position.in_(positions))
+    if limit is not None:
+        query = query.where(Example.id.in_(query.with_only_columns(Example.id).order_by(Example.content_key, Example.id).limit(limit)))
+    return query
+
+
+def candidates(session: Session, version: DatasetVersion, positions: Collection[int] | None = None) -> Generator[Candidate]:
+    """The rows that may become shots: those of the train split and of no other; with `positions`, those among them. Close it to read no further."""
+    with closing(cases(session, version, "train", positions=positions)) as found:
+        for case in found:
+            yield Candidate(case.position, case.input, case.answer)
 
 
 def closed(version: DatasetVersion) -> frozenset[str]:

@@ -6,6 +6,7 @@ endpoint is asked is `app/remote`.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import UniqueConstraint, delete, func, select
@@ -14,7 +15,8 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from app.domain.access import Who, owned
 from app.domain.base import Base, Owned
 from app.domain.evaluation import Evaluation
-from app.domain.experiment import Experiment, Rung
+from app.domain.experiment import Cell, Experiment
+from app.domain.judgement import Judgement
 from app.domain.model import Model
 from app.domain.sealing import seal, unseal
 from app.errors import Conflict, Invalid
@@ -26,10 +28,22 @@ DEFAULTS = {"concurrency": 4, "time_out": 60}
 LIMITS = {"concurrency": (1, 256), "time_out": (1, 3600)}
 """Requests at once, and the most seconds that one answer may take."""
 
+MOST_TOKENS = 100_000_000
+"""The largest window that one may say a model has."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """The tokens that a remote model takes at once, prompt and answer together; `tokenizer` is the model here that counts like it, None where none is known."""
+
+    tokens: int
+    tokenizer: int | None = None
+
 
 class Endpoint(Owned, Base):
     """`url` is canonical, `origin` its scheme, host and port: what the key belongs to. `prices` are dollars a million tokens by model, `*` for the rest.
 
+    `windows` says in the same way how many tokens a model takes and which model here counts like it: {"tokens", "tokenizer"}, each of them or both.
     `probe` is what the last test found, none while the endpoint has not been tested at its present address.
     """
 
@@ -41,6 +55,7 @@ class Endpoint(Owned, Base):
     origin: Mapped[str]
     sealed_key: Mapped[str | None]
     prices: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    windows: Mapped[dict[str, Any]] = mapped_column(default=dict)
     concurrency: Mapped[int] = mapped_column(default=DEFAULTS["concurrency"])
     time_out: Mapped[float] = mapped_column(default=DEFAULTS["time_out"])
     probe: Mapped[dict[str, Any] | None]
@@ -56,6 +71,17 @@ class Endpoint(Owned, Base):
         if self.probe is None:
             return f"{self.name} has not been tested: whether it gives likelihoods is not known."
         return str(self.probe["reason"])
+
+    def window(self, model: str) -> Window | None:
+        """What a model takes at once: as said for it, else as the endpoint itself listed it, else as said for every other one; None where nobody has said it."""
+        own, every = self.windows.get(model) or {}, self.windows.get("*") or {}
+        tokens = own.get("tokens") or self.listed_window(model) or every.get("tokens")
+        return Window(int(tokens), own.get("tokenizer") or every.get("tokenizer")) if tokens else None
+
+    def listed_window(self, model: str) -> int | None:
+        """The window that the endpoint listed for a model when it was tested."""
+        found = ((self.probe or {}).get("windows") or {}).get(model)
+        return int(found) if found else None
 
     def lock(self, key: str | None, secret: bytes) -> None:
         """Keep a key for the present origin; None or "" forgets it. Raises Invalid for what cannot stand in a header."""
@@ -142,7 +168,8 @@ def take(session: Session, person: Who, endpoint: Endpoint, names: Sequence[str]
 def _drop(session: Session, model: Model) -> None:
     """Take a model out. Raises Conflict naming what was measured with it: those figures would lose what they are about."""
     users = [
-        (table, session.scalar(select(func.count()).select_from(table).where(table.model_id == model.id)) or 0) for table in (Evaluation, Experiment, Rung)
+        (table, session.scalar(select(func.count()).select_from(table).where(table.model_id == model.id)) or 0)
+        for table in (Evaluation, Experiment, Cell, Judgement)
     ]
     used = [f"{count} {table.__tablename__}{'s' if count > 1 else ''}" for table, count in users if count]
     if used:
@@ -176,6 +203,33 @@ def check_answer(session: Session, model: Model, answer: str, labels: Sequence[s
         reason = f"The label {begins[0]} begins the label {begins[1]}, and without an end token the shorter one always wins."
     if reason:
         raise Invalid("no_likelihood", f"{model.alias} cannot be scored by likelihood. {reason}", "Score it by generation: answer = generate.")
+
+
+def check_window(session: Session, model: Model, policy: str) -> None:
+    """Raises Invalid when rows shall be made to fit a remote model of which nobody knows how much it takes."""
+    if model.endpoint_id is not None and policy != "refuse" and of_model(session, model).window(model.remote_name or "") is None:
+        raise unknown_window(model)
+
+
+def unknown_window(model: Model) -> Invalid:
+    """Nobody has said how many tokens a remote model takes."""
+    message = f"How many tokens {model.slug} takes at once is not known here, so nobody can say before whether rows fit it, nor make them fit."
+    advice = "Say its window on its endpoint's page; testing the endpoint finds it where the server lists it."
+    return Invalid("window_unknown", message, advice, detail={"field": "fit"})
+
+
+def check_windows(session: Session, person: Who, windows: Mapping[str, Mapping[str, Any]], known: Iterable[str]) -> dict[str, dict[str, int]]:
+    """What is said of windows, without what is not said. Raises Invalid for a model that the endpoint was not asked for, or a tokenizer that is none."""
+    unknown = sorted(set(windows) - {"*", *known})
+    if unknown:
+        message = f"A window is said of {unknown[0]}, which is not among the endpoint's models."
+        raise Invalid("unknown_model", message, "Name it in models, or use *.", detail={"field": "windows"})
+    for said in windows.values():
+        model = session.get(Model, said["tokenizer"]) if said.get("tokenizer") else None
+        if said.get("tokenizer") and (model is None or model.workspace_id != person.workspace_id or model.remote):
+            raise Invalid("not_local", f"Model {said['tokenizer']} is none of this installation's.", "Choose a local model.", detail={"field": "windows"})
+    kept = {name: {field: int(value) for field, value in said.items() if value} for name, said in windows.items()}
+    return {name: said for name, said in kept.items() if said}
 
 
 def check_prices(prices: Mapping[str, Mapping[str, float]], known: Iterable[str]) -> None:

@@ -7,13 +7,21 @@ from sqlalchemy import ForeignKey, insert, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from app.domain.base import Base, Json, Owned
-from app.domain.dataset import count_scored
-from app.domain.scoring import Scores, score
+from app.domain.candidates import MOST_ROWS, Candidates
+from app.domain.dataset import DatasetVersion, cases, count_scored
+from app.domain.figures import Row, figures
+from app.domain.prompt_form import Form
+from app.domain.results import ByRow, Results, Whole, of_answers, of_seeds
+from app.domain.scheme import ACCURACY, MANY_LABELS, METRICS, Metric, Scheme, Shape
+from app.domain.scoring.whole import answering
 from app.domain.stats import percentile
+from app.errors import Conflict
 
 
 class Evaluation(Owned, Base):
-    """`answer` is likelihood or generate; `scores` stays empty until the job that fills it has succeeded."""
+    """`answer` is likelihood or generate; `scheme` says how answers are read and judged, where that differs from the usual (app/domain/scheme.py);
+    `scores` stays empty until the job that fills it has succeeded. A `run` of a reliability check (app/domain/reliability.py) asks with a `seed` of its
+    own, or in another `form` (app/domain/prompt_form.py); an evaluation by itself is no run."""
 
     __tablename__ = "evaluation"
 
@@ -24,11 +32,25 @@ class Evaluation(Owned, Base):
     split: Mapped[str]
     answer: Mapped[str]
     row_limit: Mapped[int | None]
+    scheme: Mapped[dict[str, Any]] = mapped_column(default=dict)
     scores: Mapped[dict[str, Any] | None]
+    run: Mapped[int | None] = mapped_column(default=None)
+    seed: Mapped[int | None] = mapped_column(default=None)
+    form: Mapped[dict[str, Any]] = mapped_column(default=dict)
+
+    @property
+    def formed(self) -> Form:
+        """How its prompt is written."""
+        return Form.model_validate(self.form)
 
 
 class Prediction(Base):
-    """What the model answered for one example."""
+    """What the model answered for one example. `written` is all that it wrote, where that is more than the answer; `cut_off`: it reached the limit of
+    tokens; `off_list`: the answer is none of the labels; `offered`: the gold label was among those it could choose from.
+
+    `confidence` is the answered label's share among those offered, `margin` the gold label's log-likelihood above the best other one: the smaller, the
+    worse the row went.
+    """
 
     __tablename__ = "prediction"
 
@@ -38,6 +60,13 @@ class Prediction(Base):
     gold: Mapped[str]
     correct: Mapped[bool]
     likelihoods: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    written: Mapped[str | None] = mapped_column(default=None)
+    off_list: Mapped[bool] = mapped_column(default=False)
+    cut_off: Mapped[bool] = mapped_column(default=False)
+    offered: Mapped[bool] = mapped_column(default=True)
+    confidence: Mapped[float | None] = mapped_column(default=None)
+    margin: Mapped[float | None] = mapped_column(default=None)
+    judged: Mapped[dict[str, Any] | None] = mapped_column(Json, default=None)
     latency_ms: Mapped[float]
     input_tokens: Mapped[int]
     output_tokens: Mapped[int]
@@ -61,30 +90,88 @@ def predictions(session: Session, evaluation_id: int) -> Sequence[Prediction]:
     return session.scalars(select(Prediction).where(Prediction.evaluation_id == evaluation_id).order_by(Prediction.example_id)).all()
 
 
-def correct(session: Session, evaluation_id: int) -> dict[int, bool]:
-    """Right or wrong by example: what paired comparisons are made of."""
-    query = select(Prediction.example_id, Prediction.correct).where(Prediction.evaluation_id == evaluation_id)
+def golds(session: Session, evaluation_id: int) -> dict[int, str]:
+    """The gold answers by example."""
+    query = select(Prediction.example_id, Prediction.gold).where(Prediction.evaluation_id == evaluation_id)
     return dict(session.execute(query).all())
 
 
-def settle(
-    session: Session,
+def answers(session: Session, evaluation_id: int) -> dict[int, str]:
+    """What was answered, by example."""
+    query = select(Prediction.example_id, Prediction.answer).where(Prediction.evaluation_id == evaluation_id)
+    return dict(session.execute(query).all())
+
+
+def paired_by(evaluation: Evaluation) -> str:
+    """The figure that an evaluation is compared by: its main one, or accuracy where that is no mean over rows."""
+    scores = evaluation.scores or {}
+    shape: Shape = scores.get("shape", "labels")
+    name: str = scores.get("main", {}).get("name", ACCURACY.name)
+    return name if METRICS[shape][name].by_row else ACCURACY.name
+
+
+def by_row(session: Session, evaluation: Evaluation, name: str) -> dict[int, float]:
+    """The value of every row by example, for a figure that is a mean over rows or for a check by its title: what paired comparisons over any figure are
+    made of. Raises Conflict for anything else."""
+    scores = evaluation.scores or {}
+    shape: Shape = scores.get("shape", "labels")
+    checks = [one["name"] for one in scores.get("checks", [])]
+    if name not in checks and not (name in METRICS[shape] and METRICS[shape][name].by_row):
+        known = [*(one.name for one in METRICS[shape].values() if one.by_row), *checks]
+        raise Conflict("no_such_metric", f"Evaluation {evaluation.id} has no figure {name!r} of every row.", f"It has: {', '.join(known)}.")
+    query = select(Prediction.example_id, Prediction.correct, Prediction.judged).where(Prediction.evaluation_id == evaluation.id)
+    part = "checks" if name in checks else "values"
+    return {example: value_in(correct, judged, name, part) for example, correct, judged in session.execute(query)}
+
+
+def value_in(correct: bool, judged: Mapping[str, Any] | None, name: str, part: str = "values") -> float:
+    """A figure's value of one prediction, or a check's, which is another `part` of what was judged."""
+    return float(correct) if name == ACCURACY.name else float(((judged or {}).get(part) or {}).get(name, 0.0))
+
+
+def results(session: Session, seeds: Sequence[Evaluation], figure: Metric) -> Results:
+    """What the evaluations of several seeds got together, row by row, under one figure. They are of the same rows."""
+    if figure.by_row:
+        return of_seeds([by_row(session, one, figure.name) for one in seeds])
+    return of_answers(figure.name, golds(session, seeds[0].id), [answers(session, one.id) for one in seeds])
+
+
+def always(session: Session, evaluation: Evaluation, label: str, figure: Metric) -> Results:
+    """What always answering one label would get on the rows of an evaluation."""
+    known = golds(session, evaluation.id)
+    if figure.by_row:
+        return ByRow({example: float(gold == label) for example, gold in known.items()})
+    return Whole(figure.name, answering(known, label))
+
+
+def candidates(session: Session, evaluation: Evaluation) -> Candidates | None:
+    """What chooses the labels that a row is offered; None where all of them are. Its index is built anew from the train rows."""
+    version, scheme = session.get_one(DatasetVersion, evaluation.dataset_version_id), Scheme.model_validate(evaluation.scheme)
+    if len(version.book.offered) <= MANY_LABELS or scheme.shape not in ("auto", "labels"):
+        return None
+    known = ((row.input, row.answer) for row in cases(session, version, "train", MOST_ROWS))
+    return Candidates(version.book, known, scheme.candidates)
+
+
+def scored(
     evaluation: Evaluation,
+    rows: Sequence[Prediction],
     labels: Sequence[str],
     latency_ms: Sequence[float],
     measured: Mapping[str, Any],
     cost: float | None = 0.0,
     fit: Mapping[str, Any] | None = None,
-) -> Scores:
-    """Compute an evaluation's scores from its predictions and write them into its row; a test split counts how often it was scored.
+) -> dict[str, Any]:
+    """An evaluation's scores, from its predictions. It takes a while with many rows: outside of any transaction.
 
     `latency_ms` are requests answered one at a time, or as `measured` says, which tells where and how. `cost` is in US dollars, None without a
     price. `fit` says how rows that were too long were made to fit, and how many.
     """
-    rows = predictions(session, evaluation.id)
-    scores = score([row.gold for row in rows], [row.answer for row in rows], labels or None)
-    evaluation.scores = {
-        **as_json(scores, per_label=bool(labels)),
+    scheme = Scheme.model_validate(evaluation.scheme)
+    shape = scheme.shape_of(bool(labels), [row.gold for row in rows])
+    known = [Row(row.gold, row.answer, row.correct, row.cut_off, row.offered, row.confidence, row.judged) for row in rows]
+    return {
+        **figures(known, labels if shape == "labels" else [], shape, scheme),
         "latency_ms": {"p50": percentile(latency_ms, 50), "p95": percentile(latency_ms, 95), "n": len(latency_ms)},
         "input_tokens": sum(row.input_tokens for row in rows),
         "output_tokens": sum(row.output_tokens for row in rows),
@@ -92,28 +179,12 @@ def settle(
         "measured": dict(measured),
         "fit": dict(fit or {}),
     }
-    if evaluation.split == "test":
+
+
+def settle(session: Session, evaluation: Evaluation, scores: dict[str, Any], look: bool = True) -> None:
+    """Write the scores into an evaluation's row; a test split counts how often it was looked at. `look`: false for a further seed of a rung or run of a
+    check (`climbing.is_look`)."""
+    evaluation.scores = scores
+    if evaluation.split == "test" and look:
         count_scored(session, evaluation.dataset_version_id)
     session.flush()
-    return scores
-
-
-def as_json(scores: Scores, per_label: bool) -> dict[str, Any]:
-    """Scores as plain JSON: fractions, intervals as [low, high]. Free-text answers have no figures per label, which would tell sealed rows."""
-    figures = {
-        "n": scores.n,
-        "correct": scores.correct,
-        "accuracy": scores.accuracy,
-        "interval": [scores.interval.low, scores.interval.high],
-        "off_list": scores.off_list,
-        "macro_f1": scores.macro_f1,
-        "balanced_accuracy": scores.balanced_accuracy,
-        "mcc": scores.mcc,
-    }
-    if not per_label:
-        return figures
-    return figures | {
-        "per_class": {label: vars(one) for label, one in scores.per_class.items()},
-        "confusion": [[gold, answer, count] for (gold, answer), count in sorted(scores.confusion.items())],
-        "majority": vars(scores.majority),
-    }

@@ -3,19 +3,19 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ForeignKey, UniqueConstraint, select, update
+from sqlalchemy import ForeignKey, UniqueConstraint, delete, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from app.domain.base import Base, Json, db_now
 from app.domain.dataset import DatasetVersion
-from app.domain.lineage import Change, Drop, Move, Relabel
+from app.domain.lineage import Change, Drop, Gather, Move, Relabel
 from app.errors import Conflict, NotFound
 
 
 class Finding(Base):
     """`count` rows or labels are concerned. `rows` are the ids of all examples to look at; `hidden` names those of sealed splits.
 
-    `fix` is what one click would do ({"kind", "rows" or "labels", "split"}), `after` the splits and the number of labels there would be then.
+    `fix` is what one click would do ({"kind", "rows" or "labels", "split", "to"}), `after` the splits and the number of labels there would be then.
     """
 
     __tablename__ = "finding"
@@ -43,6 +43,7 @@ class Finding(Base):
         changes: dict[str, Change] = {
             "drop": Drop(frozenset(rows)),
             "move": Move(frozenset(rows), self.fix["split"]),
+            "gather": Gather(dict(zip(rows, self.fix.get("to", ()), strict=True)) if self.fix["kind"] == "gather" else {}),
             "relabel": Relabel(self.fix["labels"]),
         }
         return changes[self.fix["kind"]]
@@ -50,7 +51,7 @@ class Finding(Base):
 
 def of(session: Session, version_id: int) -> Sequence[Finding]:
     """A version's findings, the most harmful first."""
-    return session.scalars(select(Finding).where(Finding.version_id == version_id).order_by(Finding.position)).all()
+    return session.scalars(select(Finding).where(Finding.version_id == version_id).order_by(Finding.harm.desc(), Finding.position)).all()
 
 
 def find(session: Session, version: DatasetVersion, code: str) -> Finding:
@@ -61,8 +62,25 @@ def find(session: Session, version: DatasetVersion, code: str) -> Finding:
     return row
 
 
-def store(session: Session, version_id: int, found: Sequence[Finding]) -> None:
-    """Keep what an examination found, unless another one was faster."""
-    query = update(DatasetVersion).where(DatasetVersion.id == version_id, DatasetVersion.examined_at.is_(None)).values(examined_at=db_now())
-    if session.execute(query.returning(DatasetVersion.id), execution_options={"synchronize_session": False}).first() is not None:
-        session.add_all(found)
+def counted(session: Session, version_id: int, code: str, finding: Finding | None) -> None:
+    """What is known better now than when a version was examined, in place of what was said then; None: nothing is wrong there."""
+    session.execute(select(DatasetVersion.id).where(DatasetVersion.id == version_id).with_for_update())
+    session.execute(delete(Finding).where(Finding.version_id == version_id, Finding.code == code))
+    if finding is not None:
+        session.add(finding)
+
+
+def store(session: Session, finding: Finding) -> None:
+    """Keep one finding of an examination in place of what an earlier one said, unless one has come to its end.
+
+    One at a time: it may name every row, and no write is to be long.
+    """
+    unexamined = select(DatasetVersion.id).where(DatasetVersion.id == finding.version_id, DatasetVersion.examined_at.is_(None))
+    if session.scalar(unexamined.with_for_update()) is not None:
+        session.execute(delete(Finding).where(Finding.version_id == finding.version_id, Finding.code == finding.code))
+        session.add(finding)
+
+
+def examined(session: Session, version_id: int) -> None:
+    """All findings of a version are there."""
+    session.execute(update(DatasetVersion).where(DatasetVersion.id == version_id, DatasetVersion.examined_at.is_(None)).values(examined_at=db_now()))

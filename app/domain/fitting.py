@@ -3,11 +3,12 @@
 The policy is a person's choice, kept with what it was used for, and the rows it touched are counted beside every result.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from itertools import repeat
+from typing import Any, Literal
 
-from app.domain.rendering import Template, template_variables
+from app.domain.rendering import Rendered, Template, blank, filled, render, template_variables
 from app.errors import Invalid
 
 Policy = Literal["refuse", "fewer_shots", "cut_head", "cut_middle", "cut_tail"]
@@ -21,6 +22,12 @@ POLICIES: dict[str, str] = {
 
 Count = Callable[[Template, Mapping[str, str]], int]
 """Tokens of a rendered prompt, as the model reads it."""
+
+Tokens = Callable[[Rendered], int]
+"""Tokens of a prompt that is rendered already, and of its answer where it has one. None is less than a byte."""
+
+SLACK = 16
+"""Tokens by which text that is put together may differ from its parts."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,7 @@ def _with_fewer_shots(template: Template, values: Mapping[str, str], room: int, 
 
 def _shortened(template: Template, values: Mapping[str, str], room: int, policy: str, count: Count, tokens: int) -> Fitted:
     """The longest value the prompt reads is cut, to as many characters as fit."""
+    values = filled(template, values)
     name = max(template_variables(template), key=lambda one: len(values[one]), default="")
     text = values.get(name, "")
     # One more character seldom makes fewer tokens; where it does, a little less than what would fit is kept.
@@ -96,13 +104,17 @@ def cut(text: str, keep: int, policy: str) -> str:
 
 @dataclass(frozen=True)
 class Fit:
-    """How the rows of a split fit: how many were looked at and how many do not, the longest in tokens, the model's window, the answer's tokens."""
+    """How rows fit: how many were looked at and how many do not, the longest in tokens, the window, and how many of its tokens the answer needs."""
 
     rows: int = 0
     too_long: int = 0
     longest: int = 0
     window: int = 0
     answer: int = 0
+    of: str = "this model's {} tokens"
+    """What the window is, in words."""
+    counted: str = ""
+    """By what tokens were counted, in a sentence, where it was not by the model's own tokenizer."""
 
     @property
     def room(self) -> int:
@@ -114,8 +126,85 @@ class Fit:
     @property
     def sentence(self) -> str:
         """ "3 of 300 rows do not fit (shots + input + answer) in this model's 512 tokens; the longest takes 620." """
-        window, longest = f"this model's {self.window:,} tokens", f"{self.longest + self.answer:,}"
+        window, longest = self.of.format(f"{self.window:,}"), f"{self.longest + self.answer:,}"
         if not self.too_long:
-            return f"Every row fits: the longest takes {longest} of {window}, answer included."
-        verb = "does" if self.too_long == 1 else "do"
-        return f"{self.too_long:,} of {self.rows:,} rows {verb} not fit (shots + input + answer) in {window}; the longest takes {longest}."
+            said = f"Every row fits: the longest takes {longest} of {window}, answer included."
+        else:
+            verb = "does" if self.too_long == 1 else "do"
+            said = f"{self.too_long:,} of {self.rows:,} rows {verb} not fit (shots + input + answer) in {window}; the longest takes {longest}."
+        return f"{said} {self.counted}" if self.counted else said
+
+
+def look(empty: Fit, template: Template, rows: Iterable[Mapping[str, str]], tokens: Tokens, golds: Iterable[str] | None = None) -> Fit:
+    """How rows fit as they are; with `golds` each with its own answer, as training reads them. `empty` has the window and what the answer needs of it.
+
+    A token is at least one byte, so most rows of a large window need no tokenizer; of those only the largest is counted, for `longest`.
+    """
+    found = empty
+    largest: tuple[int, dict[str, str], str | None] = (0, {}, None)
+    bare = blank(template)
+    fixed = tokens(bare) - _bytes(bare) + SLACK
+    for row, gold in zip(rows, repeat(None) if golds is None else golds, strict=False):
+        values = filled(template, row)
+        rendered = render(template, values, gold)
+        most = fixed + _bytes(rendered)
+        if most > found.room:
+            found = found.and_row(tokens(rendered))
+        else:
+            found = replace(found, rows=found.rows + 1)
+            largest = max(largest, (most, dict(values), gold), key=lambda one: one[0])
+    if largest[0] > found.longest:
+        found = replace(found, longest=max(found.longest, tokens(render(template, *largest[1:]))))
+    return found
+
+
+def _bytes(rendered: Rendered) -> int:
+    answer = 0 if rendered.answer is None else len(rendered.answer.encode("utf-8", "surrogatepass")) + 1  # the end token
+    return len(rendered.text.encode("utf-8", "surrogatepass")) + answer
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """The rows' prompts as the model takes them: `touched` has, by a row's key, those that did not fit and what the policy made of them."""
+
+    template: Template
+    policy: Policy
+    look: Fit
+    touched: Mapping[int, Fitted]
+
+    def render(self, key: int, values: Mapping[str, str]) -> Rendered:
+        fitted = self.touched.get(key)
+        return render(fitted.template, fitted.values) if fitted else render(self.template, values)
+
+    def as_json(self) -> dict[str, Any]:
+        """What stands beside the scores."""
+        return told(self.policy, self.look)
+
+
+def told(policy: Policy, look: Fit) -> dict[str, Any]:
+    """How rows fitted and what was done about it, as it stands beside a result."""
+    found: dict[str, Any] = {"policy": policy, "rows": look.rows, "too_long": look.too_long, "window": look.window, "longest": look.longest}
+    return found | ({"counted": look.counted} if look.counted else {})
+
+
+def fit_rows(empty: Fit, template: Template, policy: Policy, rows: Mapping[int, Mapping[str, str]], tokens: Tokens) -> Fitting:
+    """Look at every row before the first is answered. Raises Invalid `rows_do_not_fit` when there are some that the policy cannot help."""
+    found = look(empty, template, rows.values(), tokens)
+    touched, refused = dict[int, Fitted](), 0
+    for key, values in rows.items() if found.too_long else ():
+        try:
+            fitted = fit(template, values, found.room, policy, lambda one, filling: tokens(render(one, filling)))
+        except DoesNotFit:
+            refused += 1
+            continue
+        if not fitted.whole:
+            touched[key] = fitted
+    if refused:
+        raise refusal(found, policy, refused, "a shorter prompt, or a model with a larger window")
+    return Fitting(template, policy, found, touched)
+
+
+def refusal(look: Fit, policy: Policy, refused: int, otherwise: str) -> Invalid:
+    """So many rows that the policy cannot help; `otherwise` is what else would."""
+    still = "" if policy == "refuse" else f" {refused:,} of them still do not when this is done: {POLICIES[policy]}."
+    return Invalid("rows_do_not_fit", look.sentence + still, f"Choose how rows are made to fit (fit), {otherwise}.", detail={"field": "fit"})

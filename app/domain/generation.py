@@ -1,9 +1,19 @@
 """What a person may set when a model writes: parameters with their meaning and range. Shared by web and engine process."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 LIFE = 300
 """Seconds a generation's payload, cancel flag and token stream live in Redis."""
+
+ENGINE_CHANNEL = "fettle:engine"
+"""Every engine process listens here for as long as it runs."""
+
+CONSTRAINTS = ("choices", "regex", "json_schema")
+"""Parameters that say what an answer may be; at most one of them."""
+
+Choice = Annotated[str, Field(min_length=1, max_length=1000)]
 
 
 class Parameters(BaseModel):
@@ -17,8 +27,27 @@ class Parameters(BaseModel):
     top_p: float = Field(1.0, gt=0.0, le=1.0, description="Sample from the likeliest tokens that together reach this probability.")
     top_k: int = Field(0, ge=0, le=1000, description="Sample from this many likeliest tokens; 0 takes all.")
     repetition_penalty: float = Field(1.0, ge=0.5, le=5.0, description="Above 1 makes tokens already used less likely.")
+    frequency_penalty: float = Field(0.0, ge=-2.0, le=2.0, description="Taken from a token's score for every time the answer has it; below 0 adds.")
+    presence_penalty: float = Field(0.0, ge=-2.0, le=2.0, description="Taken once from the score of every token that the answer has; below 0 adds.")
     stop: list[str] | None = Field(None, max_length=16, description="Stop before any of these. Empty: where the next shot would start.")
     seed: int | None = Field(None, ge=0, le=2**63 - 1, description="The same seed gives the same sample on the same machine.")
+    n: int = Field(1, ge=1, le=8, description="How many answers to write; each after the first has the next seed.")
+    logprobs: int = Field(0, ge=0, le=5, description="Say every token's log-probability, with so many of the likeliest tokens; 0 says none.")
+    choices: list[Choice] | None = Field(None, min_length=1, max_length=1000, description="The answer is one of these texts.")
+    regex: str | None = Field(None, min_length=1, max_length=5000, description="The answer matches this regular expression as a whole; no look-around.")
+    json_schema: dict[str, Any] | None = Field(None, description="The answer is JSON that keeps to this schema.")
+
+    @model_validator(mode="after")
+    def _one_constraint(self) -> Self:
+        given = [name for name in CONSTRAINTS if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"an answer is constrained in one way only, not by {' and '.join(given)}")
+        return self
+
+    @property
+    def constraint(self) -> str | None:
+        """Which parameter constrains the answer."""
+        return next((name for name in CONSTRAINTS if getattr(self, name) is not None), None)
 
 
 def payload_key(request: str) -> str:

@@ -3,16 +3,16 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from sqlalchemy import Select, delete, select, update
 from sqlalchemy.orm import Session
 
 from app.domain.base import db_now
-from app.domain.cutting import Row
-from app.domain.dataset import MARKED, SPLITS, DatasetVersion, Example, rows_bytes
-from app.domain.label_book import MOST_LABELS, LabelBook
+from app.domain.dataset import MARKED, DatasetVersion, Example, rows_bytes
+from app.domain.label_book import FREE_TEXT, MOST_LABELS, LabelBook
+from app.domain.splits import SPLITS
 from app.errors import Invalid
 
 COLUMNS = ("version_id", "position", "line", "split", "input", "output", "cells", "content_key", "added_in")
@@ -22,6 +22,17 @@ Line = tuple[int, int, int | None, str, str, str | None, str | None, int, int]
 
 _SQLITE = f"INSERT INTO example ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608 fixed names
 _POSTGRESQL = f"COPY example ({', '.join(COLUMNS)}) FROM STDIN"
+
+
+class Content(Protocol):
+    """What a version's hash takes in of a row, beside its split."""
+
+    @property
+    def input(self) -> str: ...
+    @property
+    def output(self) -> str | None: ...
+    @property
+    def cells(self) -> Mapping[str, Any] | None: ...
 
 
 def put(session: Session, lines: Sequence[Line]) -> None:
@@ -47,7 +58,7 @@ def cells_text(cells: dict[str, str]) -> str | None:
 
 
 class Tally:
-    """What there is to say about a version once all its rows are in, gathered while they go in, in order."""
+    """What there is to say about a version once all its rows are in: of rows on their way in, or of stored ones, in order."""
 
     def __init__(self) -> None:
         self.rows = 0
@@ -57,37 +68,51 @@ class Tally:
         self._many = False
         self._digest = hashlib.sha256()
 
-    def add(self, examples: Sequence[Row], splits: Sequence[str]) -> None:
-        """The next rows, with their splits."""
+    def add(self, rows: Sequence[Content], splits: Sequence[str], positions: Sequence[int] | None = None) -> None:
+        """The next rows, with their splits; their positions where they do not follow those before."""
         first, self.rows = self.rows, self.rows + len(splits)
-        self.marks[""] += range(-(-first // MARKED) * MARKED, self.rows, MARKED)
+        places = positions if positions is not None else range(first, self.rows)
+        self.marks[""] += places[-first % MARKED :: MARKED]
         for split, count in Counter(splits).items():
             before = self.splits[split]
             self.splits[split] = before + count
             if -(-before // MARKED) * MARKED < before + count:
-                positions = [first + at for at, one in enumerate(splits) if one == split]
-                self.marks.setdefault(split, []).extend(positions[-before % MARKED :: MARKED])
+                mine = [place for place, one in zip(places, splits, strict=True) if one == split]
+                self.marks.setdefault(split, []).extend(mine[-before % MARKED :: MARKED])
         if not self._many:
-            self.outputs.update(example.output for example in examples if example.output is not None)
+            self.outputs.update(row.output for row in rows if row.output is not None)
             if len(self.outputs) > MOST_LABELS:
                 self._many = True
                 self.outputs.clear()
-        self._digest.update(rows_bytes([(split, one.input, one.output, one.cells) for split, one in zip(splits, examples, strict=True)]))
+        self._digest.update(rows_bytes([(split, one.input, one.output, one.cells) for split, one in zip(splits, rows, strict=True)]))
 
-    def sealing(self) -> dict[str, Any]:
-        """The columns that `dataset.seal` sets."""
-        few = 0 < 2 * len(self.outputs) <= self.outputs.total()
-        book = LabelBook().counted(self.outputs) if few else LabelBook()
+    def sealing(self, book: LabelBook = FREE_TEXT) -> dict[str, Any]:
+        """The columns that `seal` sets. Labels that `book` knows keep what it says; the same content and book have the same hash."""
+        # Once a version has a book, its outputs are labels however few rows there are.
+        few = not self._many and (bool(book) or 2 * len(self.outputs) <= self.outputs.total())
+        found = book.counted(self.outputs) if few else FREE_TEXT
+        self._digest.update(found.digest())
         return {
             "splits": {split: self.splits[split] for split in SPLITS if self.splits[split]},
-            "labels": book.as_json(),
+            "labels": found.as_json(),
             "content_hash": self._digest.hexdigest(),
             "marks": self.marks,
         }
 
 
-def seal(session: Session, version_id: int, sealing: dict[str, Any]) -> None:
-    """Freeze a version by what was counted on the way in: one short write, whatever the number of rows. Raises Invalid."""
-    if not sealing["splits"].get("train") and not sealing["splits"].get("test"):
-        raise Invalid("no_labelled_rows", "No row has an output.", "Fettle needs rows whose output is filled in; check the column mapping.")
-    session.execute(update(DatasetVersion).where(DatasetVersion.id == version_id).values(sealed_at=db_now(), **sealing))
+def counted(session: Session, version: DatasetVersion, book: LabelBook = FREE_TEXT) -> dict[str, Any]:
+    """What is said of a version when it is sealed, from its stored rows; only reads."""
+    tally = Tally()
+    query = select(Example.position, Example.split, Example.input, Example.output, Example.cells).where(Example.version_id == version.id)
+    for rows in session.execute(query.order_by(Example.position).execution_options(yield_per=500)).partitions():
+        tally.add(rows, [row.split for row in rows], [row.position for row in rows])
+    return tally.sealing(book)
+
+
+def seal(session: Session, version: DatasetVersion, sealing: dict[str, Any] | None = None) -> None:
+    """Freeze a version with what was counted of it, before or now: one short write, whatever the number of rows. Raises Invalid without rows."""
+    sealing = sealing or counted(session, version)
+    if not sealing["splits"]:
+        raise Invalid("no_rows_left", "No row would be left.", "Keep at least one row, or delete the dataset.")
+    session.execute(update(DatasetVersion).where(DatasetVersion.id == version.id).values(sealed_at=db_now(), **sealing))
+    session.refresh(version)

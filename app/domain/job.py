@@ -1,20 +1,20 @@
-"""Jobs: one unit of queued work each. The only place where a job's state changes.
+"""Jobs: one unit of queued work each. A job's state changes here alone, in `move`; `ending.py` has the ends and what follows them.
 
 The row is the job. A worker owns it through a lease: `claim` hands out a token in one UPDATE, every later write carries
-the token and changes nothing once it no longer matches (fencing), and `expire` takes back what a silent worker holds.
+the token and changes nothing once it no longer matches (fencing), and `ending.expire` takes back what a silent worker holds.
 All times are the database's clock in milliseconds, so machines with wrong clocks agree.
 """
 
 import secrets
-from collections.abc import Iterable
-from contextlib import suppress
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
 
-from sqlalchemy import ForeignKey, Index, UniqueConstraint, func, or_, select, update
+from sqlalchemy import ForeignKey, Index, Row, UniqueConstraint, func, or_, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from app.domain.access import Who
 from app.domain.base import Base, Owned, db_now
+from app.domain.queue import unpaused
 from app.domain.search import Search
 from app.errors import Conflict, FettleError
 
@@ -23,10 +23,19 @@ PHASES = ("load", "preflight", "train", "evaluate", "save")
 ACTIVE = ("queued", "running", "stopping")
 HELD = ("running", "stopping")
 FINAL = ("succeeded", "failed", "cancelled")
-KINDS = {"tune": "gpu", "evaluate": "gpu"}
+KINDS = {"tune": "gpu", "evaluate": "gpu", "export": "gpu"}
 """The queue of each kind. Work that only asks an endpoint goes to `light` instead: it needs no device and should not wait for one."""
 
+WRITES = {"tune": "jobs", "evaluate": "jobs", "export": "exports"}
+"""The folder of the storage in which each kind writes most. (What an evaluation finds are rows: there it has a log.)"""
+
 MAX_ATTEMPTS = 3
+LOST = ("lost", "out_of_memory")
+"""Outcomes of attempts that ended without an end of the work."""
+MAX_WAITS = 10
+"""How often a job is begun that then finds no room on the disk: whatever makes the room come and go, it is said in the end."""
+NO_ROOM = "no_room"
+"""The outcome of such an attempt."""
 
 MOVES: dict[str, tuple[str, ...]] = {
     "queued": ("running", "cancelled"),
@@ -49,7 +58,10 @@ class Job(Owned, Base):
     """`settings` are what a person chose, frozen at acceptance; `event` numbers everything a page may want to replay."""
 
     __tablename__ = "job"
-    __table_args__ = (Index("ix_job_queue_state_priority_position", "queue", "state", "priority", "position"),)
+    __table_args__ = (
+        Index("ix_job_queue_state_priority_position", "queue", "state", "priority", "position"),
+        Index("ix_job_workspace_id_finished_at", "workspace_id", "finished_at"),
+    )
 
     kind: Mapped[str]
     queue: Mapped[str]
@@ -76,6 +88,12 @@ class Job(Owned, Base):
     cancel_requested_at: Mapped[int | None]
     started_at: Mapped[int | None]
     finished_at: Mapped[int | None]
+    needs_gpu: Mapped[bool] = mapped_column(default=False)
+    needs_bytes: Mapped[int | None]
+    """What has to be free on the disk of a worker that takes it, once an attempt has found too little there."""
+    cloned_from: Mapped[int | None] = mapped_column(ForeignKey("job.id", ondelete="SET NULL"))
+    finish: Mapped[bool] = mapped_column(default=False)
+    """Whether its next attempt only ends the run where it stands, and keeps its best moment."""
 
     @property
     def over(self) -> bool:
@@ -84,15 +102,22 @@ class Job(Owned, Base):
     @property
     def in_trials(self) -> bool:
         """Whether its steps are counted anew for every trial of a search, and so say little about the whole."""
-        return Search.model_validate(self.settings.get("search") or {}).has_trials
+        return Search.of(self.settings).has_trials
+
+    @property
+    def ended_early(self) -> tuple[int, int] | None:
+        """(the step at which somebody ended a run that is kept, the steps it was to make); None of one that came to its own end."""
+        result = self.result or {}
+        steps, planned = result.get("steps", 0), result.get("planned_steps", 0)
+        return (steps, planned) if self.finish and self.state == "succeeded" and steps < planned else None
 
     def person(self) -> Who:
         """On whose behalf the worker acts: what a job makes belongs to the job's author."""
-        return Who(self.author_id or 0, self.workspace_id, "", "member")
+        return Who(self.author_id, self.workspace_id, "", "member")
 
 
 class Attempt(Base):
-    """One try of a job on one worker, and how it ended."""
+    """One try of a job on one worker, and how it ended. `ran_with` is what it found there: hashes of its data and base model, versions, device."""
 
     __tablename__ = "attempt"
     __table_args__ = (UniqueConstraint("job_id", "number"),)
@@ -105,9 +130,12 @@ class Attempt(Base):
     ended_at: Mapped[int | None]
     outcome: Mapped[str | None]
     reason: Mapped[str | None]
+    ran_with: Mapped[dict[str, Any] | None]
 
 
-def add(session: Session, person: Who, kind: str, name: str, settings: dict[str, Any], priority: int = 0, light: bool = False) -> Job:
+def add(
+    session: Session, person: Who, kind: str, name: str, settings: dict[str, Any], priority: int = 0, light: bool = False, cloned_from: int | None = None
+) -> Job:
     """A new queued job at the end of its queue."""
     queue = "light" if light else KINDS[kind]
     position = (session.scalar(select(func.max(Job.position)).where(Job.queue == queue)) or 0) + 1
@@ -121,39 +149,64 @@ def add(session: Session, person: Who, kind: str, name: str, settings: dict[str,
         priority=priority,
         position=position,
         state="queued",
+        needs_gpu=bool(settings.get("parameters", {}).get("four_bit")),
+        cloned_from=cloned_from,
     )
     session.add(job)
     session.flush()
     return job
 
 
-def claim(session: Session, queue: str, worker: str, lease_seconds: int) -> Job | None:
-    """Take the best queued job of a queue in one UPDATE: highest priority, then position. None when nothing waits."""
-    best = select(Job.id).where(Job.queue == queue, Job.state == "queued").order_by(Job.priority.desc(), Job.position, Job.id).limit(1)
+def move(session: Session, to: str, *where: Any, **values: Any) -> Row[int, int] | None:
+    """Change the state of the job that `where` tells apart, by one of MOVES, in one UPDATE with its other `values`; None when that moved nothing.
+
+    Returns its id and attempt. Whoever holds the job says so in `where`, by its token.
+    """
+    before = [state for state, following in MOVES.items() if to in following]
+    query = update(Job).where(Job.state.in_(before), *where).values(state=to, event=Job.event + 1, **values)
+    return session.execute(query.returning(Job.id, Job.attempt), execution_options={"synchronize_session": False}).first()
+
+
+def claim(session: Session, queue: str, worker: str, lease_seconds: int, gpu: bool = True, room: Mapping[str, int] | None = None) -> Job | None:
+    """Take the best queued job of a queue in one UPDATE: highest priority, then position. None when nothing waits that may be taken.
+
+    A worker without a GPU leaves the jobs that need one, and one with so much `room` on its disk for each kind (none: it does not look) those that need more.
+    """
+    best = select(Job.id).where(Job.queue == queue, *_ready(gpu, room)).order_by(Job.priority.desc(), Job.position, Job.id).limit(1)
     if session.get_bind().dialect.name == "postgresql":
-        best = best.with_for_update(skip_locked=True)
-    taken = _taken("running", lease_token=secrets.token_hex(16), worker=worker, attempt=Job.attempt + 1, lease_until=db_now() + lease_seconds * 1000)
-    query = update(Job).where(Job.id == best.scalar_subquery(), Job.state == "queued").values(taken).returning(Job.id)
-    row = session.execute(query, execution_options={"synchronize_session": False}).first()
+        best = best.with_for_update(skip_locked=True, of=Job)
+    lease = {"lease_token": secrets.token_hex(16), "lease_until": db_now() + lease_seconds * 1000}
+    row = move(session, "running", Job.id == best.scalar_subquery(), worker=worker, attempt=Job.attempt + 1, **lease, **_afresh())
     if row is None:
         return None
     job = session.get_one(Job, row.id, populate_existing=True)
-    session.add(Attempt(job_id=job.id, number=job.attempt, worker=worker, started_at=job.heartbeat_at, ended_at=None, outcome=None, reason=None))
+    job.phases = {"load": job.heartbeat_at}  # starting its process and importing what it needs belongs to it
+    session.add(Attempt(job_id=job.id, number=job.attempt, worker=worker, started_at=job.heartbeat_at, ended_at=None, outcome=None, reason=None, ran_with=None))
     session.flush()
     return job
 
 
-def _taken(state: str, **values: Any) -> dict[str, Any]:
+def ready(session: Session, queue: str, gpu: bool = True, room: Mapping[str, int] | None = None) -> bool:
+    """Does anything wait here that a worker may take?"""
+    return session.scalars(select(Job.id).where(Job.queue == queue, *_ready(gpu, room)).limit(1)).first() is not None
+
+
+def _ready(gpu: bool = True, room: Mapping[str, int] | None = None) -> list[Any]:
+    """What may be taken: a job that waits, in a queue that is not paused."""
+    fits = [] if room is None else [or_(Job.needs_bytes.is_(None), *((Job.kind == kind) & (Job.needs_bytes <= free) for kind, free in room.items()))]
+    return [Job.state == "queued", unpaused(Job.workspace_id, Job.queue), *([] if gpu else [Job.needs_gpu.is_(False)]), *fits]
+
+
+def _afresh() -> dict[str, Any]:
+    """What a new attempt knows of the job: nothing yet."""
     return {
-        "state": state,
         "phase": "load",
         "phases": {},
         "heartbeat_at": db_now(),
         "started_at": func.coalesce(Job.started_at, db_now()),
-        "event": Job.event + 1,
         "eta_seconds": None,
         "error": None,
-        **values,
+        "needs_bytes": None,
     }
 
 
@@ -166,14 +219,18 @@ def write(session: Session, job_id: int, token: str, events: int = 1, **values: 
     return int(row.event)
 
 
-def beat(session: Session, job_id: int, token: str, lease_seconds: int) -> bool:
-    """Prolong the lease. True when the job should stop. Raises Fenced when it is no longer ours."""
+Asked = Literal["stop", "finish"]
+"""Of a job that runs: to end, or to end so that its best moment can be kept, for which it saves first."""
+
+
+def beat(session: Session, job_id: int, token: str, lease_seconds: int) -> Asked | None:
+    """Prolong the lease. What the job is asked to do, if anything. Raises Fenced when it is no longer ours."""
     query = update(Job).where(Job.id == job_id, Job.lease_token == token, Job.state.in_(HELD))
     query = query.values(heartbeat_at=db_now(), lease_until=db_now() + lease_seconds * 1000)
-    row = session.execute(query.returning(Job.state), execution_options={"synchronize_session": False}).first()
+    row = session.execute(query.returning(Job.state, Job.finish), execution_options={"synchronize_session": False}).first()
     if row is None:
         raise Fenced(job_id)
-    return bool(row.state == "stopping")
+    return None if row.state != "stopping" else "finish" if row.finish else "stop"
 
 
 def enter(session: Session, job_id: int, token: str, phase: str, total: int | None) -> None:
@@ -183,110 +240,30 @@ def enter(session: Session, job_id: int, token: str, phase: str, total: int | No
     write(session, job_id, token, phase=phase, phases={phase: began, **job.phases}, **({} if total is None else {"total_steps": total}))
 
 
-def cancel(session: Session, job: Job) -> None:
-    """Ask for the end of a job: a queued one is over at once, a running one stops within a step. Raises Conflict when it is over."""
-    requested = {"cancel_requested_at": db_now(), "event": Job.event + 1}
-    waiting = update(Job).where(Job.id == job.id, Job.state == "queued").values(state="cancelled", finished_at=db_now(), **requested)
-    running = update(Job).where(Job.id == job.id, Job.state == "running").values(state="stopping", **requested)
-    moved = any(session.execute(query, execution_options={"synchronize_session": False}).rowcount for query in (waiting, running))  # type: ignore[attr-defined]
-    session.refresh(job)
-    if not moved and job.state != "stopping":
-        raise Conflict("job_over", f"Job {job.id} has already {job.state}.", "Nothing needs to be stopped.")
+def look_again(session: Session, workspace_id: int, queue: str) -> None:
+    """What waits in a queue is worth a wake-up now, whenever the last one was sent."""
+    mine = [Job.workspace_id == workspace_id, Job.queue == queue, Job.state == "queued"]
+    session.execute(update(Job).where(*mine).values(woken_at=None), execution_options={"synchronize_session": False})
 
 
-def succeed(session: Session, job_id: int, token: str, result: dict[str, Any]) -> None:
-    """The work is done. A cancel that came first wins: then this raises Fenced and the caller ends the job with `stop`."""
-    query = update(Job).where(Job.id == job_id, Job.lease_token == token, Job.state == "running")
-    _end(session, query, job_id, "succeeded", None, result=result)
-
-
-def stop(session: Session, job_id: int, token: str) -> None:
-    """The worker has stopped as it was asked to."""
-    query = update(Job).where(Job.id == job_id, Job.lease_token == token, Job.state == "stopping")
-    _end(session, query, job_id, "cancelled", "stopped on request")
-
-
-def fail(session: Session, job_id: int, token: str, error: dict[str, Any]) -> None:
-    """The work cannot be done; the same settings would fail again."""
-    query = update(Job).where(Job.id == job_id, Job.lease_token == token, Job.state.in_(HELD))
-    _end(session, query, job_id, "failed", error["message"], error=error)
-
-
-def give_back(session: Session, job_id: int, token: str, reason: str, counts: bool = True) -> None:
-    """The attempt ended without an end of the work: queue it again, or fail it when it was the last attempt.
-
-    `counts=False` for a worker that is asked to leave (a deploy): the attempt is not held against the job.
-    """
-    job = session.get_one(Job, job_id, populate_existing=True)
-    held = update(Job).where(Job.id == job_id, Job.lease_token == token)
-    if job.state == "stopping":
-        _end(session, held.where(Job.state == "stopping"), job_id, "cancelled", reason)
-    elif counts and _lost(session, job) + 1 >= MAX_ATTEMPTS:
-        error = {
-            "code": "worker_lost",
-            "message": f"Lost {MAX_ATTEMPTS} times; the last attempt ended: {reason}.",
-            "advice": "Read the log of the last attempt, then retry.",
-        }
-        _end(session, held.where(Job.state == "running"), job_id, "failed", reason, error=error)
-    else:
-        again = {"state": "queued", "lease_token": None, "lease_until": None, "woken_at": None, "eta_seconds": None, "event": Job.event + 1}
-        query = held.where(Job.state == "running").values(again)
-        if not session.execute(query, execution_options={"synchronize_session": False}).rowcount:  # type: ignore[attr-defined]
-            raise Fenced(job_id)
-        _close_attempt(session, job_id, job.attempt, "lost" if counts else "handed back", reason)
-
-
-def _lost(session: Session, job: Job) -> int:
-    """Attempts lost since the job was queued by a person. Those handed back by a worker that left are not held against it."""
-    since = [Attempt.job_id == job.id, Attempt.outcome == "lost", Attempt.number > job.retried_at_attempt]
-    return int(session.scalar(select(func.count()).where(*since)) or 0)
-
-
-def _end(session: Session, query: Any, job_id: int, state: str, reason: str | None, **values: Any) -> None:
-    final = {"state": state, "lease_token": None, "lease_until": None, "eta_seconds": None, "finished_at": db_now(), "event": Job.event + 1, **values}
-    row = session.execute(query.values(final).returning(Job.attempt), execution_options={"synchronize_session": False}).first()
-    if row is None:
-        raise Fenced(job_id)
-    _close_attempt(session, job_id, row.attempt, state, reason)
-    session.expire_all()
-
-
-def _close_attempt(session: Session, job_id: int, number: int, outcome: str, reason: str | None) -> None:
-    query = update(Attempt).where(Attempt.job_id == job_id, Attempt.number == number)
-    session.execute(query.values(ended_at=db_now(), outcome=outcome, reason=reason), execution_options={"synchronize_session": False})
-
-
-def expire(session: Session) -> list[int]:
-    """Take back every job whose lease has run out; returns their ids."""
-    lost = session.scalars(select(Job).where(Job.state.in_(HELD), Job.lease_until < db_now())).all()
-    ids = [job.id for job in lost]
-    for job in lost:
-        # It may end, or be heard of, between the two statements: then it is not lost.
-        with suppress(Fenced):
-            give_back(session, job.id, job.lease_token or "", f"no heartbeat from {job.worker}")
-    return ids
+def found(session: Session, job_id: int, token: str, attempt: int, facts: dict[str, Any]) -> None:
+    """Keep what an attempt works with, as it found it at its start. Raises Fenced."""
+    write(session, job_id, token)
+    query = update(Attempt).where(Attempt.job_id == job_id, Attempt.number == attempt).values(ran_with=facts)
+    session.execute(query, execution_options={"synchronize_session": False})
 
 
 def waiting(session: Session, resend_seconds: int) -> list[str]:
     """The queues in which a job waits whose wake-up was not sent, or was sent long ago. Marks them as sent."""
-    due = [Job.state == "queued", or_(Job.woken_at.is_(None), Job.woken_at < db_now() - resend_seconds * 1000)]
+    due = [*_ready(), or_(Job.woken_at.is_(None), Job.woken_at < db_now() - resend_seconds * 1000)]
     query = update(Job).where(*due).values(woken_at=db_now()).returning(Job.queue)
     return list(session.scalars(query, execution_options={"synchronize_session": False}))
 
 
-def retry(session: Session, job: Job) -> None:
-    """Queue a failed or cancelled job again, with its losses counted anew. It resumes from its newest checkpoint."""
-    again = {
-        "state": "queued",
-        "retried_at_attempt": Job.attempt,
-        "error": None,
-        "cancel_requested_at": None,
-        "finished_at": None,
-        "woken_at": None,
-        "event": Job.event + 1,
-    }
-    query = update(Job).where(Job.id == job.id, Job.state.in_(("failed", "cancelled"))).values(again)
-    if not session.execute(query, execution_options={"synchronize_session": False}).rowcount:  # type: ignore[attr-defined]
+def retry(session: Session, job: Job, *, finish: bool = False) -> None:
+    """Queue a failed or cancelled job again, with its losses counted anew. It resumes from its newest checkpoint, to its end or (`finish`) to save at once."""
+    anew = dict.fromkeys(("needs_bytes", "error", "cancel_requested_at", "finished_at", "woken_at"))
+    if move(session, "queued", Job.id == job.id, Job.state.in_(FINAL), retried_at_attempt=Job.attempt, finish=finish, **anew) is None:
         raise Conflict("job_not_over", f"Job {job.id} is {job.state}.", "Only a failed or cancelled job can be retried.")
     session.refresh(job)
 
@@ -295,9 +272,8 @@ def queue_place(session: Session, job: Job) -> int | None:
     """How many jobs go before this one, plus one; None when it does not wait."""
     if job.state != "queued":
         return None
-    ahead = select(func.count()).where(
-        Job.queue == job.queue, Job.state == "queued", or_(Job.priority > job.priority, (Job.priority == job.priority) & (Job.position < job.position))
-    )
+    first = (Job.position < job.position) | ((Job.position == job.position) & (Job.id < job.id))
+    ahead = select(func.count()).where(Job.queue == job.queue, Job.state == "queued", or_(Job.priority > job.priority, (Job.priority == job.priority) & first))
     return int(session.scalar(ahead) or 0) + 1
 
 

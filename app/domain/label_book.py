@@ -6,13 +6,13 @@ Outputs that are free text have no book: `LabelBook()` leaves every output as it
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from hashlib import sha256
 from typing import Any
 
-from app.domain.rendering import label_list
+from app.domain.rendering import LABELS, label_list
 from app.domain.scoring import extract, normalise
 from app.errors import Invalid
 
@@ -65,6 +65,11 @@ class LabelBook:
     def of(entries: Iterable[Mapping[str, Any]]) -> "LabelBook":
         return LabelBook(tuple(label_of(entry) for entry in entries))
 
+    @staticmethod
+    def of_texts(texts: Iterable[str], aliases: Mapping[str, Sequence[str]] | None = None) -> "LabelBook":
+        """A book as training knows one: the display texts alone, and what else counts as each."""
+        return LabelBook(tuple(Label(text, text, aliases=tuple((aliases or {}).get(text, ()))) for text in texts))
+
     def as_json(self) -> list[dict[str, Any]]:
         return [label.as_json() for label in self.labels]
 
@@ -92,6 +97,10 @@ class LabelBook:
         """The display texts a model may choose from."""
         return [label.display for label in self.offered]
 
+    def aliases(self) -> dict[str, tuple[str, ...]]:
+        """Other spellings that count as a display text, by that."""
+        return {label.display: label.aliases for label in self.offered if label.aliases}
+
     def text_of(self, output: str) -> str:
         """What a model reads and writes for an output of a row. Free text stays as it is."""
         label = self._by_key.get(output)
@@ -101,9 +110,13 @@ class LabelBook:
         """The key of an offered label by its display text."""
         return next((label.key for label in self.offered if label.display == text), None)
 
-    def rendered(self) -> str:
-        """What `{labels}` puts into a prompt."""
-        return label_list((label.display, label.description) for label in self.offered)
+    def rendered(self, only: Collection[str] | None = None) -> str:
+        """What `{labels}` puts into a prompt: every label offered, or `only` those of these display texts."""
+        return label_list((label.display, label.description) for label in self.offered if only is None or label.display in only)
+
+    def narrowed(self, values: Mapping[str, str], only: Collection[str]) -> dict[str, str]:
+        """The values of a row's prompt with `{labels}` naming `only` these; a column of that name is the row's own and stays."""
+        return {**values, LABELS: self.rendered(set(only))} if values.get(LABELS) == self.rendered() else dict(values)
 
     @cached_property
     def _read(self) -> Sequence[tuple[Callable[[str], str], dict[str, set[str]]]]:
@@ -136,6 +149,16 @@ class LabelBook:
         line = extract(text, "first_line")
         return self.read(line) or line
 
+    def with_those_below(self) -> dict[str, int]:
+        """The rows of each label and of all labels below it, by key."""
+        found = dict.fromkeys((label.key for label in self.labels), 0)
+        for label in self.labels:
+            at: Label | None = label
+            while at is not None:
+                found[at.key] += label.count
+                at = self.get(at.parent) if at.parent is not None else None
+        return found
+
     def digest(self) -> bytes:
         """What a version's content hash covers of its book: nothing while nobody has written into it."""
         written = [{**label.as_json(), "count": 0} for label in self.labels if not label.plain]
@@ -158,6 +181,10 @@ class LabelBook:
                 taken.add(key)
                 found.append(replace(label, key=key, display=key if label.display == label.key else label.display))
         return LabelBook(tuple(replace(label, parent=keys.get(label.parent, label.parent)) if label.parent else label for label in found))
+
+
+FREE_TEXT = LabelBook()
+"""The book of outputs that are no labels."""
 
 
 # ---- what a book must keep to ----

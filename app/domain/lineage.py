@@ -12,9 +12,9 @@ from typing import Any, Protocol, TypedDict
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session, aliased
 
-from app.domain.dataset import SEALED, Dataset, DatasetVersion, Example, closed
+from app.domain.dataset import SEALED, Dataset, DatasetVersion, Example, closed, known_by
 from app.domain.label_book import LabelBook
-from app.domain.splits import assign_splits
+from app.domain.splits import SHARES, assign_splits, shares_wanted
 from app.errors import Conflict, Invalid, Sealed
 
 HELD_OUT = ("reserve", "test", "validation", "train")
@@ -125,6 +125,21 @@ class Move:
 
 
 @dataclass(frozen=True)
+class Gather:
+    """Put rows that say nearly the same on one side: each into its split, by its id in the older version (app/services/gathering.py)."""
+
+    splits: Mapping[int, str]
+    kind: str = "gather"
+
+    def told(self) -> dict[str, Any]:
+        return {"rows": len(self.splits)}
+
+    def on(self, row: Values) -> Values | None:
+        split = self.splits.get(row["id"])
+        return row if split is None or row["output"] is None else {**row, "split": split}
+
+
+@dataclass(frozen=True)
 class Edit:
     """Other outputs for rows, by their ids in the older version; None takes a label away.
 
@@ -183,12 +198,12 @@ def newest(session: Session, version: DatasetVersion) -> None:
 def known_splits(session: Session, dataset_id: int, keys: Sequence[int]) -> dict[int, str]:
     """Where these contents stood last, in any sealed version of the dataset. Contents that were never labelled are missing."""
     found: dict[int, str] = {}
-    stood = select(Example.content_key, Example.split).join(DatasetVersion, DatasetVersion.id == Example.version_id)
-    stood = stood.where(DatasetVersion.dataset_id == dataset_id, DatasetVersion.sealed_at.is_not(None), Example.split.in_(HELD_OUT))
+    sealed = select(DatasetVersion.id).where(DatasetVersion.dataset_id == dataset_id, DatasetVersion.sealed_at.is_not(None))
     wanted = sorted(set(keys))
-    for start in range(0, len(wanted), KEYS_AT_ONCE):
-        part = stood.where(Example.content_key.in_(wanted[start : start + KEYS_AT_ONCE])).order_by(DatasetVersion.number)
-        found.update((key, split) for key, split in session.execute(part))
+    for version_id in session.scalars(sealed.order_by(DatasetVersion.number)).all():
+        for start in range(0, len(wanted), KEYS_AT_ONCE):
+            mine = known_by(session, version_id, wanted[start : start + KEYS_AT_ONCE])
+            found.update((key, split) for key, split in session.execute(select(Example.content_key, Example.split).where(mine, Example.split.in_(HELD_OUT))))
     return found
 
 
@@ -206,11 +221,20 @@ Group = tuple[Sequence[int], str | None]
 """Rows that resemble each other, by their numbers, and the split of the older rows that they resemble too (or None)."""
 
 
-def place(rows: Sequence[Open], known: Mapping[int, str], shares: tuple[float, float, float], seed: int, groups: Sequence[Group] | None = None) -> list[str]:
+def place(
+    rows: Sequence[Open],
+    known: Mapping[int, str],
+    shares: tuple[float, float, float],
+    seed: int,
+    groups: Sequence[Group] | None = None,
+    standing: Mapping[str, int] | None = None,
+) -> list[str]:
     """The split of each new row. Content that is known keeps its split, whatever the row says; other rows keep a given one.
 
-    Rows of the same content go together: where two of them were given two splits, to the more protected one. Near-duplicates (`groups`) go where the rows are that they resemble, or somewhere together; without groups, rows of the same
-    text do. What is left is cut by `shares` of train, validation and test, seeded and stratified. Rows without an output are unlabelled.
+    Rows of the same content go together: where two of them were given two splits, to the more protected one. Near-duplicates
+    (`groups`) go where the rows are that they resemble, or somewhere together; without groups, rows of the same text do. What is left is
+    cut by `shares` of train, validation and test, seeded and stratified; `standing` counts the older rows of each split. Rows without an
+    output are unlabelled.
     """
     wishes: dict[int, list[str | None]] = {row.content_key: [] for row in rows}
     for row in rows:
@@ -226,19 +250,23 @@ def place(rows: Sequence[Open], known: Mapping[int, str], shares: tuple[float, f
     left = [number for number, split in enumerate(splits) if not split]
     at = {number: index for index, number in enumerate(left)}
     together = None if groups is None else [[at[number] for number in numbers if number in at] for numbers, _ in groups]
-    cut = assign_splits([Open(rows[number].input, rows[number].output, 0) for number in left], seed, shares, together and [one for one in together if one])
+    free = [Open(rows[number].input, rows[number].output, 0) for number in left]
+    cut = assign_splits(free, seed, shares, together and [one for one in together if one], standing)
     for number, split in zip(left, cut, strict=True):
         splits[number] = split
     return splits
 
 
-def shares_of(version: DatasetVersion) -> tuple[float, float, float]:
-    """How a version is divided between train, validation and test: new rows are cut in the same shares."""
-    counts = [version.splits.get(split, 0) for split in ("train", "validation", "test")]
-    total = sum(counts)
-    if not total:
-        raise Invalid("no_labelled_rows", f"Version {version.number} has no labelled row.", "Upload labelled rows as a new dataset.")
-    return counts[0] / total, counts[1] / total, counts[2] / total
+def shares_of(session: Session, version: DatasetVersion) -> tuple[float, float, float]:
+    """How new rows are cut between train, validation and test: as the dataset's first rows were, so that a row at a time comes to the same as all at once."""
+    mapping, members = version.origin.get("mapping"), (version.origin.get("detected") or {}).get("members")
+    if mapping and mapping.get("split") is None and not members:
+        return shares_wanted((version.origin.get("cut") or {}).get("splits"))
+    numbered = select(DatasetVersion.splits).where(DatasetVersion.dataset_id == version.dataset_id, DatasetVersion.sealed_at.is_not(None))
+    for splits in session.scalars(numbered.order_by(DatasetVersion.number)):
+        if total := sum(counts := [splits.get(split, 0) for split in SHARES]):
+            return counts[0] / total, counts[1] / total, counts[2] / total
+    return shares_wanted(None)
 
 
 def permitted(session: Session, version: DatasetVersion, change: Change, dataset: Dataset) -> None:
@@ -294,4 +322,4 @@ def same_rows(session: Session, older: DatasetVersion, newer: DatasetVersion, sp
 
 def same_row(a: type[Example], b: type[Example], version_id: int) -> ColumnElement[bool]:
     """What joins a row to itself in another version: its content and its position, which are its own for ever."""
-    return (b.version_id == version_id) & (b.content_key == a.content_key) & (b.position == a.position)
+    return (b.version_id == version_id) & (b.stretch == a.stretch) & (b.content_key == a.content_key) & (b.position == a.position)

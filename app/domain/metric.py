@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, Text, func, select
+from sqlalchemy import ForeignKey, Index, Text, delete, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
@@ -13,6 +13,9 @@ from app.domain.base import Base, db_now
 
 FINDER = ("finder_rate", "finder_loss")
 """What a learning-rate finder reports: at each step of its test the rate, and the smoothed loss."""
+
+CORES, MEMORY, GPU_MEMORY, GPU = RESOURCES = ("resource/cores", "resource/memory", "resource/gpu_memory", "resource/gpu")
+"""What a job takes, by seconds since it first started instead of steps: cores, bytes, bytes, percent."""
 
 
 class MetricPoint(Base):
@@ -99,6 +102,23 @@ def points(session: Session, job_id: int, after_event: int = 0, after_step: int 
     return session.scalars(query.order_by(MetricPoint.event)).all()
 
 
+def thinned(session: Session, job_id: int, most: int) -> Sequence[MetricPoint]:
+    """At most about so many points of each name, evenly over its steps and its last one always, by step: what a drawing can show."""
+    rank = func.row_number().over(partition_by=MetricPoint.name, order_by=MetricPoint.step)
+    count_of = func.count().over(partition_by=MetricPoint.name)
+    numbered = select(MetricPoint.name, MetricPoint.step, rank.label("rank"), count_of.label("total")).where(MetricPoint.job_id == job_id).subquery()
+    every = (numbered.c.total + most - 1) // most
+    kept = or_((numbered.c.rank - 1) % every == 0, numbered.c.rank == numbered.c.total)
+    query = select(MetricPoint).join(numbered, (MetricPoint.name == numbered.c.name) & (MetricPoint.step == numbered.c.step))
+    return session.scalars(query.where(MetricPoint.job_id == job_id, kept).order_by(MetricPoint.step, MetricPoint.name)).all()
+
+
+def found_lines(session: Session, job_id: int, text: str, limit: int = 500) -> Sequence[LogLine]:
+    """The newest log lines that hold a text, whatever its case, oldest first."""
+    query = select(LogLine).where(LogLine.job_id == job_id, LogLine.text.icontains(text, autoescape=True)).order_by(LogLine.event.desc())
+    return list(reversed(session.scalars(query.limit(limit)).all()))
+
+
 def curve(session: Session, job_id: int, name: str) -> Sequence[MetricPoint]:
     """The points of one name by step."""
     query = select(MetricPoint).where(MetricPoint.job_id == job_id, MetricPoint.name == name)
@@ -106,8 +126,8 @@ def curve(session: Session, job_id: int, name: str) -> Sequence[MetricPoint]:
 
 
 def reached(session: Session, job_id: int) -> int:
-    """The last step that reported anything; 0 before the first. The test of a learning-rate finder comes before all steps."""
-    trained = [MetricPoint.job_id == job_id, MetricPoint.name.not_in(FINDER)]
+    """The last step that reported anything; 0 before the first. The test of a learning-rate finder comes before all steps, and resources have none."""
+    trained = [MetricPoint.job_id == job_id, MetricPoint.name.not_in((*FINDER, *RESOURCES))]
     return session.scalar(select(func.max(MetricPoint.step)).where(*trained)) or 0
 
 
@@ -115,6 +135,13 @@ def samples(session: Session, job_id: int, after_event: int = 0) -> Sequence[Sam
     """A job's samples by trial, then by step, then by row."""
     query = select(Sample).where(Sample.job_id == job_id, Sample.event > after_event)
     return session.scalars(query.order_by(Sample.trial, Sample.step, Sample.row)).all()
+
+
+def forget_lines(session: Session, before_ms: int, most: int) -> int:
+    """Delete up to `most` log lines written before a moment; returns how many."""
+    some = select(LogLine.id).where(LogLine.at < before_ms).limit(most)
+    done = session.execute(delete(LogLine).where(LogLine.id.in_(some)), execution_options={"synchronize_session": False})
+    return int(done.rowcount)  # type: ignore[attr-defined]
 
 
 def lines(session: Session, job_id: int, after_event: int = 0, limit: int = 500) -> Sequence[LogLine]:

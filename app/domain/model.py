@@ -16,7 +16,7 @@ class Model(Owned, Base):
     """`kind` is foundation, tuned or remote. `folder` is relative to the models folder (foundation) or the storage (tuned).
 
     A remote model has no weights here: no folder, hash or parameters, but an endpoint and the name by which that knows it.
-    `encoder_decoder` says that a foundation model reads its input in one half and writes its answer in another.
+    A `pinned` model, once loaded, stays in the engine's memory; jobs wait. `encoder_decoder` says that a foundation model reads its input in one half and writes its answer in another.
     """
 
     __tablename__ = "model"
@@ -40,10 +40,16 @@ class Model(Owned, Base):
     dataset_version_id: Mapped[int | None] = mapped_column(ForeignKey("dataset_version.id"))
     endpoint_id: Mapped[int | None] = mapped_column(ForeignKey("endpoint.id"), index=True)
     remote_name: Mapped[str | None]
+    pinned: Mapped[bool] = mapped_column(default=False, server_default=false())
 
     @property
     def remote(self) -> bool:
         return self.kind == "remote"
+
+    @property
+    def shown(self) -> str:
+        """What it is called where models stand side by side: a remote one with its endpoint, since several may know the same name."""
+        return self.slug if self.remote else self.name
 
     @property
     def slug(self) -> str:
@@ -78,6 +84,11 @@ def folders(session: Session, model: Model, models_folder: Path, storage: Path) 
         return storage / model.folder, None
     base = session.get_one(Model, model.base_model_id)
     return folders(session, base, models_folder, storage)[0], storage / model.folder
+
+
+def merged_folder(model: Model) -> str:
+    """Where a tuned model lies as one plain model once that was made, from the storage's root."""
+    return f"exports/model-{model.id}"
 
 
 def root(session: Session, model: Model) -> Model:

@@ -8,10 +8,12 @@ because that is how subword tokenizers cut text.
 """
 
 import re
+from collections import ChainMap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from app.domain.variables import advice, braced
 from app.errors import Invalid
 
 Mode = Literal["structured", "freeform", "chat"]
@@ -19,7 +21,7 @@ Mode = Literal["structured", "freeform", "chat"]
 LABELS = "labels"
 """The variable that a dataset's label book fills (`label_list`). It is the same before every input, as literal text is."""
 
-_TOKEN = re.compile(r"\{\{([A-Za-z_][A-Za-z0-9_]*)\}\}|\{([A-Za-z_][A-Za-z0-9_]*)\}")
+TOKEN = re.compile(r"\{\{([A-Za-z_][A-Za-z0-9_]*)\}\}|\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,12 @@ class Message:
 
 @dataclass(frozen=True)
 class Template:
-    """A prompt version as plain values. Which fields count depends on `mode`."""
+    """A prompt version as plain values. Which fields count depends on `mode`.
+
+    `defaults` are the variables it declares, each with the text that stands in for a missing value; an empty text stands in for none. What stands
+    `between` the input and the output prefix of a structured prompt, and whether its instruction comes `last`, after the shots, is the same in every
+    prompt version: only a reliability check varies it (`prompt_form.py`).
+    """
 
     mode: Mode = "structured"
     instruction: str = ""
@@ -61,9 +68,12 @@ class Template:
     shots: tuple[Shot, ...] = ()
     text: str = ""
     messages: tuple[tuple[str, str], ...] = ()
+    defaults: tuple[tuple[str, str], ...] = ()
+    between: str = "\n"
+    last: bool = False
 
     def with_shots(self, shots: Iterable[Shot]) -> "Template":
-        return Template(self.mode, self.instruction, self.input_prefix, self.output_prefix, tuple(shots), self.text, self.messages)
+        return replace(self, shots=tuple(shots))
 
 
 @dataclass(frozen=True)
@@ -89,7 +99,7 @@ DEFAULT = Template()
 
 def variables(text: str) -> tuple[str, ...]:
     """The names of the variables in a text, each once, in the order of their first use."""
-    return tuple(dict.fromkeys(match[2] for match in _TOKEN.finditer(text) if match[2]))
+    return tuple(dict.fromkeys(match[2] for match in TOKEN.finditer(text) if match[2]))
 
 
 def template_variables(template: Template) -> tuple[str, ...]:
@@ -104,23 +114,34 @@ def template_variables(template: Template) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for text in fields for name in variables(text)))
 
 
+def filled(template: Template, values: Mapping[str, str]) -> Mapping[str, str]:
+    """The values with the template's defaults for those that are missing: not there, or empty."""
+    given = {name: text for name, text in template.defaults if text and not values.get(name)}
+    return ChainMap(given, values) if given else values  # type: ignore[arg-type]  # nobody writes into it
+
+
+def unknown(template: Template, names: Iterable[str]) -> tuple[str, ...]:
+    """The variables that a template reads and that neither the data nor its own defaults have."""
+    known = {*names, *(name for name, text in template.defaults if text)}
+    return tuple(name for name in template_variables(template) if name not in known)
+
+
 def check(template: Template, names: Iterable[str]) -> None:
-    """Refuse a template that reads a variable the data does not have. Raises Invalid naming the variables that exist."""
-    known = sorted(set(names))
-    missing = [name for name in template_variables(template) if name not in known]
+    """Refuse a template that reads a variable the data does not have. Raises Invalid naming the variables that exist, the nearest first."""
+    names, declared = set(names), {name for name, _ in template.defaults}
+    missing = unknown(template, names)
+    if missing and declared.issuperset(missing):
+        raise Invalid("no_value", f"{' and '.join(braced(missing))} of the prompt has no value here and no default.", "Give it a value, or a default.")
     if missing:
-        raise Invalid(
-            "unknown_variable",
-            f"The prompt uses {', '.join('{' + name + '}' for name in missing)}, which the data does not have.",
-            f"Available here: {', '.join('{' + name + '}' for name in known) or 'none'}.",
-        )
+        missing = tuple(name for name in missing if name not in declared)
+        raise Invalid("unknown_variable", f"The prompt uses {', '.join(braced(missing))}, which the data does not have.", advice(missing, names | declared))
 
 
 def substitute(text: str, values: Mapping[str, str]) -> tuple[Part, ...]:
     """Cut a text into the author's parts (trusted) and the values put in (untrusted). Raises Invalid for an unknown name."""
     parts: list[Part] = []
     at = 0
-    for match in _TOKEN.finditer(text):
+    for match in TOKEN.finditer(text):
         literal = text[at : match.start()]
         if match[1]:
             literal += "{" + match[1] + "}"
@@ -128,8 +149,7 @@ def substitute(text: str, values: Mapping[str, str]) -> tuple[Part, ...]:
             parts.append(Part(literal, trusted=True))
         if match[2]:
             if match[2] not in values:
-                names = ", ".join("{" + name + "}" for name in sorted(values)) or "none"
-                raise Invalid("unknown_variable", f"The prompt uses {{{match[2]}}}, which has no value.", f"Available here: {names}.")
+                raise Invalid("unknown_variable", f"The prompt uses {{{match[2]}}}, which has no value.", advice([match[2]], set(values)))
             parts.append(Part(values[match[2]], trusted=False))
         at = match.end()
     if text[at:]:
@@ -140,8 +160,9 @@ def substitute(text: str, values: Mapping[str, str]) -> tuple[Part, ...]:
 def render(template: Template, values: Mapping[str, str], answer: str | None = None) -> Rendered:
     """The prompt for one example, with the answer as the model should write it (leading white space included).
 
-    Raises Invalid when the template reads a variable that `values` lacks.
+    Raises Invalid when the template reads a variable that neither `values` nor its defaults have.
     """
+    values = filled(template, values)
     if template.mode == "structured":
         return _structured(template, values, answer)
     if template.mode == "freeform":
@@ -151,16 +172,24 @@ def render(template: Template, values: Mapping[str, str], answer: str | None = N
     return Rendered(messages=messages, answer=answer)
 
 
+def blank(template: Template) -> Rendered:
+    """The prompt without any row's values: what all rows have of it."""
+    return render(template, dict.fromkeys(template_variables(template), ""))
+
+
 def _structured(template: Template, values: Mapping[str, str], answer: str | None) -> Rendered:
     if "input" not in values:
         raise Invalid("unknown_variable", "A structured prompt needs a value for {input}.", "Name a column `input`, or use a freeform prompt.")
     parts: list[Part] = []
-    if template.instruction.strip():
-        parts += [*substitute(template.instruction.rstrip(), values), Part("\n\n", trusted=True)]
+    opening = [*substitute(template.instruction.rstrip(), values), Part("\n\n", trusted=True)] if template.instruction.strip() else []
+    if not template.last:
+        parts += opening
     prefix, lead = substitute(template.input_prefix, values), substitute(_lead(template).rstrip(), values)
     gap = " " if template.input_prefix and not template.input_prefix[-1].isspace() else ""
     for shot in template.shots:
         parts += [*prefix, Part(gap, True), Part(shot.input, False), *lead, Part(answer_text(template, shot.output), False), Part("\n\n", True)]
+    if template.last:
+        parts += opening
     parts += [*prefix, Part(gap, True), Part(values["input"], False), *lead]
     first = template.input_prefix.strip().split("{")[0]
     stop = ("\n" + first,) if first else ("\n\n",)
@@ -168,8 +197,12 @@ def _structured(template: Template, values: Mapping[str, str], answer: str | Non
 
 
 def sections(template: Template, values: Mapping[str, str]) -> tuple[str, ...]:
-    """What each part of a rendered prompt belongs to: `instruction`, `shot 1` and so on, or `input`. Without structure all of it is `text`."""
-    parts = len(render(template, values).parts)
+    """What each part of a rendered prompt belongs to: `instruction`, `shot 1` and so on, or `input`; `turn 1` and so on; a freeform one is all `text`."""
+    values = filled(template, values)
+    rendered = render(template, values)
+    if template.mode == "chat":
+        return tuple(f"turn {number}" for number, message in enumerate(rendered.messages, 1) for _ in message.parts)
+    parts = len(rendered.parts)
     if template.mode != "structured":
         return ("text",) * parts
     bare = replace(template, instruction="", shots=())
@@ -189,7 +222,7 @@ def answer_text(template: Template, answer: str) -> str:
 
 def _lead(template: Template) -> str:
     """The author's text that an answer follows."""
-    return "\n" + template.output_prefix if template.mode == "structured" else template.text
+    return template.between + template.output_prefix if template.mode == "structured" else template.text
 
 
 def without_opening(template: Template) -> Template:
@@ -201,7 +234,7 @@ def without_opening(template: Template) -> Template:
     if template.mode == "structured":
         return template if set(variables(template.instruction)) - {LABELS} else replace(template, instruction="")
     if template.mode == "freeform":
-        first = next((match for match in _TOKEN.finditer(template.text) if match[2] != LABELS), None)
+        first = next((match for match in TOKEN.finditer(template.text) if match[2] != LABELS), None)
         start = template.text.rfind("\n", 0, first.start()) + 1 if first else 0
         return replace(template, text=template.text[start:])
     turns = list(template.messages)
@@ -231,4 +264,4 @@ def label_list(labels: Iterable[tuple[str, str]]) -> str:
 
 def literal(text: str) -> str:
     """A text that renders to itself: each `{name}` in it becomes `{{name}}`."""
-    return _TOKEN.sub(lambda match: "{" + match[0] + "}", text)
+    return TOKEN.sub(lambda match: "{" + match[0] + "}", text)

@@ -17,13 +17,27 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from app.domain.methods import METHODS
 from app.domain.methods.base import SEARCHED_WIDTH, MethodParameters
 from app.domain.methods.base import parse as parse_parameters
+from app.domain.rendering import Template, without_opening
 from app.errors import Invalid
 
 MOST_TRIALS = 64
 FIRST_SHARE = Fraction(1, 9)
 """The least of its run that a trial gets before it is judged: by then the usual warm-up, a tenth of the steps, is over."""
 
-NEVER_SEARCHED = ("max_steps", "epochs", "evaluations", "early_stopping", "validate_by", "accumulation", "devices", "sharding", "checkpointing", "compile")
+NEVER_SEARCHED = (
+    "max_steps",
+    "epochs",
+    "evaluations",
+    "early_stopping",
+    "validate_by",
+    "accumulation",
+    "fit",
+    "devices",
+    "sharding",
+    "checkpointing",
+    "precision",
+    "compile",
+)
 """What says how long a run is, how it is judged and how it is laid out, rather than how well it learns."""
 
 RATES = {"random": (Fraction(1, 6), Fraction(6)), "grid": (Fraction(1, 3), Fraction(1), Fraction(3))}
@@ -78,6 +92,11 @@ class Search(BaseModel):
         description="By parameter: a list of values, or for a random search {low, high, log}. Empty: around the method's usual learning rate, and its main setting.",
     )
     seed: int = Field(0, ge=0, le=2**31 - 1, description="The same seed draws the same combinations.")
+
+    @classmethod
+    def of(cls, settings: Values) -> Self:
+        """The search that a job's settings ask for."""
+        return cls.model_validate(settings.get("search") or {})
 
     @property
     def has_trials(self) -> bool:
@@ -159,16 +178,11 @@ def runs(search: Search, parameters: MethodParameters, width: int = SEARCHED_WID
 def trial_parameters(method: str, parameters: MethodParameters, combination: Values) -> MethodParameters:
     """The whole parameters of one trial. Raises Invalid with the name that is refused."""
     try:
-        made = parse_parameters(METHODS, method, {**parameters.model_dump(), **combination})
+        return parse_parameters(METHODS, method, {**parameters.model_dump(), **combination})
     except Invalid as error:
         name = str(error.detail.get("field", ""))
         where = name if name in combination else next(iter(combination))
         raise _refused(f"space.{where}", error.message.removeprefix(f"{name}: ").rstrip(".") + f": {combination[where]!r}.", error.advice) from error
-    if made.replaces_text(False) != parameters.replaces_text(False):
-        where = next(name for name in ("keep_text", "init") if name in combination)
-        told = f"With {combination[where]!r} another text stands before the inputs than with the job's own parameters, and one job has one prompt."
-        raise _refused(f"space.{where}", told, "Leave it out, or search in a job for each.")
-    return made
 
 
 def check(search: Search, method: str, parameters: MethodParameters, validation_rows: int) -> None:
@@ -184,6 +198,18 @@ def check(search: Search, method: str, parameters: MethodParameters, validation_
         if not validation_rows:
             raise _refused("how", "A search compares its trials by a validation split, and this dataset has none.", "Choose a version with validation rows.")
         combinations(search, method, parameters)
+
+
+def share_prompt(search: Search, parameters: MethodParameters, template: Template, encoder_decoder: bool) -> None:
+    """Refuse trials before whose inputs another text would stand than in the job's own prompt: it has one. Raises Invalid."""
+    if not search.has_trials or without_opening(template) == template:
+        return
+    for combination in combinations(search, parameters.name, parameters):
+        made = trial_parameters(parameters.name, parameters, combination)
+        if made.replaces_text(encoder_decoder) != parameters.replaces_text(encoder_decoder):
+            where = next(name for name in ("keep_text", "init") if name in combination)
+            told = f"With {combination[where]!r} another text stands before the inputs than with the job's own parameters, and one job has one prompt."
+            raise _refused(f"space.{where}", told, "Leave it out, or search in a job for each.")
 
 
 def parse(values: Values, seed: int = 0) -> Search:

@@ -45,6 +45,11 @@ PROCESS_BYTES = {"cpu": 410_000_000, "cuda": 600_000_000}
 KEPT_BYTES = {"cpu": 4, "cuda": 3}
 """Bytes of a kept number: float32 on a CPU; under bfloat16 mixed precision half of them are 2 bytes and the norms' are 4 (reckoned)."""
 
+PASS_TOKENS = {"cpu": 768, "cuda": 8192}
+"""Tokens that a forward and backward pass takes at most, a little padding aside, when nobody says how often a step is split; a longer example goes alone.
+On a CPU splitting a step of 565 tokens in two takes a third more time, so few steps should be; docs/benchmarks.md has the memory. On a GPU what a step of the default batch and length
+has, so that only larger ones are split."""
+
 NOT_LINEAR = ("embed", "shared", "wte", "wpe", "relative_attention_bias", "lm_head")
 """Parts of the names of matrices that are tables or the output layer, which no adapter goes beside."""
 

@@ -5,12 +5,17 @@ Pure. A row's place is a hash of seed and text, so the cut does not depend on th
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import ceil
-from typing import Protocol
+from typing import Any, Protocol
 
 from app.domain.scoring import normalise
 from app.errors import Invalid
+
+SPLITS = ("train", "validation", "test", "reserve", "unlabelled")
+
+SHARES = {"train": 0.7, "validation": 0.1, "test": 0.2}
+"""How rows are cut unless somebody says otherwise. A reserve is set aside from a test split later."""
 
 VALIDATION_SHARE = 0.1
 VALIDATION_ROWS = 50
@@ -31,20 +36,39 @@ class Row(Protocol):
     def split(self) -> str | None: ...
 
 
+def shares_wanted(splits: Any) -> tuple[float, float, float]:
+    """Shares of train, validation and test, the usual ones for None. Raises Invalid for other names, and for what is no share."""
+    wanted = splits or SHARES
+    if unknown := sorted(set(wanted) - set(SHARES)):
+        advice = "Shares are given for train, validation and test; a reserve is set aside from the test split once the dataset is there."
+        raise Invalid("unknown_split", f"Nothing is cut into a split {', '.join(unknown)}.", advice)
+    if not all(isinstance(share, int | float) and 0 <= share <= 1 for share in wanted.values()):
+        raise Invalid("bad_shares", "A share is a number between 0 and 1.", "Use for example 0.7, 0.1 and 0.2.")
+    found = (wanted.get("train", 0.0), wanted.get("validation", 0.0), wanted.get("test", 0.0))
+    _add_up(found)
+    return found
+
+
+def _add_up(shares: tuple[float, float, float]) -> None:
+    if min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
+        raise Invalid("bad_shares", "The shares of train, validation and test do not add up to 1.", "Use for example 0.7, 0.1 and 0.2.")
+
+
 def assign_splits(
     rows: Sequence[Row],
     seed: int,
     shares: tuple[float, float, float] = (0.7, 0.1, 0.2),
     groups: Iterable[Sequence[int]] | None = None,
+    standing: Mapping[str, int] | None = None,
 ) -> list[str]:
     """The split of each row: train, validation, test, or unlabelled for rows without an output.
 
     Given splits are kept; when they have no validation, it is cut from train. `shares` are those of train, validation and test.
     `groups` are lists of row numbers to keep together (near-duplicates); without them, rows with the same normalised text are.
+    `standing` counts rows that are in these splits already: one row at a time, again and again, comes to the shares all the same.
     Raises Invalid when only some of the labelled rows have a split, or when the shares do not add up to 1.
     """
-    if min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
-        raise Invalid("bad_shares", "The shares of train, validation and test do not add up to 1.", "Use for example 0.7, 0.1 and 0.2.")
+    _add_up(shares)
     labelled = [number for number, row in enumerate(rows) if row.output is not None]
     splits = ["unlabelled" if row.output is None else row.split or "" for row in rows]
     given = {splits[number] for number in labelled}
@@ -53,12 +77,12 @@ def assign_splits(
         raise Invalid("partial_splits", f"{missing:,} labelled rows have no split while others have one.", "Give every row its split, or none.")
     units = _units(rows, groups)
     if given == {""}:
-        _distribute(rows, labelled, units, seed, dict(zip(("train", "validation", "test"), shares, strict=True)), splits)
+        _distribute(rows, labelled, units, seed, dict(zip(SHARES, shares, strict=True)), splits, standing or {})
     elif "train" in given and "validation" not in given:
         train = [number for number in labelled if splits[number] == "train"]
         wanted = min(max(ceil(VALIDATION_SHARE * len(train)), VALIDATION_ROWS), len(train) // 2)
         share = wanted / len(train)
-        _distribute(rows, train, units, seed, {"train": 1 - share, "validation": share}, splits)
+        _distribute(rows, train, units, seed, {"train": 1 - share, "validation": share}, splits, {})
     return splits
 
 
@@ -69,12 +93,21 @@ def _units(rows: Sequence[Row], groups: Iterable[Sequence[int]] | None) -> list[
         return [first.setdefault(normalise(row.input, casefold=True), number) for number, row in enumerate(rows)]
     units = list(range(len(rows)))
     for group in groups:
+        first_of = min(group)
         for number in group:
-            units[number] = min(group)
+            units[number] = first_of
     return units
 
 
-def _distribute(rows: Sequence[Row], numbers: Sequence[int], units: Sequence[int], seed: int, shares: dict[str, float], splits: list[str]) -> None:
+def _distribute(
+    rows: Sequence[Row],
+    numbers: Sequence[int],
+    units: Sequence[int],
+    seed: int,
+    shares: dict[str, float],
+    splits: list[str],
+    standing: Mapping[str, int],
+) -> None:
     """Give whole units to splits, large ones first, each to the split that lacks its labels most. Writes into `splits`."""
     labels = _labels(rows, numbers)
     members: dict[int, list[int]] = {}
@@ -83,7 +116,9 @@ def _distribute(rows: Sequence[Row], numbers: Sequence[int], units: Sequence[int
     totals = Counter(labels.values())
     lacking = {(split, label): share * count for split, share in shares.items() for label, count in totals.items()}
     wanted = {split: share * len(numbers) for split, share in shares.items() if share > 0}
-    filled = dict.fromkeys(wanted, 0)
+    older = sum(standing.get(split, 0) for split in wanted)
+    # What older rows are too many or too few counts up to one row: a split that somebody changed on purpose is not filled up again.
+    filled = {split: max(-1.0, min(1.0, standing.get(split, 0) - shares[split] * older)) for split in wanted}
     for unit in sorted(members.values(), key=lambda unit: (-len(unit), _place(seed, min(rows[number].input for number in unit)))):
         counts = Counter(labels[number] for number in unit)
 

@@ -1,17 +1,26 @@
 """Intervals, paired tests and verdicts: what a score on n rows allows one to say, and what it does not.
 
-Pure: counts and booleans in, plain values out. Differences and shares are fractions (0.014 is 1.4 points) everywhere
-except in sentences. Two systems are always compared on the same rows, so every comparison is paired.
+Pure: counts, booleans and shares in, plain values out. Differences and shares are fractions (0.014 is 1.4 points) everywhere
+except in sentences. Two systems are always compared on the same rows, so every comparison is paired. A row is right or wrong (1 or 0),
+or, where a system ran with several seeds, the share of its seeds that have it right, or has the value of a measure (0 to 1). Figures that are no
+mean over rows are compared in `scoring/whole.py`.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from math import ceil, copysign, inf, sqrt
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from math import ceil, copysign, inf, isclose, sqrt
 from statistics import NormalDist
-from typing import Literal
+from typing import Any, Literal
 
 POWER = 0.8
 """How often a true difference shall be found: the convention behind `detectable` and `more_rows`."""
+
+RESAMPLES = 9_999
+"""Draws of a bootstrap or a permutation test: the p-value of one that is significant at 0.05 is then known to about 0.002."""
+
+KEPT = 512
+"""Bootstraps and permutations that are remembered: a page that is drawn again asks for the same ones."""
 
 MOST_ROWS = 100_000
 """Above this many further test rows, labelling more is not an answer anybody can use."""
@@ -27,7 +36,12 @@ class Interval:
 
 @dataclass(frozen=True)
 class Difference:
-    """a minus b on the same n rows. `gained` rows only a has right, `lost` rows only b has right."""
+    """a minus b on the same n rows, with its 95 % interval. On `gained` rows a is right more often than b, on `lost` rows less often.
+
+    `by_row` are the differences row by row where rows are not just right or wrong: shares of several seeds, or a measure of text; a row is then
+    gained where its value is higher. `draws` are sorted bootstrap draws of the difference of a figure that is no mean over rows, `known` how far it is
+    known (app/domain/scoring/few_rows.py).
+    """
 
     difference: float
     low: float
@@ -36,13 +50,48 @@ class Difference:
     gained: int
     lost: int
     n: int
+    by_row: tuple[float, ...] = field(default=(), repr=False)
+    draws: Any = field(default=None, repr=False, compare=False)
+    known: Any = field(default=None, repr=False, compare=False)
+
+    def clears(self, margin: float, alpha: float) -> bool:
+        """Whether a is shown, one-sided at `alpha`, to be less than `margin` below b: by `p_below`, or where there is no such p-value by the
+        interval. With no margin that is being better, for which there is a p-value always."""
+        if self.draws is None:
+            return self.p_below(margin) <= alpha
+        if margin == 0:
+            return self.difference > 0 and self.p_value <= 2 * alpha
+        return self.lower(alpha) > -margin
+
+    def lower(self, alpha: float) -> float:
+        """The one-sided lower limit of a difference that has `draws`."""
+        return float(self.known.low(self.difference, self.draws, alpha))
+
+    @property
+    def squared(self) -> float:
+        """The mean square of the rows' differences: what decides how many rows are needed. Of rows right or wrong the share on which the two differ."""
+        if self.draws is not None:
+            return float(self.draws.var()) * self.n + self.difference * self.difference
+        return sum(value * value for value in self.by_row) / self.n if self.by_row else (self.gained + self.lost) / self.n
+
+    def p_below(self, margin: float) -> float:
+        """One-sided p-value of "a is at least `margin` below b" (non-inferiority): small where a is shown to be less than that below.
+
+        By Tango's score test, or by flipping signs about -margin where rows are not just right or wrong. Raises ValueError for a difference that has
+        `draws`: a bootstrap gives limits and no p-value.
+        """
+        if self.draws is not None:
+            raise ValueError("a figure that is no mean over rows has no p-value of a margin")
+        if self.by_row:
+            return _flipped_about(self.by_row, -margin)
+        return 1 - NormalDist().cdf(_score(self.gained, self.lost, self.n, -margin))
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a difference says against the baseline. `more_rows`: about how many more test rows would settle it; None: no use."""
+    """What a difference says against the baseline. `more_rows`: about how many more of these rows would settle it; None: no use."""
 
-    kind: Literal["better", "worse", "at_most_margin_below", "cannot_tell"]
+    kind: Literal["better", "worse", "tie", "at_most_margin_below", "cannot_tell"]
     sentence: str
     more_rows: int | None = None
 
@@ -61,6 +110,7 @@ def wilson(k: int, n: int, confidence: float = 0.95) -> Interval:
     return Interval(0.0 if k == 0 else max(0.0, centre - half), 1.0 if k == n else min(1.0, centre + half))
 
 
+@lru_cache(maxsize=KEPT)
 def mcnemar(b: int, c: int) -> float:
     """Exact two-sided p-value that two systems are equally good, from the rows only one of them has right (McNemar 1947, Psychometrika 12:153)."""
     from scipy.stats import binomtest
@@ -68,35 +118,106 @@ def mcnemar(b: int, c: int) -> float:
     return 1.0 if b + c == 0 else float(binomtest(b, b + c, 0.5).pvalue)
 
 
-def paired_difference(a_correct: Sequence[bool], b_correct: Sequence[bool], confidence: float = 0.95) -> Difference:
+def paired_difference(a: Sequence[float], b: Sequence[float], confidence: float = 0.95) -> Difference:
     """How much better a is than b on the same rows. Raises ValueError for lists of different length, or without rows.
 
-    The interval is Tango's score interval for paired proportions (1998, Statistics in Medicine 17:891), which keeps its
-    coverage for few rows and few disagreements (Fagerland, Lydersen and Laake 2014, Statistics in Medicine 33:2850).
+    Rows right or wrong: Tango's score interval for paired proportions (1998, Statistics in Medicine 17:891), which keeps its
+    coverage for few rows and few disagreements (Fagerland, Lydersen and Laake 2014, Statistics in Medicine 33:2850), and the exact
+    McNemar test. Shares of several seeds: the BCa bootstrap over rows (Efron 1987, JASA 82:171) and a permutation test that flips signs.
     """
-    n = len(a_correct)
-    if n != len(b_correct) or n == 0:
-        raise ValueError(f"paired results need the same rows on both sides, at least one: {n} and {len(b_correct)}")
-    gained = sum(1 for a, b in zip(a_correct, b_correct, strict=True) if a and not b)
-    lost = sum(1 for a, b in zip(a_correct, b_correct, strict=True) if b and not a)
-    interval = _tango(gained, lost, n, confidence)
-    return Difference((gained - lost) / n, interval.low, interval.high, mcnemar(gained, lost), gained, lost, n)
+    n = len(a)
+    if n != len(b) or n == 0:
+        raise ValueError(f"paired results need the same rows on both sides, at least one: {n} and {len(b)}")
+    by_row = [float(one) - float(other) for one, other in zip(a, b, strict=True)]
+    gained, lost = sum(value > 0 for value in by_row), sum(value < 0 for value in by_row)
+    if all(value in (-1.0, 0.0, 1.0) for value in by_row):
+        interval = _tango(gained, lost, n, confidence)
+        return Difference((gained - lost) / n, interval.low, interval.high, mcnemar(gained, lost), gained, lost, n)
+    interval = _bca(tuple(by_row), confidence)
+    return Difference(sum(by_row) / n, interval.low, interval.high, _flipped(tuple(by_row)), gained, lost, n, tuple(by_row))
 
 
+def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
+    """Interval of a mean over rows: Wilson's where every row is right or wrong, else BCa over the rows' shares of right seeds."""
+    if all(value in (0.0, 1.0) for value in values):
+        return wilson(round(sum(values)), len(values), confidence)
+    return _bca(tuple(values), confidence)
+
+
+@lru_cache(maxsize=KEPT)
+def _bca(values: tuple[float, ...], confidence: float) -> Interval:
+    """Bias-corrected and accelerated bootstrap of a mean; the same values give the same interval. Values all alike, but for rounding, leave no
+    spread to draw from."""
+    from numpy import mean
+    from scipy.stats import bootstrap
+
+    low, high = min(values), max(values)
+    if isclose(low, high, abs_tol=1e-12):
+        return Interval(low, high)
+    found = bootstrap((values,), mean, n_resamples=RESAMPLES, confidence_level=confidence, method="BCa", rng=0, batch=200).confidence_interval
+    return Interval(float(found.low), float(found.high))
+
+
+@lru_cache(maxsize=KEPT)
+def _flipped(values: tuple[float, ...]) -> float:
+    """Two-sided p-value that the values' mean is 0, by flipping each sign at random (Fisher 1935, The Design of Experiments).
+
+    The draws are seeded, and the observed one counts as one of them (Phipson and Smyth 2010, SAGMB 9:39), so p is never 0.
+    """
+    import numpy as np
+
+    rng, moved = np.random.default_rng(0), np.array([value for value in values if value])
+    if not len(moved):
+        return 1.0
+    observed, as_extreme, drawn = moved.sum(), 0, 0
+    while drawn < RESAMPLES:
+        some = min(500, RESAMPLES - drawn)
+        sums = (rng.integers(0, 2, (some, len(moved)), dtype=np.int8) * 2.0 - 1.0) @ moved
+        # A sum that equals the observed one but for rounding is as extreme.
+        as_extreme += int((abs(sums) >= abs(observed) - 1e-9).sum())
+        drawn += some
+    return (1 + as_extreme) / (1 + RESAMPLES)
+
+
+def _flipped_about(values: tuple[float, ...], centre: float) -> float:
+    """P-value that the values' mean is at most `centre`: the same, flipping signs about it. The draws are made once for all centres."""
+    import numpy as np
+
+    sums, signs = _signed(values)
+    observed = sum(values) - centre * len(values)
+    return float(1 + np.count_nonzero(sums - centre * signs >= observed - 1e-9)) / (1 + RESAMPLES)
+
+
+@lru_cache(maxsize=64)
+def _signed(values: tuple[float, ...]) -> tuple[Any, Any]:
+    """[RESAMPLES] each: the sum of the values under drawn signs, and the sum of those signs."""
+    import numpy as np
+
+    rng, all_values = np.random.default_rng(0), np.array(values)
+    sums, signs = [], []
+    for start in range(0, RESAMPLES, 500):
+        drawn = rng.integers(0, 2, (min(500, RESAMPLES - start), len(values)), dtype=np.int8) * 2.0 - 1.0
+        sums.append(drawn @ all_values)
+        signs.append(drawn.sum(1))
+    return np.concatenate(sums), np.concatenate(signs)
+
+
+def _score(gained: int, lost: int, n: int, delta: float) -> float:
+    """Tango's score: how many standard errors the observed difference lies above `delta`, were delta true."""
+    # The share of `lost` rows under delta, by maximum likelihood: the larger root of a quadratic.
+    linear = (2 * n - gained + lost) * delta - gained - lost
+    share = (sqrt(max(0.0, linear * linear + 8 * n * lost * delta * (1 - delta))) - linear) / (4 * n)
+    variance = n * (2 * share + delta * (1 - delta))
+    surplus = gained - lost - n * delta
+    return surplus / sqrt(variance) if variance > 0 else copysign(inf, surplus) if surplus else 0.0
+
+
+@lru_cache(maxsize=KEPT)
 def _tango(gained: int, lost: int, n: int, confidence: float) -> Interval:
     """Limits are the differences that a score test would just not reject."""
     z, observed = _z(confidence), (gained - lost) / n
-
-    def statistic(delta: float) -> float:
-        # The share of `lost` rows, were delta true, by maximum likelihood: the larger root of a quadratic.
-        linear = (2 * n - gained + lost) * delta - gained - lost
-        share = (sqrt(max(0.0, linear * linear + 8 * n * lost * delta * (1 - delta))) - linear) / (4 * n)
-        variance = n * (2 * share + delta * (1 - delta))
-        surplus = gained - lost - n * delta
-        return surplus / sqrt(variance) if variance > 0 else copysign(inf, surplus)
-
-    low = _root(lambda delta: statistic(delta) - z, -1.0, observed) if observed > -1 else -1.0
-    high = _root(lambda delta: statistic(delta) + z, observed, 1.0) if observed < 1 else 1.0
+    low = _root(lambda delta: _score(gained, lost, n, delta) - z, -1.0, observed) if observed > -1 else -1.0
+    high = _root(lambda delta: _score(gained, lost, n, delta) + z, observed, 1.0) if observed < 1 else 1.0
     return Interval(low, high)
 
 
@@ -122,22 +243,25 @@ def corrected(differences: Sequence[Difference]) -> list[Difference]:
     return [replace(one, p_value=p) for one, p in zip(differences, holm([one.p_value for one in differences]), strict=True)]
 
 
-def verdict(difference: Difference, margin: float = 0.0, alpha: float = 0.05) -> Verdict:
-    """What may be said of a against b. `margin` is the loss (a fraction) that would be acceptable.
+def verdict(difference: Difference, margin: float = 0.0, alpha: float = 0.05, rows: str = "test", figure: str = "") -> Verdict:
+    """What may be said of a against b. `margin` is the loss (a fraction) that would be acceptable, `rows` which rows both answered, `figure` by what
+    they are compared where that is not the share of right rows.
 
     Better or worse needs both the p-value (Holm's, after `corrected`) and the interval, so the two never disagree on a page.
     A loss within the margin is acceptable even where it is certain, so that is looked at first.
     """
-    settled = difference.p_value <= alpha
+    settled, said, seen = difference.p_value <= alpha, _points(difference, figure), _rows(difference, rows, figure)
     if settled and difference.low > 0:
-        return Verdict("better", f"Better than the baseline by {_points(difference)}: {_rows(difference)}.")
+        return Verdict("better", f"Better than the baseline by {said}: {seen}.")
+    if not settled and -margin <= difference.low and difference.high <= margin:
+        return Verdict("tie", f"A tie with the baseline: within {_number(margin)} points either way ({said}): {seen}.")
     if margin > 0 and difference.low >= -margin:
-        return Verdict("at_most_margin_below", f"At most {_number(margin)} points below the baseline ({_points(difference)}): {_rows(difference)}.")
+        return Verdict("at_most_margin_below", f"At most {_number(margin)} points below the baseline ({said}): {seen}.")
     if settled and difference.high < 0:
-        return Verdict("worse", f"Worse than the baseline by {_points(difference, -1)}: {_rows(difference)}.")
+        return Verdict("worse", f"Worse than the baseline by {_points(difference, figure, -1)}: {seen}.")
     more = _more_rows(difference, margin, alpha)
-    hope = f"about {more:,} more test rows would, if the difference stays as it is" if more else "more test rows are unlikely to tell either"
-    return Verdict("cannot_tell", f"Cannot tell from {difference.n:,} test rows ({_points(difference)}): {hope}.", more)
+    hope = f"about {more:,} more {rows} rows would, if the difference stays as it is" if more else f"more {rows} rows are unlikely to tell either"
+    return Verdict("cannot_tell", f"Cannot tell from {difference.n:,} {rows} rows ({said}): {hope}.", more)
 
 
 def detectable(n: int, discordant: float = 0.2, alpha: float = 0.05) -> float:
@@ -175,18 +299,30 @@ def _rows_needed(gap: float, discordant: float, alpha: float) -> float:
 
 def _more_rows(difference: Difference, margin: float, alpha: float) -> int | None:
     """Further rows until a difference like the observed one is told from 0 or from -margin, whichever is nearer to being settled."""
-    discordant = (difference.gained + difference.lost) / difference.n
     gap = max(abs(difference.difference), difference.difference + margin if margin > 0 else 0.0)
-    if discordant == 0 or gap == 0:
+    return rows_for(difference, gap, alpha)
+
+
+def rows_for(difference: Difference, gap: float, alpha: float = 0.05) -> int | None:
+    """Rows beyond those of a difference until a gap is told from none (two-sided `alpha`), if rows go on to differ as they do."""
+    binary = difference.draws is None and not difference.by_row
+    # So large a gap between rows right or wrong needs as large a share of rows that differ; a square of it is the least otherwise.
+    return rows_missing(gap, difference.squared and max(difference.squared, gap if binary else gap * gap), difference.n, alpha)
+
+
+def rows_missing(gap: float, squared: float, n: int, alpha: float = 0.05) -> int | None:
+    """Rows beyond n until a gap is told from none (two-sided `alpha`), given the mean square of the rows' differences; None where no number of rows is
+    of use."""
+    if squared == 0 or gap < 1e-4:
         return None
-    more = _rows_needed(gap, max(discordant, gap), alpha) - difference.n
+    more = _rows_needed(gap, squared, alpha) - n
     # Few disagreements can leave the exact test undecided although the formula is content: ten rows more at least.
     return max(10, int(float(f"{ceil(more):.2g}"))) if more < MOST_ROWS else None
 
 
-def _points(difference: Difference, sign: int = 1) -> str:
+def _points(difference: Difference, figure: str, sign: int = 1) -> str:
     low, high = sorted((sign * difference.low, sign * difference.high))
-    return f"{_number(sign * difference.difference)} points [{_number(low)}, {_number(high)}]"
+    return f"{_number(sign * difference.difference)} points{f' of {figure}' if figure else ''} [{_number(low)}, {_number(high)}]"
 
 
 def _number(fraction: float) -> str:
@@ -194,5 +330,8 @@ def _number(fraction: float) -> str:
     return f"{round(100 * fraction, 1) + 0.0:.1f}"
 
 
-def _rows(difference: Difference) -> str:
-    return f"of {difference.n:,} test rows it gained {difference.gained:,} and lost {difference.lost:,}"
+def _rows(difference: Difference, rows: str, figure: str) -> str:
+    """What happened row by row: right where the other is wrong, or a higher value than the other's."""
+    if figure and difference.by_row:
+        return f"of {difference.n:,} {rows} rows {difference.gained:,} are higher and {difference.lost:,} lower"
+    return f"of {difference.n:,} {rows} rows it gained {difference.gained:,} and lost {difference.lost:,}"

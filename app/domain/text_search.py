@@ -4,7 +4,6 @@ PostgreSQL keeps the words in `example_search`, under a GIN index. On SQLite a f
 (`Index`), so that building it keeps nobody waiting; it is made from the rows and can be made again at any time.
 """
 
-import re
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
@@ -16,18 +15,13 @@ from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from app.domain.base import Base
+from app.domain.words import tokens
 
 MOST_WORDS = 32
 """Words of a question that count."""
 
 MOST_FOUND = 10_000
 """Hits that are counted."""
-
-LONGEST = 100
-"""Characters of a token that count: longer runs are no words, and PostgreSQL takes none above 2,046 bytes."""
-
-# Scripts that put no space between words: each character is a token, and a question of several wants them all.
-_TOKEN = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff_]+")
 
 
 class ExampleSearch(Base):
@@ -40,11 +34,6 @@ class ExampleSearch(Base):
     version_id: Mapped[int]
     position: Mapped[int]
     words: Mapped[Any] = mapped_column(TSVECTOR().with_variant(Text(), "sqlite"))
-
-
-def tokens(content: str) -> list[str]:
-    """The words of a text as they are looked up: case folded, letters and digits."""
-    return [token[:LONGEST] for token in _TOKEN.findall(content.casefold()) if token.isalnum()]
 
 
 def words_of(text_: str, output: str | None, cells: dict[str, str] | None) -> list[str]:

@@ -35,7 +35,8 @@ class Dropped(Exception):
 class Upload(Owned, Base):
     """`file` names the stored bytes in the upload folder. `options` say how it is read, `cut` how it is split (splits, seed, group).
 
-    `aim` is what it waits for: report (to be looked at) or import. `report` is what a look found. `share` of the file is read, from
+    `aim` is what it waits for: report (to be looked at), import, or append. Where its rows go behind those of a dataset, `cut` says behind which
+    version (onto, reason, repeats), and which one is in the making (draft) and was made (made, its number). `report` is what a look found. `share` of the file is read, from
     0 to 1, `rows` are read or stored so far. `dataset_id` is the dataset in the making, and in the end the one that was made.
     """
 
@@ -69,6 +70,11 @@ class Upload(Owned, Base):
     @property
     def decidable(self) -> bool:
         return self.state in DECIDABLE and self.aim == "report"
+
+    @property
+    def onto(self) -> str | None:
+        """The version behind whose rows its own go, `ID@N`; None for one that becomes a dataset of its own."""
+        return self.cut.get("onto")
 
     @property
     def seconds(self) -> float:
@@ -107,7 +113,7 @@ def waiting(session: Session) -> Sequence[Upload]:
 def claim(session: Session, key: int) -> tuple[Upload, str] | None:
     """Take a waiting upload; None when somebody else has it, or nobody wants it any more."""
     token = secrets.token_hex(16)
-    for aim, state in (("report", "reading"), ("import", "importing")):
+    for aim, state in (("report", "reading"), ("import", "importing"), ("append", "importing")):
         values = {"state": state, "lease_token": token, "lease_until": db_now() + LEASE_MS, "started_at": db_now(), "touched_at": db_now()}
         query = update(Upload).where(Upload.id == key, Upload.state == "waiting", Upload.aim == aim).values(**values, share=0.0, rows=0, error=None)
         if _changed(session, query):
@@ -146,8 +152,9 @@ def settle(session: Session, person: Who, key: int, **values: Any) -> Upload:
 
 
 def freeze(session: Session, person: Who, key: int, **values: Any) -> Upload:
-    """Make it a dataset. Raises Conflict unless a report without problems stands."""
-    return _ask(session, person, key, ("ready",), aim="import", **values)
+    """Make it a dataset, or the next version of the one it goes onto. Raises Conflict unless a report without problems stands."""
+    aim = "append" if write(session, person, Upload, key, "upload").onto else "import"
+    return _ask(session, person, key, ("ready",), aim=aim, **values)
 
 
 def _ask(session: Session, person: Who, key: int, states: Sequence[str], **values: Any) -> Upload:
@@ -193,6 +200,12 @@ def give_up(session: Session, key: int) -> bool:
 def fail(session: Session, key: int, error: dict[str, Any]) -> None:
     """It has come to nothing; the row says why."""
     session.execute(update(Upload).where(Upload.id == key).values(state="failed", error=error, dataset_id=None, lease_token=None, touched_at=db_now()))
+
+
+def hand_back(session: Session, key: int, error: dict[str, Any]) -> None:
+    """An import was refused, and its file can still be read otherwise: back to the report, which says why."""
+    values = {"state": "ready", "aim": "report", "error": error, "dataset_id": None, "lease_token": None, "touched_at": db_now()}
+    session.execute(update(Upload).where(Upload.id == key).values(**values))
 
 
 def forgotten(session: Session) -> Sequence[Upload]:

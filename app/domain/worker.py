@@ -3,18 +3,20 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from app.domain.base import Base, Row, db_now
 
 ALIVE_MS = 20_000
+WEB = "web"
+"""The queue under which web processes say that they are there: none, but the table has one."""
 FORGET_MS = 7 * 86_400_000
 
 
 class Worker(Row, Base):
-    """A process that answers for a queue. `devices` says what it can run on."""
+    """A process that answers for a queue. `devices` says what it can run on, `versions` also how its clock goes and which `room` it has on disk for jobs of each kind."""
 
     __tablename__ = "worker"
 
@@ -36,7 +38,7 @@ class Lease(Base):
     until: Mapped[int]
 
 
-def present(session: Session, name: str, kind: str, queue: str, devices: list[dict[str, Any]], versions: dict[str, str]) -> None:
+def present(session: Session, name: str, kind: str, queue: str, devices: list[dict[str, Any]], versions: dict[str, Any]) -> None:
     """Say that a process is alive; forget those that have been silent for a week."""
     insert = (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite).insert(Worker)
     row = {"name": name, "kind": kind, "queue": queue, "devices": devices, "versions": versions, "heartbeat_at": db_now(), "created_at": db_now()}
@@ -53,6 +55,16 @@ def alive(session: Session, queue: str | None = None) -> Sequence[Worker]:
     """The processes that have answered within the last 20 seconds."""
     query = select(Worker).where(Worker.heartbeat_at > db_now() - ALIVE_MS).order_by(Worker.name)
     return session.scalars(query if queue is None else query.where(Worker.queue == queue)).all()
+
+
+def most_room(rows: Sequence[Worker], kind: str) -> int | None:
+    """The bytes that a job of this kind finds free at the one of these that has most; none when nobody says."""
+    return max((int(row.versions["room"][kind]) for row in rows if kind in row.versions.get("room", ())), default=None)
+
+
+def heard(session: Session, queue: str) -> int | None:
+    """When somebody last answered for a queue; None when nobody has within a week."""
+    return session.scalar(select(func.max(Worker.heartbeat_at)).where(Worker.queue == queue))
 
 
 def hold(session: Session, name: str, holder: str, seconds: int) -> bool:

@@ -2,8 +2,63 @@
 
 from fastapi import APIRouter
 
-from app.pages import account, datasets, endpoints, experiments, health, home, jobs, lab, labels, models, uploads, versions
+from app.pages import (
+    account,
+    datasets,
+    drafts,
+    editor,
+    endpoints,
+    evaluations,
+    experiments,
+    health,
+    home,
+    jobs,
+    judgements,
+    lab,
+    lab_columns,
+    label_curve,
+    labels,
+    machines,
+    models,
+    notebook,
+    prompts,
+    queue_board,
+    reliability,
+    reports,
+    uploads,
+    versions,
+    webhook,
+    what_if,
+)
 
 router = APIRouter(include_in_schema=False)
-for _family in (account, home, lab, uploads, datasets, health, versions, labels, jobs, experiments, models, endpoints):
+for _family in (
+    account,
+    home,
+    lab,
+    lab_columns,
+    editor,
+    drafts,
+    notebook,
+    prompts,
+    queue_board,
+    reports,
+    uploads,
+    datasets,
+    health,
+    versions,
+    labels,
+    queue_board,
+    jobs,
+    experiments,
+    what_if,
+    label_curve,
+    models,
+    endpoints,
+    webhook,
+    machines,
+    evaluations,
+    judgements,
+    reliability,
+):
     router.include_router(_family.router)

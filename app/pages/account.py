@@ -10,6 +10,7 @@ from app.domain.access import Who
 from app.domain.user import DAY, INVITE_HOURS, SESSION_DAYS
 from app.doors import COOKIE, Person, signed_in
 from app.errors import Conflict, FettleError, Invalid, SignInNeeded, TooMany
+from app.pages import webhook
 from app.pages.render import fragment, is_fragment, page, seen
 from app.services import accounts, attempts
 from app.settings import settings
@@ -96,7 +97,7 @@ def _settings(request: Request, person: Who, status: int = 200, **news: Any) -> 
     }
     if is_fragment(request):
         return fragment("account/_link.html" if news.get("link") else "account/_tokens.html", status, **context)
-    return page(request, "account/settings.html", person, "settings", status, **context)
+    return page(request, "account/settings.html", person, "settings", status, **context, **webhook.context(person))
 
 
 @router.get("/settings")

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from app.domain.dataset import SPLITS, DatasetVersion
+from app.domain.dataset import DatasetVersion
 from app.domain.finding import Finding
+from app.domain.splits import SPLITS
 from app.pages.formatting import count
 from app.readers.health import CODES
 
@@ -21,6 +22,7 @@ TITLES = {
     "few_rows": ("Too few rows", "enough rows"),
     "near_leakage": ("Near-duplicates across splits", "no near-duplicates across splits"),
     "long_inputs": ("Very long inputs", "no very long inputs"),
+    "unknown_tokens": ("Texts a model cannot read", "every text can be read"),
     "tiny_classes": ("Tiny classes", "no tiny classes"),
     "look_alike_labels": ("Labels that look alike", "no labels that look alike"),
     "many_labels": ("Too many labels", "a bearable number of labels"),
@@ -41,10 +43,10 @@ def title(code: str) -> str:
     return TITLES[code][0]
 
 
-def fine(findings: Sequence[Finding]) -> list[str]:
-    """What is said of the checks that found nothing."""
+def fine(findings: Sequence[Finding]) -> list[tuple[str, str]]:
+    """The checks that found nothing: the code of each, and what is said of it."""
     found = {finding.code for finding in findings}
-    return [TITLES[code][1] for code in CODES if code not in found]
+    return [(code, TITLES[code][1]) for code in CODES if code not in found]
 
 
 def remedy(finding: Finding, version: DatasetVersion) -> dict[str, Any] | None:
@@ -53,7 +55,12 @@ def remedy(finding: Finding, version: DatasetVersion) -> dict[str, Any] | None:
         return None
     cleared = finding.remedy == "relabel" and finding.after["splits"].get("unlabelled", 0) > version.splits.get("unlabelled", 0)
     rows = _rows(finding.fixed)
-    verb = {"drop": f"Drop {rows}", "move": f"Move {rows}", "relabel": f"Clear the label of {rows}" if cleared else f"Merge labels of {rows}"}[finding.remedy]
+    verb = {
+        "drop": f"Drop {rows}",
+        "gather": f"Move {rows} to one side",
+        "move": f"Move {rows}",
+        "relabel": f"Clear the label of {rows}" if cleared else f"Merge labels of {rows}",
+    }[finding.remedy]
     after = finding.after["splits"]
     changed = [split for split in SPLITS if version.splits.get(split, 0) != after.get(split, 0)]
     effect = [f"{split} {count(version.splits.get(split, 0))} → {count(after.get(split, 0))}" for split in changed]
@@ -75,6 +82,7 @@ def told(version: DatasetVersion, source: str = "") -> str:
         "drop": lambda: f"Dropped {_rows(change['changed'])}",
         "relabel": lambda: _relabelled(change["labels"]),
         "move": lambda: f"Moved {_rows(change['changed'])} to {change['split']}",
+        "gather": lambda: f"Moved {_rows(change['changed'])}, so that near-duplicates stand on one side",
         "edit": lambda: f"Changed the output of {_rows(change['changed'])}",
         "label_book": lambda: f"Label book: wrote about {change['entries']} label{'s' if change['entries'] != 1 else ''}",
         "append": lambda: _appended(change),

@@ -7,15 +7,17 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 
 from app.domain.access import Who
-from app.domain.dataset import SPLITS, DatasetVersion, closed
+from app.domain.dataset import DatasetVersion, closed
+from app.domain.splits import SPLITS
 from app.domain.stats import detectable
 from app.doors import Person
 from app.errors import Invalid
 from app.pages import health as health_pages
 from app.pages.dataset_words import reason, told
 from app.pages.forms import Text
+from app.pages.paging import from_start, pager
 from app.pages.render import fragment, page, seen
-from app.services import datasets, grid, health, history, uploads
+from app.services import chores, datasets, grid, health, history, models, uploads
 
 router = APIRouter(prefix="/datasets")
 
@@ -43,7 +45,7 @@ def _show(
     splits = {name: view.version.splits[name] for name in SPLITS if name in view.version.splits}
     chosen = split if split in splits else next(iter(splits))
     sealed = chosen in closed(view.version)
-    offset = max(0, offset) // ROWS * ROWS
+    offset = from_start(offset, ROWS)
     found = grid.find(person, view.version.reference, q, chosen, after, ROWS) if q and not sealed else None
     rows = found.rows if found else [] if sealed else grid.examples(person, view.version.reference, chosen, offset, ROWS)
     # Looking at test rows is counted, and the page says the count with this look in it.
@@ -68,8 +70,10 @@ def _show(
         if found and found.following
         else None,
         background=grid.background(person, version.reference),
+        tokenizers=models.foundation(person),
         labels=sorted(version.labels, key=lambda label: -label["count"]),
         first_labels=LABELS,
+        rolled=version.book.with_those_below(),
         detectable=detectable(version.splits.get("test", 0)) if version.splits.get("test") else None,
         reason_error=reason_error,
         shut=sorted(closed(version)),
@@ -81,26 +85,24 @@ def _show(
 
 
 def _pager(version: DatasetVersion, split: str, offset: int, rows: int) -> dict[str, Any]:
-    total = version.splits[split]
-
     def place(start: int) -> str:
         return f"/datasets/{version.reference}?split={split}&offset={start}#examples"
 
-    return {
-        "noun": f"{split} rows",
-        "first": min(offset + 1, total),
-        "last": offset + rows,
-        "total": total,
-        "previous": place(offset - ROWS) if offset else None,
-        "next": place(offset + ROWS) if offset + ROWS < total else None,
-    }
+    return pager(f"{split} rows", offset, ROWS, rows, version.splits[split], place)
 
 
 @router.get("/{reference}/background")
 def background(person: Person, reference: str) -> HTMLResponse:
     """What is being worked out about a version, asked for while something is."""
     view = datasets.find(person, reference)
-    return fragment("datasets/_background.html", version=view.version, background=grid.background(person, reference))
+    return fragment("datasets/_background.html", version=view.version, background=grid.background(person, reference), tokenizers=models.foundation(person))
+
+
+@router.post("/{reference}/lengths", response_model=None)
+def lengths(person: Person, reference: str, model: Text = "") -> Response:
+    """Count the version's tokens for another model, in the background."""
+    chores.begin_lengths(person, reference, model)
+    return seen(f"/datasets/{reference}#background")
 
 
 @router.post("/{reference}/reveal", response_model=None)

@@ -8,12 +8,12 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, Response
 
 from app.domain.access import Who
-from app.domain.endpoint import DEFAULTS, LIMITS, alias
+from app.domain.endpoint import DEFAULTS, LIMITS, MOST_TOKENS, alias
 from app.doors import Person
 from app.errors import Conflict, FettleError, Invalid
 from app.pages.forms import number, typed, whole
 from app.pages.render import fragment, is_fragment, page, seen
-from app.services import endpoints, jobs
+from app.services import endpoints, jobs, models
 from app.services.endpoints import EndpointView
 
 router = APIRouter(prefix="/endpoints")
@@ -25,13 +25,17 @@ MOST_DOLLARS = 1e6
 
 @dataclass(frozen=True)
 class ModelLine:
-    """One model as the form shows it: whether it is used here, and its price as typed."""
+    """One model as the form shows it: whether it is used here, its price and window as typed, and the model here that counts tokens like it."""
 
     name: str
     program: str
     used: bool
     input: str
     output: str
+    window: str = ""
+    tokenizer: str = ""
+    listed: int | None = None
+    """The window that the endpoint itself lists."""
 
 
 @router.get("")
@@ -82,6 +86,7 @@ def _show(
         "values": values,
         "limits": LIMITS,
         "admin": person.role == "admin",
+        "tokenizers": [(str(model.id), model.name) for model in models.foundation(person)],
         **_refused(error),
     }
     if is_fragment(request):
@@ -110,11 +115,13 @@ def probe(request: Request, person: Person, key: int) -> Response:
 
 @router.post("/{key}/models", response_model=None)
 def take(request: Request, person: Person, key: int, values: Typed) -> Response:
-    """Which of its models are used here, and what they cost."""
+    """Which of its models are used here, what they cost and how many tokens they take."""
     lines = typed_lines(values)
     try:
         prices = {line.name: price for line in lines if (price := _price(line)) is not None}
-        endpoints.update(person, key, {"models": [line.name for line in lines if line.used and line.name != EVERY], "prices": prices})
+        windows = {line.name: said for line in lines if (said := _window(line))}
+        used = [line.name for line in lines if line.used and line.name != EVERY]
+        endpoints.update(person, key, {"models": used, "prices": prices, "windows": windows})
     except (Invalid, Conflict) as error:
         return _show(request, person, endpoints.find(person, key), lines=lines, error=error)
     return seen(f"/endpoints/{key}#models")
@@ -137,7 +144,12 @@ def model_lines(view: EndpointView) -> list[ModelLine]:
 
     def line(name: str) -> ModelLine:
         price = prices.get(name, {})
-        return ModelLine(name, alias(view.endpoint, name), name in used, _plain(price.get("input")), _plain(price.get("output")))
+        said = view.endpoint.windows.get(name, {})
+        window, tokenizer = (str(said.get(field) or "") for field in ("tokens", "tokenizer"))
+        listed_window = view.endpoint.listed_window(name)
+        return ModelLine(
+            name, alias(view.endpoint, name), name in used, _plain(price.get("input")), _plain(price.get("output")), window, tokenizer, listed_window
+        )
 
     return [line(name) for name in (*used, *(name for name in listed if name not in used), EVERY)]
 
@@ -145,10 +157,12 @@ def model_lines(view: EndpointView) -> list[ModelLine]:
 def typed_lines(values: Mapping[str, str]) -> list[ModelLine]:
     """The lines as they were sent; a name in the last, free line counts as used."""
     numbers = sorted(int(name.removeprefix("name-")) for name in values if name.removeprefix("name-").isdigit() and name.startswith("name-"))
-    lines = [
-        ModelLine(values[f"name-{at}"], "", f"use-{at}" in values, values.get(f"input-{at}", "").strip(), values.get(f"output-{at}", "").strip())
-        for at in numbers
-    ]
+
+    def line(at: int) -> ModelLine:
+        given = {field: values.get(f"{field}-{at}", "").strip() for field in ("input", "output", "window", "tokenizer")}
+        return ModelLine(values[f"name-{at}"], "", f"use-{at}" in values, given["input"], given["output"], given["window"], given["tokenizer"])
+
+    lines = [line(at) for at in numbers]
     more = values.get("more", "").strip()
     return lines if not more or more in {line.name for line in lines} else [ModelLine(more, "", True, "", ""), *lines]
 
@@ -158,6 +172,14 @@ def _price(line: ModelLine) -> dict[str, float] | None:
     if not (line.input or line.output) or not (line.used or line.name == EVERY):
         return None
     return {name: number(getattr(line, name) or "0", "prices", 0, MOST_DOLLARS) for name in ("input", "output")}
+
+
+def _window(line: ModelLine) -> dict[str, int]:
+    """What is said of a model's window and tokenizer; nothing for a model that is not used. Raises Invalid."""
+    if not (line.used or line.name == EVERY):
+        return {}
+    found = {"tokens": whole(line.window.replace(",", ""), "windows", 1, MOST_TOKENS)} if line.window else {}
+    return found | ({"tokenizer": whole(line.tokenizer, "windows", 1, 2**31)} if line.tokenizer else {})
 
 
 def _numbers(values: Mapping[str, str]) -> dict[str, Any]:

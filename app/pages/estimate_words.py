@@ -1,20 +1,9 @@
 """What a tuning job would take, in sentences. Pure."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from app.domain.dataset import DatasetVersion
-from app.domain.methods.base import MethodParameters
+from app.domain.methods.base import MethodParameters, in_words
 from app.pages.formatting import compact, count, percent, size
 from app.services.estimates import Estimate
-
-CHANGES = {
-    "accumulation": "accumulation {}",
-    "batch_size": "batch size {}",
-    "max_length": "max length {}",
-    "checkpointing": "activation checkpointing",
-}
-"""How a suggested change reads: "with accumulation 4 and activation checkpointing"."""
 
 
 def run(parameters: MethodParameters, version: DatasetVersion) -> str:
@@ -59,10 +48,4 @@ def warning(found: Estimate) -> str:
     too_much = f"This may be more than the {size(found.device_bytes)} of {found.device}: a run can take half as much again as is estimated."
     if found.suggestion is None:
         return f"{too_much} No smaller step fits either: choose a smaller model or another method."
-    return f"{too_much} With {changes(found.suggestion)} it would fit."
-
-
-def changes(suggestion: Mapping[str, Any]) -> str:
-    """A suggestion as words: accumulation 4 and max length 128."""
-    words = [CHANGES.get(name, f"{name.replace('_', ' ')} {{}}").format(value) for name, value in suggestion.items()]
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+    return f"{too_much} With {in_words(found.suggestion)} it would fit."

@@ -3,6 +3,7 @@
 Numbers and their units are joined by a no-break space, minus is U+2212, so that columns align and lines break between words only.
 """
 
+import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -49,6 +50,11 @@ def points_interval(bounds: Sequence[float] | None, digits: int = 1) -> str:
 def count(value: int | None) -> str:
     """A whole number with separators: 1204 -> 1,204."""
     return NONE if value is None else f"{value:,}".replace("-", _MINUS)
+
+
+def times(value: int) -> str:
+    """How often: never, once, twice, 3 times."""
+    return {0: "never", 1: "once", 2: "twice"}.get(value, f"{value:,} times")
 
 
 def compact(value: float | None) -> str:
@@ -102,6 +108,11 @@ def about(seconds: float | None) -> str:
         return "a few seconds"
     step = next(step for limit, step in ((55, 10), (3_570, 60), (86_400, 600), (math.inf, 3_600)) if seconds < limit)
     return f"about {duration(max(1, round(seconds / step)) * step)}"
+
+
+def parameters(values: Mapping[str, Any]) -> str:
+    """Generation parameters in one line: max tokens 5, stop ["\\n"]."""
+    return ", ".join(f"{name.replace('_', ' ')} {json.dumps(value, ensure_ascii=False)}" for name, value in values.items())
 
 
 def ago(then_ms: int | None, now_ms: int | None = None) -> str:
@@ -199,10 +210,12 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "points_interval": points_interval,
     "count": count,
     "compact": compact,
+    "times": times,
     "bytes": size,
     "money": money,
     "duration": duration,
     "about": about,
+    "parameters": parameters,
     "ago": ago,
     "iso": iso,
     "clock": clock,

@@ -1,9 +1,13 @@
 """Home: one line a task with one next step each. And the strip of running work that every page carries."""
 
+from typing import Any
+
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
+from app.domain.access import Who
 from app.doors import Person
+from app.pages import queue_words
 from app.pages.render import fragment, is_fragment, live, page
 from app.services import accounts, home
 from app.settings import settings
@@ -12,6 +16,8 @@ router = APIRouter()
 
 VISIT = "visit"
 VISIT_SECONDS = 1800
+NEXT = 3
+"""Waiting jobs that are named."""
 
 
 @router.get("/")
@@ -24,9 +30,29 @@ def show(request: Request, person: Person) -> HTMLResponse:
     # A visit lasts half an hour: within it a reload counts from the same moment, so that the news does not vanish at a second look.
     before = int(moment) if moment.isdigit() else accounts.seen(person) or 0
     since = home.since(person, before) if before else None
-    response = page(request, "home/home.html", person, "home", tasks=tasks, since=since, troubles=home.trouble(person))
+    response = page(request, "home/home.html", person, "home", tasks=tasks, since=since, troubles=home.trouble(person), **_now(person))
     response.set_cookie(VISIT, str(before), max_age=VISIT_SECONDS, path="/", httponly=True, samesite="lax", secure=settings().secure_cookies)
     return response
+
+
+@router.get("/now")
+def now(person: Person) -> HTMLResponse:
+    """What runs and waits, and what there is to run on, asked for again by the page."""
+    return fragment("home/_now.html", **_now(person))
+
+
+def _now(person: Who) -> dict[str, Any]:
+    found = home.present(person)
+    board = found.board
+    return {
+        "running": [queue_words.Row(job) for job in board.running],
+        "next": board.waiting[:NEXT],
+        "waiting": sum(board.counts.values()),
+        "paused": {*board.paused} & {*board.counts},
+        "posts": [one for one in queue_words.shown_posts(board) if one["post"].alive],
+        "disk": found.disk,
+        "taken_ms": board.now,
+    }
 
 
 @router.get("/live")

@@ -7,10 +7,12 @@ sees nothing twice. No database session outlives one look.
 import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from typing import Annotated
 
-from anyio import sleep, to_thread
+from anyio import sleep
 from fastapi import APIRouter, Depends, Header
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
@@ -21,12 +23,16 @@ from app.pages import job_samples
 from app.pages.job_view import job_context
 from app.pages.job_words import offset
 from app.pages.render import environment
+from app.pages.sharing import looks
 from app.services import jobs
 from app.services.jobs import News
 
 router = APIRouter()
 
 POLL_SECONDS = 0.7
+PARTS_SECONDS, STILL_SECONDS = 2.0, 10.0
+"""How old the drawn parts of a page may be while things happen to its job, and while nothing does."""
+
 LIFE_SECONDS = 600.0
 """A connection ends after so long; the browser comes back by itself."""
 
@@ -38,41 +44,73 @@ def followed(person: Person, key: int) -> int:
 
 @router.get("/{key}/events", response_class=EventSourceResponse)
 async def events(
-    person: Person, key: Annotated[int, Depends(followed)], after: int = 0, last_event_id: Annotated[str | None, Header()] = None
+    person: Person, key: Annotated[int, Depends(followed)], after: int = 0, step: int | None = None, last_event_id: Annotated[str | None, Header()] = None
 ) -> AsyncIterator[ServerSentEvent]:
     resumed = int(last_event_id) if last_event_id and last_event_id.isdigit() else 0
-    async for message in follow(person, key, max(after, resumed)):
+    async for message in follow(person, key, max(after, resumed), step):
         yield message
 
 
-async def follow(person: Who, key: int, after: int) -> AsyncGenerator[ServerSentEvent]:
-    """Points, log lines and samples after an event, and the page's parts whenever they change; `done` when the job is over."""
-    began, shown, leading = time.monotonic(), "", None
+async def follow(person: Who, key: int, after: int, asked: int | None = None) -> AsyncGenerator[ServerSentEvent]:
+    """Points, log lines and samples after an event, those of the step `asked` among them, and the page's parts whenever they change; `done` when the job is over.
+
+    However many streams are open, a job is looked at once for all of them, and its news only when something has happened to it.
+    """
+    began, shown, over = time.monotonic(), Parts("", None, -1), False
     while time.monotonic() - began < LIFE_SECONDS:
-        news, parts, samples, leading = await to_thread.run_sync(_look, person, key, after, leading)
-        for message in messages(news):
-            yield message
-        after = news.job.event
-        if samples:
+        newest = (await looks().once("events", POLL_SECONDS / 2, jobs.newest_events)).get(key)
+        sampled = False
+        if newest != after or shown.event < 0:
+            news, told = await looks().once(("news", person.workspace_id, key, after), POLL_SECONDS, partial(_news, person, key, after))
+            for message in told:
+                yield message
+            after, over, sampled = news.job.event, news.job.over, bool(news.samples)
+        parts = await _parts(person, key, after, shown, over=over)
+        if sampled or parts.leading != shown.leading:
+            about = ("samples", person.workspace_id, key, after, parts.leading, asked)
+            samples = await looks().once(about, POLL_SECONDS, partial(_samples, person, key, asked))
             yield ServerSentEvent(raw_data=samples, id=str(after))
-        if parts != shown:
-            shown = parts
-            yield ServerSentEvent(raw_data=parts, id=str(after))
-        if news.job.over:
+        if parts.text != shown.text:
+            yield ServerSentEvent(raw_data=parts.text, id=str(after))
+        shown = parts
+        if over:
             yield ServerSentEvent(raw_data=json.dumps({"state": news.job.state}), event="done", id=str(after))
             return
         await sleep(POLL_SECONDS)
 
 
-def _look(person: Who, key: int, after: int, leading: int | None) -> tuple[News, str, str, int | None]:
-    """The news, the page's parts, the table of samples when there are new ones or another trial leads than `leading`, and which one leads."""
-    news, context = jobs.news(person, key, after), job_context(person, key)
-    leads = context["tuning"].leading if context["tuning"] else None
-    parts = environment().get_template("jobs/_parts.html").render(context)
-    if not news.samples and leads == leading:
-        return news, parts, "", leads
-    text = environment().get_template("jobs/_samples.html").render(context, samples=job_samples.table(person, context["tuning"], key))
-    return news, parts, f'<hx-partial hx-target="#job-samples" hx-swap="innerMorph">{text}</hx-partial>', leads
+def _news(person: Who, key: int, after: int) -> tuple[News, list[ServerSentEvent]]:
+    """What happened after an event, and the messages that say so."""
+    news = jobs.news(person, key, after)
+    return news, list(messages(news))
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The page's parts as they were drawn at a job's event, and which trial of its search led then."""
+
+    text: str
+    leading: int | None
+    event: int
+
+
+async def _parts(person: Who, key: int, event: int, shown: Parts, *, over: bool) -> Parts:
+    """The parts by now. What they say about time makes them worth drawing now and then although nothing happens."""
+    fresh = STILL_SECONDS if shown.event == event else PARTS_SECONDS
+    return await looks().once(("parts", person.workspace_id, key, over), fresh, partial(_drawn, person, key))
+
+
+def _drawn(person: Who, key: int) -> Parts:
+    context = job_context(person, key)
+    leading = context["tuning"].leading if context["tuning"] else None
+    return Parts(environment().get_template("jobs/_parts.html").render(context), leading, context["job"].event)
+
+
+def _samples(person: Who, key: int, asked: int | None) -> str:
+    """The table of samples, for its place on the page."""
+    context = job_context(person, key)
+    text = environment().get_template("jobs/_samples.html").render(context, samples=job_samples.table(person, context["tuning"], key, asked))
+    return f'<hx-partial hx-target="#job-samples" hx-swap="innerMorph">{text}</hx-partial>'
 
 
 def messages(news: News) -> Iterator[ServerSentEvent]:

@@ -10,6 +10,7 @@ from app.domain.access import Who
 from app.pages.job_words import best_of
 from app.services import jobs
 from app.services.jobs import Answered, Tuning
+from app.services.kept import checkpoint_steps
 
 MOST = 6
 """Columns of answers: more cannot be read side by side."""
@@ -34,10 +35,12 @@ class Answer:
 
 @dataclass(frozen=True)
 class Column:
-    """The answers of one step; step 0 is the untuned model."""
+    """The answers of one step; step 0 is the untuned model. `asked` is the one that somebody came for, `kept` one whose checkpoint is still there."""
 
     step: int
     best: bool
+    asked: bool = False
+    kept: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,22 +61,26 @@ class Samples:
     """How many steps have answers, shown or not."""
 
 
-def table(person: Who, tuning: Tuning | None, key: int) -> Samples | None:
-    """The table of a job's samples; None while there are none."""
+def table(person: Who, tuning: Tuning | None, key: int, asked: int | None = None) -> Samples | None:
+    """The table of a job's samples, with those that were the newest at the step `asked` among them; None while there are none."""
     answered = [one for one in jobs.samples(person, key) if one.sample.trial == (tuning.leading or 0)] if tuning else []
     if tuning is None or not answered:
         return None
     best = best_of(tuning)
     steps = sorted({one.sample.step for one in answered})
-    columns = [Column(step, best is not None and step == best.step) for step in chosen(steps, best.step if best else None)]
+    wanted = None if asked is None else max((step for step in steps if step <= asked), default=steps[0])
+    kept = checkpoint_steps(key)
+    columns = [
+        Column(step, best is not None and step == best.step, step == wanted, step in kept) for step in chosen(steps, best.step if best else None, wanted)
+    ]
     return Samples(columns, _lines(answered, columns), len(steps))
 
 
-def chosen(steps: Sequence[int], best: int | None) -> list[int]:
-    """At most MOST of the steps (in order): the first, the newest, the best, and evenly many between them."""
+def chosen(steps: Sequence[int], *wanted: int | None) -> list[int]:
+    """At most MOST of the steps (in order): the first, the newest, the `wanted` ones such as the best, and evenly many between them."""
     if len(steps) <= MOST:
         return list(steps)
-    kept = {steps[0], steps[-1]} | ({best} & set(steps) if best is not None else set())
+    kept = {steps[0], steps[-1], *(step for step in steps if step in wanted)}
     others = [step for step in steps if step not in kept]
     room = MOST - len(kept)
     return sorted(kept | {others[(2 * place + 1) * len(others) // (2 * room)] for place in range(room)})

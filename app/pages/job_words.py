@@ -4,18 +4,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from math import inf
-from typing import Any
 
 from app.domain.job import Job
 from app.domain.metric import MetricPoint
 from app.domain.stats import wilson
 from app.domain.validation import LOSS
-from app.pages.formatting import about, count, duration, percent
+from app.pages.formatting import about, duration, percent, size
+from app.pages.queue_words import lacks_room, ordinal, silence
 from app.pages.trial_view import fraction as search_fraction
-from app.pages.trial_view import lines, running
+from app.pages.trial_view import running
 from app.services.jobs import COMMANDS, JobView, Tuning
 
-PHASES: Mapping[str, tuple[str, ...]] = {"tune": ("load", "preflight", "train", "save"), "evaluate": ("load", "evaluate")}
+PHASES: Mapping[str, tuple[str, ...]] = {
+    "tune": ("load", "preflight", "train", "save"),
+    "evaluate": ("load", "evaluate"),
+    "export": ("load", "evaluate", "save"),
+}
 SILENT_MS = 15_000
 """From here on a missing heartbeat is worth a word."""
 
@@ -48,27 +52,51 @@ def phase_of(job: Job) -> str | None:
 def sentence(view: JobView, tuning: Tuning | None, now_ms: int) -> Sentence:
     job = view.job
     if job.state == "queued":
-        return _waiting(view)
+        return _waiting(view, now_ms)
     if job.state in ("running", "stopping"):
         return _working(view, tuning, now_ms)
     took = duration(((job.finished_at or now_ms) - (job.started_at or job.created_at)) / 1000)
     if job.state == "succeeded":
-        return Sentence("Done", end=f" in {took}.")
+        return Sentence("Done", end=f" in {took}.", aside=_early(job))
     if job.state == "failed":
         at = f", at step {tuning.reached:,} of {tuning.total_steps:,}" if tuning and tuning.reached else ""
         return Sentence("Failed", end=f" after {took}{at}.")
     return Sentence("Cancelled", end=f" after {took}." if job.started_at else " before it began.")
 
 
-def _waiting(view: JobView) -> Sentence:
+LATE = "The queue service (Redis) does not answer: workers look for jobs every ten seconds meanwhile. The job is safe and starts by itself."
+
+
+def _waiting(view: JobView, now_ms: int) -> Sentence:
     place = view.position or 1
-    lead = Sentence("Waiting, ", "next" if place == 1 else f"{_ordinal(place)}", " in the queue.")
+    aside = _what_for(view, now_ms)
+    return Sentence("Waiting, ", "next" if place == 1 else f"{ordinal(place)}", " in the queue.", aside)
+
+
+def _what_for(view: JobView, now_ms: int) -> str:
+    """What a waiting job waits for besides its turn, most lasting first."""
+    if view.paused_by is not None:
+        return f"The queue is paused{f' by {view.paused_by}' if view.paused_by else ''}: nothing new is taken until it is resumed."
     if not view.workers:
-        return Sentence(lead.start, lead.strong, lead.end, f"No worker answers: run `{COMMANDS[view.job.queue]}`. The job is safe.")
+        away = "" if view.broker else ", and the queue service (Redis) does not answer either"
+        return f"{silence(view.heard_at, now_ms)}{away}: run `{COMMANDS[view.job.queue]}`. The job is safe."
+    if view.job.needs_gpu and not view.gpu:
+        return "It waits for a worker with a GPU: four-bit tuning needs one, and the workers that answer have none."
+    if lacks_room(view.job, view.free_bytes):
+        found = f"it needs {size(view.job.needs_bytes or 0)}, and {size(view.free_bytes or 0)} are free. It starts by itself when there is room"
+        return f"It waits for room on the disk: {found}; `fettle doctor` says what takes the space."
     if view.ahead is None:
-        return lead
+        return "" if view.broker else LATE
     left = f", {about(view.ahead.eta_seconds)} left" if view.ahead.eta_seconds is not None else ""
-    return Sentence(lead.start, lead.strong, lead.end, f"Job {view.ahead.id} has the device{left}.")
+    return f"Job {view.ahead.id} has the device{left}."
+
+
+def _early(job: Job) -> str:
+    """That somebody ended a run before its last step; "" where it had come to that by itself."""
+    if job.ended_early is None:
+        return ""
+    steps, planned = job.ended_early
+    return f"It was ended at step {steps:,} of {planned:,}, and its best moment is the result."
 
 
 def _working(view: JobView, tuning: Tuning | None, now_ms: int) -> Sentence:
@@ -77,9 +105,13 @@ def _working(view: JobView, tuning: Tuning | None, now_ms: int) -> Sentence:
     aside = _improvement(tuning) if tuning and not tuning.trials else ""
     if silence > SILENT_MS:
         aside = f"No heartbeat for {duration(silence / 1000)}; if the worker stays away, the job goes on by itself from its newest checkpoint."
+    if view.waits and job.state == "running":
+        return Sentence("Ready to begin", end=".", aside=view.waits)
     place = f", on {view.device}" if view.device else ""
     if job.state == "stopping":
-        return Sentence("Stopping", end=f" after the present step{place}.", aside="What is done so far is kept for a retry.")
+        return Sentence(
+            "Stopping", end=f" after the present step{place}.", aside="Its best moment is kept." if job.finish else "What is done so far is kept for a retry."
+        )
     left = f", {about(job.eta_seconds)} left" if job.eta_seconds is not None else ""
     doing, strong = _doing(job, tuning)
     return Sentence(doing + (", " if strong else ""), strong, f"{left}{place}.", aside)
@@ -95,6 +127,8 @@ def _doing(job: Job, tuning: Tuning | None) -> tuple[str, str]:
         return ", ".join(part for part in (f"Trial {trial.number} of {len(tuning.trials)}", doing) if part), far
     if finding:
         return "Finding the learning rate", far
+    if "judgement" in job.settings and job.phase == "evaluate":
+        return "Judging", far.replace("row", "reading")
     validating = job.kind == "tune" and job.phase == "evaluate"
     return "Validating" if validating else DOING.get(job.phase or "", "Running"), far
 
@@ -142,7 +176,7 @@ def notes(view: JobView, tuning: Tuning | None) -> dict[str, str]:
     """What stands beside each phase: how long it took, or how far it is."""
     job = view.job
     began = [(name, job.phases[name]) for name in PHASES[job.kind] if name in job.phases]
-    found = {"queued": _ordinal(view.position) + " in the queue"} if view.position else {}
+    found = {"queued": ordinal(view.position) + " in the queue"} if view.position else {}
     if job.started_at and not view.position:
         found["queued"] = duration(max(0, job.started_at - job.created_at) / 1000)
     for (name, start), (_, end) in pairwise([*began, ("", job.finished_at)]):
@@ -165,39 +199,8 @@ def fraction(job: Job, tuning: Tuning | None) -> float | None:
     return job.step / job.total_steps if job.phase == "evaluate" and job.total_steps else None
 
 
-def _ordinal(place: int | None) -> str:
-    value = place or 0
-    ending = "th" if 10 <= value % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(value % 10, "th")
-    return f"{count(value)}{ending}"
-
-
 def offset(line_ms: int, job: Job) -> str:
     """When a log line was written, from the job's start: 0:12, 1:02:45."""
     seconds = max(0, line_ms - (job.started_at or job.created_at)) // 1000
     hours, minutes = seconds // 3600, seconds // 60 % 60
     return f"{hours}:{minutes:02}:{seconds % 60:02}" if hours else f"{minutes}:{seconds % 60:02}"
-
-
-def charts(job: Job, tuning: Tuning, points: list[MetricPoint]) -> dict[str, dict[str, Any]]:
-    """The curves of a tune job as static/js/chart.js draws them: the measure's (`main`, unless it is the loss) and the loss, under one crosshair."""
-    shared = {"x": "step", "job": job.id, "sync": f"job-{job.id}", "total": tuning.total_steps}
-
-    def series(name: str, metric: str) -> dict[str, Any]:
-        return {"name": name, "metric": metric, "points": [[point.step, point.value] for point in points if point.name == metric]}
-
-    if tuning.search.has_trials:
-        return _search_charts(tuning, points, shared)
-    loss = {**shared, "digits": 2, "series": [series("train", "loss"), series("validation", LOSS)]}
-    if tuning.measure.point == LOSS:
-        return {"loss": loss}
-    main = {**shared, "digits": 3, "series": [series("validation", tuning.measure.point)], "baseline": {"label": "untuned", "step": 0}}
-    return {"main": main, "loss": loss}
-
-
-def _search_charts(tuning: Tuning, points: list[MetricPoint], shared: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """One line a trial in each: the measure, and the training loss. Where the measure is the loss there is that chart alone."""
-    judged = lines(tuning, tuning.measure.point, points)
-    if tuning.measure.point == LOSS:
-        return {"loss": {**shared, "digits": 2, "series": judged}}
-    main = {**shared, "digits": 3, "series": judged, "baseline": {"label": "untuned", "step": 0}}
-    return {"main": main, "loss": {**shared, "digits": 2, "series": lines(tuning, "loss", points)}}

@@ -8,7 +8,9 @@ from fastapi.responses import HTMLResponse
 from app.domain.label_book import LabelBook, is_code
 from app.doors import Person
 from app.pages.forms import prompt_choices
+from app.pages.paging import from_start, pager
 from app.pages.render import page
+from app.pages.text import natural
 from app.services import annotating, datasets, jobs, label_books, models
 from app.services.annotating import Grid
 
@@ -26,7 +28,7 @@ def book(request: Request, person: Person, reference: str) -> HTMLResponse:
     plain = [label for label in view.book.labels if label.display == label.key and is_code(label.key)]
     given = {
         "reference": view.version.reference,
-        "labels": view.book.as_json(),
+        "labels": sorted(view.book.as_json(), key=lambda label: natural(label["key"])),
         "proposals": [vars(one) for one in view.proposals],
         "newest": newest,
         "next": f"/datasets/{view.dataset.id}/labels",
@@ -35,15 +37,17 @@ def book(request: Request, person: Person, reference: str) -> HTMLResponse:
 
 
 def _choices(found: LabelBook) -> list[dict[str, Any]]:
-    """The labels a person may give, as the pickers take them."""
-    return [{"key": one.key, "display": one.display, "description": one.description, "aliases": one.aliases, "none": one.none} for one in found.offered]
+    """The labels a person may give, as the pickers take them; the one for none of these stands last."""
+    offered = sorted(found.offered, key=lambda label: (label.none, natural(label.key)))
+    return [{"key": one.key, "display": one.display, "description": one.description, "aliases": one.aliases, "none": one.none} for one in offered]
 
 
 @router.get("/{key}/grid")
 def grid(
     request: Request, person: Person, key: str, split: str = "", label: str | None = None, q: str = "", changed: str = "", offset: int = 0
 ) -> HTMLResponse:
-    found = annotating.grid(person, key, split=split, label=label or None, text=q, changed=bool(changed), offset=max(0, offset) // ROWS * ROWS, limit=ROWS)
+    offset = from_start(offset, ROWS)
+    found = annotating.grid(person, key, split=split, label=label or None, text=q, changed=bool(changed), offset=offset, limit=ROWS)
     filters = {"label": label or "", "q": q, "changed": changed}
     return page(
         request,
@@ -55,7 +59,7 @@ def grid(
         version=found.version,
         book=found.version.book,
         filters=filters,
-        pager=_pager(request, found, max(0, offset) // ROWS * ROWS),
+        pager=_pager(request, found, offset),
         given={"dataset": found.dataset.id, "labels": _choices(found.version.book), "progress": vars(found.progress)},
     )
 
@@ -64,14 +68,7 @@ def _pager(request: Request, found: Grid, offset: int) -> dict[str, Any]:
     def place(start: int) -> str:
         return str(request.url.include_query_params(split=found.split, offset=start).replace(scheme="", netloc=""))
 
-    return {
-        "noun": f"{found.split} rows",
-        "first": min(offset + 1, found.total),
-        "last": offset + len(found.rows),
-        "total": found.total,
-        "previous": place(max(0, offset - ROWS)) if offset else None,
-        "next": place(offset + ROWS) if offset + ROWS < found.total else None,
-    }
+    return pager(f"{found.split} rows", offset, ROWS, len(found.rows), found.total, place)
 
 
 @router.get("/{key}/queue")

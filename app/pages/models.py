@@ -1,15 +1,16 @@
 """Models: the catalogue and the tuned ones, each with what it was made from and how to ask it."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
-from fastapi.responses import HTMLResponse
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import HTMLResponse, Response
 
 from app.domain.methods import METHODS
 from app.domain.model import Model
 from app.doors import Person
-from app.pages.render import page
-from app.services import experiments, models
+from app.pages.forms import typed
+from app.pages.render import page, seen
+from app.services import discarding, experiments, handing_out, models
 from app.settings import settings
 
 router = APIRouter(prefix="/models")
@@ -37,10 +38,29 @@ def show(request: Request, person: Person, key: str) -> HTMLResponse:
         title=_titles().get(one.model.method or ""),
         method=METHODS.get(one.model.method or ""),
         given=_parameters(one.model),
+        forms=None if one.model.remote else handing_out.forms(person, one.model.id),
         experiments=experiments.of_model(person, one.model),
         address=settings().address,
         message=_message(one.prompt.shots[0]["input"] if one.prompt and one.prompt.shots else "Where is my order?"),
     )
+
+
+@router.post("/{key}/pin")
+def pin(person: Person, key: str, values: Annotated[dict[str, str], Depends(typed)]) -> Response:
+    """Keep the model loaded, or no more."""
+    return seen(f"/models/{models.pin(person, key, values.get('on') == 'yes').slug}")
+
+
+@router.post("/{key}/merge")
+def merge(person: Person, key: int) -> Response:
+    """Make one plain model of a tuned one; its job's page says how far it is."""
+    return seen(f"/jobs/{handing_out.merge(person, key).job.id}")
+
+
+@router.post("/{key}/delete")
+def delete(person: Person, key: int) -> Response:
+    discarding.model(person, key)
+    return seen("/models")
 
 
 def _titles() -> dict[str, str]:

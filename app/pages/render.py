@@ -1,6 +1,6 @@
 """From a context to HTML: the Jinja environment, what every page carries, and how an error looks."""
 
-import shutil
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -8,13 +8,18 @@ from typing import Any
 from fastapi import Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import escape
 
 from app.domain.access import Who
+from app.domain.job import Job
 from app.errors import FettleError
 from app.pages import formatting, text
-from app.services import jobs
-from app.settings import settings
+from app.services import jobs, queues
+from app.services.disks import fullest
+from app.services.milestones import Milestone
 
+STATIC = Path(__file__).parent.parent.parent / "static"
+STYLES = ("app.css", "parts.css", "rooms.css", "ladder.css")
 TEMPLATES = Path(__file__).parent.parent.parent / "templates"
 
 
@@ -45,9 +50,22 @@ def fragment(template: str, status: int = 200, headers: dict[str, str] | None = 
     return HTMLResponse(environment().get_template(template).render(context), status, headers)
 
 
+def standalone(template: str, title: str, **context: Any) -> str:
+    """A document that needs nothing beside it: a template's part with the installation's own style sheets inside, and no links into it."""
+    body = re.sub(r"</?a\b[^>]*>", "", environment().get_template(template).render(context))
+    styles = "\n".join((STATIC / name).read_text() for name in STYLES)
+    head = f'<meta charset="utf-8">\n<meta name="viewport" content="width=device-width">\n<title>{escape(title)}</title>\n<style>\n{styles}\n</style>'
+    return f'<!doctype html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body>\n{body}\n</body>\n</html>\n'
+
+
 def seen(path: str) -> RedirectResponse:
     """After a POST: see other."""
     return RedirectResponse(path, 303)
+
+
+def gone_on(request: Request, path: str) -> Response:
+    """After a POST that htmx may have sent: the whole of another page."""
+    return Response(status_code=204, headers={"HX-Redirect": path}) if request.headers.get("hx-request") else seen(path)
 
 
 def is_fragment(request: Request) -> bool:
@@ -56,11 +74,10 @@ def is_fragment(request: Request) -> bool:
 
 
 def live(person: Who) -> dict[str, Any]:
-    """The strip of running work on every page."""
-    active, health = jobs.active(person), jobs.health()
-    running = [job for job in active if job.state != "queued"]
-    usage = shutil.disk_usage(settings().folder if settings().folder.exists() else Path.cwd())
-    missing = next((queue for queue in jobs.COMMANDS if not health[queue] and any(job.queue == queue for job in active)), None)
+    """The strip of running work on every page, and the jobs that ended lately, which every open page tells once."""
+    found, health = queues.strip(person), jobs.health()
+    busy = {*found.counts, *(job.queue for job in found.running)} - {*found.paused}
+    missing = next((queue for queue in jobs.COMMANDS if not health[queue] and queue in busy), None)
     trouble = f"No worker answers: run `{jobs.COMMANDS[missing]}`. Waiting jobs are safe." if missing else None
     return {
         "jobs": [
@@ -71,14 +88,31 @@ def live(person: Who) -> dict[str, Any]:
                 "fraction": job.step / job.total_steps if job.total_steps and not job.in_trials else None,
                 "eta_seconds": job.eta_seconds,
             }
-            for job in running
+            for job in found.running
         ],
-        "queued": len(active) - len(running),
+        "ended": sorted(
+            [*(_ended(job) for job in found.ended if job.state != "cancelled"), *map(_reached, found.milestones)], key=lambda news: -(news["at"] or 0)
+        ),
+        "queued": sum(found.counts.values()),
+        "paused": bool({*found.paused} & {*found.counts}),
         "device": ", ".join(health["devices"]) or "no worker",
-        "disk": usage.used / usage.total,
+        "disk": fullest().share,
         "trouble": trouble,
-        "taken_ms": jobs.now(),
+        "taken_ms": found.now,
     }
+
+
+def _ended(job: Job) -> dict[str, Any]:
+    """A job that ended as a toast says it: {at, text, href, link, bad}."""
+    bad = job.state == "failed"
+    why = f" failed: {(job.error or {}).get('message', '')}" if bad else " is done."
+    return {"at": job.finished_at, "text": f"{job.name}{why}", "href": f"/jobs/{job.id}", "link": f"Job {job.id}", "bad": bad}
+
+
+def _reached(news: Milestone) -> dict[str, Any]:
+    """The same of an experiment that has come to its verdict."""
+    name, what = news.experiment.name, "final" if news.final else "provisional: open its test rows for the final one"
+    return {"at": news.at, "text": f"The verdict of {name} is {what}.", "href": f"/experiments/{news.experiment.id}", "link": "See it", "bad": False}
 
 
 def error_page(request: Request, error: FettleError) -> Response:

@@ -1,4 +1,4 @@
-"""How raw text reads on a page: words between backticks are code, and characters that cannot be seen get a mark."""
+"""How raw text reads on a page, and in which order: words between backticks are code, and characters that cannot be seen get a mark."""
 
 import re
 import unicodedata
@@ -13,6 +13,12 @@ _SPACES = re.compile(r"^ +| +$| {2,}| +(?=\n)|(?<=\n) +")
 MARKS = {"\n": "↵", "\r": "␍", "\t": "⇥", "\u00a0": "⍽", " ": "·"}
 HIDDEN = ("Cc", "Cf", "Zl", "Zp", "Zs", "Co", "Cn", "Cs")
 """Unicode categories of characters that leave no ink."""
+
+
+def natural(text: str) -> list[tuple[bool, int, str]]:
+    """What texts are sorted by as a person sorts them: T-101 before T-1000."""
+    parts = [part for part in re.split(r"(\d+)", text.casefold()) if part]
+    return [*((not part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts), (True, 0, text)]
 
 
 def ticks(sentence: str) -> Markup:

@@ -1,6 +1,7 @@
 """What an upload's page shows: how the file is read as fields, its columns as choices, what a test split of its size can tell."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
@@ -8,12 +9,14 @@ from zlib import crc32
 from markupsafe import Markup, escape
 from starlette.datastructures import FormData
 
-from app.domain.splits import VALIDATION_SHARE
+from app.domain.dataset import DatasetVersion
+from app.domain.splits import SHARES, VALIDATION_SHARE
 from app.domain.stats import detectable
 from app.domain.upload import Upload
 from app.pages.forms import whole
+from app.readers.lookalikes import resembled
+from app.readers.names import splits_of
 from app.readers.options import ENCODINGS, LEAVABLE
-from app.services.filling import SHARES
 
 FORMATS = {"csv": "CSV", "label_lines": "label and text lines", "json_lines": "JSON Lines", "json": "JSON", "parquet": "Parquet", "xlsx": "XLSX"}
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
@@ -30,6 +33,11 @@ OF_FORMAT = {
     "parquet": (),
     "xlsx": ("header",),
 }
+
+LONGEST_REASON = 500
+
+EACH = "(each)\u2060"
+"""The value of the choice of a file that means: all of them, each a split."""
 
 NONE = "(none)\u2060"
 """The value of a choice that means: none of them. The word joiner keeps it apart from a column of that name."""
@@ -49,7 +57,8 @@ def reading_fields(upload: Upload, report: dict[str, Any]) -> list[Field]:
     """The drop-downs that say how a file is read; which ones depends on what it is."""
     found, wanted = report.get("detected") or {}, upload.options
     names = ["format", *OF_FORMAT.get(found.get("format") or wanted.get("format") or "", ("encoding",) if not found else ())]
-    names += [name for name in CHOSEN if found.get(name) or wanted.get(name) or (report.get("choices") or {}).get(name)]
+    several = ("member",) if wanted.get("members") is not None else ()
+    names += [name for name in CHOSEN if found.get(name) or wanted.get(name) or (report.get("choices") or {}).get(name) or name in several]
     return [_field(name, found, wanted, (report.get("choices") or {}).get(name) or []) for name in names]
 
 
@@ -57,9 +66,11 @@ def _field(name: str, found: dict[str, Any], wanted: dict[str, Any], choices: li
     known = _known(name)
     if name in CHOSEN:
         known = {choice: choice for choice in dict.fromkeys([*choices, *filter(None, (found.get(name), wanted.get(name)))])}
+    if name == "member" and (len(known) > 1 or wanted.get("members") is not None):
+        known = {EACH: "each file is a split", **known}
     detected = known.get(_shown(found[name]), str(found[name])) if found.get(name) not in (None, "") or (name in ("quote", "header") and found) else ""
     automatic = f"{detected} (found)" if detected else "detect"
-    said = wanted.get(name)
+    said = EACH if name == "member" and wanted.get("members") is not None else wanted.get(name)
     return Field(name, NAMES[name], (("", automatic), *((_sent(key), text) for key, text in known.items())), "" if said is None else _sent(_shown(said)))
 
 
@@ -89,10 +100,38 @@ def leavable(upload: Upload, report: dict[str, Any]) -> list[tuple[str, bool]]:
     return [(code, code in left) for code in sorted({problem["code"] for problem in report.get("problems", [])} | set(left)) if code in LEAVABLE]
 
 
-def reading_options(form: FormData) -> dict[str, Any]:
+def members_shown(upload: Upload, report: dict[str, Any]) -> list[tuple[str, str]]:
+    """The files of an archive, each with the split that it is ("": left out), where that is what was chosen."""
+    given = upload.options.get("members")
+    if given is None:
+        return []
+    names = dict.fromkeys([*((report.get("choices") or {}).get("member") or []), *given])
+    return [(name, given.get(name, "")) for name in names]
+
+
+def splits_offered(report: dict[str, Any]) -> dict[str, str]:
+    """Which splits the files of an archive seem to be, where it is asked which of them is read; nothing where fewer than two are called like one."""
+    asked = [problem for problem in report.get("problems", []) if problem["code"] == "choose_member"]
+    found = splits_of(asked[0]["choices"]) if asked else {}
+    return dict(found) if len(found) > 1 else {}
+
+
+def _members_sent(form: FormData, report: dict[str, Any]) -> dict[str, str]:
+    """Which file is which split, as the form has it; before it was asked, as the files are called."""
+    names, splits = ([str(value) for value in form.getlist(field)] for field in ("member_name", "member_split"))
+    if names:
+        return dict(zip(names, splits, strict=False))
+    offered = (report.get("choices") or {}).get("member") or []
+    return dict.fromkeys(offered, "") | splits_of(offered)
+
+
+def reading_options(form: FormData, report: dict[str, Any]) -> dict[str, Any]:
     """The fields of reading_fields as options. Raises Invalid for a first line that is no number."""
     said = {name: str(form[name]) for name in (*NAMES, "first_line") if form.get(name)}
     options: dict[str, Any] = {name: "" if value == NONE else value for name, value in said.items()}
+    if options.get("member") == EACH:
+        options["members"] = _members_sent(form, report)
+        del options["member"]
     if "header" in options:
         options["header"] = options["header"] == "yes"
     if form.getlist("leave_out"):
@@ -146,8 +185,16 @@ def mapping_of(columns: Columns) -> dict[str, Any]:
     return mapping
 
 
-def cut_sent(form: FormData, has_split: bool) -> dict[str, Any]:
-    """Shares, seed and group as the form has them. Raises Invalid."""
+def cut_sent(form: FormData, upload: Upload, has_split: bool) -> dict[str, Any]:
+    """Shares, seed and group as the form has them, or what it says of rows that go onto a dataset. What it does not ask for yet stays. Raises Invalid."""
+    if upload.onto is not None:
+        number = whole(str(form.get("version") or upload.onto.split("@")[1]), "version", 1, 2**31 - 1)
+        reason = str(form.get("reason", upload.cut.get("reason", "")))[:LONGEST_REASON]
+        return {"onto": f"{upload.onto.split('@')[0]}@{number}", "reason": reason, "repeats": "repeats" in form}
+    if form.get("member") == EACH:
+        has_split = True
+    if "test" not in form and not has_split:
+        return {"seed": 0, "group": None, **upload.cut}
     test, validation = (whole(str(form.get(name) or 0), name, 0, 90) for name in ("test", "validation"))
     shares = {"train": (100 - test - validation) / 100, "validation": validation / 100, "test": test / 100}
     group = str(form.get("group") or NONE)
@@ -169,6 +216,37 @@ def told_by_test(upload: Upload, report: dict[str, Any]) -> tuple[int, float] | 
     given = report.get("splits") or {}
     rows = given.get("test", 0) if given else round((report["rows"] - report["unlabelled"]) * shares_shown(upload)["test"] / 100)
     return rows, detectable(rows) if rows else 1.0
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A file beside the dataset version it goes onto. `new` are its labels that the version does not know, with their rows, most first; `alike` says of such
+    a label which known one it looks like. `no_labels`: its outputs are no labels, and the version's are. `lacking` are columns that it does not have.
+    `meeting` counts its rows that are new, repeated and labelled; none until all are read."""
+
+    new: tuple[tuple[str, int], ...]
+    alike: Mapping[str, str]
+    no_labels: bool
+    lacking: tuple[str, ...]
+    meeting: Mapping[str, Any] | None
+
+
+def beside(version: DatasetVersion, report: Mapping[str, Any]) -> Beside:
+    outputs: Mapping[str, int] = report.get("outputs") or {}
+    known = {text: label.key for label in version.book.labels for text in (*label.aliases, label.display, label.key)}
+    keys = {label.key for label in version.book.labels}
+    new = sorted(((label, rows) for label, rows in outputs.items() if label not in keys), key=lambda one: (-one[1], one[0])) if version.labels else []
+    alike = {label: known[other] for label, other in resembled([label for label, _ in new], known).items()}
+    columns = report.get("columns") or []
+    lacking = [name for name in version.variables[1:] if name in version.columns and name not in columns] if columns else []
+    meeting = report.get("meeting") or {}
+    return Beside(
+        tuple(new),
+        alike,
+        bool(version.labels and report.get("many_outputs")),
+        tuple(lacking),
+        meeting if meeting.get("version") == version.reference and report.get("complete") else None,
+    )
 
 
 def cut_note(report: dict[str, Any]) -> str:

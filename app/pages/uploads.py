@@ -1,4 +1,4 @@
-"""From a file to version 1: the upload, what was found in it and how it is read, its columns and splits, and how far an import is."""
+"""From a file to version 1, or behind a dataset's rows: the upload, what was found in it and how it is read, its columns and splits, and how far it is."""
 
 import csv
 import io
@@ -11,20 +11,20 @@ from starlette.datastructures import FormData
 
 from app.domain.access import Who
 from app.domain.upload import Upload
-from app.doors import Person
+from app.doors import OneFile, Person
 from app.errors import FettleError, Invalid, NotFound
 from app.pages import upload_view as view
+from app.pages.files import named
 from app.pages.forms import Text
-from app.pages.render import fragment, page, seen
+from app.pages.render import fragment, gone_on, page, seen
 from app.readers import Problem
-from app.readers.options import from_json
-from app.services import lengths, models, uploads
+from app.readers.options import READING, from_json
+from app.services import datasets, lengths, models, uploads
+from app.services.datasets import DatasetView
 from app.services.uploads import Sent
 from app.settings import settings
 
 router = APIRouter(prefix="/datasets")
-
-READING = ("format", "encoding", "delimiter", "header", "quote", "first_line", "line_ends", "member", "sheet", "under", "leave_out")
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """A spreadsheet takes a cell that begins so for a formula."""
@@ -35,23 +35,39 @@ def new(request: Request, person: Person) -> HTMLResponse:
     return _form(request, person, "")
 
 
-def _form(request: Request, person: Who, name: str, error: FettleError | None = None) -> HTMLResponse:
+@router.get("/{reference}/append")
+def new_rows(request: Request, person: Person, reference: str) -> HTMLResponse:
+    return _form(request, person, "", onto=datasets.find(person, reference.split("@", maxsplit=1)[0]))
+
+
+def _form(request: Request, person: Who, name: str, error: FettleError | None = None, onto: DatasetView | None = None) -> HTMLResponse:
     told, status = (error.as_dict(), error.status) if error else (None, 200)
     if request.headers.get("hx-request"):
         return fragment("uploads/_refused.html", status, error=told)
-    return page(request, "uploads/new.html", person, "data", status, name=name, error=told, most=settings().upload_bytes, unfinished=uploads.unfinished(person))
+    known = {"name": name, "onto": onto, "most": settings().upload_bytes, "unfinished": [] if onto else uploads.unfinished(person)}
+    return page(request, "uploads/new.html", person, "data", status, error=told, **known)
 
 
-@router.post("/uploads", response_model=None, max_body_size=settings().upload_bytes + 2**20)
+@router.post("/uploads", response_model=None, dependencies=[OneFile], max_body_size=settings().upload_bytes + 2**20)
 def create(request: Request, person: Person, file: UploadFile | None = None, name: Text = "") -> Response:
     """Take a file in, and go to its page."""
-    if file is None or not file.filename:
-        return _form(
-            request, person, name, Invalid("no_file", "No file was sent.", "Choose a table: CSV, JSON, JSON Lines, Parquet or XLSX, also in a ZIP or gzip.")
-        )
-    upload = uploads.accept(person, Sent(file.file, file.filename, name), "report")
-    place = f"/datasets/uploads/{upload.id}"
-    return Response(status_code=204, headers={"HX-Redirect": place}) if request.headers.get("hx-request") else seen(place)
+    try:
+        stream, filename = named(file)
+    except Invalid as error:
+        return _form(request, person, name, error)
+    upload = uploads.accept(person, Sent(stream, filename, name), "report")
+    return gone_on(request, f"/datasets/uploads/{upload.id}")
+
+
+@router.post("/{reference}/append", response_model=None, dependencies=[OneFile], max_body_size=settings().upload_bytes + 2**20)
+def create_rows(request: Request, person: Person, reference: str, file: UploadFile | None = None) -> Response:
+    """Take a file in for a dataset that stands, and go to its page."""
+    try:
+        stream, filename = named(file)
+        upload = uploads.accept_rows(person, reference, Sent(stream, filename))
+    except Invalid as error:
+        return _form(request, person, "", error, datasets.find(person, reference.split("@", maxsplit=1)[0]))
+    return gone_on(request, f"/datasets/uploads/{upload.id}")
 
 
 @router.get("/uploads")
@@ -65,20 +81,35 @@ def listed(person: Person) -> HTMLResponse:
 def show(request: Request, person: Person, key: int) -> Response:
     upload = uploads.find(person, key)
     if upload.state == "done":
-        return seen(f"/datasets/{upload.dataset_id}" if upload.dataset_id else "/datasets")
+        return seen(_made(upload))
     return page(request, "uploads/show.html", person, "data", **_context(person, upload))
+
+
+def _made(upload: Upload) -> str:
+    """Where to see what became of it."""
+    if upload.dataset_id is None:
+        return "/datasets"
+    return f"/datasets/{upload.dataset_id}{'/versions' if upload.onto else ''}"
 
 
 def _context(person: Who, upload: Upload, error: FettleError | None = None) -> dict[str, Any]:
     report = upload.report or (uploads.first_look(person, upload.id) if upload.decidable else {})
     columns = view.columns_of(upload, report)
+    used = {*(columns.inputs if len(columns.inputs) == 1 else ()), columns.output, columns.split}
+    onto = uploads.onto(person, upload)
     return {
         "upload": upload,
+        "onto": onto,
+        "beside": view.beside(onto.version, report) if onto else None,
         "report": report,
         "fields": view.reading_fields(upload, report),
+        "members": view.members_shown(upload, report),
+        "offered": view.splits_offered(report),
+        "each": view.EACH,
         "columns": columns,
         "leavable": view.leavable(upload, report),
         "pairs": [(name, name) for name in report.get("columns") or []],
+        "others": [(name, name) for name in report.get("columns") or [] if name not in used or name == upload.cut.get("group")],
         "shares": view.shares_shown(upload),
         "test": view.told_by_test(upload, report),
         "cut_note": view.cut_note(report),
@@ -107,25 +138,31 @@ def change(person: Person, key: int, form: Posted) -> HTMLResponse:
     return fragment("uploads/_body.html", **_context(person, upload, error))
 
 
+KEEPS_COLUMNS = {"members", "leave_out"}
+"""Choices of which rows are read, and as what, not of what a row's columns are."""
+
+
 def _changed(person: Who, key: int, form: FormData) -> Upload:
-    """Only what changes the reading has the file read again; a change of it forgets the columns, which may be others now."""
+    """Only what changes the reading has the file read again; a change of it forgets the columns where they may be others now."""
     upload = uploads.find(person, key)
     report = upload.report or uploads.first_look(person, key)
-    said, before = view.reading_options(form), {name: upload.options.get(name) for name in READING}
+    said, before = view.reading_options(form, report), {name: upload.options.get(name) for name in READING}
     columns = view.columns_of(upload, report)
     chosen = view.columns_sent(form, columns)
-    name = str(form.get("name") or "")
-    if said != {field: value for field, value in before.items() if value not in (None, [])}:
-        return uploads.read_otherwise(person, key, name, from_json(said), view.cut_sent(form, has_split=False) | {"group": None})
-    cut = view.cut_sent(form, has_split=chosen.split is not None)
-    if chosen != columns and report.get("columns"):
+    name = upload.name if upload.onto else str(form.get("name") or "")
+    changed = {field for field, value in before.items() if said.get(field) != (None if value == [] else value)}
+    known = bool(report.get("columns")) and ("members" not in changed or before["members"])
+    if changed and (changed - KEEPS_COLUMNS or not known):
+        return uploads.read_otherwise(person, key, name, from_json(said), view.cut_sent(form, upload, has_split=False) | {"group": None})
+    cut = view.cut_sent(form, upload, has_split=chosen.split is not None)
+    if changed or (chosen != columns and known):
         return uploads.read_otherwise(person, key, name, from_json(said), cut, view.mapping_of(chosen))
     return uploads.keep_cut(person, key, name, cut)
 
 
 @router.post("/uploads/{key}/freeze")
 def freeze(request: Request, person: Person, key: int, form: Posted) -> Response:
-    """Version 1, as the form stands."""
+    """Version 1, or the next one of the dataset it goes onto, as the form stands."""
     try:
         _changed(person, key, form)
         uploads.freeze(person, key)
@@ -148,7 +185,7 @@ def progress(person: Person, key: int, state: str = "") -> Response:
     except NotFound:
         return Response(status_code=204, headers={"HX-Redirect": "/datasets"})
     if upload.state == "done":
-        return Response(status_code=204, headers={"HX-Redirect": f"/datasets/{upload.dataset_id}"})
+        return Response(status_code=204, headers={"HX-Redirect": _made(upload)})
     if upload.active:
         return fragment("uploads/_poll.html", upload=upload)
     if upload.decidable and state in ("waiting", "reading"):
@@ -177,9 +214,9 @@ def problems(person: Person, key: int) -> StreamingResponse:
 def _csv(found: Iterator[Problem]) -> Iterator[str]:
     buffer = io.StringIO()
     writer = csv.writer(buffer)
-    writer.writerow(["code", "line", "column", "excerpt", "advice"])
+    writer.writerow(["code", "line", "column", "excerpt", "advice", "file"])
     for problem in found:
-        writer.writerow([problem.code, problem.line or "", *map(_harmless, (problem.column, problem.excerpt, problem.advice))])
+        writer.writerow([problem.code, problem.line or "", *map(_harmless, (problem.column, problem.excerpt, problem.advice, problem.member))])
         if buffer.tell() > 1 << 14:
             yield buffer.getvalue()
             buffer.seek(0)

@@ -1,21 +1,19 @@
-"""A dataset's versions: the list, the difference between two, appending, export, the reserve, deleting."""
+"""A dataset's versions: the list, the difference between two, export, the reserve, deleting."""
 
 from typing import Any
 
-from fastapi import APIRouter, Request, UploadFile
+from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 
 from app.domain.access import Who
 from app.doors import Person
 from app.errors import Conflict, FettleError, Invalid
 from app.pages.dataset_words import reason, told
-from app.pages.files import stored
 from app.pages.forms import Text
-from app.pages.render import fragment, page, seen
-from app.services import datasets, exports, history, removal, reserve
-from app.services.appending import append_file
+from app.pages.paging import from_start, pager
+from app.pages.render import page, seen
+from app.services import exports, history, removal, reserve
 from app.services.history import Diff
-from app.settings import settings
 
 router = APIRouter(prefix="/datasets")
 
@@ -47,7 +45,7 @@ def _index(request: Request, person: Who, reference: str, error: FettleError | N
 
 @router.get("/{reference}/diff")
 def diff(request: Request, person: Person, reference: str, since: int, kind: str | None = None, offset: int = 0) -> HTMLResponse:
-    offset = max(0, offset) // ROWS * ROWS
+    offset = from_start(offset, ROWS)
     found = history.diff(person, reference, since, kind, offset, ROWS)
     _, lines = history.versions(person, reference)
     return page(
@@ -66,41 +64,7 @@ def _pager(found: Diff, offset: int) -> dict[str, Any]:
     def place(start: int) -> str:
         return f"/datasets/{found.newer.reference}/diff?since={found.older.number}&kind={found.kind}&offset={start}"
 
-    return {
-        "noun": f"{found.kind} rows",
-        "first": min(offset + 1, found.total),
-        "last": offset + len(found.rows),
-        "total": found.total,
-        "previous": place(offset - ROWS) if offset else None,
-        "next": place(offset + ROWS) if offset + ROWS < found.total else None,
-    }
-
-
-@router.get("/{reference}/append")
-def new_rows(request: Request, person: Person, reference: str) -> HTMLResponse:
-    return _append_form(request, person, reference, {})
-
-
-def _append_form(request: Request, person: Who, reference: str, values: dict[str, Any], error: FettleError | None = None) -> HTMLResponse:
-    view = datasets.find(person, reference)
-    told = error.as_dict() if error else None
-    status = error.status if error else 200
-    if request.headers.get("hx-request"):
-        return fragment("datasets/_refused.html", status, error=told)
-    known = {"dataset": view.dataset, "version": view.version, "most": settings().upload_bytes}
-    return page(request, "datasets/append.html", person, "data", status, **known, values=values, error=told)
-
-
-@router.post("/{reference}/append", response_model=None, max_body_size=settings().upload_bytes + 2**20)
-def append(request: Request, person: Person, reference: str, file: UploadFile | None = None, reason: Text = "", repeats: Text = "") -> Response:
-    """Take a file's rows into the next version. A refused one says what is wrong where, and nothing that was typed is lost."""
-    try:
-        with stored(file) as (path, filename):
-            view = append_file(person, reference, path, filename, reason=reason, repeats=bool(repeats))
-    except (Invalid, Conflict) as error:
-        return _append_form(request, person, reference, {"reason": reason, "repeats": repeats}, error)
-    place = f"/datasets/{view.dataset.id}/versions"
-    return Response(status_code=204, headers={"HX-Redirect": place}) if request.headers.get("hx-request") else seen(place)
+    return pager(f"{found.kind} rows", offset, ROWS, len(found.rows), found.total, place)
 
 
 @router.get("/{reference}/export")

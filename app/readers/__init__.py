@@ -5,7 +5,7 @@ nothing is repaired in silence: a row is read exactly, or it is a problem with i
 all parsing happens in a child process with caps on memory and time.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import msgspec
@@ -40,7 +40,7 @@ class Problem:
 
     `code` is stable; `advice` is the whole sentence for a person: what is wrong, and what to do. `column` is empty where none is to blame.
     What a person can put right by an option of reading names it in `asks` (encoding, first_line, member, sheet, under), with values
-    for it in `choices`.
+    for it in `choices`. `member` is the file of an archive that it stands in, where several are read; `advice` begins with it then.
     """
 
     code: str
@@ -50,6 +50,7 @@ class Problem:
     advice: str
     asks: str = ""
     choices: tuple[str, ...] = ()
+    member: str = ""
 
 
 class BrokenFile(Exception):
@@ -69,12 +70,14 @@ class Note:
 
 
 # Rows and examples are made by the million; a msgspec struct is a frozen dataclass at a fraction of the cost.
-class Row(msgspec.Struct, frozen=True):
-    """One record as it stands in the file. `unusable` holds, for cells that are no text, a problem's code and advice, should one be used."""
+class Row(msgspec.Struct, frozen=True, gc=False):
+    """One record as it stands in the file. `unusable` holds, for cells that are no text, a problem's code and advice, should one be used. `member` is said
+    of records that are shown: which file of an archive they stand in, where several are read."""
 
     line: int
     cells: dict[str, str]
     unusable: dict[str, tuple[str, str]] = {}
+    member: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ class Detected:
     `delimiter` and `quote` (empty: no quoting) count for csv; `first_line` is the line or row where the header stands, or without
     one the first record. `line_ends` is what the beginning of a text file shows, or the one end that a person chose (`line_ends_given`):
     all other ends are text then. `packing` and `member` say what the table was packed in, `sheet` which one of a workbook, `under`
-    which list of a JSON object it is.
+    which list of a JSON object it is. `members` are the files of an archive that are a split each; the rest says how the first of them is read.
     """
 
     format: Format
@@ -99,6 +102,7 @@ class Detected:
     member: str = ""
     sheet: str = ""
     under: str = ""
+    members: dict[str, Split] = field(default_factory=dict)
 
     @property
     def unit(self) -> str:
@@ -121,7 +125,7 @@ class Mapping:
     more: tuple[str, ...] = ()
 
 
-class Example(msgspec.Struct, frozen=True):
+class Example(msgspec.Struct, frozen=True, array_like=True):
     """A row as the product uses it. `output` None: unlabelled. `cells` are the other columns, for prompts that name them."""
 
     line: int

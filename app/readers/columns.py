@@ -85,6 +85,11 @@ def labels_seen(rows: Sequence[Row], columns: Sequence[str]) -> Mapping | None:
     return Mapping(many, few) if 4 * different[0] <= len(rows) and 2 * different[1] > len(rows) else None
 
 
+def lacking(columns: Sequence[str], mapping: Mapping) -> str | None:
+    """The first column of a mapping that is not among these."""
+    return next((name for name in (mapping.input, *mapping.more, mapping.output, mapping.instruction) if name is not None and name not in columns), None)
+
+
 def told(mapping: Mapping, detected: Detected, guessed: bool) -> list[Note]:
     """What a person should know about how the columns were chosen."""
     if guessed:
@@ -96,8 +101,21 @@ def told(mapping: Mapping, detected: Detected, guessed: bool) -> list[Note]:
     return []
 
 
-def example(row: Row, mapping: Mapping, unit: str = "Line") -> Example | Problem:
-    """A row as an example, its text untouched. An output that is blank, null or left out of a JSON record means unlabelled."""
+def joined_already(rows: Sequence[Row], columns: Sequence[str], mapping: Mapping) -> str | None:
+    """The column that holds the text of the several input columns, as a file has it that Fettle wrote: no column of its own once they are joined again."""
+    if not mapping.more:
+        return None
+    texts = [(row.cells, _several(row, mapping)) for row in rows]
+    used = {mapping.input, *mapping.more, mapping.output, mapping.split}
+    held = (name for name in columns if name not in used and all(cells.get(name) == text for cells, text in texts))
+    return next(held, None)
+
+
+def example(row: Row, mapping: Mapping, unit: str = "Line", joined: str | None = None, given: Split | None = None) -> Example | Problem:
+    """A row as an example, its text untouched. An output that is blank, null or left out of a JSON record means unlabelled.
+
+    `joined` is the column that holds the several input columns' text already; a row may leave it empty. `given` is the split that all rows of its file are in.
+    """
     others = dict(row.cells)
     text: str | None = _several(row, mapping) if mapping.more else others.pop(mapping.input, None)
     output = others.pop(mapping.output, "") if mapping.output is not None else ""
@@ -115,15 +133,25 @@ def example(row: Row, mapping: Mapping, unit: str = "Line") -> Example | Problem
                 code, advice = row.unusable[used]
                 return Problem(code, row.line, used, excerpt(row.cells[used]), advice)
     text = _joined(instruction, text)
+    if joined is not None and (held := others.pop(joined, "")).strip() and held != text:
+        names = ", ".join(visible(name) for name in (mapping.input, *mapping.more))
+        advice = f"{place(row.line, joined, unit)} is no longer the text of {names}. Choose '{visible(joined)}' alone as the input, or remove that column."
+        return Problem("joined_differently", row.line, joined, excerpt(held), advice)
     if not text.strip():
         advice = f"{place(row.line, mapping.input, unit)} is empty. Fill it in or remove the row."
         return Problem("empty_input", row.line, mapping.input, excerpt(text), advice)
     labelled = bool(output.strip())
-    known = SPLITS.get(split.strip().casefold())
+    known = given or SPLITS.get(split.strip().casefold())
     if mapping.split is not None and known is None and labelled:
-        advice = f"{place(row.line, mapping.split, unit)} must be train, validation or test."
+        advice = f"{place(row.line, mapping.split, unit)} must be train, validation, test or reserve."
         return Problem("unknown_split", row.line, mapping.split, excerpt(split), advice)
     return Example(row.line, text, output if labelled else None, known, others)
+
+
+def used_up(mapping: Mapping) -> set[str]:
+    """The columns that are no column of an example any more: they are its input, its output or its split."""
+    alone = () if mapping.more else (mapping.input,)
+    return {name for name in (*alone, mapping.output, mapping.split) if name is not None}
 
 
 def _several(row: Row, mapping: Mapping) -> str:
@@ -133,7 +161,10 @@ def _several(row: Row, mapping: Mapping) -> str:
 
 
 def _joined(instruction: str, text: str) -> str:
-    return "\n\n".join(part for part in (instruction, text) if part.strip()) if instruction else text
+    """An instruction before its input. A text that begins with it has it already, as a file has it that Fettle wrote."""
+    if not instruction.strip() or text == instruction or text.startswith(f"{instruction}\n\n"):
+        return text
+    return f"{instruction}\n\n{text}" if text.strip() else instruction
 
 
 def _first(names: Sequence[str], columns: Sequence[str], taken: set[str | None]) -> str | None:

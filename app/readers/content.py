@@ -134,11 +134,21 @@ def _counted(pieces: Iterator[bytes], packed: int) -> BinaryIO:
     return io.BufferedReader(_Counted(pieces, packed), PIECE)
 
 
+def most_unpacked(packed: int) -> int:
+    """How many bytes may come out of an archive of so many."""
+    return min(UNPACKED, max(FREELY, RATIO * packed))
+
+
+def too_much(most: int) -> str:
+    """The advice for an archive that unpacks to more than that."""
+    return f"The archive unpacks to more than allowed (stopped at {most >> 20:,} MB). {_TOO_LARGE}"
+
+
 class _Counted(io.RawIOBase):
     """Unpacked pieces as a stream that ends with BrokenFile when there are too many: what an archive says of its own size is not believed."""
 
     def __init__(self, pieces: Iterator[bytes], packed: int) -> None:
-        self._pieces, self._most = pieces, min(UNPACKED, max(FREELY, RATIO * packed))
+        self._pieces, self._most = pieces, most_unpacked(packed)
         self._piece, self._count = b"", 0
 
     def readable(self) -> bool:
@@ -154,7 +164,7 @@ class _Counted(io.RawIOBase):
         buffer[:size] = self._piece[:size]
         self._piece, self._count = self._piece[size:], self._count + size
         if self._count > self._most:
-            raise BrokenFile("unpacks_too_large", f"The archive unpacks to more than allowed (stopped at {self._most >> 20:,} MB). {_TOO_LARGE}")
+            raise BrokenFile("unpacks_too_large", too_much(self._most))
         return size
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ record reading goes on with the next physical line, so one open quote does not s
 import csv
 from collections.abc import Iterator
 
-from app.readers import MAX_CELL, Detected, Note, Problem, Row
+from app.readers import MAX_CELL, MAX_LINE, Detected, Note, Problem, Row
 from app.readers.columns import name_problem
 from app.readers.content import Content
 from app.readers.excerpts import excerpt, visible
@@ -27,7 +27,7 @@ def read(content: Content, detected: Detected) -> Iterator[Row | Problem | Note]
             yield header
             return
         rows = 0
-        for item in records:
+        for item in records.below():
             rows += 1
             yield item
         if not rows:
@@ -37,8 +37,8 @@ def read(content: Content, detected: Detected) -> Iterator[Row | Problem | Note]
             yield Note("mixed_line_ends", "The lines end in different ways (CR, LF, CRLF); cells keep theirs.")
 
 
-class _Records(Iterator[Row | Problem]):
-    """The records below the header."""
+class _Records:
+    """The header and the records below it."""
 
     def __init__(self, lines: Lines, detected: Detected) -> None:
         self._lines, self._detected = lines, detected
@@ -80,11 +80,43 @@ class _Records(Iterator[Row | Problem]):
         if self._blank_lines:
             yield Note("blank_lines", f"{self._blank_lines:,} blank lines were skipped.")
 
-    def __next__(self) -> Row | Problem:
+    def below(self) -> Iterator[Row | Problem]:
+        """The records below the header: a block of lines at once where each of them is a plain record, else one by one up to the block's end."""
+        names = self._names
+        while True:
+            first = self._lines.number + 1
+            lines = self._lines.block()
+            plain = self._plain(lines)
+            if plain:
+                for line, cells in enumerate(plain, first):
+                    yield Row(line, dict(zip(names, cells, strict=True)))
+                continue
+            upto = self._lines.number
+            if lines:
+                self._lines.give_back(keep=0)
+            while (item := self._one()) is not None:
+                yield item
+                if self._lines.number >= upto:
+                    break
+            else:
+                return
+
+    def _plain(self, lines: list[str]) -> list[list[str]]:
+        """The cells of lines that are a record each, in which nothing is to be noted or mended; [] when one of them is not."""
+        text = "".join(lines)
+        if self._trailing or "\0" in text or max(map(len, lines), default=MAX_LINE) == MAX_LINE or not (text.isascii() or BAD_BYTE.search(text) is None):
+            return []
+        try:
+            rows = list(parser(lines, self._detected.delimiter, self._detected.quote))
+        except csv.Error:
+            return []
+        quoted = self._detected.quote and self._detected.quote in text and self._detected.quote in "".join(map("".join, rows))
+        return [] if quoted or len(rows) != len(lines) or {*map(len, rows)} != {len(self._names)} else rows
+
+    def _one(self) -> Row | Problem | None:
+        """The next record; None at the end of the file."""
         record = self._record()
-        if record is None:
-            raise StopIteration
-        if isinstance(record, Problem):
+        if record is None or isinstance(record, Problem):
             return record
         line, cells = record
         if self._trailing and len(cells) == len(self._names) + 1 and not cells[-1]:
@@ -143,7 +175,7 @@ class _Records(Iterator[Row | Problem]):
     def _ragged(self, line: int, found: int) -> Problem:
         raw, wanted = "".join(self._lines.taken), len(self._names)
         hint = "Quote values that contain the delimiter." if found > wanted else "Add the missing values."
-        advice = f"Line {line} has {found} {'value' if found == 1 else 'values'}, the header has {wanted}: {excerpt(raw)} {hint}"
+        advice = f"Line {line} has {found} {'value' if found == 1 else 'values'}, the header has {wanted}: {excerpt(raw)}. {hint}"
         return Problem("wrong_number_of_values", line, "", excerpt(raw), advice)
 
     def _problem(self, code: str, line: int, raw: str, at: int, advice: str) -> Problem:

@@ -7,14 +7,13 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
-from app.domain.scoring import normalise
 from app.readers import Example
+from app.readers.examined import Table
 from app.readers.excerpts import excerpt
-from app.readers.findings import Finding, Fix, Group, Health, Table, drop
+from app.readers.findings import Finding, Fix, Group, Health, drop
 from app.readers.lookalikes import look_alike_groups
-from app.readers.near_duplicates import near_duplicate_groups
 
-__all__ = ["CODES", "Finding", "Health", "examine", "near_duplicate_groups"]
+__all__ = ["CODES", "Finding", "Health", "examine"]
 
 MOST_LABELS = 1_000
 FEWEST_ROWS = 10
@@ -23,22 +22,27 @@ IMBALANCE = 0.9
 LONG = 8_000
 """Characters; English text has about four to a token."""
 
-COMPARED = 200_000
-"""Most examples among which near-duplicates are looked for: it takes about a second for 20,000 short texts."""
-
 MISSING_MARKERS = {"na", "n/a", "nan", "null", "none", "nil", "#n/a", "-", "?"}
 
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _SPECIAL_TOKEN = re.compile(r"<\|[^|<>\s]{1,40}\|>|</?s>|\[(?:MASK|PAD|CLS|SEP|UNK|INST)\]|<(?:bos|eos|pad|unk)>")
 _PERSONAL = re.compile(r"\b[\w.+-]{1,64}@[\w-]{1,63}\.[\w.]{2,63}\b|\b(?:\d[ -]?){15}\d\b|\b(?:sk|ghp|xox[bp])[-_]\w{16,}")
+MARKS = {"control_characters": _CONTROL, "special_tokens": _SPECIAL_TOKEN, "personal_data": _PERSONAL}
+"""What is looked for in every input, by the code of its finding."""
+
 _SEVERAL = re.compile(r"[;|]")
 
 
-def examine(examples: Iterable[Example], compared: int = COMPARED) -> Health:
-    """All findings about these examples. Takes about a second for 20,000 short texts."""
-    table = Table(examples, compared)
+def examine(examples: Iterable[Example], near: Sequence[Group], free: bool = False) -> Health:
+    """All findings about these examples, of which `near` are groups of near-duplicates by their numbers (app/readers/near_duplicates.py). `free`: their
+    splits were made here and nobody has used them yet, so that rows may change their side.
+
+    They are walked over twice; a version's come from the database each time, so that memory does not grow with their texts.
+    """
+    table = Table(examples, near, MARKS)
+    table.free = free
     findings = sorted((finding for check in CHECKS.values() for finding in [check(table)] if finding), key=lambda finding: -finding.harm)
-    return Health(len(table.examples), len(table.examples) - len(table.labelled), table.per_split, tuple(findings))
+    return Health(len(table), len(table) - len(table.labelled), table.per_split, tuple(findings))
 
 
 def _leakage(table: Table) -> Finding | None:
@@ -53,15 +57,21 @@ def _near_leakage(table: Table) -> Finding | None:
     exact = {number for group in table.same_input if table.crosses(group) for number in group}
     groups = [group for group in table.near if table.crosses(group) and not exact.issuperset(group)]
     leaked = [number for group in groups for number in group if table.split(number) != "train" and number not in exact]
-    many = _n(len(leaked), "validation or test row is", "validation or test rows are")
-    sentence = f"{many} nearly the same as a row of another split. Look at them, or let the splits be made anew."
-    return table.finding("near_leakage", 2, len(leaked), sentence, _flat(groups), leaked, drop(table.copies(groups))) if leaked else None
+    if not leaked:
+        return None
+    same = f"{_n(len(leaked), 'validation or test row is', 'validation or test rows are')} nearly the same as a row of another split"
+    if table.free:
+        apart = [[number for number in group if table.has_output(number)] for group in table.near if table.crosses(group)]
+        sentence = f"{same}: a long file is cut while it comes in, before near-duplicates are known. Put them on one side before anything is trained or scored."
+        return table.finding("near_leakage", 2, len(leaked), sentence, _flat(groups), leaked, Fix("gather", tuple(_flat(apart)), groups=apart))
+    sentence = f"{same}. Look at them, or drop those outside of the most protected split."
+    return table.finding("near_leakage", 2, len(leaked), sentence, _flat(groups), leaked, drop(table.copies(groups)))
 
 
 def _conflicts(table: Table) -> Finding | None:
     if not table.classes:
         return None
-    groups = [group for group in table.same_input if len({table.output(number) for number in group if table.examples[number].output is not None}) > 1]
+    groups = [group for group in table.same_input if len({table.output(number) for number in group if table.has_output(number)}) > 1]
     rows = _flat(groups)
     sentence = f"{len(rows):,} rows share their text with a row of another label. Decide which is right."
     return table.finding("conflicting_labels", 3, len(rows), sentence, rows, fix=drop(_outvoted(table, groups))) if rows else None
@@ -71,34 +81,39 @@ def _outvoted(table: Table, groups: Iterable[Group]) -> list[int]:
     """Rows whose label is not the one that most rows of their text have; all of them where two labels have as many."""
     found = []
     for group in groups:
-        labels = Counter(table.output(number) for number in group if table.examples[number].output is not None).most_common(2)
+        labels = Counter(table.output(number) for number in group if table.has_output(number)).most_common(2)
         tied = labels[0][1] == labels[1][1]
-        found += [number for number in group if table.examples[number].output is not None and (tied or table.output(number) != labels[0][0])]
+        found += [number for number in group if table.has_output(number) and (tied or table.output(number) != labels[0][0])]
     return found
 
 
 def _duplicates(table: Table) -> Finding | None:
     # Free text may have several right answers for one input; those rows are no duplicates.
-    groups = table.same_input if table.classes else [group for group in table.same_input if len({table.output(number) for number in group}) < len(group)]
+    groups = table.same_input if table.classes else [group for group in table.same_input if len({table.answer(number) for number in group}) < len(group)]
     later = [number for group in groups for number in group[1:]]
     # One click drops rows that say nothing new; which of two labels is right is another question.
-    same = [[number for number in group if table.output(number) == label] for group in groups for label in dict.fromkeys(map(table.output, group))]
+    same = [[number for number in group if table.answer(number) == label] for group in groups for label in dict.fromkeys(map(table.answer, group))]
     sentence = f"{_n(len(later), 'duplicate row', 'duplicate rows')}: the same text stands further up."
     return table.finding("duplicates", 1, len(later), sentence, _flat(groups), later, drop(table.repeats(same))) if later else None
 
 
 def _near_duplicates(table: Table) -> Finding | None:
-    groups = [group for group in table.near if len({normalise(table.examples[number].input) for number in group}) > 1]
+    groups = [group for group in table.near if len({table.same[number] for number in group}) > 1]
     later = [number for group in groups for number in group[1:]]
     sentence = f"{_n(len(later), 'row nearly repeats', 'rows nearly repeat')} another row. They stay together when splits are made."
     return table.finding("near_duplicates", 1, len(later), sentence, _flat(groups), later, drop(table.repeats(groups))) if later else None
 
 
 def _one_class(table: Table) -> Finding | None:
-    if len(table.outputs) != 1:
+    if table.distinct_outputs != 1:
         return None
-    label = _shown(next(iter(table.outputs)))
-    return table.finding("one_class", 3, 1, f"All rows have the label {label}. A classifier needs at least two.")
+    label = _shown(next(iter(table.classes)))
+    return table.finding(
+        "one_class",
+        3,
+        1,
+        f"All rows have the label {label}. A classifier needs at least two: append rows of another one, or import the file with another output column.",
+    )
 
 
 def _tiny_classes(table: Table) -> Finding | None:
@@ -115,7 +130,7 @@ def _tiny_classes(table: Table) -> Finding | None:
 def _with_labels(table: Table, labels: Iterable[str]) -> list[int]:
     """The rows that have one of these labels, label by label."""
     rank = {label: at for at, label in enumerate(labels)}
-    return sorted((number for number in table.labelled if table.output(number) in rank), key=lambda number: (rank[table.output(number)], number))
+    return sorted(table.having(rank.__contains__), key=lambda number: (rank[table.output(number)], number))
 
 
 def _unseen(table: Table) -> Finding | None:
@@ -133,18 +148,30 @@ def _unseen(table: Table) -> Finding | None:
 def _few_rows(table: Table) -> Finding | None:
     n = len(table.labelled)
     rows = "1 row" if n == 1 else f"{n} rows"
-    return table.finding("few_rows", 3, n, f"{rows}: at least {FEWEST_ROWS} are needed to train (and 2 per class to test).") if 0 < n < FEWEST_ROWS else None
+    return (
+        table.finding("few_rows", 3, n, f"{rows}: at least {FEWEST_ROWS} are needed to train (and 2 per class to test). Append rows, or label some.")
+        if 0 < n < FEWEST_ROWS
+        else None
+    )
 
 
 def _many_labels(table: Table) -> Finding | None:
     n = len(table.classes)
-    return table.finding("many_labels", 2, n, f"{n:,} different labels; the limit is {MOST_LABELS:,}.") if n > MOST_LABELS else None
+    return (
+        table.finding(
+            "many_labels",
+            2,
+            n,
+            f"{n:,} different labels; the limit is {MOST_LABELS:,}. Import the file with a coarser label column, or edit rare labels into others.",
+        )
+        if n > MOST_LABELS
+        else None
+    )
 
 
 def _numbers(table: Table) -> Finding | None:
-    n = len(table.outputs)
-    numbers = sum(count for output, count in table.outputs.items() if re.fullmatch(r"[+-]?\d+(\.\d+)?", output))
-    if table.classes or n <= 20 or numbers < 0.95 * len(table.labelled):
+    n = table.distinct_outputs
+    if table.classes or n <= 20 or table.numeric < 0.95 * len(table.labelled):
         return None
     sentence = f"The output holds {n:,} different numbers. Fettle learns labels and texts, not quantities: put them into classes."
     return table.finding("numbers_as_labels", 2, n, sentence)
@@ -180,7 +207,7 @@ def _imbalance(table: Table) -> Finding | None:
         return None
     label, count = table.classes.most_common(1)[0]
     share = count / len(table.labelled)
-    sentence = f"{share:.0%} of the rows have the label {_shown(label)}: always answering it is right that often. Look at macro-F1, not at accuracy."
+    sentence = f"{share:.0%} of the rows have the label {_shown(label)}: always answering it is right that often. Look at macro-F1, not at accuracy, and label more rows of the others."
     others = [number for number in table.labelled if table.output(number) != label]
     return table.finding("imbalance", 1, count, sentence, others, ()) if share >= IMBALANCE else None
 
@@ -195,58 +222,69 @@ def _missing_markers(table: Table) -> Finding | None:
 def _label_in_text(table: Table) -> Finding | None:
     if len(table.classes) < 2:
         return None
-    patterns = {label: re.compile(rf"(?<!\w){re.escape(label)}(?!\w)", re.IGNORECASE) for label in table.classes if len(label) > 1}
-    found = [number for number in table.labelled if table.output(number) in patterns and patterns[table.output(number)].search(table.examples[number].input)]
+    found = table.holding_their_label
     share = len(found) / len(table.labelled)
-    sentence = f"In {share:.0%} of the rows the text contains its label: a score would measure nothing. Remove it from the texts."
+    sentence = f"In {share:.0%} of the rows the text contains its label: a score would measure nothing. Take it out of the texts and import the file again, or choose input columns without it."
     return table.finding("label_in_text", 3, len(found), sentence, found) if share >= 0.8 else None
 
 
 def _swapped(table: Table) -> Finding | None:
-    inputs = Counter(table.examples[number].input for number in table.labelled)
-    longer = sum(map(len, table.outputs.elements())) > 2 * sum(map(len, inputs.elements()))
-    swapped = len(table.labelled) >= FEWEST_ROWS and 4 * len(inputs) <= len(table.labelled) and len(table.outputs) > 0.9 * len(table.labelled) and longer
-    sentence = "The outputs are longer than the inputs, and the inputs repeat like labels. Were the two columns swapped?"
+    longer = table.output_characters > 2 * table.input_characters
+    repeated = 4 * table.distinct_inputs <= len(table.labelled) and table.distinct_outputs > 0.9 * len(table.labelled)
+    swapped = len(table.labelled) >= FEWEST_ROWS and repeated and longer
+    sentence = "The outputs are longer than the inputs, and the inputs repeat like labels. Were the two columns swapped? Import the file again with them the other way round."
     return table.finding("swapped_columns", 3, len(table.labelled), sentence) if swapped else None
 
 
 def _several_labels(table: Table) -> Finding | None:
-    rows = [number for number in table.labelled if _SEVERAL.search(table.output(number))] if table.classes else []
+    rows = table.having(_SEVERAL.search)
     share = len(rows) / max(1, len(table.labelled))
-    sentence = f"Labels contain ';' or '|' in {share:.0%} of the rows. Fettle trains one label per text: each combination counts as a label."
+    sentence = f"Labels contain ';' or '|' in {share:.0%} of the rows. Fettle trains one label per text: each combination counts as a label. Give each row one label in the file, or say which one counts by editing it."
     return table.finding("several_labels", 2, len(rows), sentence, rows) if share >= 0.5 else None
 
 
 def _long_inputs(table: Table) -> Finding | None:
-    rows = sorted((number for number, example in enumerate(table.examples) if len(example.input) > LONG), key=lambda number: -len(table.examples[number].input))
+    rows = sorted((number for number, length in enumerate(table.lengths) if length > LONG), key=lambda number: -table.lengths[number])
     if not rows:
         return None
-    longest = len(table.examples[rows[0]].input)
-    sentence = f"{_n(len(rows), 'row has', 'rows have')} more than {LONG:,} characters (the longest {longest:,}): a model may not take them as a whole."
+    longest = table.lengths[rows[0]]
+    many = f"{_n(len(rows), 'row has', 'rows have')} an input of more than {LONG:,} characters (the longest {longest:,})"
+    sentence = f"{many}: a model may not take them as a whole. Counted in characters, until they are counted in tokens of a model."
     return table.finding("long_inputs", 2, len(rows), sentence, rows, fix=drop(rows))
 
 
-def _where(table: Table, code: str, pattern: re.Pattern[str], verb: tuple[str, str], sentence: str, dropped: bool = False) -> Finding | None:
-    """A finding about the examples whose input holds the pattern; the sentence goes on after "n rows" and the verb (for one row, for many)."""
-    rows = [number for number, example in enumerate(table.examples) if pattern.search(example.input)]
-    return (
-        table.finding(code, 1, len(rows), f"{_n(len(rows), f'row {verb[0]}', f'rows {verb[1]}')} {sentence}", rows, fix=drop(rows) if dropped else None)
-        if rows
-        else None
+def over_window(rows: int, longest: int, model: str, window: int) -> Finding:
+    """The same of so many rows that were counted in tokens of a model."""
+    many = f"{_n(rows, 'row has', 'rows have')} an input of more than the {window:,} tokens that {model} takes at once (the longest {longest:,})"
+    return Finding(
+        "long_inputs", 2, rows, f"{many}: {'it is' if rows == 1 else 'they are'} not read as a whole.", rows=tuple(range(rows)), fix=drop(range(rows))
     )
 
 
+def unreadable(rows: int, model: str) -> Finding:
+    """Rows of which a model does not know more than half of the tokens."""
+    sentence = f"In {_n(rows, 'row', 'rows')} more than half of the tokens are unknown to {model}: to it such texts look alike."
+    return Finding("unknown_tokens", 2, rows, sentence, rows=tuple(range(rows)), fix=drop(range(rows)))
+
+
+def _where(table: Table, code: str, verb: tuple[str, str], sentence: str, dropped: bool = False) -> Finding | None:
+    """A finding about the examples whose input holds the pattern of its code; the sentence goes on after "n rows" and the verb (for one row, for many)."""
+    rows = table.marked(code)
+    fix = drop(rows) if dropped else None
+    return table.finding(code, 1, len(rows), f"{_n(len(rows), f'row {verb[0]}', f'rows {verb[1]}')} {sentence}", rows, fix=fix) if rows else None
+
+
 def _control(table: Table) -> Finding | None:
-    return _where(table, "control_characters", _CONTROL, ("contains", "contain"), "control characters. They are kept, and shown as escapes.")
+    return _where(table, "control_characters", ("contains", "contain"), "control characters. They are kept, and shown as escapes.", dropped=True)
 
 
 def _special_tokens(table: Table) -> Finding | None:
-    return _where(table, "special_tokens", _SPECIAL_TOKEN, ("contains", "contain"), "a model's special tokens, such as <|im_end|>. They are treated as text.")
+    return _where(table, "special_tokens", ("contains", "contain"), "a model's special tokens, such as <|im_end|>. They are treated as text.", dropped=True)
 
 
 def _personal(table: Table) -> Finding | None:
     sentence = "to contain an e-mail address, a card number or a key. Think about who may read this dataset."
-    return _where(table, "personal_data", _PERSONAL, ("seems", "seem"), sentence, dropped=True)
+    return _where(table, "personal_data", ("seems", "seem"), sentence, dropped=True)
 
 
 def _flat(groups: Iterable[Group]) -> list[int]:
@@ -292,3 +330,6 @@ CHECKS: dict[str, Callable[[Table], Finding | None]] = {
 
 CODES = tuple(CHECKS)
 """Every check there is, by the code of its finding, the more harmful ones first."""
+
+OF_TOKENS = ("unknown_tokens",)
+"""What is only known once the tokens of a model are counted (services/health.py)."""

@@ -32,6 +32,9 @@ ENDS = {"LF": "\n", "CRLF": "\r\n", "CR": "\r"}
 _AS_TEXT = str.maketrans({"\r": "\ud80d", "\n": "\ud80a"})
 _BACK = {0xD80D: "\r", 0xD80A: "\n"}
 
+BLOCK, BLOCK_CHARACTERS = 500, 1_000_000
+"""Most lines that are looked at together, and about how many characters."""
+
 LineEnd = Literal["", "\n", "\r", "\r\n"]
 
 
@@ -117,6 +120,21 @@ class Lines(Iterator[str]):
         while piece and not piece.endswith(self._ends):
             piece = self._stream.readline(MAX_LINE)
             self.length += len(piece)
+
+    def block(self) -> list[str]:
+        """The next lines, at most BLOCK of them and not many characters, which count as taken; [] where there are none, or one needs a closer look."""
+        if self._again or self._only:
+            return []
+        read, lines, size = self._stream.readline, self.taken, 0
+        lines.clear()
+        while len(lines) < BLOCK and size < BLOCK_CHARACTERS and (line := read(MAX_LINE)):
+            lines.append(line)
+            size += len(line)
+            if len(line) == MAX_LINE:
+                self._skip_rest(line)
+                break
+        self.number += len(lines)
+        return lines
 
     def begin(self) -> int:
         """Start a record: forget the lines of the last one. Returns the number of the line it begins on."""

@@ -1,7 +1,7 @@
 """Labels a person would take for the same: what a classifier would then learn as two classes."""
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 # The Cyrillic and Greek letters drawn like Latin ones in common fonts (a part of Unicode TR 39's confusables).
 _LATIN = str.maketrans("АВЕКМНОРСТУХаеорсухіјѕΑΒΕΖΗΙΚΜΝΟΡΤΥΧο", "ABEKMHOPCTYXaeopcyxijsABEZHIKMNOPTYXo")
@@ -22,6 +22,17 @@ def look_alike_groups(labels: Iterable[str]) -> list[tuple[list[str], str]]:
             if len(group) > 1 and not grouped.issuperset(group):
                 found.append((group, difference))
                 grouped.update(group)
+    return found
+
+
+def resembled(labels: Iterable[str], known: Collection[str]) -> dict[str, str]:
+    """Of labels that are not known, those that a person would take for a known one, each with that one."""
+    labels = set(labels)
+    # A label may already stand among the known texts: as what another one is called.
+    found = {label: label for label in labels if label in known}
+    for group, _ in look_alike_groups({*labels, *known}):
+        same = sorted(set(group) & set(known))
+        found |= {label: same[0] for label in group if label in labels and label not in found and same}
     return found
 
 

@@ -1,9 +1,10 @@
-"""Names that may mislead: a first record that is data and no header, and a file called something else than it is."""
+"""Names: a first record that is data and no header, a file called something else than it is, and files that are called like splits."""
 
-from collections.abc import Sequence
-from pathlib import PurePath
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import PurePath, PurePosixPath
 
-from app.readers import Detected, Note
+from app.readers import Detected, Note, Split
 from app.readers.columns import is_known_name
 
 _SEPARATED = {",": "comma-separated text", ";": "semicolon-separated text", "\t": "tab-separated text", "|": "text separated by '|'"}
@@ -45,3 +46,33 @@ def misnamed(filename: str, detected: Detected) -> Note | None:
         return None
     read_as = _WORDS.get(detected.packing or detected.format) or _SEPARATED.get(detected.delimiter, f"text separated by '{detected.delimiter}'")
     return None if read_as in _MEANT[ending] else Note("misnamed", f"Named {ending}, read as {read_as}.")
+
+
+_SPLITS: dict[str, Split] = {
+    "train": "train", "training": "train", "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation",
+    "development": "validation", "test": "test", "testing": "test", "reserve": "reserve",
+}  # fmt: skip
+_EVALUATION = ("eval", "evaluation")
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_SUFFIX = re.compile(r"(?<=.)(set|data|split)$")
+
+
+def splits_of(names: Iterable[str]) -> dict[str, Split]:
+    """Which split each of these files seems to be, by the words of its name, else of its folders; those whose names say nothing, or two things, are missing.
+
+    What is called eval is validation, unless something else is and nothing is called test.
+    """
+    words = {name: word for name in names if (word := _split_word(name))}
+    kinds = {_SPLITS.get(word) for word in words.values()}
+    evaluation: Split = "test" if "validation" in kinds and "test" not in kinds else "validation"
+    return {name: _SPLITS.get(word, evaluation) for name, word in words.items()}
+
+
+def _split_word(name: str) -> str:
+    """The word in a path that says which split the file is: "train", "dev", "eval"."""
+    for part in reversed(PurePosixPath(name).parts):
+        words = [_SUFFIX.sub("", word.lower()) for word in _WORD.findall(part)]
+        found = [word for word in words if word in _SPLITS or word in _EVALUATION]
+        if found:
+            return found[0] if len({_SPLITS.get(word, word) for word in found}) == 1 else ""
+    return ""

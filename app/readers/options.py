@@ -8,14 +8,14 @@ from typing import Any, get_args
 import msgspec
 
 from app.errors import Invalid
-from app.readers import Format, LineEnds
+from app.readers import Format, LineEnds, Split
 
 ENCODINGS = (
     "utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "cp1252", "cp1250", "cp1251", "latin-1", "shift_jis", "euc-kr", "gb18030", "big5",
 )  # fmt: skip
 
 LEAVABLE = (
-    "bytes_not_text", "cell_error", "cell_too_long", "duplicate_key", "empty_content", "empty_input", "invalid_bytes", "lone_surrogate", "nested_value", "no_answer",
+    "bytes_not_text", "cell_error", "cell_too_long", "duplicate_key", "empty_content", "empty_input", "invalid_bytes", "joined_differently", "lone_surrogate", "nested_value", "no_answer",
     "no_question", "no_result", "no_text", "not_a_record", "not_json", "nul_character", "number_too_long", "tool_calls", "unknown_role", "unknown_split",
     "value_without_column", "wrong_number_of_values",
 )  # fmt: skip
@@ -32,7 +32,7 @@ class Options:
     """`quote` "" reads csv without quoting. `first_line` is the line or row where the header stands.
 
     `line_ends` is the only end of a line; other line ends are text then. `member` names a file of a ZIP, `sheet` one of a workbook, `under`
-    the list of a JSON object. `mapping` names the columns of input, output, split and instruction (`input` may be a list of several); its
+    the list of a JSON object. `members` reads several files of a ZIP as one table, and says of each which split it is; "" leaves one out. `mapping` names the columns of input, output, split and instruction (`input` may be a list of several); its
     missing keys are found by name. Rows with a problem whose code is in `leave_out` are left out and counted; others refuse the file.
     `problems` is how many are told in full.
     """
@@ -45,6 +45,7 @@ class Options:
     first_line: int | None = None
     line_ends: LineEnds | None = None
     member: str | None = None
+    members: Mapping[str, str] | None = None
     sheet: str | None = None
     under: str | None = None
     mapping: Mapping[str, str | list[str] | None] = field(default_factory=dict)
@@ -52,12 +53,15 @@ class Options:
     problems: int = KEPT
 
 
+READING = tuple(one.name for one in fields_of(Options) if one.name not in ("mapping", "problems"))
+"""The options that say how the bytes of a file become records."""
+
+
 def from_json(fields: Mapping[str, Any]) -> Options:
     """Options as a person wrote them. Raises Invalid for a field there is not, and for a value of the wrong kind."""
-    names = {one.name for one in fields_of(Options) if one.name not in ("mapping", "problems")}
-    unknown = sorted(set(fields) - names)
+    unknown = sorted(set(fields) - set(READING))
     if unknown:
-        raise Invalid("unknown_field", f"There is no option {', '.join(unknown)}.", f"Options: {', '.join(sorted(names))}.", detail={"field": "options"})
+        raise Invalid("unknown_field", f"There is no option {', '.join(unknown)}.", f"Options: {', '.join(sorted(READING))}.", detail={"field": "options"})
     try:
         options = msgspec.convert(dict(fields), Options)
     except msgspec.ValidationError as error:
@@ -90,5 +94,10 @@ def check(options: Options) -> None:
         raise Invalid("bad_line_ends", f"Lines do not end with {options.line_ends}.", f"Choose one of: {', '.join(get_args(LineEnds))}.")
     if unknown := sorted(set(options.leave_out) - set(LEAVABLE)):
         raise Invalid("bad_leave_out", f"Rows cannot be left out for {', '.join(unknown)}.", f"Codes of rows that can be: {', '.join(LEAVABLE)}.")
+    if options.member is not None and options.members is not None:
+        raise Invalid("bad_members", "Of an archive either one file is read, or several as splits.", "Give member or members, not both.")
+    if unknown := sorted(set((options.members or {}).values()) - {*get_args(Split), ""}):
+        advice = f"Choose one of: {', '.join(get_args(Split))}; files that are not named are left out."
+        raise Invalid("unknown_split", f"No file of an archive is read as {', '.join(unknown)}.", advice)
     if options.first_line is not None and options.first_line < 1:
         raise Invalid("bad_first_line", "Lines are counted from 1.", "Give the number of the line that holds the column names.")

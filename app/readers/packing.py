@@ -1,15 +1,19 @@
-"""What a file is packed in: gzip, ZIP, or nothing. Nothing is ever written to a disk; one member is read, the others are only looked at."""
+"""What a file is packed in: gzip, ZIP, or nothing. Nothing is ever written to a disk; one member is read, or those that are a split each, others are only
+looked at."""
 
 import stat
 import struct
 import zipfile
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import cast
 
-from app.readers import BrokenFile, Note, Packing, Problem, Row
-from app.readers.content import GZIP, ZIP, Content, Gzip, Member, seekable
+from app.readers import BrokenFile, Note, Packing, Problem, Row, Split
+from app.readers.content import GZIP, ZIP, Content, Gzip, Member, most_unpacked, seekable, too_much
 from app.readers.detect import detect
 from app.readers.excerpts import visible
 from app.readers.formats import READERS
+from app.readers.names import splits_of
 from app.readers.options import Options
 from app.readers.workbook import kind_of_office
 
@@ -28,28 +32,81 @@ _END_64 = struct.Struct("<4sQ2H2L4Q")
 
 @dataclass(frozen=True)
 class Unpacked:
-    """The table inside. `notes` may grow while it is read."""
+    """A table inside. `notes` may grow while it is read. `split` is the one that all its rows are in, where its file stands for one."""
 
     content: Content
     packing: Packing = ""
     member: str = ""
     notes: list[Note] = field(default_factory=list)
+    split: Split | None = None
 
 
-def unpack(file: Content, wanted: Options) -> Unpacked | Problem:
-    """The content to read. Raises OSError, and BrokenFile for an archive that cannot be read."""
+def unpack(file: Content, wanted: Options) -> list[Unpacked] | Problem:
+    """What is to be read: one table, or the files of an archive that are a split each. Raises OSError, and BrokenFile for an archive that cannot be read."""
     head = _head(file)
-    if head.startswith(GZIP):
-        gzip = Gzip(file)
-        return _not_packed_again(gzip) or Unpacked(gzip, "gzip", "", gzip.notes)
-    if not head.startswith(ZIP):
-        return Unpacked(file)
-    if problem := _too_many(file):
-        return problem
-    members = _members(file)
-    if kind_of_office({member.filename for member in members}):
-        return Unpacked(file)
-    return _unsafe(members) or _chosen(file, [member.filename for member in members if not _is_left_by_a_system(member)], wanted)
+    if head.startswith(ZIP):
+        if problem := _too_many(file):
+            return problem
+        members = _members(file)
+        if not kind_of_office({member.filename for member in members}):
+            return _unsafe(members) or _of_archive(file, [member for member in members if not _is_left_by_a_system(member)], wanted)
+    if wanted.members is not None:
+        return Problem("no_archive", 0, "", "", "This is no ZIP archive of several files: none of them can be a split. Say nothing of members.")
+    if not head.startswith(GZIP):
+        return [Unpacked(file)]
+    gzip = Gzip(file)
+    problem = _not_packed_again(gzip)
+    return problem or [Unpacked(gzip, "gzip", "", gzip.notes)]
+
+
+def _of_archive(file: Content, members: Sequence[zipfile.ZipInfo], wanted: Options) -> list[Unpacked] | Problem:
+    if wanted.members is not None:
+        return _splits(file, members, wanted.members)
+    one = _chosen(file, [member.filename for member in members], wanted)
+    return one if isinstance(one, Problem) else [one]
+
+
+def _splits(file: Content, members: Sequence[zipfile.ZipInfo], given: Mapping[str, str]) -> list[Unpacked] | Problem:
+    """The files that are a split each, in the order in which they lie in the archive."""
+    names = [member.filename for member in members]
+    if missing := next((name for name in given if name not in names), None):
+        return _no_such_member(missing, names)
+    taken = sorted((member for member in members if given.get(member.filename)), key=lambda member: member.header_offset)
+    if not taken:
+        shown = ", ".join(visible(name) for name in names[:LISTED])
+        return Problem("choose_splits", 0, "", "", f"Say of the files which split each is: train, validation, test or reserve. The archive holds: {shown}.")
+    with file.open("rb") as stream:
+        most = most_unpacked(stream.seek(0, 2))
+    # No member gives more bytes than the archive says of it, so that this holds for all of them together.
+    if sum(member.file_size for member in taken) > most:
+        return Problem("unpacks_too_large", 0, "", "", too_much(most))
+    others = [name for name in names if not given.get(name)]
+    more = f" and {len(others) - LISTED:,} more" if len(others) > LISTED else ""
+    notes = [Note("others_in_archive", f"Left out: {', '.join(map(visible, others[:LISTED]))}{more}.")] if others else []
+    parts: list[Unpacked] = []
+    for member in taken:
+        one = _taken(file, member.filename, notes if not parts else [])
+        if isinstance(one, Problem):
+            return in_member(one, member.filename)
+        parts.append(replace(one, split=cast("Split", given[member.filename])))
+    return parts
+
+
+def in_member(problem: Problem, name: str) -> Problem:
+    """A problem in one of several files that are read."""
+    return replace(problem, member=name, advice=f"{visible(name)}: {problem.advice}") if name else problem
+
+
+def _no_such_member(wanted: str, names: Sequence[str]) -> Problem:
+    shown = ", ".join(visible(name) for name in names[:LISTED])
+    return Problem("no_such_member", 0, "", "", f"There is no '{visible(wanted)}' in the archive. It holds: {shown}.", "member", tuple(names))
+
+
+def _told(names: Sequence[str]) -> str:
+    """The splits that files seem to be, as a sentence; "" where fewer than two are called like one."""
+    guessed = splits_of(names)
+    each = ", ".join(f"{visible(name)} as {split}" for name, split in guessed.items())
+    return f" Or read each file as a split: {each}." if len(guessed) > 1 else ""
 
 
 def _head(content: Content) -> bytes:
@@ -129,8 +186,7 @@ def _chosen(file: Content, names: list[str], wanted: Options) -> Unpacked | Prob
         return Problem("empty_archive", 0, "", "", "The archive holds no file. Pack the table into it.")
     if wanted.member is not None:
         if wanted.member not in names:
-            advice = f"There is no '{visible(wanted.member)}' in the archive. It holds: {shown}."
-            return Problem("no_such_member", 0, "", "", advice, "member", tuple(names))
+            return _no_such_member(wanted.member, names)
         return _taken(file, wanted.member, [])
     if len(names) == 1:
         return _taken(file, names[0], [])
@@ -143,9 +199,8 @@ def _chosen(file: Content, names: list[str], wanted: Options) -> Unpacked | Prob
         return Problem("no_table_in_archive", 0, "", "", f"No file in the archive can be read as a table. It holds: {shown}.", "member", tuple(names))
     choices = ", ".join(f"{visible(name)} ({_rows(counts[name])})" for name in tables) or shown
     more = f" and {len(names) - LISTED:,} more" if len(names) > LISTED else ""
-    return Problem(
-        "choose_member", 0, "", "", f"The archive holds several tables. Choose: {choices}{more}.", "member", tuple(names if more else tables or names)
-    )
+    asked = tuple(names if more else tables or names)
+    return Problem("choose_member", 0, "", "", f"The archive holds several tables. Choose one: {choices}{more}.{_told(asked)}", "member", asked)
 
 
 def _taken(file: Content, name: str, notes: list[Note]) -> Unpacked | Problem:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
+from fcntl import F_SETPIPE_SZ, fcntl
 from pathlib import Path
 from typing import IO, cast
 
@@ -24,6 +25,10 @@ ROOT = Path(__file__).resolve().parents[2]
 # No secrets reach the child: its environment is this and nothing else. Arrow and the C library take memory as it is needed,
 # not in arenas of address space, so that the cap on it means what it says.
 ENVIRONMENT = {"PYTHONPATH": str(ROOT), "ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+AHEAD = 1 << 20
+"""How many bytes the child may have written that nobody has taken yet: it reads on while its frames are stored. Where the system allows less, a little less
+is read ahead."""
 
 DETECT = Options()
 
@@ -48,6 +53,8 @@ def read_file(
     command = [sys.executable, "-P", "-m", "app.readers.child", str(Path(path).resolve())]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0, env=ENVIRONMENT, start_new_session=True) as child:
+        with suppress(OSError):
+            fcntl(cast("IO[bytes]", child.stdout), F_SETPIPE_SZ, AHEAD)
         try:
             yield from _frames(child, msgspec.json.encode(asdict(options)), timeout)
         finally:

@@ -2,19 +2,21 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
+from typing import TypeVar
 
 from app.domain.cutting import content_key
 from app.readers import MAX_COLUMNS, MAX_ROWS, BrokenFile, Detected, Example, Mapping, Note, Problem, Row
-from app.readers.columns import choose, example, labels_seen, told
+from app.readers.columns import choose, example, joined_already, labels_seen, lacking, told
 from app.readers.content import Watched
 from app.readers.detect import detect
+from app.readers.excerpts import visible
 from app.readers.formats import READERS, Item
 from app.readers.frames import CHARACTERS, ROWS, Broken, Chunk, End, Found, Frame, Progress
 from app.readers.options import Options
-from app.readers.packing import Unpacked, unpack
+from app.readers.packing import Unpacked, in_member, unpack
 
 MOST_TEXT = 1 << 30
 """Characters of all cells together; a small file may say the same large text a million times."""
@@ -26,44 +28,122 @@ SHOWN_CHARACTERS = 500
 """Most characters of a cell that is shown."""
 
 
+Said = TypeVar("Said")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One table on its way through: where its bytes come from and how they are read."""
+
+    unpacked: Unpacked
+    detected: Detected
+    notes: list[Note]
+
+    @property
+    def name(self) -> str:
+        """The file of an archive that it is, where several are read."""
+        return self.unpacked.member if self.unpacked.split else ""
+
+    def items(self) -> Iterator[Item]:
+        return _to_the_end(READERS[self.detected.format](self.unpacked.content, self.detected), self.unpacked)
+
+    def named(self, item: Said) -> Said | Problem:
+        """What is said of its records: a problem names the file, where there are several."""
+        return in_member(item, self.name) if isinstance(item, Problem) else item
+
+
 def frames(path: Path, options: Options) -> Iterator[Frame]:
-    """Everything there is to say about a file, which is read once, in chunks. Raises OSError when it cannot be opened."""
+    """Everything there is to say about a file, which is read in chunks: once, but for a look at its beginning. Raises OSError when it cannot be opened."""
     file = Watched(path)
     opened = _opened(file, options)
     if isinstance(opened, Problem):
         yield from _frames([opened], file, options)
     else:
-        yield from _read(*opened, file, options)
+        yield from _read(opened, file, options)
 
 
-def _opened(file: Watched, options: Options) -> tuple[Unpacked, Detected, list[Note]] | Problem:
+def _opened(file: Watched, options: Options) -> list[Part] | Problem:
+    """The tables to read: one, or the files of an archive that are a split each."""
+    parts: list[Part] = []
     try:
         unpacked = unpack(file, options)
-        if isinstance(unpacked, Problem):
-            return unpacked
-        how = detect(unpacked.content, options)
     except BrokenFile as broken:
         return broken.problem
-    if isinstance(how, Problem):
-        return how
-    return unpacked, replace(how[0], packing=unpacked.packing, member=unpacked.member), how[1]
+    if isinstance(unpacked, Problem):
+        return unpacked
+    for one in unpacked:
+        try:
+            how = detect(one.content, options)
+        except BrokenFile as broken:
+            how = broken.problem
+        if isinstance(how, Problem):
+            return in_member(how, one.member if one.split else "")
+        parts.append(Part(one, replace(how[0], packing=one.packing, member=one.member), how[1]))
+    return parts
 
 
-def _read(unpacked: Unpacked, detected: Detected, notes: list[Note], file: Watched, options: Options) -> Iterator[Frame]:
-    items = _to_the_end(READERS[detected.format](unpacked.content, detected), unpacked)
+def _read(parts: list[Part], file: Watched, options: Options) -> Iterator[Frame]:
+    looks = [_look(part, SHOWN // len(parts) or int(number < SHOWN)) for number, part in enumerate(parts)] if parts[0].name else []
+    items = parts[0].items()
     # The columns of JSON records are those of the first chunk together: a record may leave out what it has no value for.
     first = _beginning(items)
     rows = [item for item in first if isinstance(item, Row)]
-    columns = list(dict.fromkeys(name for row in rows for name in row.cells))
+    columns = list(dict.fromkeys(chain((name for row in rows for name in row.cells), *(look.columns for look in looks))))
+    detected = _detected(parts)
     guessed = None if detected.header or options.mapping else labels_seen(rows, columns) if detected.format in ("csv", "xlsx") else None
     mapping = guessed or _mapping(columns, options, detected) if columns else None
-    yield Found(detected, columns, mapping if isinstance(mapping, Mapping) else None, [_cut(row) for row in rows[:SHOWN]])
-    if isinstance(mapping, Mapping):
-        notes = [*notes, *told(mapping, detected, guessed is not None)]
-        yield from _frames(chain(notes, _examples(chain(first, items), mapping, detected)), file, options)
+    joined = joined_already(rows, columns, mapping) if isinstance(mapping, Mapping) else None
+    columns = [name for name in columns if name != joined]
+    head = [row for look in looks for row in look.head] or [_cut(row) for row in rows[:SHOWN]]
+    yield Found(detected, columns, mapping if isinstance(mapping, Mapping) else None, head)
+    notes = [note for part in parts for note in part.notes]
+    everything = chain([(parts[0], chain(first, items))], ((part, part.items()) for part in parts[1:]))
+    differing = _differing(looks, columns, mapping) if isinstance(mapping, Mapping) else []
+    if isinstance(mapping, Mapping) and not any(isinstance(one, Problem) for one in differing):
+        notes += told(mapping, detected, guessed is not None)
+        yield from _frames(chain(notes, differing, _examples(everything, mapping, joined)), file, options)
     else:
-        unusable = [mapping] if mapping else []
-        yield from _frames(chain(notes, unusable, (item for item in chain(first, items) if not isinstance(item, Row))), file, options)
+        unusable = [mapping] if isinstance(mapping, Problem) else []
+        others = (part.named(item) for part, rest in everything for item in rest if not isinstance(item, Row))
+        yield from _frames(chain(notes, differing, unusable, () if differing else others), file, options)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """The columns of one file among several, and its first records as they are shown."""
+
+    part: Part
+    columns: list[str]
+    head: list[Row]
+
+
+def _look(part: Part, shown: int) -> _Look:
+    """A look at the beginning of a file that is read later."""
+    rows = [item for item in _beginning(part.items()) if isinstance(item, Row)]
+    return _Look(part, list(dict.fromkeys(name for row in rows for name in row.cells)), [_cut(row, part.name) for row in rows[:shown]])
+
+
+def _detected(parts: list[Part]) -> Detected:
+    """How the table is read; of several files, how the first one is."""
+    if not parts[0].name:
+        return parts[0].detected
+    return replace(parts[0].detected, member="", members={part.name: part.unpacked.split for part in parts if part.unpacked.split})
+
+
+def _differing(looks: list[_Look], columns: list[str], mapping: Mapping) -> list[Problem | Note]:
+    """Where files that are read as one table have other columns: a problem if it is one that is read, else something to know."""
+    found: list[Problem | Note] = []
+    for look in looks:
+        if not look.columns:  # why there are none is told when it is read
+            continue
+        name, missing = look.part.name, lacking(look.columns, mapping)
+        if missing is not None:
+            have = next(other.part.name for other in looks if missing in other.columns)
+            advice = f"There is no column '{visible(missing)}', which {visible(have)} has. The columns are: {', '.join(map(visible, look.columns))}."
+            found.append(in_member(Problem("columns_differ", 0, missing, "", f"{advice} Rename it there, choose another column, or leave the file out."), name))
+        elif others := [column for column in columns if column not in look.columns]:
+            found.append(Note("columns_differ", f"{visible(name)} goes without the columns {', '.join(map(visible, others))} of the other files."))
+    return found
 
 
 def _beginning(items: Iterator[Item]) -> list[Item]:
@@ -77,9 +157,10 @@ def _beginning(items: Iterator[Item]) -> list[Item]:
     return taken
 
 
-def _cut(row: Row) -> Row:
+def _cut(row: Row, member: str = "") -> Row:
     """A record to be looked at."""
-    return Row(row.line, {name: cell if len(cell) <= SHOWN_CHARACTERS else cell[:SHOWN_CHARACTERS] + "…" for name, cell in row.cells.items()}, row.unusable)
+    cells = {name: cell if len(cell) <= SHOWN_CHARACTERS else cell[:SHOWN_CHARACTERS] + "…" for name, cell in row.cells.items()}
+    return Row(row.line, cells, row.unusable, member)
 
 
 def _to_the_end(items: Iterator[Item], unpacked: Unpacked) -> Iterator[Item]:
@@ -94,27 +175,41 @@ def _to_the_end(items: Iterator[Item], unpacked: Unpacked) -> Iterator[Item]:
 def _mapping(columns: list[str], options: Options, detected: Detected) -> Mapping | Problem:
     if len(columns) > MAX_COLUMNS:
         return Problem("too_many_columns", 1, "", "", f"The records name {len(columns):,} different fields; the limit is {MAX_COLUMNS}.")
-    return choose(columns, options.mapping, detected)
+    if not detected.members:
+        return choose(columns, options.mapping, detected)
+    if name := options.mapping.get("split"):
+        return Problem("split_twice", 0, str(name), "", "Each file is a split already: a column cannot say it, too. Choose none for the split.")
+    return choose(columns, {**options.mapping, "split": None}, detected)
 
 
-def _examples(items: Iterable[Item], mapping: Mapping, detected: Detected) -> Iterator[Example | Problem | Note]:
+def _examples(parts: Iterable[tuple[Part, Iterable[Item]]], mapping: Mapping, joined: str | None) -> Iterator[Example | Problem | Note]:
     """Rows become examples. Rows without any value, which spreadsheets leave behind, are left out."""
     rows = empty = size = 0
-    for item in items:
-        if not isinstance(item, Row):
-            yield item
-        elif not item.cells.get(mapping.input, "").strip() and not any(map(str.strip, item.cells.values())) and not item.unusable:
-            empty += 1
-        elif rows == MAX_ROWS:
-            yield Problem("too_many_rows", item.line, "", "", f"The file has more than {MAX_ROWS:,} rows, which is the limit. Cut it, or draw a sample.")
+    full = False
+    for part, items in parts:
+        unit, given, named = part.detected.unit, part.unpacked.split, part.named
+        for item in items:
+            if not isinstance(item, Row):
+                yield named(item)
+            elif not item.cells.get(mapping.input, "").strip() and not any(map(str.strip, item.cells.values())) and not item.unusable:
+                empty += 1
+            elif full := rows == MAX_ROWS:
+                yield named(
+                    Problem("too_many_rows", item.line, "", "", f"The file has more than {MAX_ROWS:,} rows, which is the limit. Cut it, or draw a sample.")
+                )
+                break
+            elif full := size > MOST_TEXT:
+                yield named(
+                    Problem("too_much_text", item.line, "", "", f"The cells hold more than {MOST_TEXT:,} characters, which is the limit. Cut the file.")
+                )
+                break
+            else:
+                rows += 1
+                size += sum(map(len, item.cells.values()))
+                found = example(item, mapping, unit, joined, given)
+                yield found if given is None else named(found)
+        if full:
             break
-        elif size > MOST_TEXT:
-            yield Problem("too_much_text", item.line, "", "", f"The cells hold more than {MOST_TEXT:,} characters, which is the limit. Cut the file.")
-            break
-        else:
-            rows += 1
-            size += sum(map(len, item.cells.values()))
-            yield example(item, mapping, detected.unit)
     if empty:
         yield Note("empty_rows", f"{empty:,} rows without any value were left out.")
 

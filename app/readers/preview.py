@@ -1,6 +1,6 @@
 """What a person sees before an import: how a file is read, its first records as they stand, and a report of what is in it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,12 +57,14 @@ def preview(path: str | Path, options: Options = DETECT, rows: int | None = None
     return found
 
 
-def looking(path: str | Path, options: Options = DETECT, filename: str = "") -> Iterator[Preview]:
-    """The same preview again and again while it grows, to show how far it is. Leaving the iteration early ends the reading."""
+def looking(path: str | Path, options: Options = DETECT, filename: str = "", each: Callable[[Chunk], None] | None = None) -> Iterator[Preview]:
+    """The same preview again and again while it grows, to show how far it is. Leaving the iteration early ends the reading. `each` is shown every chunk."""
     found = Preview()
     with closing(read_file(path, options=options)) as frames:
         for frame in frames:
             _take(found, frame)
+            if each is not None and isinstance(frame, Chunk):
+                each(frame)
             if isinstance(frame, Found) and (note := misnamed(filename, frame.detected)):
                 found.notes.append(note)
             yield found

@@ -49,8 +49,8 @@ class Address:
         return self.origin + self.path
 
 
-def parse(text: str) -> Address:
-    """An endpoint's URL in its parts; without a path it is `/v1`. Raises Invalid for everything that could be read in two ways."""
+def parse(text: str, path: str = DEFAULT_PATH) -> Address:
+    """An endpoint's URL in its parts; without a path it is `/v1`, or another default. Raises Invalid for everything that could be read in two ways."""
     match = _URL.fullmatch(text) if len(text) <= LONGEST else None
     if match is None or any(part in (".", "..") for part in match[4].split("/")):
         raise _refused("This is not an address that an endpoint can have.")
@@ -65,7 +65,7 @@ def parse(text: str) -> Address:
             raise _refused(f"{host} is not an IP address in its usual form.") from None
     elif len(host) > 253 or not all(_LABEL.fullmatch(label) for label in host.split(".")):
         raise _refused(f"{host} is not a host name.")
-    return Address(scheme, host, port, match[4] or DEFAULT_PATH)
+    return Address(scheme, host, port, match[4] or path)
 
 
 def _refused(sentence: str) -> Invalid:

@@ -5,30 +5,27 @@ where that may help, and end within the endpoint's time-out, retries and waiting
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
 from openai import AsyncOpenAI, BadRequestError
 from openai.types import Completion
-from openai.types.chat import ChatCompletion
 
 from app.domain.generation import Parameters
 from app.domain.rendering import Rendered
-from app.remote import address, failures
+from app.remote import address, body, failures
+from app.remote.answers import Piece, Reader, usage_of, window_of
 from app.remote.network import http_client
 from app.remote.slots import Slots
-from app.remote.spec import TRIES, Answer, EndpointSpec, Reason, RemoteError, Usage, estimated, pause
+from app.remote.spec import TRIES, Answer, EndpointSpec, RemoteError, Usage, pause
 
 FREED_SECONDS = 10.0
 """A slot frees itself so long after the longest request it may be held for."""
 
 MOST_MODELS = 1000
-EXTRAS = ("top_k", "min_tokens", "repetition_penalty")
-"""Parameters beyond the OpenAI protocol, which vLLM and others take; sent only where they are set."""
-
-Piece = str | Answer
 
 
 class Client:
@@ -49,15 +46,15 @@ class Client:
         await self._api.close()
         await self._slots.close()
 
-    async def models(self) -> tuple[str, ...]:
-        """The names of its models. Raises RemoteError."""
+    async def models(self) -> dict[str, int | None]:
+        """The names of its models, each with the tokens that it takes at once where the server says that. Raises RemoteError."""
 
-        async def ask() -> AsyncGenerator[tuple[str, ...]]:
+        async def ask() -> AsyncGenerator[dict[str, int | None]]:
             with failures.told(self.spec):
                 page = await self._api.models.list()
                 if not isinstance(page.data, list):
                     raise failures.unlikely(self.spec)
-                yield tuple(str(model.id)[:200] for model in page.data[:MOST_MODELS])
+                yield {str(model.id)[:200]: window_of(model) for model in page.data[:MOST_MODELS]}
 
         async with aclosing(self._tried(ask)) as found:
             return await anext(found)
@@ -92,7 +89,7 @@ class Client:
             with failures.told(self.spec):
                 # One token more than is wanted: not every server takes max_tokens 0. It lies behind the answer and is left out.
                 got = await self._api.completions.create(model=model, prompt=prompt + answer, max_tokens=1, temperature=0, echo=True, logprobs=1)
-                yield _answer_likelihood(got, prompt, answer), _usage(got, prompt + answer, "")
+                yield _answer_likelihood(got, prompt, answer), usage_of(getattr(got, "usage", None), prompt + answer, "")
 
         async with aclosing(self._tried(ask)) as found:
             return await anext(found)
@@ -138,82 +135,32 @@ class Client:
 
     async def _answer(self, model: str, prompt: Rendered, parameters: Parameters, stream: bool) -> AsyncGenerator[Piece]:
         chat = bool(prompt.messages) or not self.spec.completions
-        values = self._body(model, prompt, parameters, chat)
         create = self._api.chat.completions.create if chat else self._api.completions.create
         more: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}} if stream else {}
+
+        def asked() -> dict[str, Any]:
+            return body.request(model, prompt, parameters, chat=chat, limit=self._chat_limit if chat else "max_tokens") | more
+
+        reader = Reader(self.spec, prompt, parameters)
         with failures.told(self.spec):
             try:
-                got = await create(**values, **more)
+                got = await create(**asked())
             except BadRequestError as error:
                 if not chat or error.param != "max_tokens" or self._chat_limit != "max_tokens":
                     raise
                 self._chat_limit = "max_completion_tokens"  # models that reason want the other name
-                got = await create(**self._body(model, prompt, parameters, chat), **more)
+                got = await create(**asked())
             if not stream:
-                yield self._whole(got, prompt)
+                for piece in reader.whole(got):
+                    yield piece
                 return
             async with got:
-                async for piece in self._pieces(got, prompt):
+                async for piece in reader.pieces(got):
                     yield piece
-
-    def _body(self, model: str, prompt: Rendered, parameters: Parameters, chat: bool) -> dict[str, Any]:
-        """The request: what was set, and nothing that says the same as leaving it out."""
-        stop = list(prompt.stop if parameters.stop is None else parameters.stop)
-        values: dict[str, Any] = {"model": model, "temperature": parameters.temperature}
-        values[self._chat_limit if chat else "max_tokens"] = parameters.max_tokens
-        values |= {"stop": stop} if stop else {}
-        values |= {"top_p": parameters.top_p} if parameters.top_p < 1 else {}
-        values |= {"seed": parameters.seed} if parameters.seed is not None else {}
-        extra = {name: getattr(parameters, name) for name in EXTRAS if getattr(parameters, name) != Parameters.model_fields[name].default}
-        values |= {"extra_body": extra} if extra else {}
-        if not chat:
-            return values | {"prompt": prompt.text}
-        turns = [{"role": turn.role, "content": turn.content} for turn in prompt.messages]
-        return values | {"messages": turns or [{"role": "user", "content": prompt.text}]}
-
-    def _whole(self, got: Completion | ChatCompletion, prompt: Rendered) -> Answer:
-        choice = got.choices[0]
-        text = choice.message.content or "" if isinstance(got, ChatCompletion) else choice.text  # type: ignore[union-attr]
-        if not isinstance(text, str):
-            raise failures.unlikely(self.spec)
-        return Answer(text, _reason(choice.finish_reason), _usage(got, prompt.text, text), 0.0, 0.0, 1)
-
-    async def _pieces(self, chunks: AsyncIterator[Any], prompt: Rendered) -> AsyncGenerator[Piece]:
-        """Deltas with text in them, then the Answer. A stream that ends without a finish reason was broken off."""
-        text, reason, counted, number = "", None, None, 0
-        async for chunk in chunks:
-            number += 1
-            counted = getattr(chunk, "usage", None) or counted
-            for choice in chunk.choices[:1]:
-                delta = getattr(choice, "delta", None)
-                new = (delta.content if delta is not None else getattr(choice, "text", None)) or ""
-                reason = choice.finish_reason or reason
-                text += new
-                if new:
-                    yield new
-        if reason is None:
-            raise failures.broken(self.spec) if number else failures.unlikely(self.spec)
-        yield Answer(text, _reason(reason), _counted(counted, prompt.text, text), 0.0, 0.0, 1)
 
 
 def _timed(answer: Answer, waited: float, took: float, tries: int) -> Answer:
-    return Answer(answer.text, answer.reason, answer.usage, took * 1000, waited * 1000, tries)
-
-
-def _reason(word: str | None) -> Reason:
-    return "length" if word == "length" else "stop"
-
-
-def _usage(got: Any, prompt: str, text: str) -> Usage:
-    return _counted(getattr(got, "usage", None), prompt, text)
-
-
-def _counted(usage: Any, prompt: str, text: str) -> Usage:
-    """The server's own counts where they make sense, else an estimate."""
-    read, written = getattr(usage, "prompt_tokens", None), getattr(usage, "completion_tokens", None)
-    if isinstance(read, int) and isinstance(written, int) and read >= 0 and written >= 0:
-        return Usage(read, written)
-    return estimated(prompt, text)
+    return replace(answer, latency_ms=took * 1000, waited_ms=waited * 1000, tries=tries)
 
 
 def _answer_likelihood(got: Completion, prompt: str, answer: str) -> float:

@@ -7,7 +7,7 @@ number of bytes. Time is the client's matter: it puts one limit around the whole
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -73,14 +73,15 @@ class PinnedBackend(httpcore2.AsyncNetworkBackend):
 class Transport(httpx2.AsyncHTTPTransport):
     """httpx2's transport over the pinned backend, with the headers that leave and the bytes that come back held to what is expected."""
 
-    def __init__(self, address: Address, key: str | None, allowed: tuple[str, ...], connections: int) -> None:
+    def __init__(self, address: Address, key: str | None, allowed: tuple[str, ...], connections: int, more: Collection[str] = ()) -> None:
         super().__init__(verify=_certificates(), trust_env=False)
+        self._sent = SENT | {*more}
         self._address = address
         self._key = key
         self._pool = httpcore2.AsyncConnectionPool(ssl_context=_certificates(), max_connections=connections, network_backend=PinnedBackend(address, allowed))
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        kept = [(name, value) for name, value in request.headers.items() if name.lower() in SENT]
+        kept = [(name, value) for name, value in request.headers.items() if name.lower() in self._sent]
         request.headers = httpx2.Headers([*kept, ("accept-encoding", "identity"), ("user-agent", "Fettle")])
         if self._key:
             request.headers["authorization"] = f"Bearer {self._key}"
@@ -113,8 +114,8 @@ class _Bounded(httpx2.AsyncByteStream):
         await self._inner.aclose()
 
 
-def http_client(address: Address, key: str | None, allowed: tuple[str, ...], connections: int) -> httpx2.AsyncClient:
-    """The HTTP client that the SDK is given."""
+def http_client(address: Address, key: str | None, allowed: tuple[str, ...], connections: int, more: Collection[str] = ()) -> httpx2.AsyncClient:
+    """The HTTP client that the SDK is given. `more` are headers that leave besides the usual ones."""
     timeout = httpx2.Timeout(READ_SECONDS, connect=CONNECT_SECONDS)
-    transport = Transport(address, key, allowed, connections)
+    transport = Transport(address, key, allowed, connections, more)
     return httpx2.AsyncClient(transport=transport, timeout=timeout, follow_redirects=False, trust_env=False)

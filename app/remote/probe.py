@@ -32,7 +32,8 @@ async def probe(spec: EndpointSpec, model: str = "") -> Probe:
 async def _found(spec: EndpointSpec, model: str) -> Probe:
     async with Client(spec) as client:
         began = time.perf_counter()
-        models = await _models(client, model)
+        listed = await _models(client, model)
+        models = tuple(listed)
         took = (time.perf_counter() - began) * 1000
         chosen = model or next(iter(models), "")
         if not chosen:
@@ -41,16 +42,16 @@ async def _found(spec: EndpointSpec, model: str) -> Probe:
         if no_chat is not None and no_text is not None:
             raise no_chat
         reason = "It has no route for raw text (/completions)." if no_text else await _no_likelihood(client, chosen)
-        return Probe(models, chosen, no_chat is None, no_text is None, not reason, reason, took)
+        return Probe(models, chosen, no_chat is None, no_text is None, not reason, reason, took, {name: window for name, window in listed.items() if window})
 
 
-async def _models(client: Client, model: str) -> tuple[str, ...]:
+async def _models(client: Client, model: str) -> dict[str, int | None]:
     try:
         return await client.models()
     except RemoteError as error:
         if not model or error.code != "not_there":
             raise
-        return ()  # a server without a list can answer all the same
+        return {}  # a server without a list can answer all the same
 
 
 async def _refusal(client: Client, model: str, prompt: Rendered) -> RemoteError | None:

@@ -65,8 +65,29 @@ Reason = Literal["stop", "length", "cancelled"]
 
 
 @dataclass(frozen=True)
+class Logprob:
+    """A token, the natural logarithm of its probability, and the likeliest tokens in its place with theirs."""
+
+    token: str
+    logprob: float
+    top: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class Delta:
+    """New text of one of the answers."""
+
+    text: str
+    index: int = 0
+    logprobs: tuple[Logprob, ...] = ()
+
+
+@dataclass(frozen=True)
 class Answer:
-    """A whole answer. `latency_ms` is that of the try that succeeded, `waited_ms` what went by before it: a free slot, earlier tries."""
+    """A whole answer. `latency_ms` is that of the try that succeeded, `waited_ms` what went by before it: a free slot, earlier tries.
+
+    `others` are the texts and reasons of the further answers, where several were asked for; `usage` is that of all.
+    """
 
     text: str
     reason: Reason
@@ -74,6 +95,7 @@ class Answer:
     latency_ms: float
     waited_ms: float
     tries: int
+    others: tuple[tuple[str, Reason], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,6 +109,8 @@ class Probe:
     likelihood: bool
     reason: str
     latency_ms: float
+    windows: Mapping[str, int] = field(default_factory=dict)
+    """The tokens that models take at once, where the server lists that."""
 
 
 def estimated(prompt: str, text: str) -> Usage:

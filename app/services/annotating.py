@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from app.db import reading, transaction
@@ -11,8 +11,9 @@ from app.domain import annotation as annotations
 from app.domain import dataset as datasets
 from app.domain.access import Who, write
 from app.domain.annotation import Annotation
-from app.domain.dataset import SPLITS, Dataset, DatasetVersion, Example
+from app.domain.dataset import STRETCH, Dataset, DatasetVersion, Example, known_by
 from app.domain.lineage import Edit
+from app.domain.splits import SPLITS
 from app.errors import Conflict, Invalid
 from app.services.datasets import DatasetView
 from app.services.versions import derive
@@ -118,7 +119,12 @@ def _with_given(session: Session, person: Who, dataset_id: int, rows: Sequence[E
 def _progress(session: Session, person: Who, version: DatasetVersion) -> Progress:
     mine = annotations.standing(person, version.dataset_id)
     row = aliased(Example)
-    here = (row.version_id == version.id) & (row.position == Annotation.position) & (row.content_key == Annotation.content_key)
+    here = and_(
+        row.version_id == version.id,
+        row.stretch == Annotation.position // STRETCH,
+        row.content_key == Annotation.content_key,
+        row.position == Annotation.position,
+    )
     standing = select(func.count()).select_from(Annotation).join(row, here).where(Annotation.id.in_(mine))
     given = standing.where(Annotation.skipped.is_(False))
     unlabelled = row.split == "unlabelled"
@@ -184,8 +190,8 @@ def undo(person: Who, key: int | str) -> Undone:
         last = annotations.undo(session, person, dataset.id)
         found = None
         if last is not None:
-            here = select(Example).where(Example.version_id == version.id, Example.position == last.position, Example.content_key == last.content_key)
-            found = session.scalars(here).first()
+            here = known_by(session, version.id, [last.content_key])
+            found = session.scalars(select(Example).where(here, Example.position == last.position)).first()
         rows = _with_given(session, person, dataset.id, [found]) if found else []
         return Undone(last, rows[0] if rows else None, _progress(session, person, version))
 

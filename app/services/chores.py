@@ -4,25 +4,26 @@ Every chore walks over the rows in portions and writes down how far it is, so on
 """
 
 import asyncio
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Row, select
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.db import reading, transaction
 from app.domain import chore as chores
+from app.domain import dataset as datasets
+from app.domain import model as models
 from app.domain import text_search
 from app.domain.access import Who
 from app.domain.chore import Chore, Dropped
-from app.domain.dataset import SPLITS, DatasetVersion, Example
+from app.domain.dataset import DatasetVersion, Example
 from app.domain.model import Model
-from app.errors import FettleError, Unavailable
+from app.domain.splits import SPLITS
+from app.errors import FettleError, Invalid, Unavailable
 from app.services import lengths, likeness
+from app.services.pulse import pulse
 from app.settings import settings
 
 PORTION = 500
@@ -31,28 +32,45 @@ PORTION = 500
 CHARACTERS = 5_000_000
 """Or fewer, once they hold so much text."""
 
-PULSE_SECONDS = 3.0
 TOLD_SECONDS = 0.4
+LOOK_SECONDS = 0.1
 
 
-def run(key: int) -> None:
-    """Do a chore, or go on with one that was cut off. Nothing, when somebody else has it or its version is gone."""
+def run(key: int) -> Chore | None:
+    """Do a chore, or go on with one that was cut off; the chore once it is done. Nothing, when somebody else has it or its version is gone."""
     with transaction() as session:
         claimed = chores.claim(session, key)
         version = session.get(DatasetVersion, claimed[0].version_id) if claimed else None
     if claimed is None or version is None:
-        return
+        return None
     work = Work(*claimed, version)
     try:
-        with work.kept():
+        with pulse(work.hold, Dropped):
             result = KINDS[work.chore.kind](work)
         work.hold(state="done", done=work.chore.total, result=result, lease_token=None)
+        return work.chore
     except Dropped:
-        return
+        return None
     except Unavailable:
         work.hold(attempt=0)  # left as it stands; once the lease is over somebody tries again
     except FettleError as error:
         work.hold(state="failed", error=error.as_dict(), lease_token=None)
+    return None
+
+
+def finish(version_id: int, kind: str) -> None:
+    """Do a version's chore here and now, unless it is done; waits where somebody else is at it. One that fails stays failed."""
+    while True:
+        with reading() as session:
+            chore = chores.find(session, version_id, kind)
+        if chore is None:
+            with transaction() as session:
+                chores.again(session, version_id, kind, session.get_one(DatasetVersion, version_id).rows, {})
+        elif chore.state in ("done", "failed"):
+            return
+        else:
+            run(chore.id)
+            time.sleep(LOOK_SECONDS if chore.state == "running" else 0)
 
 
 class Work:
@@ -76,28 +94,6 @@ class Work:
     def check(self, session: Session, **values: Any) -> None:
         """Hold it inside a transaction that writes for it. Raises Dropped."""
         chores.hold(session, self.chore.id, self._token, **values)
-
-    @contextmanager
-    def kept(self) -> Iterator[None]:
-        """Keep it while something takes long that writes nothing."""
-        ended = threading.Event()
-
-        def beat() -> None:
-            while not ended.wait(PULSE_SECONDS):
-                try:
-                    self.hold()
-                except Dropped:
-                    return
-                except SQLAlchemyError:  # the next beat tries again
-                    continue
-
-        thread = threading.Thread(target=beat, name="pulse", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            thread.join()
 
     def rows(self, split: str = "", after: int = -1) -> Iterator[Sequence[Row[Any]]]:
         """Portions of (id, position, split, input, output, cells), split by split, each in its order; from behind a place on."""
@@ -164,27 +160,37 @@ def _search_file(work: Work, file: text_search.File) -> dict[str, Any]:
 
 
 def _lengths(work: Work) -> dict[str, Any]:
-    """Tokens of every input and output, for the model that was asked for, else the first one there is."""
+    """Tokens of every input and output, for the model that was asked for, else the first one there is; `long` are the rows whose input alone is more than
+    the model takes at once, by their ids, `strange` those of which it does not know more than half of the tokens."""
     kept = work.chore.result
     with reading() as session:
         query = select(Model).where(Model.workspace_id == work.version.workspace_id, Model.kind == "foundation").order_by(Model.id)
         model = session.get(Model, kept["model"]) if kept.get("model") else session.scalars(query).first()
     if model is None:
         return {}
-    inputs, outputs, done = kept.get("inputs", []), kept.get("outputs", []), work.chore.done
+    inputs, outputs, long, strange = (list(kept.get(name, ())) for name in ("inputs", "outputs", "long", "strange"))
+    done = work.chore.done
+    window = asyncio.run(lengths.window(model))
     for found in work.rows(kept.get("split", ""), kept.get("after", -1)):
-        inputs = lengths.merged(inputs, asyncio.run(lengths.count(model, [row.input for row in found])))
+        counted, unknown = asyncio.run(lengths.counted(model, [row.input for row in found]))
+        inputs = lengths.merged(inputs, counted)
+        long += [row.id for row, tokens in zip(found, counted, strict=True) if tokens > window]
+        strange += [row.id for row, tokens, lost in zip(found, counted, unknown, strict=True) if 2 * lost > tokens]
         outputs = lengths.merged(outputs, asyncio.run(lengths.count(model, [row.output for row in found if row.output is not None])))
         done += len(found)
-        work.tell(done, result={"model": model.id, "inputs": inputs, "outputs": outputs, "split": found[-1].split, "after": found[-1].position})
-    return {"model": model.id, "name": model.name, "inputs": lengths.summed(inputs), "outputs": lengths.summed(outputs) if outputs else None, "rows": done}
+        rows = {"long": long, "strange": strange}
+        work.tell(done, result={"model": model.id, "inputs": inputs, "outputs": outputs, **rows, "split": found[-1].split, "after": found[-1].position})
+    about = {"model": model.id, "name": model.name, "window": window, "long": long, "strange": strange, "rows": done}
+    return {**about, "inputs": lengths.summed(inputs), "outputs": lengths.summed(outputs) if outputs else None}
 
 
 KINDS: dict[str, Callable[[Work], dict[str, Any]]] = {"search": _search, "near_duplicates": likeness.find, "lengths": _lengths}
 
 
-def begin_lengths(person: Who, version: DatasetVersion, model: int) -> None:
-    """Count a version's tokens for another model."""
-    del person
+def begin_lengths(person: Who, reference: int | str, model: int | str) -> None:
+    """Count a version's tokens for another model. Raises NotFound, Invalid for a model that does not run here."""
     with transaction() as session:
-        chores.again(session, version.id, "lengths", version.rows, {"model": model})
+        version, chosen = datasets.find(session, person, reference), models.find(session, person, model)
+        if chosen.remote:
+            raise Invalid("not_local", f"{chosen.name} answers at an endpoint, and its tokenizer is there.", "Choose a local model.")
+        chores.again(session, version.id, "lengths", version.rows, {"model": chosen.id})

@@ -1,9 +1,6 @@
-"""Datasets: import a file, list, read examples, reveal the test split, draw shots."""
+"""Datasets: list, find, reveal the test split."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 from sqlalchemy import select
 
@@ -11,11 +8,6 @@ from app.db import reading, transaction
 from app.domain import dataset as datasets
 from app.domain.access import Who, page, visible
 from app.domain.dataset import Dataset, DatasetVersion
-from app.domain.rendering import Shot
-from app.domain.shots import Candidate, Selection, draw
-from app.readers.options import Options
-from app.readers.parent import DETECT
-from app.services.uploads import Sent, import_now
 
 
 @dataclass(frozen=True)
@@ -24,30 +16,6 @@ class DatasetView:
 
     dataset: Dataset
     version: DatasetVersion
-
-
-def import_file(
-    person: Who,
-    path: Path,
-    *,
-    name: str,
-    filename: str,
-    mapping: Mapping[str, Any] | None = None,
-    options: Options = DETECT,
-    splits: Mapping[str, float] | None = None,
-    seed: int = 0,
-    source: str = "upload",
-    description: str = "",
-) -> DatasetView:
-    """Read a file into a new dataset's first version, split and sealed. Raises Invalid with the problems of a broken file.
-
-    It goes the way of every upload: nobody sees it until it is sealed; a refused file leaves nothing behind.
-    """
-    cut = {"splits": dict(splits) if splits else None, "seed": seed}
-    options = options if mapping is None else replace(options, mapping=mapping)
-    with path.open("rb") as stream:
-        key = import_now(person, Sent(stream, filename, name, options, cut, source, description))
-    return find(person, key)
 
 
 def find(person: Who, reference: int | str) -> DatasetView:
@@ -71,11 +39,3 @@ def reveal(person: Who, reference: int | str, reason: str) -> DatasetView:
         version = datasets.find(session, person, reference)
         datasets.reveal(session, person, version, reason)
         return DatasetView(session.get_one(Dataset, version.dataset_id), version)
-
-
-def draw_shots(person: Who, reference: int | str, count: int, seed: int, selection: Selection = "balanced") -> list[Shot]:
-    """Shots from the train split, and from nowhere else."""
-    with reading() as session:
-        version = datasets.find(session, person, reference)
-        candidates = [Candidate(case.position, case.input, case.answer) for case in datasets.cases(session, version, "train")]
-    return [Shot(row.input, row.output) for row in draw(candidates, count, seed, selection)]

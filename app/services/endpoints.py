@@ -42,6 +42,7 @@ def create(
     url: str,
     key: str | None = None,
     prices: Mapping[str, Mapping[str, float]] | None = None,
+    windows: Mapping[str, Mapping[str, Any]] | None = None,
     concurrency: int = endpoints.DEFAULTS["concurrency"],
     time_out: float = endpoints.DEFAULTS["time_out"],
     models: Sequence[str] = (),
@@ -53,7 +54,8 @@ def create(
     with transaction() as session:
         endpoints.free(session, person, chosen)
         about = {"prices": dict(prices or {}), "concurrency": concurrency, "time_out": time_out, "probe": None, "tested_at": None}
-        row = Endpoint(**owned(person), name=chosen, url=place.url, origin=place.origin, sealed_key=None, **about)
+        said = endpoints.check_windows(session, person, windows or {}, models)
+        row = Endpoint(**owned(person), name=chosen, url=place.url, origin=place.origin, sealed_key=None, windows=said, **about)
         row.lock(key, settings().key)
         session.add(row)
         session.flush()
@@ -82,6 +84,8 @@ def update(person: Who, key: int, changes: Mapping[str, Any]) -> EndpointView:
         if changes.get("prices") is not None:
             endpoints.check_prices(changes["prices"], names)
             row.prices = dict(changes["prices"])
+        if changes.get("windows") is not None:
+            row.windows = endpoints.check_windows(session, person, changes["windows"], names)
         endpoints.take(session, person, row, names)
         return _view(session, row)
 

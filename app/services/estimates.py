@@ -5,7 +5,6 @@ Lengths are reckoned from the train rows' characters; the job's preflight measur
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import Any
 
 from sqlalchemy import String, cast, func, select
@@ -19,21 +18,15 @@ from app.domain import search as searches
 from app.domain import worker as workers
 from app.domain.access import Who
 from app.domain.dataset import DatasetVersion, Example
+from app.domain.footprint import UNSURE, Lengths, lengths, longest, needs
 from app.domain.methods import METHODS
 from app.domain.methods.base import MethodParameters, parse
-from app.domain.rendering import Template, render, template_variables, with_opening, without_opening
+from app.domain.rendering import Template
 from app.domain.search import Search
-from app.domain.shape import Micro, ModelShape, memory
+from app.domain.shape import ModelShape
 from app.errors import Invalid
 from app.services.shapes import shape
 from app.settings import settings
-
-CHARACTERS_A_TOKEN = 3.5
-"""English text in the vocabularies of small models: 4.1 and 4.2 on the sample tasks (`python -m bench.memory` prints it). Fewer, so that
-memory is not understated."""
-
-UNSURE = 3 / 2
-"""How much more than is estimated a run may take (`python -m bench.memory` measures it)."""
 
 LONGEST_ROWS = 1024
 """How many of a version's longest rows are known by length: the largest batch there can be."""
@@ -41,17 +34,6 @@ LONGEST_ROWS = 1024
 KNOWN_VERSIONS = 64
 _KNOWN: dict[str, list[tuple[int, int]]] = {}
 """By content hash, the longest rows of dataset versions: (characters of the example, of its answer)."""
-
-
-@dataclass(frozen=True)
-class Lengths:
-    """Tokens of a run's longest step, about: of one whole example (virtual tokens not counted), of one answer, of a soft prompt's text, and
-    of what all examples start with."""
-
-    example: int
-    answer: int
-    text: int
-    shared: int = 0
 
 
 @dataclass(frozen=True)
@@ -96,7 +78,9 @@ def tune(
         searches.check(searched, method, chosen, version.splits.get("validation", 0))
         template = prompts.find(session, person, prompt_version).template() if prompt_version else Template()
         folder = models.folders(session, models.root(session, base), settings().models_folder, settings().storage_folder)[0]
-        lengths = _lengths(session, version, template, chosen, models.root(session, base).encoder_decoder)
+        encoder_decoder = models.root(session, base).encoder_decoder
+        searches.share_prompt(searched, chosen, template, encoder_decoder)
+        longest_step = _lengths(session, version, template, chosen, encoder_decoder)
         device, room = _device(session)
     rows = version.splits.get("train", 0)
     try:
@@ -104,20 +88,20 @@ def tune(
     except Invalid:
         return Estimate(*_size(searched, chosen, rows), device=device, device_bytes=room)
     kind = "cuda" if (device or "").startswith("cuda") else "cpu"
-    largest = max(searches.runs(searched, chosen, found.width), key=lambda one: needs(found, one, lengths, rows, kind))
-    needed = needs(found, largest, lengths, rows, kind)
+    largest = max(searches.runs(searched, chosen, found.width), key=lambda one: needs(found, one, longest_step, rows, kind))
+    needed = needs(found, largest, longest_step, rows, kind)
     fits = None if room is None else needed * UNSURE <= room
     return Estimate(
         *_size(searched, chosen, rows),
-        trainable=largest.trainable(found, lengths.text),
+        trainable=largest.trainable(found, longest_step.text),
         total=found.parameters,
-        exact=largest.virtual(0) == largest.virtual(2 * lengths.text),
+        exact=largest.virtual(0) == largest.virtual(2 * longest_step.text),
         rate=chosen.rate(found.width),
         memory_bytes=needed,
         device=device,
         device_bytes=room,
         fits=fits,
-        suggestion=next(_that_fit(found, largest, lengths, rows, kind, room), None) if room and not fits else None,
+        suggestion=next(_that_fit(found, largest, longest_step, rows, kind, room), None) if room and not fits else None,
     )
 
 
@@ -130,21 +114,8 @@ def _size(searched: Search, chosen: MethodParameters, rows: int) -> tuple[int, i
     return searches.planned_steps(searches.schedule(trials, searched.factor), steps), trials
 
 
-def needs(found: ModelShape, chosen: MethodParameters, lengths: Lengths, rows: int, kind: str) -> int:
-    """Bytes of the longest step on a "cpu" or "cuda" device."""
-    examples = -(-min(chosen.batch_size, rows) // chosen.accumulation)
-    whole = min(lengths.example, chosen.max_length)
-    # What is too long loses its start, so nothing is the same any more.
-    start = chosen.virtual(lengths.text) + (lengths.shared if lengths.example <= chosen.max_length else 0)
-    once = start if chosen.shares_start and not found.encoder_decoder else 0
-    micro = Micro(examples * (whole + chosen.virtual(lengths.text) - once) + once, examples * lengths.answer, examples * once)
-    trainable, kept = chosen.trainable(found, lengths.text), chosen.floats_per_token(found)
-    four_bit = bool(getattr(chosen, "four_bit", False))
-    return memory(found, trainable, kept, micro, checkpointing=chosen.checkpointing, four_bit=four_bit, device=kind)
-
-
-def _that_fit(found: ModelShape, chosen: MethodParameters, lengths: Lengths, rows: int, kind: str, room: int) -> Iterator[dict[str, Any]]:
-    return (chosen.changes(less) for less in chosen.cheaper(lengths.example) if needs(found, less, lengths, rows, kind) * UNSURE <= room)
+def _that_fit(found: ModelShape, chosen: MethodParameters, step: Lengths, rows: int, kind: str, room: int) -> Iterator[dict[str, Any]]:
+    return (chosen.changes(less) for less in chosen.cheaper(step.example) if needs(found, less, step, rows, kind) * UNSURE <= room)
 
 
 def _device(session: Session) -> tuple[str | None, int | None]:
@@ -156,27 +127,7 @@ def _device(session: Session) -> tuple[str | None, int | None]:
 
 def _lengths(session: Session, version: DatasetVersion, template: Template, chosen: MethodParameters, encoder_decoder: bool) -> Lengths:
     whole, answer = _longest(session, version, chosen.batch_size)
-    opened = with_opening(template, ", ".join(version.label_texts()))
-    long, short = (_written(one) for one in (opened, without_opening(opened)))
-    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(reversed(long), reversed(short), strict=False)))
-    read = without_opening(template) if chosen.replaces_text(encoder_decoder) else template
-    text = _tokens(len(long) - same) if chosen.soft else 0
-    return Lengths(_tokens(whole + len(_written(read))), _tokens(answer) + 1, text, int(_begins(read) / CHARACTERS_A_TOKEN))
-
-
-def _tokens(characters: int) -> int:
-    return -(-characters * 10 // int(10 * CHARACTERS_A_TOKEN))
-
-
-def _written(template: Template) -> str:
-    """The prompt without any row's values."""
-    return render(template, dict.fromkeys(template_variables(template), "")).text
-
-
-def _begins(template: Template) -> int:
-    """Characters of a prompt before the first that depends on its row."""
-    one, other = (render(template, dict.fromkeys(template_variables(template), value)).text for value in ("a", "b"))
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))) if one != other else 0
+    return lengths(whole, answer, template, version.label_texts(), chosen, encoder_decoder)
 
 
 def _longest(session: Session, version: DatasetVersion, batch_size: int) -> tuple[int, int]:
@@ -190,6 +141,4 @@ def _longest(session: Session, version: DatasetVersion, batch_size: int) -> tupl
         size = func.length(Example.input) + cells + answer
         query = select(size, answer).where(Example.version_id == version.id, Example.split == "train").order_by(size.desc()).limit(LONGEST_ROWS)
         known = _KNOWN[version.content_hash] = [(int(whole), int(part)) for whole, part in session.execute(query)]
-    longest = known[:batch_size]
-    count = max(1, len(longest))
-    return -(-sum(whole for whole, _ in longest) // count), -(-sum(part for _, part in longest) // count)
+    return longest(known, batch_size)

@@ -1,9 +1,12 @@
 """Evaluations: queue one, read its scores and predictions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import select
+from pydantic import ValidationError
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.orm import Session
 
 from app import queue
 from app.db import reading, transaction
@@ -13,17 +16,26 @@ from app.domain import lineage
 from app.domain import model as models
 from app.domain import prompt as prompts
 from app.domain.access import Who, page, read, visible
-from app.domain.dataset import DatasetVersion, Example
-from app.domain.endpoint import check_answer
-from app.domain.evaluation import Evaluation, Prediction
+from app.domain.dataset import Dataset, DatasetVersion
+from app.domain.endpoint import check_answer, check_window
+from app.domain.evaluation import Evaluation
 from app.domain.experiment import queue_evaluation
 from app.domain.fitting import Policy
 from app.domain.job import Job
+from app.domain.model import Model
+from app.domain.prompt import Prompt, PromptVersion
 from app.domain.rendering import check
+from app.domain.scheme import ACCURACY, METRICS, Scheme
 from app.domain.stats import Difference, Verdict, paired_difference, verdict
-from app.errors import Conflict, Invalid, Sealed
+from app.errors import Conflict, Invalid, Sealed, first_problem
 
 ANSWERS = ("likelihood", "generate")
+
+COMPARABLE = 50
+"""Evaluations that are offered to be laid beside one."""
+
+ALONE = Evaluation.run.is_(None)
+"""Runs of a reliability check are found through it, not among all others."""
 
 
 @dataclass(frozen=True)
@@ -42,23 +54,49 @@ def create(
     answer: str = "likelihood",
     limit: int | None = None,
     fit: Policy = "refuse",
+    scheme: Mapping[str, Any] | None = None,
 ) -> EvaluationView:
-    """Queue the scoring of a model with a prompt on a split. Without a prompt version the one the model was tuned through counts."""
+    """Queue the scoring of a model with a prompt on a split. Without a prompt version the one the model was tuned through counts; `scheme` says how
+    answers are read and judged where that is not the usual (app/domain/scheme.py). Raises Invalid for what cannot be scored so."""
+    wanted = scheme_of(scheme or {})
     with transaction() as session:
         row = models.find(session, person, model)
         version = datasets.find(session, person, dataset)
         usable(version, split, answer)
+        check_scheme(wanted, answer, remote=row.remote)
         if prompt_version is not None:
             prompt = prompts.find(session, person, prompt_version)
         elif row.prompt_version_id is not None:
-            prompt = session.get_one(prompts.PromptVersion, row.prompt_version_id)
+            prompt = session.get_one(PromptVersion, row.prompt_version_id)
         else:
             raise Invalid("no_prompt", f"{row.name} was not tuned here, so a prompt version is needed.", "Save a prompt in the lab and name it here.")
         check(prompt.template(), version.variables)
         check_answer(session, row, answer, version.label_texts(), prompt.mode)
-        evaluation = queue_evaluation(session, person, row, prompt, version, split, answer, limit, fit)
+        check_window(session, row, fit)
+        evaluation = queue_evaluation(session, person, row, prompt, version, split, answer, limit, fit, scheme=wanted)
         queue.announce(session)
         return EvaluationView(evaluation, session.get_one(Job, evaluation.job_id))
+
+
+def scheme_of(given: Mapping[str, Any]) -> Scheme:
+    """A scheme as a person gave it. Raises Invalid naming the field."""
+    try:
+        return Scheme.model_validate(given)
+    except ValidationError as error:
+        place, message = first_problem(error)
+        advice = "What a scheme may hold is described in docs/evaluation.md."
+        raise Invalid("bad_scheme", f"{place or 'scheme'}: {message}.", advice, detail={"field": place}) from error
+
+
+def check_scheme(scheme: Scheme, answer: str, *, remote: bool) -> None:
+    """Raises Invalid for a scheme that does not fit the way of answering."""
+    if scheme.scoring == "normalised" and remote:
+        advice = "Choose raw or calibrated, or a model that runs here."
+        raise Invalid("no_token_counts", "An endpoint does not say how many tokens a label has, so likelihoods cannot be normalised by them.", advice)
+    if scheme.scoring != "raw" and answer != "likelihood":
+        raise Invalid("not_weighed", f"Answers that are generated are not compared by likelihood, so they cannot be {scheme.scoring}.", "Leave scoring on raw.")
+    if scheme.extractor != "auto" and answer == "likelihood":
+        raise Invalid("nothing_written", "By likelihood nothing is written, so there is nothing to extract an answer from.", "Leave extractor on auto.")
 
 
 def usable(version: DatasetVersion, split: str, answer: str) -> None:
@@ -79,35 +117,73 @@ def find(person: Who, key: int) -> EvaluationView:
         return EvaluationView(evaluation, session.get_one(Job, evaluation.job_id))
 
 
-def of_job(person: Who, job: int) -> Evaluation | None:
-    """The evaluation that a job fills."""
+@dataclass(frozen=True)
+class Named:
+    """What an evaluation is of."""
+
+    model: Model
+    dataset: Dataset
+    version: DatasetVersion
+    prompt: Prompt
+    prompt_version: PromptVersion
+
+
+def named(person: Who, evaluation: Evaluation) -> Named:
+    """The rows that an evaluation points to."""
+    del person  # whoever found the evaluation may see what it is of
     with reading() as session:
-        return session.scalars(visible(person, Evaluation).where(Evaluation.job_id == job)).first()
+        version, prompt = session.get_one(DatasetVersion, evaluation.dataset_version_id), session.get_one(PromptVersion, evaluation.prompt_version_id)
+        model = session.get_one(Model, evaluation.model_id)
+        return Named(model, session.get_one(Dataset, version.dataset_id), version, session.get_one(Prompt, prompt.prompt_id), prompt)
+
+
+def comparable(person: Who, evaluation: Evaluation) -> list[tuple[Evaluation, str]]:
+    """Finished evaluations on the same rows, the newest first, each with the name of its model and prompt."""
+    with reading() as session:
+        rows = _others(session, person, evaluation, Evaluation.dataset_version_id == evaluation.dataset_version_id)
+        return [(row, _name(session, row)) for row in rows]
+
+
+def rivals(person: Who, evaluation: Evaluation) -> list[tuple[Evaluation, str]]:
+    """Finished evaluations on the same split of any version of the dataset, the newest first; the names of those on other versions say which."""
+    with reading() as session:
+        mine = session.get_one(DatasetVersion, evaluation.dataset_version_id)
+        numbers = dict(session.execute(select(DatasetVersion.id, DatasetVersion.number).where(DatasetVersion.dataset_id == mine.dataset_id)).all())
+        rows = _others(session, person, evaluation, Evaluation.dataset_version_id.in_(numbers))
+        versions = {row.id: numbers[row.dataset_version_id] for row in rows}
+        return [(row, _name(session, row) + (f", on version {versions[row.id]}" if versions[row.id] != mine.number else "")) for row in rows]
+
+
+def _others(session: Session, person: Who, evaluation: Evaluation, where: ColumnElement[bool]) -> list[Evaluation]:
+    query = visible(person, Evaluation).where(where, Evaluation.split == evaluation.split, Evaluation.id != evaluation.id, ALONE)
+    return [row for row in session.scalars(query.limit(COMPARABLE)) if row.scores is not None]
+
+
+def _name(session: Session, row: Evaluation) -> str:
+    prompt = session.get_one(PromptVersion, row.prompt_version_id)
+    title = f"{session.get_one(Prompt, prompt.prompt_id).name} v{prompt.number}"
+    return f"{row.id}: {session.get_one(Model, row.model_id).name}, {title if row.answer in ANSWERS else 'linear baseline'}"
+
+
+def of_job(person: Who, job: int) -> Evaluation | None:
+    """The evaluation that a job fills; of a rung's two, the one on its test rows."""
+    with reading() as session:
+        query = visible(person, Evaluation).where(Evaluation.job_id == job, ALONE).order_by(None)
+        return session.scalars(query.order_by(Evaluation.split == "validation", Evaluation.id)).first()
 
 
 def recent(person: Who, after: int | None = None, limit: int = 50) -> tuple[list[EvaluationView], int | None]:
+    """The newest first, those that are runs of a reliability check aside."""
     with reading() as session:
-        rows, following = page(session, visible(person, Evaluation), Evaluation, after, limit)
+        rows, following = page(session, visible(person, Evaluation).where(ALONE), Evaluation, after, limit)
         return [EvaluationView(row, session.get_one(Job, row.job_id)) for row in rows], following
-
-
-def predictions(person: Who, key: int, *, offset: int = 0, limit: int = 100) -> Sequence[tuple[Prediction, Example]]:
-    """Per-example predictions with their examples. Raises Sealed on a test split that nobody revealed."""
-    with transaction() as session:
-        evaluation = read(session, person, Evaluation, key, "evaluation")
-        version = session.get_one(DatasetVersion, evaluation.dataset_version_id)
-        datasets.readable(version, evaluation.split)
-        if evaluation.split == "test":
-            datasets.count_viewed(session, version.id)
-        query = select(Prediction, Example).join(Example, Example.id == Prediction.example_id)
-        query = query.where(Prediction.evaluation_id == evaluation.id).order_by(Prediction.correct, Prediction.example_id)
-        return [(prediction, example) for prediction, example in session.execute(query.offset(offset).limit(limit))]
 
 
 @dataclass(frozen=True)
 class Against:
-    """Two evaluations on the rows that they share. `common` of `of` rows; where they are not the same, `sentence` says so."""
+    """Two evaluations on the rows that they share, by one figure (`metric`). `common` of `of` rows; where they are not the same, `sentence` says so."""
 
+    metric: str
     difference: Difference
     verdict: Verdict
     common: int
@@ -115,8 +191,9 @@ class Against:
     sentence: str
 
 
-def against(person: Who, key: int, other: int) -> Against:
-    """Evaluation `key` minus evaluation `other`, paired. Across versions of a dataset only rows that both have unchanged count.
+def against(person: Who, key: int, other: int, metric: str | None = None) -> Against:
+    """Evaluation `key` minus evaluation `other`, paired by any figure that is a mean over rows, or a check; by the main one of `key` unless said.
+    Across versions of a dataset only rows that both have unchanged count.
 
     Raises Conflict when one of them is not finished, Invalid when they share no row.
     """
@@ -127,7 +204,8 @@ def against(person: Who, key: int, other: int) -> Against:
         versions = [session.get_one(DatasetVersion, one.dataset_version_id) for one in two]
         if two[0].split != two[1].split or versions[0].dataset_id != versions[1].dataset_id:
             raise Invalid("not_comparable", "These evaluations are on different splits or datasets.", "Compare evaluations on the same split of one dataset.")
-        right = [{row.example_id: row.correct for row in evaluations.predictions(session, one.id)} for one in two]
+        figure = metric or evaluations.paired_by(two[0])
+        right = [evaluations.by_row(session, one, figure) for one in two]
         if versions[0].id == versions[1].id:
             pairs = [(example, example) for example in right[0]]
         else:
@@ -140,4 +218,8 @@ def against(person: Who, key: int, other: int) -> Against:
     same = len(pairs) == of[0] == of[1]
     numbers = f"{len(pairs):,} rows that versions {versions[1].number} and {versions[0].number} have in common (of {of[1]:,} and {of[0]:,})"
     sentence = f"Compared on the same {len(pairs):,} rows." if same else f"Compared on the {numbers}."
-    return Against(difference, verdict(difference), len(pairs), of, sentence)
+    if all(right[0][a] == right[1][b] for a, b in pairs):
+        sentence += " Both do equally well on every one of them."
+    known = METRICS[(two[0].scores or {}).get("shape", "labels")]
+    said = "" if figure == ACCURACY.name else known[figure].title if figure in known else figure
+    return Against(figure, difference, verdict(difference, rows=two[0].split, figure=said), len(pairs), of, sentence)

@@ -1,66 +1,43 @@
-"""Experiments: queue the rungs of a ladder, read the table and its verdict."""
+"""Experiments: queue the rungs of a ladder, read the table and its verdict, open the test rows."""
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+from typing import Any
 
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from app import queue
 from app.db import reading, transaction
+from app.domain import climbing
 from app.domain import dataset as datasets
-from app.domain import evaluation as evaluations
 from app.domain import experiment as experiments
-from app.domain import ladder
 from app.domain import model as models
 from app.domain import prompt as prompts
 from app.domain.access import Who, owned, page, read, visible, write
-from app.domain.base import Owned
+from app.domain.base import by_id
 from app.domain.dataset import Dataset, DatasetVersion
-from app.domain.endpoint import check_answer
 from app.domain.evaluation import Evaluation
-from app.domain.experiment import PROMPT_RUNGS, TECHNIQUES, Experiment, Rung
+from app.domain.experiment import BELOW, QUICK_ROWS, TECHNIQUES, VALIDATION_ROWS, Cell, Experiment, Rung
 from app.domain.fitting import Policy
-from app.domain.job import FINAL, Job
-from app.domain.ladder import Comparison, Recommendation, Step
-from app.domain.methods import METHODS
-from app.domain.methods.base import parse
+from app.domain.job import ACTIVE, FINAL
+from app.domain.ladder import Step
 from app.domain.model import Model
-from app.domain.prompt import PromptVersion
-from app.domain.rendering import Shot, check
-from app.domain.shots import Candidate, draw
+from app.domain.recommendation import Recommendation
+from app.domain.rendering import check
+from app.domain.scheme import Metric, Scheme, value_of
+from app.domain.signal import Signal
+from app.domain.targets import MARGIN, Targets
 from app.errors import Invalid
-from app.services.evaluations import usable
+from app.services import evaluations as evaluating
+from app.services import quick_look as quick_looks
+from app.services import rungs as adding
+from app.services import yardstick
+from app.services.ladders import RungRow, judge, rows_of, steps_of, terms_of
 
-T = TypeVar("T", bound=Owned)
-
-
-@dataclass(frozen=True)
-class RungRow:
-    """One line of the ladder."""
-
-    rung: Rung
-    model: Model
-    prompt: PromptVersion
-    tune_job: Job | None
-    evaluation: Evaluation | None
-    evaluation_job: Job | None
-    comparison: Comparison | None
-    labels_used: int
-
-    @property
-    def job(self) -> Job | None:
-        """The job that this rung waits for now."""
-        return self.evaluation_job or self.tune_job
-
-    @property
-    def state(self) -> str:
-        return self.job.state if self.job else "queued"
-
-    @property
-    def scores(self) -> dict[str, Any] | None:
-        return self.evaluation.scores if self.evaluation else None
+MOST_CURVE = 12
+"""Label budgets of one label curve."""
 
 
 @dataclass(frozen=True)
@@ -72,19 +49,59 @@ class Ladder:
     version: DatasetVersion
     model: Model
     rows: list[RungRow]
+    linear: RungRow | None
+    """The linear baseline, which nobody chose: no rung to count, yet one that may be recommended."""
     baseline: int | None
     recommendation: Recommendation | None
+    ready: bool = False
+    """Whether the test rows may be opened now."""
+    given_up: Sequence[int] = ()
+    """Places of the rungs that somebody cancelled: without them the test rows are opened by a person, not by themselves."""
+    signal: Signal | None = None
+    floor: Step | None = None
+    """What always the most frequent label gets; none for free text."""
+
+    @property
+    def all_rows(self) -> list[RungRow]:
+        """The rungs from below, the linear baseline among them."""
+        return [self.linear, *self.rows] if self.linear else self.rows
+
+    @property
+    def labelled(self) -> bool:
+        """Whether answers are labels, so that the majority and the linear baseline say something."""
+        return Scheme.model_validate(self.experiment.scheme).shape in ("auto", "labels") and len(self.version.label_texts()) > 1
+
+    @property
+    def held(self) -> list[RungRow]:
+        """The cancelled rungs for which the test rows wait, although they would have opened by themselves; none while others are under way."""
+        return [row for row in self.rows if row.rung.position in self.given_up] if self.experiment.opens and self.ready else []
+
+    @property
+    def provisional(self) -> bool:
+        """Whether all figures are those of validation rows."""
+        return self.experiment.opened_at is None
 
     @property
     def state(self) -> str:
+        """waiting, running, provisional (the test rows are not opened yet) or finished."""
         states = {row.state for row in self.rows}
         if states <= set(FINAL):
-            return "finished"
-        return "waiting" if states == {"queued"} else "running"
+            curves = any(point.state in ACTIVE for row in self.all_rows for point in row.curve)
+            return "running" if curves else "provisional" if self.provisional and "succeeded" in states else "finished"
+        return "waiting" if states == {"queued"} and not any(row.validation for row in self.rows) else "running"
+
+    @property
+    def recommended(self) -> RungRow | None:
+        """The row that the recommendation names."""
+        position = self.recommendation.position if self.recommendation else None
+        return next((row for row in self.all_rows if row.rung.position == position), None)
 
     @property
     def majority(self) -> dict[str, Any] | None:
-        return next((row.scores["majority"] for row in self.rows if row.scores), None)
+        """The most frequent label with its share of the rows, and what always answering it is worth by the figure."""
+        shown = [row.validation if self.provisional else row.scores for row in self.rows]
+        found = next((scores["majority"] for scores in shown if scores and "majority" in scores), None)
+        return {**found, "value": self.floor.value} if found and self.floor else None
 
 
 @dataclass(frozen=True)
@@ -96,7 +113,7 @@ class Line:
     version: DatasetVersion
     model: Model
     states: list[str]
-    best: Rung | None
+    best: str | None
     scores: dict[str, Any] | None
 
 
@@ -109,86 +126,70 @@ def create(
     rungs: Sequence[dict[str, Any]],
     prompt_version: int | str | None = None,
     fit: Policy = "refuse",
-    margin: float = 0.0,
-    targets: dict[str, Any] | None = None,
+    margin: float = MARGIN,
+    targets: Targets | None = None,
+    validation_rows: int = VALIDATION_ROWS,
+    open_test: bool = True,
+    scheme: Mapping[str, Any] | None = None,
+    quick_look: bool = False,
 ) -> int:
-    """Queue an experiment; returns its id. Every rung's prompt and parameters are fixed now."""
-    if not rungs:
-        raise Invalid("no_rungs", "An experiment needs at least one rung.", f"Choose from: {', '.join(TECHNIQUES)}.")
+    """Queue an experiment; returns its id. Every rung's prompt and parameters are fixed now. `scheme` says how answers are read and judged, and with
+    its metric what rungs are compared by, where that is not the usual (app/domain/scheme.py). A `quick_look` is cut short (app/services/quick_look.py).
+
+    All rungs are scored on (at most) `validation_rows` first. The test rows are opened when all are: by themselves, or with `open_test` false, or
+    when somebody has cancelled a rung, when somebody asks for it.
+    """
+    if quick_look:
+        validation_rows, rungs = QUICK_ROWS, quick_looks.capped(person, rungs, dataset=dataset, model=model, prompt_version=prompt_version)
     with transaction() as session:
         version = datasets.find(session, person, dataset)
         base = models.find(session, person, model)
         models.tunable(base)
         prompt = prompts.find(session, person, prompt_version) if prompt_version else prompts.default(session, person)
         check(prompt.template(), version.variables)
-        title = name.strip() or session.get_one(Dataset, version.dataset_id).name
         row = Experiment(
-            **owned(person), name=title, dataset_version_id=version.id, model_id=base.id, prompt_version_id=prompt.id, margin=margin, targets=targets or {}
+            **owned(person),
+            name=name.strip() or session.get_one(Dataset, version.dataset_id).name,
+            dataset_version_id=version.id,
+            model_id=base.id,
+            prompt_version_id=prompt.id,
+            margin=margin,
+            targets=(targets or Targets()).model_dump(exclude_none=True),
+            validation_rows=validation_rows,
+            opens=open_test,
+            opened_at=None,
+            scheme=yardstick.settled(session, version, evaluating.scheme_of(scheme or {})).as_json(),
         )
         session.add(row)
         session.flush()
-        ordered = sorted(rungs, key=lambda rung: TECHNIQUES.index(_technique(rung)))
-        for position, rung in enumerate(ordered):
-            _add_rung(session, person, row, version, base, prompt, position, {**rung, "fit": rung.get("fit") or fit})
+        _add_rungs(adding.Place(session, person, row, version, base, prompt), [{**rung, "fit": rung.get("fit") or fit} for rung in rungs])
+        climbing.go_on(session, person, row.id)
         queue.announce(session)
         return row.id
 
 
-def _technique(rung: dict[str, Any]) -> str:
-    technique = str(rung.get("technique", ""))
-    if technique not in TECHNIQUES:
-        raise Invalid("unknown_technique", f"There is no technique {technique!r}.", f"Choose from: {', '.join(TECHNIQUES)}.")
-    return technique
+def _add_rungs(place: adding.Place, wanted: Sequence[dict[str, Any]]) -> None:
+    """The rungs in ladder order and the linear baseline; then the seeds and label curves of what is chosen already."""
+    if not wanted:
+        raise Invalid("no_rungs", "An experiment needs at least one rung.", f"Choose from: {', '.join(TECHNIQUES)}.")
+    session, person = place.session, place.person
+    # A large model behind an endpoint stands first: it tells whether the task can be learnt at all, with the best of all wordings unless one is said.
+    ordered = sorted(wanted, key=lambda rung: (not _signals(session, person, rung), TECHNIQUES.index(adding.technique_of(rung))))
+    wordings = adding.wordings(place, ordered)
+    asked = [{**rung, "prompt_version": wordings} if _signals(session, person, rung) and rung.get("prompt_version") is None else rung for rung in ordered]
+    made = [adding.add(place, position, rung) for position, rung in enumerate(asked)]
+    curve = sorted({budget for rung in made for budget in rung.settings["curve"]})
+    if len(curve) > MOST_CURVE:
+        raise Invalid("too_many_budgets", f"A label curve of {len(curve)} budgets was asked for.", f"It has at most {MOST_CURVE}.")
+    linear = adding.add_linear(place, curve)
+    for rung in [*made, *([linear] if linear else [])]:
+        if rung.chosen is not None:
+            climbing.complete(session, person, place.experiment, rung, experiments.cells(session, [rung.id]))
 
 
-def _add_rung(
-    session: Session, person: Who, row: Experiment, version: DatasetVersion, base: Model, prompt: PromptVersion, position: int, wanted: dict[str, Any]
-) -> None:
-    technique = _technique(wanted)
-    answer = wanted.get("answer") or ("likelihood" if version.label_texts() else "generate")
-    usable(version, "test", answer)
-    seed = int((wanted.get("seeds") or [0])[0])
-    settings: dict[str, Any] = {"answer": answer, "seed": seed, "fit": wanted["fit"]}
-    own = prompts.find(session, person, wanted["prompt_version"]) if wanted.get("prompt_version") else prompt
-    if wanted.get("model") is not None:
-        own, settings["model"] = _given(session, person, technique, wanted["model"], own, answer, version)
-    if "model" in settings and technique in METHODS:
-        settings["parameters"] = session.get_one(Model, settings["model"]).method_parameters
-    elif technique in METHODS:
-        parameters = parse(METHODS, technique, wanted.get("parameters") or {})
-        version.measure(parameters.validate_by)
-        settings["parameters"] = parameters.model_dump()
-        own = prompts.derive(session, person, own, [], f"{row.name}: without shots")
-    else:
-        fallback = len(own.shots) if technique == "few_shot" and len(own.shots) > 1 else PROMPT_RUNGS[technique]
-        settings["shots"] = fallback if wanted.get("shots") is None else int(wanted["shots"])
-        settings["drawn"] = settings["shots"] != len(own.shots)
-        own = prompts.derive(session, person, own, _shots(session, version, own, settings["shots"], seed), f"{row.name}: {settings['shots']} shots")
-    rung = Rung(experiment_id=row.id, position=position, technique=technique, settings=settings, prompt_version_id=own.id, model_id=base.id)
-    session.add(rung)
-    session.flush()
-    experiments.queue_rung(session, person, row, rung)
-
-
-def _given(
-    session: Session, person: Who, technique: str, key: int | str, prompt: PromptVersion, answer: str, version: DatasetVersion
-) -> tuple[PromptVersion, int]:
-    """A model that is there already, with the prompt that it is scored through: a tuned one brings its own. Raises Invalid."""
-    model = models.find(session, person, key)
-    if technique in METHODS and model.method != technique:
-        raise Invalid("not_this_method", f"{model.name} was not tuned by {technique}.", "Choose a model of that method, or leave the model out to tune one.")
-    check_answer(session, model, answer, version.label_texts(), prompt.mode)
-    return session.get_one(PromptVersion, model.prompt_version_id) if model.prompt_version_id else prompt, model.id
-
-
-def _shots(session: Session, version: DatasetVersion, prompt: PromptVersion, count: int, seed: int) -> list[Shot]:
-    """The prompt's own shots when it has as many, else a seeded, class-balanced draw from the train split."""
-    if count == len(prompt.shots):
-        return list(prompt.template().shots)
-    return [
-        Shot(row.input, row.output)
-        for row in draw((Candidate(case.position, case.input, case.answer) for case in datasets.cases(session, version, "train")), count, seed)
-    ]
+def _signals(session: Session, person: Who, rung: dict[str, Any]) -> bool:
+    prompted = rung.get("model") is not None and rung.get("technique") in experiments.PROMPT_RUNGS
+    return prompted and models.find(session, person, rung["model"]).remote
 
 
 def find(person: Who, key: int) -> Ladder:
@@ -197,71 +198,66 @@ def find(person: Who, key: int) -> Ladder:
         experiment = read(session, person, Experiment, key, "experiment")
         version = session.get_one(DatasetVersion, experiment.dataset_version_id)
         rungs = experiments.rungs(session, key)
-        steps = [Step(rung.position, rung.title, evaluations.correct(session, rung.evaluation_id), rung.tunes) for rung in rungs if _finished(session, rung)]  # type: ignore[arg-type]
-        baseline = steps[0].position if steps else None
-        comparisons = ladder.compare(steps, baseline, experiment.margin) if baseline is not None else {}
+        now = climbing.Standing(session, rungs)
+        rows = rows_of(session, experiment, version, now)
+        terms = terms_of(experiment, version)
+        steps, floor = steps_of(session, experiment, rows, terms)
+        said = judge(steps, floor, terms)
+        rows = [replace(row, comparison=said.comparisons.get(row.rung.position)) for row in rows]
         return Ladder(
             experiment,
             session.get_one(Dataset, version.dataset_id),
             version,
             session.get_one(Model, experiment.model_id),
-            [_row(session, version, rung, comparisons.get(rung.position)) for rung in rungs],
-            baseline,
-            ladder.recommend(steps, experiment.margin),
+            [row for row in rows if row.rung.position != BELOW],
+            next((row for row in rows if row.rung.position == BELOW), None),
+            said.baseline,
+            said.recommendation,
+            experiment.opened_at is None and now.ready,
+            [rung.position for rung in now.given_up],
+            said.signal,
+            floor,
         )
-
-
-def _finished(session: Session, rung: Rung) -> bool:
-    return rung.evaluation_id is not None and session.get_one(Evaluation, rung.evaluation_id).scores is not None
-
-
-def _row(session: Session, version: DatasetVersion, rung: Rung, comparison: Comparison | None) -> RungRow:
-    evaluation = session.get(Evaluation, rung.evaluation_id) if rung.evaluation_id else None
-    prompt = session.get_one(PromptVersion, rung.prompt_version_id)
-    labels = version.splits.get("train", 0) + version.splits.get("validation", 0) if rung.tunes else len(prompt.shots)
-    return RungRow(
-        rung,
-        session.get_one(Model, rung.model_id),
-        prompt,
-        session.get(Job, rung.tune_job_id) if rung.tune_job_id else None,
-        evaluation,
-        session.get_one(Job, evaluation.job_id) if evaluation else None,
-        comparison,
-        labels,
-    )
 
 
 def lines(person: Who, after: int | None = None, limit: int = 50) -> tuple[list[Line], int | None]:
     """Experiments with their best score so far, newest first: the same number of queries however many there are."""
     with reading() as session:
         rows, following = page(session, visible(person, Experiment), Experiment, after, limit)
-        versions = _by_id(session, DatasetVersion, {row.dataset_version_id for row in rows})
-        names = _by_id(session, Dataset, {version.dataset_id for version in versions.values()})
-        bases = _by_id(session, Model, {row.model_id for row in rows})
-        rungs = session.scalars(select(Rung).where(Rung.experiment_id.in_([row.id for row in rows])).order_by(Rung.position)).all()
-        scored = _by_id(session, Evaluation, {rung.evaluation_id for rung in rungs if rung.evaluation_id})
-        under_way = {rung.id: scored[rung.evaluation_id].job_id if rung.evaluation_id else rung.tune_job_id for rung in rungs}
-        work = _by_id(session, Job, {key for key in under_way.values() if key})
-        found = []
+        versions = by_id(session, DatasetVersion, {row.dataset_version_id for row in rows})
+        names = by_id(session, Dataset, {version.dataset_id for version in versions.values()})
+        bases = by_id(session, Model, {row.model_id for row in rows})
+        found = select(Rung).where(Rung.experiment_id.in_([row.id for row in rows]), Rung.position != BELOW).order_by(Rung.position)
+        rungs = session.scalars(found).all()
+        now = climbing.Standing(session, rungs)
+        listed = []
         for row in rows:
             mine = [rung for rung in rungs if rung.experiment_id == row.id]
-            done = [(rung, scores) for rung in mine if rung.evaluation_id and (scores := scored[rung.evaluation_id].scores)]
-            best = max(done, key=lambda pair: (pair[1]["accuracy"], -pair[0].position), default=None)
-            states = [work[key].state if (key := under_way[rung.id]) else "queued" for rung in mine]
-            version = versions[row.dataset_version_id]
-            found.append(Line(row, names[version.dataset_id], version, bases[row.model_id], states, *(best or (None, None))))
-        return found, following
+            tested = [(rung, one) for rung in mine if (one := _best(rung, now, row.figure))]
+            best = max(tested, key=lambda pair: (pair[1][1]["value"], -pair[0].position), default=None)
+            version, states = versions[row.dataset_version_id], [now.state(rung) for rung in mine]
+            title, scores = best[1] if best else (None, None)
+            listed.append(Line(row, names[version.dataset_id], version, bases[row.model_id], states, title, scores))
+        return listed, following
 
 
-def _by_id(session: Session, table: type[T], keys: Collection[int]) -> dict[int, T]:
-    return {row.id: row for row in session.scalars(select(table).where(table.id.in_(keys)))} if keys else {}
+def _best(rung: Rung, now: climbing.Standing, figure: Metric) -> tuple[str, dict[str, Any]] | None:
+    """(title, value and interval on test rows) of a rung; of several seeds their mean, whose interval takes more than a list has time for."""
+    cells = now.own(rung)
+    found = [scores for cell in cells if cell.evaluation_id and (scores := now.evaluations[cell.evaluation_id].scores)]
+    if not found:
+        return None
+    title = experiments.title(rung.technique, {**rung.settings, **cells[0].settings})
+    alone = (found[0].get("metrics") or {}).get(figure.name, found[0])["interval"] if len(found) == 1 else None
+    return title, {"value": fmean(value_of(one, figure) for one in found), "interval": alone}
 
 
 def of_job(person: Who, job: int) -> Experiment | None:
     """The experiment that a job works for."""
     with reading() as session:
-        query = visible(person, Experiment).join(Rung, Rung.experiment_id == Experiment.id).outerjoin(Evaluation, Evaluation.id == Rung.evaluation_id)
-        return session.scalars(query.where(or_(Rung.tune_job_id == job, Evaluation.job_id == job)).limit(1)).first()
+        mine = select(Evaluation.id).where(Evaluation.job_id == job)
+        query = visible(person, Experiment).join(Rung, Rung.experiment_id == Experiment.id).join(Cell, Cell.rung_id == Rung.id)
+        return session.scalars(query.where(or_(Cell.tune_job_id == job, Cell.validation_id.in_(mine), Cell.evaluation_id.in_(mine))).limit(1)).first()
 
 
 def recent(person: Who, after: int | None = None, limit: int = 50) -> tuple[list[Experiment], int | None]:
@@ -273,16 +269,24 @@ def recent(person: Who, after: int | None = None, limit: int = 50) -> tuple[list
 def of_model(person: Who, model: Model) -> list[Experiment]:
     """Experiments in which a tuned model takes part."""
     with reading() as session:
-        found = session.scalars(visible(person, Experiment)).all()
-        return [row for row in found if any(rung.model_id == model.id for rung in experiments.rungs(session, row.id))]
+        with_it = select(Rung.experiment_id).join(Cell, Cell.rung_id == Rung.id).where(Cell.model_id == model.id)
+        return list(session.scalars(visible(person, Experiment).where(Experiment.id.in_(with_it))))
 
 
 def rerun(person: Who, key: int, position: int) -> None:
-    """Queue a failed or cancelled rung again; the others stand."""
+    """Queue what failed or was cancelled in a rung again; the others stand."""
     with transaction() as session:
-        experiment = write(session, person, Experiment, key, "experiment")
+        write(session, person, Experiment, key, "experiment")
         rung = next((rung for rung in experiments.rungs(session, key) if rung.position == position), None)
         if rung is None:
             raise Invalid("no_such_rung", f"This experiment has no rung {position}.", "Reload the page.")
-        experiments.requeue_rung(session, person, experiment, rung)
+        climbing.rerun(session, person, rung)
+        queue.announce(session)
+
+
+def open_test(person: Who, key: int) -> None:
+    """Open the test rows for all rungs of an experiment, once. Raises Conflict while a rung is under way, and the second time."""
+    with transaction() as session:
+        write(session, person, Experiment, key, "experiment")
+        climbing.open_test(session, person, key)
         queue.announce(session)

@@ -61,9 +61,9 @@ class _Columns:
     """A version's columns in the order of its file, under the names they had there."""
 
     def __init__(self, version: DatasetVersion) -> None:
-        mapping = {key: name for key, name in (version.origin.get("mapping") or {}).items() if isinstance(name, str)}
+        mapping = {key: name for key, name in (version.origin.get("mapping") or {}).items() if isinstance(name, str) and key != "instruction"}
         if (version.origin.get("mapping") or {}).get("more"):
-            del mapping["input"]  # made of several columns, which stand for themselves
+            del mapping["input"]  # made of several columns, which stand for themselves; read again, it is not made once more
         others = [name for name in version.columns if name not in mapping.values()]
         self._input = mapping.get("input") or _free("input", others)
         self._output = mapping.get("output") or _free("output", [*others, self._input])

@@ -11,15 +11,17 @@ from app.domain import dataset as datasets
 from app.domain import intake
 from app.domain import upload as uploads
 from app.domain.access import owned
-from app.domain.cutting import Cutter
-from app.domain.dataset import Dataset
+from app.domain.cutting import Cutter, group_of
+from app.domain.dataset import Dataset, DatasetVersion
 from app.domain.intake import Line, Tally, cells_text
-from app.domain.splits import assign_splits
+from app.domain.splits import assign_splits, shares_wanted
 from app.domain.upload import Upload
 from app.errors import Invalid
 from app.readers import Example
+from app.readers.columns import used_up
 from app.readers.frames import Chunk, Found
 from app.readers.near_duplicates import near_duplicate_groups
+from app.readers.options import READING
 from app.readers.preview import preview
 from app.services.pacing import Pace
 from app.services.upload_files import options_of, place
@@ -34,29 +36,13 @@ HEAVY = 2_000_000
 FIRST = 1
 """The number of the version that an import makes: what its rows came with."""
 
-SHARES = {"train": 0.7, "validation": 0.1, "test": 0.2}
-
-
-def shares_of(splits: Any) -> tuple[float, float, float]:
-    """Shares of train, validation and test. Raises Invalid for other names, and for what is no share."""
-    wanted = splits or SHARES
-    unknown = set(wanted) - set(SHARES)
-    if unknown:
-        raise Invalid("unknown_split", f"There is no split {', '.join(sorted(unknown))}.", "Shares are given for train, validation and test.")
-    if not all(isinstance(share, int | float) and 0 <= share <= 1 for share in wanted.values()):
-        raise Invalid("bad_shares", "A share is a number between 0 and 1.", "Use for example 0.7, 0.1 and 0.2.")
-    found = (wanted.get("train", 0.0), wanted.get("validation", 0.0), wanted.get("test", 0.0))
-    if abs(sum(found) - 1) > 1e-6:
-        raise Invalid("bad_shares", "The shares of train, validation and test do not add up to 1.", "Use for example 0.7, 0.1 and 0.2.")
-    return found
-
 
 class Filling:
     """A dataset in the making. `take` examples in the order of the file, then `finish`. Every write raises Dropped once the upload is cancelled."""
 
     def __init__(self, upload: Upload, token: str) -> None:
         self._upload, self._token = upload, token
-        self._shares, self._seed = shares_of(upload.cut.get("splits")), int(upload.cut.get("seed") or 0)
+        self._shares, self._seed = shares_wanted(upload.cut.get("splits")), int(upload.cut.get("seed") or 0)
         self._group: str | None = upload.cut.get("group")
         self._version = 0
         self._held: list[Example] = []
@@ -75,10 +61,16 @@ class Filling:
             "filename": upload.filename,
             "detected": asdict(found.detected),
             "mapping": asdict(found.mapping) if found.mapping else {},
+            "options": {name: upload.options[name] for name in READING if upload.options.get(name) not in (None, [], ())},
             "cut": {name: upload.cut[name] for name in ("splits", "group") if upload.cut.get(name)},
         }
         if self._group is not None and self._group not in found.columns:
             raise Invalid("missing_column", f"There is no column “{self._group}” to keep rows together by.", f"The columns are: {', '.join(found.columns)}.")
+        if self._group is not None and found.mapping is not None and self._group in used_up(found.mapping):
+            there = f"“{self._group}” is read as the input, the output or the split, and says nothing more about a row."
+            raise Invalid(
+                "used_column", there, "Choose another column to keep rows together by, such as the author. Rows with the same text stay together anyway."
+            )
         person = upload.person()
         with transaction() as session:
             uploads.hold(session, upload.id, self._token)
@@ -127,7 +119,7 @@ class Filling:
         first, version = self._tally.rows, self._version
         self._tally.add(examples, splits)
         self._lines += [
-            (version, position, one.line, split, one.input, one.output, cells_text(one.cells), key, FIRST)
+            (version, position, one.line, split, one.input, one.output, cells_text(one.cells) if one.cells else None, key, FIRST)
             for position, (one, key, split) in enumerate(zip(examples, keys, splits, strict=True), first)
         ]
         self._weight += sum(len(one.input) for one in examples)
@@ -137,7 +129,7 @@ class Filling:
     def _write(self) -> None:
         size = self._pace.size if self._weight <= HEAVY else len(self._lines)
         lines, self._lines = self._lines[:size], self._lines[size:]
-        self._weight -= sum(len(line[4]) for line in lines)
+        self._weight = sum(len(line[4]) for line in self._lines)
         self._stored += len(lines)
         with transaction() as session:
             uploads.hold(session, self._upload.id, self._token, rows=self._stored, share=self._share)
@@ -156,10 +148,10 @@ class Filling:
         while self._lines:
             self._write()
         sealing = self._tally.sealing()
-        sealing["origin"] = {**self._origin, "repeats": cutter.repeats()}
+        sealing["origin"] = {**self._origin, "repeats": cutter.repeats(), **({"streamed": True} if self._cutter is not None else {})}
         with transaction() as session:
             uploads.end(session, self._upload.id, self._token, "done", share=1.0, rows=self._tally.rows)
-            intake.seal(session, self._version, sealing)
+            intake.seal(session, session.get_one(DatasetVersion, self._version), sealing)
             chores.add(session, self._version, self._tally.rows)
 
     def _in_sight(self) -> list[str]:
@@ -169,9 +161,9 @@ class Filling:
     def _units(self) -> Iterable[Sequence[int]] | None:
         """Rows that stay on one side: those of one group, else near-duplicates where the splits are ours to make."""
         if self._group is not None:
-            members: dict[str, list[int]] = {}
-            for number, example in enumerate(self._held):
-                members.setdefault(example.cells.get(self._group, ""), []).append(number)
+            members: dict[str | int, list[int]] = {}
+            for number, (example, key) in enumerate(zip(self._held, self._keys, strict=True)):
+                members.setdefault(group_of(example.cells, self._group) or key, []).append(number)
             return members.values()
         if any(example.split for example in self._held):
             return None

@@ -3,9 +3,9 @@
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
-from anyio import CancelScope, to_thread
+from anyio import to_thread
 
 from app import queue
 from app.db import reading
@@ -16,13 +16,16 @@ from app.domain.access import Who
 from app.domain.dataset import DatasetVersion
 from app.domain.generation import Parameters
 from app.domain.model import Model
-from app.domain.rendering import DEFAULT, LABELS, check, render, template_variables
+from app.domain.rendering import DEFAULT, LABELS, Template, check, render, template_variables
 from app.errors import FettleError, Invalid, Unavailable
 from app.services import endpoints, remote_answers
 from app.services.remote_answers import Asked
+from app.services.to_the_end import to_the_end
 
 FIRST_EVENT_SECONDS = 20
 SILENCE_SECONDS = 120
+GONE_SECONDS = 2
+"""So long nothing is heard of an answer that had begun before it is asked whether the engine process is still there."""
 POLL_MS = 1000
 
 
@@ -36,9 +39,15 @@ class Request:
 
 
 class EngineError(FettleError):
-    """What the engine process said went wrong."""
+    """What the engine process said went wrong, with the status that it has there: a prompt that is too long is the asker's to shorten."""
 
     status = 502
+
+    @classmethod
+    def told(cls, event: Mapping[str, Any]) -> Self:
+        error = cls(event["code"], event["message"], event.get("advice", ""), detail={key: event[key] for key in ("field",) if key in event})
+        error.status = event.get("status", cls.status)
+        return error
 
 
 def fields_for(person: Who, model: int | str, prompt: Mapping[str, Any] | None, prompt_version: int | str | None) -> tuple[Model, dict[str, Any]]:
@@ -61,8 +70,7 @@ def start(
 ) -> Request:
     """Check a generation and hand it to the engine process, or get it ready for its endpoint. Raises Invalid or Unavailable."""
     template = prompts.template_of(fields)
-    if LABELS in template_variables(template):
-        variables = {**_book_of(model), **variables}
+    variables = with_labels(model, template, variables)
     check(template, variables)
     rendered = render(template, variables)
     chosen = parameters or Parameters.model_validate(fields.get("parameters") or {})
@@ -83,9 +91,14 @@ def hand(model: Model, fields: Mapping[str, Any], wanted: Mapping[str, Any]) -> 
                 "engine_away", "The engine process is not running, so no local model can answer.", "Start it: `fettle engine` (or `fettle up` for everything)."
             )
     request = secrets.token_urlsafe(16)
-    template = {name: fields[name] for name in prompts.FIELDS if name != "parameters"}
+    template = {name: fields[name] for name in prompts.FIELDS if name in fields and name != "parameters"}
     queue.ask_engine(request, {"model": model.id, "template": template, **wanted})
     return Request(request, model)
+
+
+def with_labels(model: Model, template: Template, variables: Mapping[str, str]) -> Mapping[str, str]:
+    """The variables, with `{labels}` from what the model was tuned on where the prompt asks for it."""
+    return {**_book_of(model), **variables} if LABELS in template_variables(template) else variables
 
 
 def _book_of(model: Model) -> dict[str, str]:
@@ -97,7 +110,8 @@ def _book_of(model: Model) -> dict[str, str]:
 
 
 def events(request: Request) -> AsyncIterator[dict[str, Any]]:
-    """What happens until `done`: {type: token, text} and other news, then {type: done, reason, input_tokens, output_tokens, latency_ms, cost}.
+    """What happens until `done`: {type: loading, fraction}, {type: token, text} with `index` and `logprobs` where they were asked for, then
+    {type: done, reason, input_tokens, output_tokens, latency_ms, cost} with `answers` when there are several.
 
     Raises EngineError or RemoteError when it fails, Unavailable when nobody answers. Leaving the iterator early cancels the generation.
     """
@@ -111,6 +125,8 @@ async def _engine_events(request: Request) -> AsyncIterator[dict[str, Any]]:
         while not finished:
             batch = await stream.read(POLL_MS)
             waited = 0 if batch else waited + POLL_MS // 1000
+            if waited >= GONE_SECONDS and patience == SILENCE_SECONDS and not await to_thread.run_sync(queue.engine_listens):
+                raise Unavailable("engine_gone", "The engine process ended in the middle of the answer.", "It starts again by itself; then ask again.")
             if waited >= patience:
                 raise Unavailable(
                     "engine_silent", f"The engine process has not answered for {patience} s.", "It may be busy loading a model; try again, or read its log."
@@ -119,24 +135,37 @@ async def _engine_events(request: Request) -> AsyncIterator[dict[str, Any]]:
                 patience = SILENCE_SECONDS
                 finished = event["type"] in ("done", "error")
                 if event["type"] == "error":
-                    raise EngineError(event["code"], event["message"], event.get("advice", ""))
+                    raise EngineError.told(event)
                 yield {**event, "cost": 0.0} if finished else event
     finally:
-        with CancelScope(shield=True):  # the client may be gone and this task cancelled; the engine has to hear of it all the same
-            if not finished:
-                await to_thread.run_sync(queue.cancel_generation, request.id)
-            await stream.close()
+        await to_the_end(_leave(stream, None if finished else request.id))
+
+
+async def _leave(stream: queue.EngineStream, unfinished: str | None) -> None:
+    """Nobody reads a generation's events any more; the engine hears of it while it is unfinished."""
+    try:
+        if unfinished is not None:
+            await to_thread.run_sync(queue.cancel_generation, unfinished)
+    finally:
+        await stream.close()
 
 
 async def answer(request: Request) -> dict[str, Any]:
-    """The whole answer at once: {text, input_tokens, output_tokens, latency_ms, cost, finish_reason}."""
-    text, done = "", {}
+    """The whole answer at once: {text, input_tokens, output_tokens, latency_ms, cost, reason}, with `texts` of several answers, and `logprobs`
+    (a list for each of several) where they were asked for."""
+    texts, logprobs, done = dict[int, str](), dict[int, list[Any]](), dict[str, Any]()
     async for event in events(request):
         if event["type"] == "token":
-            text += event["text"]
+            index = event.get("index", 0)
+            texts[index] = texts.get(index, "") + event["text"]
+            logprobs.setdefault(index, []).extend(event.get("logprobs", ()))
         elif event["type"] == "done":
             done = {key: value for key, value in event.items() if key != "type"}
-    return {"text": text, **done}
+    count = len(done.get("answers", ())) or 1
+    more: dict[str, Any] = {"texts": [texts.get(at, "") for at in range(count)]} if "answers" in done else {}
+    if any(logprobs.values()):
+        more["logprobs"] = logprobs[0] if count == 1 else [logprobs.get(at, []) for at in range(count)]
+    return {"text": texts.get(0, ""), **more, **done}
 
 
 async def count(request: Request) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from app.domain import text_search
 from app.domain.access import Who
 from app.domain.chore import Chore
 from app.domain.dataset import MARKED, DatasetVersion, Example
+from app.domain.words import tokens
 from app.services.chores import index_file, on_sqlite
 
 
@@ -61,7 +62,7 @@ def _looked_at(version: DatasetVersion, rows: Sequence[Example]) -> None:
 
 def find(person: Who, reference: int | str, asked: str, split: str | None = None, after: int = -1, limit: int = 50) -> Found:
     """Rows of a split (or of all) that have all the words asked for, the last of which may go on; from behind a position. Raises Sealed."""
-    words = text_search.tokens(asked)[: text_search.MOST_WORDS]
+    words = tokens(asked)[: text_search.MOST_WORDS]
     with reading() as session:
         version = datasets.find(session, person, reference)
         datasets.readable(version, split)

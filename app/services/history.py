@@ -13,6 +13,7 @@ from app.domain import dataset as datasets
 from app.domain.access import Who
 from app.domain.dataset import Dataset, DatasetVersion, Example
 from app.domain.lineage import same_row
+from app.domain.splits import SPLITS
 from app.domain.user import User
 from app.errors import Invalid
 
@@ -132,7 +133,7 @@ def _chosen(kind: str | None, counts: Mapping[Kind, int]) -> Kind:
 
 def _told(counts: Mapping[tuple[str | None, str | None], int]) -> dict[str, int]:
     """Rows by where they stand, or "from → to", in the order of the splits."""
-    ordered = sorted(counts.items(), key=lambda one: [datasets.SPLITS.index(split) for split in one[0] if split])
+    ordered = sorted(counts.items(), key=lambda one: [SPLITS.index(split) for split in one[0] if split])
     return {f"{a} → {b}" if a and b and a != b else b or a or "": count for (a, b), count in ordered}
 
 

@@ -1,9 +1,7 @@
 """The home page's questions: how far is each task, what is its next step, what happened since somebody looked, what is broken."""
 
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from sqlalchemy import func, select
 
@@ -18,9 +16,11 @@ from app.domain.job import ACTIVE, FINAL, Job
 from app.domain.model import Model
 from app.domain.prompt import Prompt
 from app.domain.worker import Worker
-from app.services import datasets, experiments
-from app.services.experiments import Ladder, RungRow
-from app.settings import settings
+from app.services import datasets, queues, standings
+from app.services.disks import Disk, disks, fullest
+from app.services.experiments import Ladder
+from app.services.ladders import RungRow
+from app.services.queues import Board
 
 FULL = 0.95
 
@@ -48,11 +48,20 @@ class Task:
 
 @dataclass(frozen=True)
 class Since:
-    """What ended after a moment: counts by state, and the failed jobs themselves, newest first."""
+    """What ended after a moment: counts by state, the failed jobs, and the last few of all, newest first."""
 
     moment: int
     counts: dict[str, int]
     failed: list[Job]
+    ended: list[Job]
+
+
+@dataclass(frozen=True)
+class Now:
+    """What runs, what is next, and what there is to run on; `disk` is the fullest."""
+
+    board: Board
+    disk: Disk
 
 
 @dataclass(frozen=True)
@@ -70,9 +79,10 @@ def tasks(person: Who) -> list[Task]:
     views, _ = datasets.recent(person)
     newest = _newest_experiments(person, [view.dataset.id for view in views])
     tried = _tried(person)
+    ladders = standings.ladders(person, newest.values())
     found = []
     for view in views:
-        ladder = experiments.find(person, newest[view.dataset.id]) if view.dataset.id in newest else None
+        ladder = ladders.get(newest.get(view.dataset.id, 0))
         prompts_tried = view.dataset.id in tried or None in tried
         found.append(_compared(view.dataset, view.version, ladder) if ladder else _uncompared(view.dataset, view.version, prompts_tried))
     return found
@@ -111,12 +121,15 @@ def _compared(dataset: Dataset, version: DatasetVersion, ladder: Ladder) -> Task
     """A task with an experiment: follow it, mend it, or read its verdict."""
     here = f"/experiments/{ladder.experiment.id}"
     best, states = _best(ladder), [row.state for row in ladder.rows]
+    if ladder.state == "provisional" and ladder.ready:
+        step = Next("Open the test rows", here, "every rung is scored on validation rows")
+        return Task(dataset, version, "compared", "provisional", best, step)
     if ladder.state != "finished":
         done = sum(state in FINAL for state in states)
         return Task(dataset, version, "running", "running", best, Next("Follow the ladder", here, f"{done} of {len(states)} rungs done"))
     broken = [row for row in ladder.rows if row.state == "failed"]
     if broken:
-        why = f"{broken[0].rung.title}: {(broken[0].job.error or {}).get('message', 'no reason given') if broken[0].job else ''}"
+        why = f"{broken[0].title}: {(broken[0].job.error or {}).get('message', 'no reason given') if broken[0].job else ''}"
         return Task(dataset, version, "failed", f"{len(broken)} failed", best, Next("See what failed", here, why))
     if ladder.recommendation:
         return Task(dataset, version, "compared", "compared", best, Next("See the verdict", here, ladder.recommendation.verdict))
@@ -127,9 +140,8 @@ def _compared(dataset: Dataset, version: DatasetVersion, ladder: Ladder) -> Task
 def _best(ladder: Ladder) -> RungRow | None:
     """The recommended rung, or while there is no recommendation the one that scored highest."""
     scored = [row for row in ladder.rows if row.scores]
-    if ladder.recommendation:
-        return next(row for row in scored if row.rung.position == ladder.recommendation.position)
-    return max(scored, key=lambda row: (row.scores or {})["accuracy"], default=None)
+    recommended = ladder.recommended
+    return recommended if recommended and recommended.scores else max(scored, key=lambda row: (row.scores or {})["value"], default=None)
 
 
 def since(person: Who, moment: int) -> Since:
@@ -137,7 +149,13 @@ def since(person: Who, moment: int) -> Since:
     with reading() as session:
         mine = select(Job.state, func.count()).where(Job.workspace_id == person.workspace_id, Job.finished_at > moment).group_by(Job.state)
         failed = visible(person, Job).where(Job.state == "failed", Job.finished_at > moment).limit(5)
-        return Since(moment, dict(session.execute(mine).all()), list(session.scalars(failed)))
+        ended = select(Job).where(Job.workspace_id == person.workspace_id, Job.finished_at > moment).order_by(Job.finished_at.desc()).limit(6)
+        return Since(moment, dict(session.execute(mine).all()), list(session.scalars(failed)), list(session.scalars(ended)))
+
+
+def present(person: Who) -> Now:
+    """This moment."""
+    return Now(queues.board(person), fullest())
 
 
 def trouble(person: Who) -> list[Trouble]:
@@ -181,7 +199,6 @@ def _silence(rows: Iterable[Worker], name: str, clock: int) -> str:
 
 
 def _disk() -> Iterable[Trouble]:
-    folder = settings().folder
-    usage = shutil.disk_usage(folder if folder.exists() else Path.cwd())
-    if usage.used / usage.total > FULL:
-        yield Trouble("disk_full", f"The disk is {usage.used / usage.total:.0%} full.", f"Free some space under {folder}: jobs fail when it runs out.", True)
+    for disk in disks():
+        if disk.share > FULL:
+            yield Trouble("disk_full", f"The disk is {disk.share:.0%} full.", f"Free some space under {disk.folder}: jobs wait or fail when it runs out.", True)

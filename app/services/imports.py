@@ -1,15 +1,13 @@
 """Importing: what is done about an upload that waits, and about one whose process died. Called by the importing child."""
 
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict
+from collections.abc import Callable
+from contextlib import closing, suppress
 from typing import Any
 
 import msgspec
 from sqlalchemy import Select, delete, select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from app.db import reading, transaction
 from app.domain import intake
@@ -17,19 +15,26 @@ from app.domain import upload as uploads
 from app.domain.base import db_now
 from app.domain.dataset import Dataset, DatasetVersion
 from app.domain.upload import Dropped, Upload
-from app.errors import FettleError, Invalid
+from app.errors import FettleError
 from app.readers import Problem
 from app.readers.frames import Broken, Chunk, End, Found
 from app.readers.parent import read_file
 from app.readers.preview import Preview, looking
 from app.services import upload_files
+from app.services.appending import Meeting, append_file, refused
+from app.services.datasets import find
 from app.services.filling import Filling
 from app.services.pacing import Pace
+from app.services.presets import preset
+from app.services.pulse import pulse
 from app.services.upload_files import options_of, place
+from app.services.versions import Watch, purge_draft
 
-PULSE_SECONDS = 3.0
 TOLD_SECONDS = 0.4
 """How often a look says how far it is."""
+
+COPIED, READ = 0.5, 0.45
+"""Of making the next version, the shares that copying the older rows and reading the file take; then the new rows find their splits."""
 
 UNSEALED_MS = 3_600_000
 """An unsealed version without an upload is given so long."""
@@ -55,35 +60,13 @@ def work(upload: Upload, token: str) -> None:
     Whatever happens, no row of a dataset that was not sealed is left.
     """
     key = upload.id
-    with _pulse(key, token):
-        if upload.state == "reading":
-            _look(upload, token)
-        else:
-            _import(upload, token)
 
+    def hold() -> None:
+        with transaction() as session:
+            uploads.hold(session, key, token)
 
-@contextmanager
-def _pulse(key: int, token: str) -> Iterator[None]:
-    """Keep an upload while something takes long that writes nothing."""
-    ended = threading.Event()
-
-    def beat() -> None:
-        while not ended.wait(PULSE_SECONDS):
-            try:
-                with transaction() as session:
-                    uploads.hold(session, key, token)
-            except Dropped:
-                return
-            except SQLAlchemyError:  # the next beat tries again; the lease outlives several
-                continue
-
-    thread = threading.Thread(target=beat, name="pulse", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
+    with pulse(hold, Dropped):
+        {"report": _look, "import": _import, "append": _append}[upload.aim](upload, token)
 
 
 def report_of(found: Preview, before: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -95,12 +78,14 @@ def report_of(found: Preview, before: dict[str, Any] | None = None) -> dict[str,
 
 
 def _look(upload: Upload, token: str) -> None:
-    """Read the file to its end, and write down what is in it."""
+    """Read the file to its end, and write down what is in it, and how it meets the rows of the dataset it goes onto."""
     found, due = Preview(), 0.0
     error: dict[str, Any] | None = None
+    meeting: Meeting | None = None
     with suppress(Dropped):
         try:
-            for found in looking(place(upload.file), options_of(upload.options)):
+            meeting = Meeting(upload.person(), upload.onto.split("@")[0]) if upload.onto else None
+            for found in looking(place(upload.file), options_of(upload.options), each=meeting.take if meeting else None):
                 if time.monotonic() >= due:
                     due = time.monotonic() + TOLD_SECONDS
                     with transaction() as session:
@@ -108,21 +93,64 @@ def _look(upload: Upload, token: str) -> None:
         except FettleError as refused:
             error = refused.as_dict()
         state = "refused" if error or found.problem_count else "ready"
+        report = report_of(found, upload.report) | ({"meeting": meeting.told()} if meeting else {})
         with transaction() as session:
-            uploads.end(session, upload.id, token, state, report=report_of(found, upload.report), error=error, share=found.share, rows=found.rows)
+            uploads.end(session, upload.id, token, state, report=report, error=error, share=found.share, rows=found.rows)
 
 
 def _import(upload: Upload, token: str) -> None:
     """Store the file's rows as a dataset. A cancelled or refused import takes out again what it put in."""
     filling = Filling(upload, token)
-    try:
+
+    def fill() -> None:
         _pour(upload, filling)
         filling.finish()
+
+    _stored(upload, fill)
+
+
+def _append(upload: Upload, token: str) -> None:
+    """The next version of a dataset with the file's rows in it: read as its report says, else as somebody said and the first file was."""
+    person, path, wanted = upload.person(), place(upload.file), upload.cut
+    watch = _Told(upload, token)
+
+    def store() -> None:
+        options = options_of(upload.options)
+        if upload.report is None:
+            options = preset(find(person, wanted["onto"]).version, path, options)
+        append_file(person, wanted["onto"], path, upload.filename, options, wanted["reason"], wanted["repeats"], watch)
+
+    _stored(upload, store)
+
+
+class _Told(Watch):
+    """Writes into an upload's row how far the version is that it makes. Raises Dropped once somebody has given it up."""
+
+    def __init__(self, upload: Upload, token: str) -> None:
+        self._key, self._token, self._cut, self._due = upload.id, token, upload.cut, 0.0
+
+    def told(self, draft: DatasetVersion, rows: int) -> None:
+        if time.monotonic() < self._due:
+            return
+        self._due = time.monotonic() + TOLD_SECONDS
+        share = COPIED * self.copied + READ * self.read
+        with transaction() as session:
+            uploads.hold(session, self._key, self._token, rows=rows, share=share, cut={**self._cut, "draft": draft.id})
+
+    def ended(self, session: Session, version: DatasetVersion) -> None:
+        made = {**self._cut, "made": version.number}
+        uploads.end(session, self._key, self._token, "done", dataset_id=version.dataset_id, share=1.0, rows=version.rows, cut=made)
+
+
+def _stored(upload: Upload, store: Callable[[], object]) -> None:
+    """Store rows of the file; when that comes to nothing, whatever the reason, take out again what was put in."""
+    try:
+        store()
     except Dropped:
         clear(upload.id, LOST)
         return
     except FettleError as refused:
-        clear(upload.id, refused.as_dict())
+        clear(upload.id, refused.as_dict(), looked_at=upload.report is not None)
         return
     except BaseException:
         clear(upload.id, LOST)
@@ -143,36 +171,31 @@ def _pour(upload: Upload, filling: Filling) -> None:
                 case Broken():
                     problems.append(frame.problem)
                 case End() if frame.problems:
-                    raise _refused(problems, frame.problems)
+                    raise refused(problems, frame.problems)
 
 
-def _refused(problems: list[Problem], count: int) -> Invalid:
-    first = problems[0]
-    where = f"line {first.line}: " if first.line else ""
-    return Invalid(
-        "broken_file",
-        f"The file was not taken: {count:,} problem{'s' if count > 1 else ''}.",
-        f"First, {where}{first.advice}",
-        detail={"problems": [asdict(problem) for problem in problems], "count": count},
-    )
-
-
-def clear(key: int, error: dict[str, Any] | None = None) -> None:
+def clear(key: int, error: dict[str, Any] | None = None, *, looked_at: bool = False) -> None:
     """Take out everything an upload has put in, its file included. The row stays to tell the `error`, unless somebody cancelled it.
 
-    Safe to be called twice, and by several at once.
+    One that somebody had looked at goes back to its report with its file: other columns may be all it takes. Safe to be called twice, and by several at once.
     """
     with transaction() as session:
         upload = session.get(Upload, key)
         if upload is None or upload.state == "done":
             return
         uploads.give_up(session, key)
-        dataset, wanted = upload.dataset_id, upload.cancel_requested_at is None
-    upload_files.remove(upload.file)
+        dataset, draft, wanted = upload.dataset_id, upload.cut.get("draft"), upload.cancel_requested_at is None
+    looked_at = looked_at and wanted
+    if not looked_at:
+        upload_files.remove(upload.file)
     if dataset is not None:
         purge(dataset, key)
+    if draft is not None:
+        purge_draft(draft)
     with transaction() as session:
-        if error is None or not wanted:
+        if error is not None and looked_at:
+            uploads.hand_back(session, key, error)
+        elif error is None or not wanted:
             session.execute(delete(Upload).where(Upload.id == key))
         else:
             uploads.fail(session, key, error)

@@ -11,10 +11,13 @@ from app import queue
 from app.db import now as db_clock
 from app.db import reading, transaction
 from app.domain import dataset as datasets
+from app.domain import device as devices
+from app.domain import ending
 from app.domain import job as jobs
 from app.domain import metric as metrics
 from app.domain import model as models
 from app.domain import prompt as prompts
+from app.domain import queue as queues
 from app.domain import search as searches
 from app.domain import trial as trials
 from app.domain import tuning as tunings
@@ -25,11 +28,14 @@ from app.domain.methods import METHODS
 from app.domain.methods.base import MethodParameters, parse
 from app.domain.metric import LogLine, MetricPoint, Sample
 from app.domain.rendering import check
-from app.domain.scoring import normalise
+from app.domain.scoring import is_right
 from app.domain.search import Search
 from app.domain.trial import Trial
 from app.domain.validation import LOSS, Measure
-from app.errors import Invalid
+from app.errors import Conflict, FettleError, Invalid
+
+MOST = 100
+"""Jobs that are started at once."""
 
 COMMANDS = {"gpu": "fettle worker", "light": "fettle worker --light"}
 """What serves each queue of jobs."""
@@ -47,6 +53,18 @@ class JobView:
     device: str | None = None
     ahead: Job | None = None
     """The job that has the queue's device while this one waits."""
+    broker: bool = True
+    """Whether the queue service answers; asked only for a job that waits."""
+    heard_at: int | None = None
+    """When somebody last answered for the queue."""
+    gpu: bool = False
+    """Whether a worker that answers has one."""
+    paused_by: str | None = None
+    """Who paused the queue; "" when that is not known, none while it is not paused."""
+    waits: str | None = None
+    """Why it has begun and yet waits: for memory of its device."""
+    free_bytes: int | None = None
+    """What such a job finds free on the disk of the worker that has most."""
 
 
 @dataclass(frozen=True)
@@ -105,32 +123,71 @@ def start_tune(
     seed: int,
     priority: int = 0,
     search: Mapping[str, Any] | None = None,
+    cloned_from: int | None = None,
 ) -> JobView:
     """Queue a tuning job. Everything it depends on is fixed into the row now: dataset version, prompt version, parameters."""
-    checked = parse(METHODS, method, parameters)
-    searched = searches.parse(search or {}, seed)
+    wanted: dict[str, Any] = {"model": model, "dataset": dataset, "method": method, "parameters": parameters, "prompt_version": prompt_version, "seed": seed}
     with transaction() as session:
-        base = models.find(session, person, model)
-        models.tunable(base)
-        version = datasets.find(session, person, dataset)
-        if not version.splits.get("train"):
-            raise Invalid("no_train_split", f"Dataset {version.reference} has no train split.", "Upload labelled rows, or choose another version.")
-        prompt = prompts.find(session, person, prompt_version) if prompt_version else prompts.default(session, person)
-        check(prompt.template(), version.variables)
-        version.measure(checked.validate_by)
-        searches.check(searched, method, checked, version.splits.get("validation", 0))
-        name = f"{METHODS[method].title} on {session.get_one(datasets.Dataset, version.dataset_id).name}"
-        settings = tunings.settings_of(session, person, base, version, prompt, checked, seed)
-        settings |= {} if searched.how == "none" else {"search": searched.model_dump(mode="json")}
-        job = jobs.add(session, person, "tune", name, settings, priority)
+        job = _add_tune(session, person, **wanted, priority=priority, search=search, cloned_from=cloned_from)
         queue.announce(session)
         return JobView(job, jobs.queue_place(session, job), [], None, len(workers.alive(session, job.queue)))
+
+
+def start_many(person: Who, wanted: Sequence[Mapping[str, Any]]) -> list[Job]:
+    """Queue several tuning jobs in this order, all or none; each is as `start_tune` takes it. When one fails later, the others go on.
+
+    Raises what `start_tune` raises, with the number of the refused job in its detail, as `item`.
+    """
+    if not 1 <= len(wanted) <= MOST:
+        raise Invalid("too_many_jobs", f"These are {len(wanted)} jobs.", f"Start from 1 to {MOST} at once.")
+    added = []
+    with transaction() as session:
+        for number, one in enumerate(wanted, 1):
+            try:
+                added.append(_add_tune(session, person, **one))
+            except FettleError as error:
+                error.detail["item"] = number
+                raise
+        queue.announce(session)
+        return added
+
+
+def _add_tune(
+    session: Session,
+    person: Who,
+    *,
+    model: int | str,
+    dataset: int | str,
+    method: str,
+    parameters: Mapping[str, Any],
+    prompt_version: int | str | None,
+    seed: int,
+    priority: int = 0,
+    search: Mapping[str, Any] | None = None,
+    cloned_from: int | None = None,
+) -> Job:
+    checked = parse(METHODS, method, dict(parameters))
+    searched = searches.parse(search or {}, seed)
+    base = models.find(session, person, model)
+    models.tunable(base)
+    version = datasets.find(session, person, dataset)
+    if not version.splits.get("train"):
+        raise Invalid("no_train_split", f"Dataset {version.reference} has no train split.", "Upload labelled rows, or choose another version.")
+    prompt = prompts.find(session, person, prompt_version) if prompt_version else prompts.default(session, person)
+    check(prompt.template(), version.variables)
+    version.measure(checked.validate_by)
+    searches.check(searched, method, checked, version.splits.get("validation", 0))
+    if cloned_from is not None:
+        read(session, person, Job, cloned_from, "job")
+    name = f"{METHODS[method].title} on {session.get_one(datasets.Dataset, version.dataset_id).name}"
+    settings = tunings.settings_of(session, person, base, version, prompt, checked, seed, searched)
+    return jobs.add(session, person, "tune", name, settings, priority, cloned_from=cloned_from)
 
 
 def cancel(person: Who, key: int) -> Job:
     with transaction() as session:
         job = write(session, person, Job, key, "job")
-        jobs.cancel(session, job)
+        ending.cancel(session, job)
         return job
 
 
@@ -142,24 +199,36 @@ def retry(person: Who, key: int) -> Job:
         return job
 
 
-def clone(person: Who, key: int, changes: Mapping[str, Any] | None = None) -> Job:
-    """The same work again as a new job, with some parameters changed. Raises Invalid when the method refuses them."""
+def finish(person: Who, key: int) -> Job:
+    """End a tuning run where it stands and keep its best moment as its result. Raises Conflict where there is none to keep."""
+    with transaction() as session:
+        job = write(session, person, Job, key, "job")
+        if job.kind != "tune" or job.in_trials:
+            raise Conflict("nothing_to_keep", f"Job {key} has no best moment of its own.", "Only a tuning run without trials can be finished early.")
+        ending.finish(session, job)
+        queue.announce(session)
+        return job
+
+
+def clone(person: Who, key: int, changes: Mapping[str, Any] | None = None, priority: int | None = None, **others: Any) -> Job:
+    """The same work again as a new job: with some `changes` of its parameters, and others of what `start_tune` takes. Raises Invalid for what that refuses."""
     with transaction() as session:
         job = read(session, person, Job, key, "job")
         if job.kind != "tune":
             raise Invalid("not_cloneable", "Only tuning jobs can be cloned.", "Start the evaluation again from its experiment.")
-        settings = _changed(session, person, job.settings, changes) if changes else dict(job.settings)
-        copy = jobs.add(session, person, job.kind, job.name, settings, job.priority)
+        place = job.priority if priority is None else priority
+        if changes or others:
+            copy = _add_tune(session, person, **tunings.changed(job.settings, changes or {}, others), priority=place, cloned_from=job.id)
+        else:
+            copy = jobs.add(session, person, job.kind, job.name, dict(job.settings), place, cloned_from=job.id)
         queue.announce(session)
         return copy
 
 
-def _changed(session: Session, person: Who, old: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    checked = parse(METHODS, old["method"], {**old["parameters"], **changes})
-    base, version = models.find(session, person, old["model"]), datasets.find(session, person, old["dataset"])
-    prompt, search = prompts.find(session, person, tunings.chosen_prompt(old)), {name: old[name] for name in ("search",) if name in old}
-    searches.check(Search.model_validate(search.get("search") or {}), old["method"], checked, version.splits.get("validation", 0))
-    return tunings.settings_of(session, person, base, version, prompt, checked, old["seed"]) | search
+def origin(person: Who, job: Job) -> Job | None:
+    """The job that this one was cloned from, while it is there."""
+    with reading() as session:
+        return session.get(Job, job.cloned_from) if job.cloned_from else None
 
 
 def find(person: Who, key: int) -> JobView:
@@ -168,9 +237,16 @@ def find(person: Who, key: int) -> JobView:
         model = session.scalars(select(models.Model).where(models.Model.job_id == job.id)).first()
         alive = workers.alive(session, job.queue)
         device = next((row.devices[0]["name"] for row in alive if row.name == f"{job.worker}/{job.queue}" and row.devices), None)
-        held = visible(person, Job).where(Job.queue == job.queue, Job.state.in_(HELD)) if job.state == "queued" else None
-        ahead = None if held is None else session.scalars(held.limit(1)).first()
-        return JobView(job, jobs.queue_place(session, job), list(jobs.attempts(session, job.id)), model, len(alive), device, ahead)
+        tries = list(jobs.attempts(session, job.id))
+        if job.state != "queued":
+            waits = devices.waits_for(session, job.id) if job.phase == "load" and job.state == "running" else None
+            return JobView(job, None, tries, model, len(alive), device, waits=waits)
+        ahead = session.scalars(visible(person, Job).where(Job.queue == job.queue, Job.state.in_(HELD)).limit(1)).first()
+        pauses = {row.name: by or "" for row, by in queues.paused(session, job.workspace_id)}
+        gpu = any(one["name"].startswith("cuda") for row in alive for one in row.devices)
+        heard, position = workers.heard(session, job.queue), jobs.queue_place(session, job)
+    room = workers.most_room(alive, job.kind)
+    return JobView(job, position, tries, model, len(alive), device, ahead, queue.is_reachable(), heard, gpu, pauses.get(job.queue), free_bytes=room)
 
 
 def tuning(person: Who, job: Job) -> Tuning:
@@ -200,7 +276,7 @@ def tuning(person: Who, job: Job) -> Tuning:
             measure,
             curve(measure.point),
             {point.step: point.value for point in curve(LOSS)},
-            Search.model_validate(chosen.get("search") or {}),
+            Search.of(chosen),
             tried,
             leading,
             _finder(session, job.id),
@@ -235,13 +311,6 @@ def recent(person: Who, after: int | None = None, limit: int = 50, kind: str | N
         return list(rows), following
 
 
-def active(person: Who) -> list[Job]:
-    """What runs or waits now, in queue order: the strip on every page."""
-    with reading() as session:
-        query = select(Job).where(Job.workspace_id == person.workspace_id, Job.state.in_(ACTIVE))
-        return list(session.scalars(query.order_by(Job.state == "queued", Job.priority.desc(), Job.position)))
-
-
 def news(person: Who, key: int, after_event: int) -> News:
     """Everything after an event number and up to `job.event`, for streams that replay.
 
@@ -252,6 +321,12 @@ def news(person: Who, key: int, after_event: int) -> News:
         points = [point for point in metrics.points(session, key, after_event) if point.event <= job.event]
         samples = [sample for sample in metrics.samples(session, key, after_event) if sample.event <= job.event]
         return News(job, points, [line for line in metrics.lines(session, key, after_event) if line.event <= job.event], samples)
+
+
+def newest_events() -> dict[int, int]:
+    """The event counter of every job that waits or runs: one query tells all streams whether there is anything new for them."""
+    with reading() as session:
+        return dict(session.execute(select(Job.id, Job.event).where(Job.state.in_(ACTIVE))).all())
 
 
 def points(person: Who, key: int, after_step: int = -1) -> list[MetricPoint]:
@@ -265,7 +340,7 @@ def samples(person: Who, key: int) -> list[Answered]:
     with reading() as session:
         job = read(session, person, Job, key, "job")
         book = datasets.find(session, person, job.settings["dataset"]).book
-        return [Answered(sample, normalise(book.answer_in(sample.text)) == normalise(sample.gold)) for sample in metrics.samples(session, key)]
+        return [Answered(sample, is_right(book.answer_in(sample.text), sample.gold)) for sample in metrics.samples(session, key)]
 
 
 def log(person: Who, key: int, limit: int = 2000) -> list[LogLine]:

@@ -1,17 +1,23 @@
 """What the Lab starts from and shows beside the editor: a prompt to open, a first prompt for a dataset, the text a model will read."""
 
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
+from anyio import to_thread
+
 from app.domain.access import Who
-from app.domain.dataset import DatasetVersion
+from app.domain.dataset import DatasetVersion, Example
+from app.domain.modes import Converted, convert
 from app.domain.prompt import Prompt, PromptVersion, fields_of
-from app.domain.rendering import DEFAULT, LABELS, Rendered, Template, check, render, sections
-from app.errors import Invalid, NotFound
-from app.services import datasets, grid, prompts
+from app.domain.rendering import DEFAULT, LABELS, Mode, Part, Rendered, Template, check, render, sections, template_variables, unknown
+from app.domain.variables import nearest
+from app.errors import NotFound
+from app.services import datasets, generate, grid, prompts
 from app.services.datasets import DatasetView
+from app.services.shots import drawn
 
 SHOWN_LABELS = 20
 """Labels that a first prompt lists; with more, the shots have to show them."""
@@ -36,10 +42,28 @@ class Opened:
 
 @dataclass(frozen=True)
 class Seen:
-    """A prompt as the model reads it; `sections` says for every part what it belongs to."""
+    """A prompt as the model reads it; `sections` says for every part what it belongs to, `variables` which it reads."""
 
     rendered: Rendered
     sections: tuple[str, ...]
+    variables: tuple[str, ...]
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The parts of the text, or of all turns one after another."""
+        return self.rendered.parts or tuple(part for message in self.rendered.messages for part in message.parts)
+
+
+@dataclass(frozen=True)
+class Read:
+    """A prompt as a tokenizer gets it: `total` tokens, of which `parts` are those of each rendered part and `template` those of none; the model's
+    `window`; and the whole text in `pieces`: {text, kind: "special", "template", "author" or "cell"}."""
+
+    total: int
+    parts: list[int]
+    template: int
+    window: int
+    pieces: list[dict[str, str]]
 
 
 def blank() -> Opened:
@@ -47,17 +71,15 @@ def blank() -> Opened:
 
 
 def opened(person: Who, reference: str) -> Opened:
-    """A saved prompt. Raises NotFound, and Invalid for a mode that the Lab does not edit."""
+    """A saved prompt. Raises NotFound."""
     prompt, version = prompts.find(person, reference)
-    if version.mode != "structured":
-        raise Invalid("not_structured", f"{prompt.name} is a {version.mode} prompt.", "The Lab edits structured prompts; this one is used through the API.")
     return Opened(fields_of(version.template(), version.parameters), prompt, version)
 
 
 def first_prompt(person: Who, reference: str) -> Opened:
     """A new prompt made from a dataset: its labels named, and a few of its train rows as shots."""
     version = datasets.find(person, reference).version
-    shots = datasets.draw_shots(person, reference, min(FIRST_SHOTS, version.splits.get("train", 0)), 0)
+    shots = drawn(person, reference, min(FIRST_SHOTS, version.splits.get("train", 0)), 0).shots
     return Opened(fields_of(Template(instruction=_instruction(version), shots=tuple(shots))))
 
 
@@ -76,16 +98,33 @@ class TryRow:
     answers: tuple[str, ...]
 
 
+MOST_ROWS = 100
+"""Rows of one table of inputs."""
+
+
 def row(person: Who, reference: str, split: str, offset: int) -> TryRow:
     """One row by its place in a split. Raises Sealed, and NotFound behind the last one."""
     version = datasets.find(person, reference).version
     found = grid.examples(person, version.reference, split, offset, 1)
     if not found:
         raise NotFound("row", offset + 1)
-    book, output = version.book, found[0].output
+    return _to_try(version, found[0])
+
+
+def rows(person: Who, reference: str, split: str, count: int, seed: int) -> list[tuple[int, TryRow]]:
+    """Rows drawn from a split without one coming twice, in file order, each with its place; all of them when there are not more. Raises Sealed."""
+    version = datasets.find(person, reference).version
+    total = version.splits.get(split, 0)
+    places = sorted(random.Random(seed).sample(range(total), min(count, total)))  # noqa: S311 a draw to look at, the same for the same seed
+    found = [(place, grid.examples(person, version.reference, split, place, 1)) for place in places]
+    return [(place, _to_try(version, examples[0])) for place, examples in found if examples]
+
+
+def _to_try(version: DatasetVersion, example: Example) -> TryRow:
+    book, output = version.book, example.output
     label = book.get(output) if output is not None else None
     aliases = label.aliases if label else ()
-    return TryRow({**version.shown_labels(), **found[0].values()}, () if output is None else (book.text_of(output), *aliases))
+    return TryRow({**version.shown_labels(), **example.values()}, () if output is None else (book.text_of(output), *aliases))
 
 
 def samples(person: Who) -> list[tuple[Prompt, PromptVersion, DatasetView | None]]:
@@ -100,4 +139,28 @@ def samples(person: Who) -> list[tuple[Prompt, PromptVersion, DatasetView | None
 def seen(template: Template, values: Mapping[str, str]) -> Seen:
     """The text a model reads. Raises Invalid naming the variables that exist when the prompt uses another."""
     check(template, values)
-    return Seen(render(template, values), sections(template, values))
+    return Seen(render(template, values), sections(template, values), template_variables(template))
+
+
+def misspelt(template: Template, values: Mapping[str, str]) -> list[dict[str, str | None]]:
+    """The variables that do not exist, each with the one that was probably meant: [{name, meant}]. Declared ones that lack a value are none of them."""
+    declared = {name for name, _ in template.defaults}
+    known = declared.union(values)
+    return [{"name": name, "meant": nearest(name, known)} for name in unknown(template, values) if name not in declared]
+
+
+async def read_by(person: Who, model: int, template: Template, values: Mapping[str, str]) -> Read:
+    """The prompt as a model's tokenizer gets it. The engine process reads it; raises Unavailable without one, and Invalid for a remote model."""
+
+    def hand() -> generate.Request:
+        row, fields = generate.fields_for(person, model, fields_of(template), None)
+        check(template, values)
+        return generate.hand(row, fields, {"variables": dict(values), "parameters": {}, "count_only": True, "pieces": True})
+
+    found = await generate.count(await to_thread.run_sync(hand))
+    return Read(**{name: found[name] for name in ("total", "parts", "template", "window", "pieces")})
+
+
+def converted(template: Template, mode: Mode, base: Template | None) -> Converted:
+    """The prompt in another mode."""
+    return convert(template, mode, base)

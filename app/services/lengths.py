@@ -59,14 +59,32 @@ def engine_answers() -> bool:
 
 async def count(model: Model, texts: Sequence[str]) -> list[int]:
     """Tokens of each text. Raises Unavailable when the engine process does not answer."""
+    return (await counted(model, texts))[0]
+
+
+async def counted(model: Model, texts: Sequence[str]) -> tuple[list[int], list[int]]:
+    """Tokens of each text, and how many of them the model does not know. Raises Unavailable as `count` does."""
     found: list[int] = []
+    unknown: list[int] = []
     for start in range(0, len(texts), AT_ONCE):
-        request = Request(secrets.token_urlsafe(16), model)
-        payload = {"model": model.id, "texts": list(texts[start : start + AT_ONCE])}
-        await to_thread.run_sync(queue.ask_engine, request.id, payload)
-        async with aclosing(cast("AsyncGenerator[dict[str, Any]]", events(request))) as stream:
-            async for event in stream:
-                found += event.get("lengths", [])
+        answer = await _asked(model, texts[start : start + AT_ONCE])
+        found += answer.get("lengths", [])
+        unknown += answer.get("unknown", [])
+    return found, unknown
+
+
+async def window(model: Model) -> int:
+    """The tokens that a model takes at once. Raises Unavailable as `count` does."""
+    return int((await _asked(model, []))["window"])
+
+
+async def _asked(model: Model, texts: Sequence[str]) -> dict[str, Any]:
+    """The engine's answer about some texts."""
+    request, found = Request(secrets.token_urlsafe(16), model), dict[str, Any]()
+    await to_thread.run_sync(queue.ask_engine, request.id, {"model": model.id, "texts": list(texts)})
+    async with aclosing(cast("AsyncGenerator[dict[str, Any]]", events(request))) as stream:
+        async for event in stream:
+            found |= event
     return found
 
 

@@ -2,21 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.db import reading
+from app.db import reading, transaction
 from app.domain import model as models
-from app.domain.access import Who, page, visible
-from app.domain.base import Owned
+from app.domain.access import Who, page, visible, write
+from app.domain.base import by_id
 from app.domain.dataset import Dataset, DatasetVersion
 from app.domain.model import Model
 from app.domain.prompt import Prompt, PromptVersion
+from app.errors import Invalid
 from app.settings import settings
-
-T = TypeVar("T", bound=Owned)
 
 STARTER = "starter"
 
@@ -33,6 +31,16 @@ class Lineage:
     version: DatasetVersion | None = None
 
 
+def pin(person: Who, key: int | str, on: bool) -> Model:
+    """Keep a local model in the engine's memory once it is loaded, jobs or not; or let it leave again. Raises Invalid for a remote one."""
+    with transaction() as session:
+        model = write(session, person, Model, models.find(session, person, key).id, "model")
+        if model.remote:
+            raise Invalid("not_local", f"{model.name} answers at an endpoint; nothing of it is in this machine's memory.", "Pin a model that runs here.")
+        model.pinned = on
+        return model
+
+
 def recent(person: Who, after: int | None = None, limit: int = 100) -> tuple[list[Model], int | None]:
     with reading() as session:
         rows, following = page(session, visible(person, Model), Model, after, limit)
@@ -42,6 +50,12 @@ def recent(person: Who, after: int | None = None, limit: int = 100) -> tuple[lis
 def foundation(person: Who) -> list[Model]:
     with reading() as session:
         return list(session.scalars(visible(person, Model).where(Model.kind == "foundation")))
+
+
+def remote(person: Who) -> list[Model]:
+    """The models behind endpoints."""
+    with reading() as session:
+        return list(session.scalars(visible(person, Model).where(Model.kind == "remote")))
 
 
 def find(person: Who, key: int | str) -> Lineage:
@@ -56,22 +70,17 @@ def lineages(person: Who, limit: int = 200) -> list[Lineage]:
 
 
 def _lineages(session: Session, rows: Sequence[Model]) -> list[Lineage]:
-    bases = _by_id(session, Model, {row.base_model_id for row in rows})
-    versions = _by_id(session, PromptVersion, {row.prompt_version_id for row in rows})
-    prompts = _by_id(session, Prompt, {version.prompt_id for version in versions.values()})
-    data = _by_id(session, DatasetVersion, {row.dataset_version_id for row in rows})
-    named = _by_id(session, Dataset, {version.dataset_id for version in data.values()})
+    bases = by_id(session, Model, {row.base_model_id for row in rows})
+    versions = by_id(session, PromptVersion, {row.prompt_version_id for row in rows})
+    prompts = by_id(session, Prompt, {version.prompt_id for version in versions.values()})
+    data = by_id(session, DatasetVersion, {row.dataset_version_id for row in rows})
+    named = by_id(session, Dataset, {version.dataset_id for version in data.values()})
     found = []
     for row in rows:
         prompt, version = versions.get(row.prompt_version_id or 0), data.get(row.dataset_version_id or 0)
         name = prompts[prompt.prompt_id].name if prompt else None
         found.append(Lineage(row, bases.get(row.base_model_id or 0), prompt, name, named[version.dataset_id] if version else None, version))
     return found
-
-
-def _by_id(session: Session, table: type[T], keys: set[int | None]) -> dict[int, T]:
-    wanted = keys - {None}
-    return {row.id: row for row in session.scalars(select(table).where(table.id.in_(wanted)))} if wanted else {}
 
 
 def of_job(job: int) -> Model | None:

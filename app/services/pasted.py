@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from itertools import pairwise
 from typing import Any
 
 from pydantic import ValidationError
@@ -27,6 +26,8 @@ _PARAMETERS = {
     "random_seed": "seed",
     "seed": "seed",
 }
+
+ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 
 
 def read(text: str) -> dict[str, Any]:
@@ -69,16 +70,17 @@ def _watsonx(value: Mapping[str, Any]) -> Found:
 
 
 def _chat(value: Mapping[str, Any]) -> Found:
-    """Chat turns: system is the instruction, finished exchanges are shots, the last user turn is the input."""
+    """Chat turns, as they are. Raises Invalid for a role that a prompt's turns cannot have."""
     turns = value.get("messages")
     if not isinstance(turns, list) or not all(isinstance(turn, dict) and "role" in turn for turn in turns):
         return None
-    said = [(turn["role"], _content(turn.get("content"))) for turn in turns]
-    instruction = "\n\n".join(text for role, text in said if role in ("system", "developer"))
-    talk = [pair for pair in said if pair[0] in ("user", "assistant")]
-    shots = tuple(Shot(asked, answered) for (role, asked), (answerer, answered) in pairwise(talk) if (role, answerer) == ("user", "assistant"))
-    given = talk[-1][1] if talk and talk[-1][0] == "user" else ""
-    return Template(instruction=literal(instruction), shots=shots), given, value
+    for number, turn in enumerate(turns, 1):
+        if str(turn["role"]) not in ROLES:
+            raise Invalid(
+                "unknown_role", f"Turn {number} has the role {turn['role']!r}.", "Fettle has system, user and assistant turns: take the others out of the JSON."
+            )
+    said = tuple((ROLES[turn["role"]], literal(_content(turn.get("content")))) for turn in turns)
+    return Template("chat", messages=said), "", value
 
 
 def _text(value: Any) -> str:

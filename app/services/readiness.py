@@ -17,3 +17,8 @@ def readiness() -> dict[str, Any]:
     except SQLAlchemyError:
         state["database"] = False
     return {"ready": all(state.values()), **state}
+
+
+def engine() -> bool:
+    """Can a local model answer now? Asked of the broker, which notices at once when an engine process ends, and of nobody else."""
+    return queue.engine_listens()

@@ -4,12 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 from app import queue
 from app.domain.generation import Parameters
 from app.domain.rendering import Rendered
-from app.remote.spec import CHARACTERS_A_TOKEN, Answer, estimated
+from app.remote import body
+from app.remote.spec import CHARACTERS_A_TOKEN, Answer, Delta, estimated
 from app.services.endpoints import Remote
 
 
@@ -23,10 +25,9 @@ class Asked:
 
 
 def prepare(remote: Remote, prompt: Rendered, parameters: Parameters) -> Asked:
-    """A prompt ready to be asked. Loads the openai SDK, which takes a second: call it in a thread, never in the event loop."""
-    from app.remote import client
-
-    del client
+    """A prompt ready to be asked. Raises Invalid for what an endpoint cannot be asked. Loads the openai SDK, which takes a second: call it in a thread, never in the event loop."""
+    import_module("app.remote.client")
+    body.check(parameters, remote.spec.name)
     return Asked(remote, prompt, parameters)
 
 
@@ -34,7 +35,7 @@ async def events(request: str, asked: Asked) -> AsyncIterator[dict[str, Any]]:
     """{type: token, text} as it comes, then `done`. A stop that is asked for ends the request at the endpoint. Raises RemoteError, Unavailable."""
     from app.remote.client import Client  # `prepare` has loaded it
 
-    remote, text = asked.remote, ""
+    remote, text, several = asked.remote, "", asked.parameters.n > 1
     stop = asyncio.create_task(queue.until_cancelled(request))
     try:
         async with Client(remote.spec) as client:
@@ -44,18 +45,34 @@ async def events(request: str, asked: Asked) -> AsyncIterator[dict[str, Any]]:
                     if piece is None:
                         yield _stopped(asked, text)
                         return
-                    text += piece
-                    yield {"type": "token", "text": piece}
+                    text += piece.text
+                    yield _token(piece, several)
             finally:
                 await pieces.aclose()
     finally:
         stop.cancel()
     usage = piece.usage
-    counts = {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens, "estimated": usage.estimated, "cost": usage.cost(remote.price)}
+    counts: dict[str, Any] = {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens, "estimated": usage.estimated}
+    counts["cost"] = usage.cost(remote.price)
+    if several:
+        every = [(piece.text, piece.reason), *piece.others]
+        # The protocol counts all answers together, so what each took is reckoned.
+        counts["answers"] = [{"index": at, "reason": why, "output_tokens": estimated("", said).output_tokens} for at, (said, why) in enumerate(every)]
     yield {"type": "done", "reason": piece.reason, "latency_ms": piece.latency_ms, "waited_ms": piece.waited_ms, "tries": piece.tries, **counts}
 
 
-async def _next(pieces: Any, stop: "asyncio.Task[None]") -> str | Answer | None:
+def _token(piece: Delta, several: bool) -> dict[str, Any]:
+    event: dict[str, Any] = {"type": "token", "text": piece.text}
+    if several:
+        event["index"] = piece.index
+    if piece.logprobs:
+        event["logprobs"] = [
+            {"token": one.token, "logprob": one.logprob, "top": [{"token": text, "logprob": value} for text, value in one.top]} for one in piece.logprobs
+        ]
+    return event
+
+
+async def _next(pieces: Any, stop: "asyncio.Task[None]") -> Delta | Answer | None:
     """The next piece, or None as soon as a stop is asked for."""
     step = asyncio.ensure_future(anext(pieces))
     try:

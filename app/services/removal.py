@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import Select, delete, func, select, tuple_, update
 from sqlalchemy.orm import Session
 
+from app import storage
 from app.db import reading, transaction
 from app.domain import intake
 from app.domain.access import Who, write
@@ -18,6 +19,7 @@ from app.domain.model import Model
 from app.errors import Conflict
 from app.services.chores import index_file
 from app.services.pacing import Pace
+from app.settings import settings
 
 ROWS = 500
 NAMED = 5
@@ -39,19 +41,28 @@ class User:
 def users(person: Who, key: int) -> list[User]:
     """What is built on a dataset: experiments, tuned models, and jobs that still run or wait."""
     with reading() as session:
-        return _users(session, write(session, person, Dataset, key, "dataset"))
+        return users_of(session, write(session, person, Dataset, key, "dataset"))
 
 
-def _users(session: Session, dataset: Dataset) -> list[User]:
+def refuse(name: str, noun: str, found: list[User]) -> None:
+    """Raises Conflict with the names of what uses something that is to be deleted."""
+    if found:
+        more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+        message = f"{name} is used by {', '.join(map(str, found[:NAMED]))}{more}."
+        raise Conflict("in_use", message, f"Delete those first, or keep the {noun}.", detail={"users": [vars(user) for user in found]})
+
+
+def users_of(session: Session, dataset: Dataset) -> list[User]:
+    """What is built on a dataset."""
     versions = _versions(dataset)
     found = []
     for noun, table in (("experiment", Experiment), ("model", Model)):
         rows = session.execute(select(table.id, table.name).where(table.dataset_version_id.in_(versions)).order_by(table.id))
         found += [User(noun, row.id, row.name) for row in rows]
-    return [*found, *(User("job", job.id, job.name) for job in _jobs(session, dataset.id) if job.state in ACTIVE)]
+    return [*found, *(User("job", job.id, job.name) for job in jobs_of(session, dataset.id) if job.state in ACTIVE)]
 
 
-def _jobs(session: Session, key: int) -> list[Job]:
+def jobs_of(session: Session, key: int) -> list[Job]:
     """The jobs that work, or worked, on a dataset."""
     jobs = session.scalars(select(Job).join(Dataset, Dataset.workspace_id == Job.workspace_id).where(Dataset.id == key).order_by(Job.id))
     return [job for job in jobs if str(job.settings.get("dataset", "")).split("@")[0] == str(key)]
@@ -64,17 +75,15 @@ def _versions(dataset: Dataset) -> Select[int]:
 def remove(person: Who, key: int) -> None:
     """Delete a dataset with all its versions. Raises Conflict with the names of what is built on it.
 
-    It disappears at once; its rows follow in short writes. Should the process end in between, the sweep goes on with it.
+    It disappears at once; its rows follow in short writes. Should the process end in between, the sweep goes on with it. While the object store
+    with the files of its jobs does not answer, nothing is deleted (Unavailable).
     """
+    storage.answers()
     with transaction() as session:
         dataset = write(session, person, Dataset, key, "dataset")
         # A lock that a new version or experiment would wait for: nobody begins to use what is about to go.
         session.execute(select(Dataset.id).where(Dataset.id == key).with_for_update())
-        found = _users(session, dataset)
-        if found:
-            more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
-            message = f"{dataset.name} is used by {', '.join(map(str, found[:NAMED]))}{more}."
-            raise Conflict("in_use", message, "Delete those first, or keep the dataset.", detail={"users": [vars(user) for user in found]})
+        refuse(dataset.name, "dataset", users_of(session, dataset))
         vanished = update(DatasetVersion).where(DatasetVersion.dataset_id == key).values(sealed_at=None, alive_at=0, created_at=0)
         session.execute(vanished)
         # Whoever works on one of these stops with its next word.
@@ -87,7 +96,7 @@ def purge(key: int) -> None:
     with reading() as session:
         mine = select(DatasetVersion.id).where(DatasetVersion.dataset_id == key)
         evaluations = session.scalars(select(Evaluation.id).where(Evaluation.dataset_version_id.in_(mine))).all()
-        jobs = [job.id for job in _jobs(session, key)]
+        jobs = [job.id for job in jobs_of(session, key)]
     for evaluation in evaluations:
         while _some_predictions(evaluation):
             pass
@@ -96,6 +105,7 @@ def purge(key: int) -> None:
     for job in jobs:
         with transaction() as session:
             session.execute(delete(Job).where(Job.id == job))
+        storage.discard(settings().storage_folder / "jobs" / str(job))
     for took in (_some_near_duplicates, _some_examples):
         pace = Pace()
         while took(key, pace):

@@ -13,7 +13,8 @@ from app.domain import prompt as prompts
 from app.domain.access import Who, installation, visible
 from app.domain.dataset import Dataset, DatasetVersion
 from app.domain.prompt import Prompt, fields_of, template_of
-from app.services import datasets
+from app.services import uploads
+from app.services.shots import drawn
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 
@@ -34,8 +35,8 @@ def seed(say: Callable[[str], None] = print) -> None:
 def _load(person: Who, task: dict[str, Any]) -> None:
     """One sample task: its examples, then the prompt that goes with them, its shots drawn from the train split by the recorded seed."""
     file = SAMPLES / task["file"]
-    view = datasets.import_file(person, file, name=task["dataset"], filename=file.name, source="sample")
-    shots = datasets.draw_shots(person, view.dataset.id, task["shots"], task["seed"])
+    view = uploads.import_file(person, file, name=task["dataset"], filename=file.name, source="sample")
+    shots = drawn(person, view.dataset.id, task["shots"], task["seed"]).shots
     template = replace(template_of(task | {"shots": []}), shots=tuple(shots))
     with transaction() as session:
         if not session.scalars(visible(person, Prompt).where(Prompt.name == task["name"])).all():

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import exp
 
 from anyio import to_thread
 from sqlalchemy import select
@@ -14,6 +13,7 @@ from app.domain.dataset import Example
 from app.domain.label_book import Label
 from app.domain.prompt import template_of
 from app.domain.rendering import check
+from app.domain.scoring import shares
 from app.errors import Invalid, NotFound
 from app.services import generate
 from app.services.generate import Request
@@ -73,8 +73,5 @@ def _ask(person: Who, reference: int | str, rows: Sequence[int], model: int | st
 
 
 def _choices(labels: Sequence[Label], likelihoods: Sequence[float]) -> list[Choice]:
-    most = max(likelihoods)
-    weights = [exp(value - most) for value in likelihoods]
-    total = sum(weights)
-    ranked = sorted(zip(labels, weights, strict=True), key=lambda pair: -pair[1])
-    return [Choice(label.key, label.display, weight / total) for label, weight in ranked[:SHOWN]]
+    ranked = sorted(zip(labels, shares(likelihoods), strict=True), key=lambda pair: -pair[1])
+    return [Choice(label.key, label.display, share) for label, share in ranked[:SHOWN]]

@@ -1,24 +1,29 @@
 """Uploads: what a person can do with a file before it is a dataset. Look at it, say how it is read, freeze it, give it up."""
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 from app.db import reading, transaction
+from app.domain import lineage
 from app.domain import upload as uploads
-from app.domain.access import Who, read
+from app.domain.access import Who, read, write
+from app.domain.dataset import Dataset
+from app.domain.splits import shares_wanted
 from app.domain.upload import Upload
-from app.errors import Conflict, FettleError, Invalid
+from app.errors import Conflict, FettleError, Invalid, NotFound
 from app.readers import Problem
 from app.readers.frames import Broken
 from app.readers.options import Options, check
 from app.readers.parent import DETECT, read_file
 from app.readers.preview import Preview, preview
-from app.services import imports, upload_files
-from app.services.filling import shares_of
+from app.services import datasets, imports, upload_files
+from app.services.appending import append_file, at_once
+from app.services.datasets import DatasetView
+from app.services.presets import columns_for, preset
 from app.services.upload_files import options_of, place
 
 AT_ONCE_BYTES = 20_000_000
@@ -50,6 +55,28 @@ def accept(person: Who, sent: Sent, aim: Literal["report", "import"]) -> Upload:
     return upload
 
 
+def accept_rows(person: Who, dataset: int | str, sent: Sent) -> Upload:
+    """Take a file in whose rows go behind those of a dataset's newest version, for a person to look at first: read as the dataset's first file was."""
+    view = datasets.find(person, str(dataset).split("@", maxsplit=1)[0])
+    with reading() as session:
+        write(session, person, Dataset, view.dataset.id, "dataset")
+    cut = {"onto": view.version.reference, "reason": "", "repeats": False}
+    sent = replace(sent, name=view.dataset.name, cut=cut)
+    upload, _ = _added(person, sent, "report", here=False, how=lambda path: preset(view.version, path, sent.options))
+    nudged.set()
+    return upload
+
+
+def onto(person: Who, upload: Upload) -> DatasetView | None:
+    """The newest version of the dataset that an upload goes onto; none where it is a dataset of its own, or that one is gone."""
+    if upload.onto is None:
+        return None
+    try:
+        return datasets.find(person, upload.onto.split("@")[0])
+    except NotFound:
+        return None
+
+
 def import_now(person: Who, sent: Sent) -> int:
     """Take a file in and make it a dataset before this returns its id. Raises Invalid with the problems of a broken file."""
     upload, token = _added(person, sent, "import", here=True)
@@ -63,15 +90,56 @@ def import_now(person: Who, sent: Sent) -> int:
     return ended.dataset_id
 
 
-def _added(person: Who, sent: Sent, aim: str, *, here: bool) -> tuple[Upload, str]:
-    """The row of a stored file. `here`: it is taken in the same breath, so that no importing child takes it."""
-    shares_of(sent.cut.get("splits"))
+def import_file(
+    person: Who,
+    path: Path,
+    *,
+    name: str,
+    filename: str,
+    mapping: Mapping[str, Any] | None = None,
+    options: Options = DETECT,
+    splits: Mapping[str, float] | None = None,
+    seed: int = 0,
+    source: str = "upload",
+    description: str = "",
+) -> DatasetView:
+    """Read a file into a new dataset's first version, split and sealed. Raises Invalid with the problems of a broken file.
+
+    It goes the way of every upload: nobody sees it until it is sealed; a refused file leaves nothing behind.
+    """
+    cut = {"splits": dict(splits) if splits else None, "seed": seed}
+    options = options if mapping is None else replace(options, mapping=mapping)
+    with path.open("rb") as stream:
+        key = import_now(person, Sent(stream, filename, name, options, cut, source, description))
+    return datasets.find(person, key)
+
+
+def append(person: Who, reference: int | str, sent: Sent, size: int, reason: str = "", repeats: bool = False) -> DatasetView | Upload:
+    """A file's rows behind those of a dataset's newest version: the next one, or the upload that makes it when that takes a while. What `sent.options` leave
+    open is read as the dataset's first file was. Raises Conflict when the version is not the newest; what is wrong with a long file is told by its upload.
+    """
+    view = datasets.find(person, reference)
+    if at_once(person, reference, size):
+        with upload_files.passing(sent.stream) as path:
+            options = preset(view.version, path, sent.options)
+            return append_file(person, reference, path, sent.filename, options, reason, repeats)
+    with reading() as session:
+        lineage.newest(session, view.version)
+    cut = {"onto": view.version.reference, "reason": reason, "repeats": repeats}
+    upload, _ = _added(person, replace(sent, name=view.dataset.name, cut=cut), "append", here=False)
+    nudged.set()
+    return upload
+
+
+def _added(person: Who, sent: Sent, aim: str, *, here: bool, how: Callable[[Path], Options] | None = None) -> tuple[Upload, str]:
+    """The row of a stored file. `here`: it is taken in the same breath, so that no importing child takes it. `how` says how that file is read."""
+    shares_wanted(sent.cut.get("splits"))
     file, size = upload_files.store(sent.stream)
     values = {"filename": sent.filename, "file": file, "size": size, "source": sent.source, "description": sent.description, "aim": aim}
     try:
+        options = asdict(how(place(file)) if how else sent.options)
         with transaction() as session:
-            name, options = _named(sent.name, sent.filename), asdict(sent.options)
-            upload = uploads.add(session, person, name=name, options=options, cut=dict(sent.cut), **values)
+            upload = uploads.add(session, person, name=_named(sent.name, sent.filename), options=options, cut=dict(sent.cut), **values)
             return (uploads.claim(session, upload.id) if here else None) or (upload, "")
     except BaseException:
         upload_files.remove(file)
@@ -108,11 +176,16 @@ def _glance(upload: Upload, options: Options) -> dict[str, Any]:
 
 
 def read_otherwise(person: Who, key: int, name: str, options: Options, cut: Mapping[str, Any], mapping: Mapping[str, Any] | None = None) -> Upload:
-    """Another way to read the file, or other columns: what its beginning shows is new at once, the report follows. Raises Invalid, Conflict."""
-    shares_of(cut.get("splits"))
+    """Another way to read the file, or other columns: what its beginning shows is new at once, the report follows. Raises Invalid, Conflict.
+
+    Without a mapping the columns are found anew: those of the dataset that the upload goes onto, else by their names.
+    """
+    shares_wanted(cut.get("splits"))
     options = replace(options, mapping=mapping or {})
     check(options)
     upload = find(person, key)
+    if mapping is None and (standing := onto(person, upload)) is not None:
+        options = columns_for(standing.version, place(upload.file), options)
     values = {"options": asdict(options), "cut": dict(cut), "name": _named(name, upload.filename), "report": _glance(upload, options)}
     with transaction() as session:
         upload = uploads.decide(session, person, key, **values)
@@ -122,15 +195,20 @@ def read_otherwise(person: Who, key: int, name: str, options: Options, cut: Mapp
 
 def keep_cut(person: Who, key: int, name: str, cut: Mapping[str, Any]) -> Upload:
     """A name and shares that do not change how the file is read. Raises Invalid, Conflict."""
-    shares_of(cut.get("splits"))
+    shares_wanted(cut.get("splits"))
     named = _named(name, find(person, key).filename)
     with transaction() as session:
         return uploads.settle(session, person, key, name=named, cut=dict(cut))
 
 
 def freeze(person: Who, key: int) -> Upload:
-    """Make the file version 1 of a dataset. Raises Conflict unless a report without problems stands."""
+    """Make the file version 1 of a dataset, or the next version of the one it goes onto. Raises Conflict unless a report without problems stands, and when a
+    version that nobody has been shown here came in between."""
+    standing = find(person, key).onto
+    behind = None if standing is None else datasets.find(person, standing).version
     with transaction() as session:
+        if behind is not None:
+            lineage.newest(session, behind)
         upload = uploads.freeze(session, person, key)
     nudged.set()
     return upload

@@ -1,16 +1,18 @@
 """Versions of a dataset: a new one from an older one by a recorded change, and what became of it.
 
 A new version is filled in transactions of one chunk each, under a number that nobody sees until it is sealed. Whoever fills
-it signs every chunk; `sweep` removes drafts that fell silent. Thinking is done between transactions, never inside.
+it signs every chunk, and every few seconds while it thinks; `sweep` removes drafts that fell silent. Thinking is done between
+transactions, never inside.
 """
 
 import time
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, bindparam, delete, func, insert, inspect, literal, select, update
+from sqlalchemy import ColumnElement, Row, and_, bindparam, delete, func, insert, inspect, literal, select, update
 from sqlalchemy.orm import Session
 
 from app.db import reading, transaction
@@ -19,19 +21,18 @@ from app.domain import dataset as datasets
 from app.domain import intake, lineage
 from app.domain.access import Who, write
 from app.domain.base import db_now
-from app.domain.cutting import content_key
-from app.domain.dataset import Dataset, DatasetVersion, Example
+from app.domain.cutting import content_key, group_of
+from app.domain.dataset import STRETCH, Dataset, DatasetVersion, Example
 from app.domain.lineage import Change, Keep, Open, Rewrite, Values
 from app.errors import Invalid
-from app.readers.near_duplicates import near_duplicate_groups
+from app.readers.near_duplicates import groups_of
 from app.services.datasets import DatasetView
+from app.services.likeness import sketching
 from app.services.pacing import Pace
+from app.services.pulse import pulse
 
 ROWS, CHARACTERS = 500, 1_000_000
 """A chunk is written in one transaction: at most so many rows, fewer when their texts are long or the database is slow."""
-
-COMPARED = 20_000
-"""Most rows among which near-duplicates of new rows are looked for; above, rows of the same text stay together and others do not."""
 
 SILENT_MS = 60_000
 """A draft without a sign of life for so long has lost its process."""
@@ -48,32 +49,49 @@ class New:
     cells: dict[str, Any] | None = None
 
 
+class Watch:
+    """Who waits for a version while it is made. What it raises is raised by `derive`, and nothing is left."""
+
+    copied = read = 0.0
+    """The shares of the older rows that stand in it, and of the file that comes in that has been read."""
+
+    def told(self, draft: DatasetVersion, rows: int) -> None:
+        """So many rows stand in it, said after every write."""
+
+    def ended(self, session: Session, version: DatasetVersion) -> None:
+        """Called in the transaction that seals it."""
+
+
 Arrivals = Iterable[Sequence[New]] | Callable[[DatasetVersion], Iterable[Sequence[New]]]
 """Rows that come in, in chunks; or what gives them once the older rows stand in the draft."""
 
 
-def derive(person: Who, reference: int | str, change: Change, reason: str = "", added: Arrivals = ()) -> DatasetView:
+def derive(person: Who, reference: int | str, change: Change, reason: str = "", added: Arrivals = (), watch: Watch | None = None) -> DatasetView:
     """The next version of a dataset: the newest one through a change, then rows that come in (streamed).
 
     Raises Conflict when `reference` is not the newest version, or no longer is when the new one is done; Invalid when nothing
     would change. Whatever is raised, nothing is left behind.
     """
-    with transaction() as session:
+    watch = watch or Watch()
+    with reading() as session:
         parent = datasets.find(session, person, reference)
         dataset = write(session, person, Dataset, parent.dataset_id, "dataset")
-        lineage.newest(session, parent)
         lineage.permitted(session, parent, change, dataset)
-        # What its file repeated is told of the first version alone.
-        origin = {name: value for name, value in parent.origin.items() if name != "repeats"}
+    with transaction() as session:
+        lineage.newest(session, parent)
+        # What its file repeated, and that it was cut while it came in, is told of the first version alone.
+        origin = {name: value for name, value in parent.origin.items() if name not in ("repeats", "streamed")}
         draft = datasets.draft(session, person, dataset, parent.seed, origin)
         draft.parent_id, draft.columns = parent.id, parent.columns
         draft.change = {"kind": change.kind, "reason": reason.strip(), **change.told()}
     try:
-        changed, last = _copy(parent, draft, change)
-        came = _append(draft, added(draft) if callable(added) else added, last + 1)
-        _useful(change, changed + came)
-        _place(parent, draft)
-        _seal(parent, draft, change, {**change.told(), "changed": changed, "added": came})
+        with pulse(lambda: _signed(draft)):
+            watch.told(draft, 0)
+            changed, last = _copy(parent, draft, change, watch)
+            came = _append(draft, added(draft) if callable(added) else added, last + 1, watch)
+            _useful(change, changed + came)
+            _place(parent, draft, watch)
+            _seal(parent, draft, change, {**change.told(), "changed": changed, "added": came}, watch)
     except BaseException:
         purge_draft(draft.id)
         raise
@@ -85,9 +103,9 @@ def _useful(change: Change, rows: int) -> None:
         raise Invalid("nothing_changes", "No row would change.", "Choose rows that are in this version, or another change.")
 
 
-def _copy(parent: DatasetVersion, draft: DatasetVersion, change: Change) -> tuple[int, int]:
+def _copy(parent: DatasetVersion, draft: DatasetVersion, change: Change, watch: Watch) -> tuple[int, int]:
     """Every row of the parent through the change. Returns how many rows changed or left, and the last position taken."""
-    changed, last, pace = 0, -1, Pace()
+    changed, last, pace, done = 0, -1, Pace(), 0
     for chunk in _chunks(values(parent), pace):
         new = [change.on(row) for row in chunk]
         left = [row["id"] for row, kept in zip(chunk, new, strict=True) if kept is None]
@@ -98,6 +116,9 @@ def _copy(parent: DatasetVersion, draft: DatasetVersion, change: Change) -> tupl
             if len(left) < len(chunk):
                 _take_over(session, parent, draft, chunk, left)
             _change(session, draft, other)
+        done += len(chunk)
+        watch.copied = done / max(1, parent.rows)
+        watch.told(draft, done)
     return changed, last
 
 
@@ -112,16 +133,22 @@ def _take_over(session: Session, parent: DatasetVersion, draft: DatasetVersion, 
 def _change(session: Session, draft: DatasetVersion, rows: Sequence[Values]) -> None:
     """Write the outputs and splits of these rows into those that stand for them in the draft."""
     table = inspect(Example).local_table
-    stands = (table.c.version_id == draft.id) & (table.c.content_key == bindparam("known_by")) & (table.c.position == bindparam("at"))
-    given = [{"known_by": row["content_key"], "at": row["position"], "output": row["output"], "split": row["split"]} for row in rows]
+    place = {"in_stretch": table.c.stretch, "known_by": table.c.content_key, "at": table.c.position}
+    stands = and_(table.c.version_id == draft.id, *(column == bindparam(name) for name, column in place.items()))
+    where = [{"in_stretch": row["position"] // STRETCH, "known_by": row["content_key"], "at": row["position"]} for row in rows]
+    given = [there | {"output": row["output"], "split": row["split"]} for there, row in zip(where, rows, strict=True)]
     if given:
         session.connection().execute(update(table).where(stands), given)  # type: ignore[arg-type]
 
 
 def values(version: DatasetVersion) -> Iterator[Values]:
-    """A version's rows as plain values, in the order of their ids (that of the file), read in chunks by id: no transaction stays open between them."""
+    """A version's rows as plain values, in the order of their ids (that of the file)."""
     names = list(Values.__annotations__)
-    columns = [getattr(Example, name) for name in names]
+    yield from (cast(Values, dict(zip(names, row, strict=True))) for row in walk(version, [getattr(Example, name) for name in names]))
+
+
+def walk(version: DatasetVersion, columns: Sequence[Any]) -> Iterator[Row[Any]]:
+    """Some columns of a version's rows, `id` among them, in the order of the ids, read in chunks: no transaction stays open between them."""
     with reading() as session:
         first, last = session.execute(select(func.min(Example.id), func.max(Example.id)).where(Example.version_id == version.id)).one()
     after = (first or 0) - 1
@@ -129,7 +156,7 @@ def values(version: DatasetVersion) -> Iterator[Values]:
         with reading() as session:
             query = select(*columns).where(_of(version), Example.id > after, Example.id <= last).order_by(Example.id).limit(ROWS)
             found = session.execute(query).all()
-        yield from (cast(Values, dict(zip(names, row, strict=True))) for row in found)
+        yield from found
         after = found[-1].id
 
 
@@ -152,7 +179,7 @@ def _chunks(rows: Iterable[Values], pace: Pace) -> Iterator[list[Values]]:
         yield chunk
 
 
-def _append(draft: DatasetVersion, added: Iterable[Sequence[New]], position: int) -> int:
+def _append(draft: DatasetVersion, added: Iterable[Sequence[New]], position: int, watch: Watch) -> int:
     """Rows that come in, each with what it wishes for a split. Returns how many."""
 
     def arriving() -> Iterator[Values]:
@@ -170,6 +197,7 @@ def _append(draft: DatasetVersion, added: Iterable[Sequence[New]], position: int
         with writing(draft, pace, len(lines)) as session:
             intake.put(session, lines)
         position += len(lines)
+        watch.told(draft, position)
     return position - start
 
 
@@ -188,21 +216,32 @@ def writing(draft: DatasetVersion, pace: Pace, rows: int) -> Iterator[Session]:
     pace.took(rows, time.perf_counter() - began)
 
 
+def _signed(draft: DatasetVersion) -> None:
+    with transaction() as session:
+        sign(session, draft.id)
+
+
 def sign(session: Session, version_id: int) -> None:
     """A sign of life of whoever fills a draft."""
     session.execute(update(DatasetVersion).where(DatasetVersion.id == version_id).values(alive_at=db_now()))
 
 
-def _place(parent: DatasetVersion, draft: DatasetVersion) -> None:
+def _place(parent: DatasetVersion, draft: DatasetVersion, watch: Watch) -> None:
     """Give every row that wishes for a split its place."""
     with reading() as session:
-        query = select(Example.id, Example.input, Example.output, Example.content_key, Example.split)
+        query = select(Example.id, Example.input, Example.output, Example.content_key, Example.split, Example.cells)
         wishing = session.execute(query.where(Example.version_id == draft.id, Example.split.in_(lineage.WISHES.values())).order_by(Example.position)).all()
         known = lineage.known_splits(session, draft.dataset_id, [row.content_key for row in wishing])
+        shares = lineage.shares_of(session, parent)
     if not wishing:
         return
     rows = [Open(row.input, row.output, row.content_key, row.split[1:] or None) for row in wishing]
-    splits = lineage.place(rows, known, lineage.shares_of(parent), draft.seed, _resembling(draft, rows))
+    column = (parent.origin.get("cut") or {}).get("group")
+    if column is None:
+        groups = _resembling(draft, rows, watch)
+    else:
+        groups = _grouped(draft, [group_of(row.cells, column) or f"\0{row.content_key}" for row in wishing], column, watch)
+    splits = lineage.place(rows, known, shares, draft.seed, groups, parent.splits)
     amend(draft, [{"key": row.id, "split": split} for row, split in zip(wishing, splits, strict=True)])
 
 
@@ -218,33 +257,64 @@ def amend(draft: DatasetVersion, changes: Sequence[dict[str, Any]]) -> None:
         start += len(part)
 
 
-def _resembling(draft: DatasetVersion, rows: Sequence[Open]) -> list[lineage.Group] | None:
-    """The near-duplicates among new rows, with the split of the older rows they resemble. None when there are too many rows to compare."""
-    with reading() as session:
-        there = Example.version_id == draft.id, Example.split.in_(lineage.HELD_OUT)
-        older = session.execute(select(Example.input, Example.split).where(*there).order_by(Example.position).limit(COMPARED)).all()
-    if len(older) + len(rows) > COMPARED:
-        return None
+def _grouped(draft: DatasetVersion, belonging: Sequence[str], column: str, watch: Watch) -> list[lineage.Group]:
+    """The new rows of each group that the dataset's first file was cut by, with the split in which older rows of it stand. `belonging`: of
+    each new row, its group, or what tells its text from others."""
+    found: dict[str, list[int]] = {}
+    for number, group in enumerate(belonging):
+        found.setdefault(group, []).append(number)
+    stands: dict[str, int] = {}
+    for chunk in _chunks(values(draft), Pace()):
+        for row in chunk:
+            group = group_of(row["cells"], column)
+            if group in found and row["split"] in lineage.HELD_OUT:
+                place = lineage.HELD_OUT.index(row["split"])
+                stands[group] = min(place, stands.get(group, place))
+        watch.told(draft, chunk[-1]["position"] + 1)
+    return [(numbers, lineage.HELD_OUT[stands[group]] if group in stands else None) for group, numbers in found.items()]
+
+
+def _resembling(draft: DatasetVersion, rows: Sequence[Open], watch: Watch) -> list[lineage.Group]:
+    """The near-duplicates among new rows, with the split of the older rows they resemble."""
+    ids, splits = array("q"), array("b")
+    with sketching() as sketches:
+        for chunk in _chunks(values(draft), Pace()):
+            older = [row for row in chunk if row["split"] in lineage.HELD_OUT]
+            ids.extend(row["id"] for row in older)
+            splits.extend(lineage.HELD_OUT.index(row["split"]) for row in older)
+            sketches.add([row["input"] for row in older])
+            watch.told(draft, chunk[-1]["position"] + 1)
+        sketches.add([row.input for row in rows])
+
+        def text(number: int) -> str:
+            if number >= len(ids):
+                return rows[number - len(ids)].input
+            with reading() as session:
+                return session.scalars(select(Example.input).where(Example.id == ids[number])).one()
+
+        roots = sketches.roots(text, since=len(ids))
     found: list[lineage.Group] = []
-    for group in near_duplicate_groups([*(row.input for row in older), *(row.input for row in rows)]):
-        new = [number - len(older) for number in group if number >= len(older)]
-        stands = {older[number].split for number in group if number < len(older)}
+    for group in groups_of(roots):
+        new = [number - len(ids) for number in group if number >= len(ids)]
+        stands = [splits[number] for number in group if number < len(ids)]
         if new:
-            found.append((new, next((split for split in lineage.HELD_OUT if split in stands), None)))
+            found.append((new, lineage.HELD_OUT[min(stands)] if stands else None))
     return found
 
 
-def _seal(parent: DatasetVersion, draft: DatasetVersion, change: Change, told: dict[str, Any]) -> None:
+def _seal(parent: DatasetVersion, draft: DatasetVersion, change: Change, told: dict[str, Any], watch: Watch) -> None:
     """Count and freeze, unless somebody else was faster."""
     book = lineage.book_after(change, parent.book)
     with reading() as session:
-        counted = datasets.totals(session, draft, book)
+        counted = intake.counted(session, draft, book)
     with transaction() as session:
         lineage.newest(session, session.get_one(DatasetVersion, parent.id))
         row = session.get_one(DatasetVersion, draft.id)
-        row.change = {**(row.change or {}), **told, "before": parent.splits, "after": counted.splits}
-        datasets.seal(session, row, counted)
+        row.change = {**(row.change or {}), **told, "before": parent.splits, "after": counted["splits"]}
+        session.flush()
+        intake.seal(session, row, counted)
         chores.add(session, row.id, row.rows)
+        watch.ended(session, row)
     for name in ("change", "labels", "splits", "content_hash", "sealed_at"):
         setattr(draft, name, getattr(row, name))
 

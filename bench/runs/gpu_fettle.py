@@ -74,7 +74,7 @@ def text(ids: list[int]) -> str:
 def work(chosen: dict[str, Any]) -> Work:
     """The rows of every step, in the order in which train() takes them."""
     sizes = [(len(prompt) + len(answer) + 1, len(answer) + 1) for prompt, answer in chosen["rows"]]
-    steps = schedule([size for size, _ in sizes], chosen["batch_size"], 1, chosen["steps"], 0)
+    steps = schedule([size for size, _ in sizes], chosen["batch_size"], chosen["steps"], 0)
     return [[sizes[index] for index in step] for step in steps]
 
 

@@ -38,8 +38,13 @@ class Clock:
             "examples": (self.steps - 1) * batch_size,
             "wall_seconds": wall,
             "processor_seconds": processor,
-            "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            "peak_memory_bytes": peak_memory(),
         }
+
+
+def peak_memory() -> int:
+    """The process's peak resident memory so far, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def job() -> dict[str, Any]:

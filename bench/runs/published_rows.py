@@ -69,19 +69,27 @@ PEFT_DIFFERS = ("the loss is on the answer alone (published: on question and ans
 
 def e2e(method: str, score: float, parameters: dict[str, Any], *more: str) -> Row:
     beams = {"num_beams": 10, "length_penalty": 0.9, "no_repeat_ngram_size": 4}
-    common = {"epochs": 5.0, "batch_size": 8, "warmup": 0.019, "max_length": 512}
+    common = {"epochs": 5.0, "batch_size": 8, "warmup": 0.019, "max_length": 512, "fit": "cut_tail"}
     title, published = f"GPT-2 medium, E2E, {method}", {"BLEU": score}
     return Row(title, "gpt2-medium", E2E, "{input} ||", method, common | parameters, "bleu", 64, published, LORA_PAPER, (*E2E_DIFFERS, *more), generation=beams)
 
 
 def t5(name: str, data: Data, prompt: str, labels: tuple[str, ...], batch: int, published: dict[str, float]) -> Row:
-    chosen = {"virtual_tokens": 100, "learning_rate": 0.1, "schedule": "constant", "max_steps": 30_000, "batch_size": batch, "max_length": 512}
+    chosen = {
+        "virtual_tokens": 100,
+        "learning_rate": 0.1,
+        "schedule": "constant",
+        "max_steps": 30_000,
+        "batch_size": batch,
+        "max_length": 512,
+        "fit": "cut_tail",
+    }
     title, model = f"T5 1.1 LM-adapted base, {name}, prompt_tuning", "google/t5-base-lm-adapt"
     return Row(title, model, data, prompt, "prompt_tuning", chosen, "exact", 8, published, PROMPTS, T5_DIFFERS, labels)
 
 
 def peft(name: str, method: str, score: float, parameters: dict[str, Any]) -> Row:
-    common = {"max_steps": 5_000, "batch_size": 4, "max_length": 768, "warmup": 0.1, "learning_rate": 1e-4}
+    common = {"max_steps": 5_000, "batch_size": 4, "max_length": 768, "fit": "cut_head", "warmup": 0.1, "learning_rate": 1e-4}
     prompt, title = "Question: {query} Think step by step.\nAnswer:", f"Llama-3.2-3B, MetaMathQA, {name}"
     return Row(title, "meta-llama/Llama-3.2-3B", MATH, prompt, method, common | parameters, "number", 512, {"accuracy": score}, PEFT, PEFT_DIFFERS)
 

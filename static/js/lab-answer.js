@@ -1,158 +1,201 @@
-// The Lab's right side: one generation from Run to its last token, to Stop, or to an error with Retry.
-import { Problem, events, post } from "./lab-stream.js";
+// One answer: from its place in the queue to its last token, to Stop, or to an error with Retry. Everything it shows is inside its own element.
+import { BROKEN, Problem } from "./lab-stream.js";
+import { Text } from "./lab-text.js";
+import { dollars, moment, parts, plain, say, took } from "./lab-words.js";
 
-const by = (id) => document.getElementById(id);
 const FINISH = { stop: "stopped by itself", length: "cut at max tokens", cancelled: "stopped by you" };
-const GIVE_UP_MS = 1500;
 const WAIT_MS = 1000;
-let controller = null;
-let request = "";
-let begun = 0;
-let first = 0;
-let clock = 0;
-let asked = "";
-let place = "engine";
+const WITH_LINES = 2;
 
-export const running = () => controller !== null;
-const seconds = () => (performance.now() - begun) / 1000;
-const dollars = (cost) => (cost >= 0.01 ? `$${cost.toFixed(2)}` : `$${Number(cost.toPrecision(2))}`);
-const took = (ms) => (ms < 1000 ? `${Math.round(ms)}\u00a0ms` : `${(ms / 1000).toFixed(1)}\u00a0s`);
-
-/** One spelling for texts that look the same, as app/domain/scoring.py: normalise() has it. */
-const normal = (text) => text.normalize("NFC").trim().split(/\s+/).join(" ");
-
-/** The first line that is not blank is the answer, as in an evaluation by generation. */
-const answered = () => normal(by("stream").textContent.trim().split("\n")[0]);
-
-function show(working) {
-  by("run").hidden = working;
-  by("stop").hidden = !working;
-  by("stream").toggleAttribute("data-running", working);
-  by("answer").setAttribute("aria-busy", String(working));
-}
-
-function clear() {
-  for (const id of ["waiting", "starters", "failure", "gold", "foot", "stale"]) by(id).hidden = true;
-  by("answer").hidden = by("stream").hidden = by("progress").hidden = false;
-  by("stream").textContent = by("said").textContent = by("counts").textContent = "";
-  request = "";
-  first = 0;
-  begun = performance.now();
-}
-
-/** What happens before the first token, with the seconds it has taken. */
-function wait(words) {
-  clearInterval(clock);
-  const tell = () => { by("progress").textContent = seconds() < 2 ? words : `${words}, ${Math.floor(seconds())} s`; };
-  tell();
-  clock = setInterval(tell, 500);
-}
-
-function write(text) {
-  if (!first) {
-    first = performance.now();
-    clearInterval(clock);
-    by("progress").hidden = true;
+export class Answer {
+  /** `brief`: in a table of inputs, where the figures have one line. */
+  constructor(element, { brief = false } = {}) {
+    this.element = element;
+    this.parts = parts(element);
+    this.brief = brief;
+    this.state = "empty";
+    this.asked = null;
+    this.gold = null;
+    this.texts = [];
+    this.texts.push(new Text(this, 1, element));
+    element.answer = this;
   }
-  const stream = by("stream");
-  // White space between prompt and answer belongs to the answer; on the page the answer begins with its first character.
-  const shown = stream.textContent ? text : text.trimStart();
-  if (shown) stream.append(shown);
-}
 
-const HANDLERS = {
-  accepted: (data) => { request = data.request; wait(place === "engine" ? "In the engine's queue" : "Waiting for the endpoint"); },
-  loading: (data) => wait(data.fraction ? `Loading weights, ${Math.round(data.fraction * 100)} %` : "Loading weights"),
-  message: (data) => write(data.text),
-  done: (data) => finish(data),
-  error: (data) => { throw new Problem(data.error); },
-};
+  get running() { return this.state === "running"; }
+  get sought() { return this.state === "sought"; }
+  get text() { return this.texts[0].text; }
+  get finished() { return this.state === "done"; }
 
-/** Send one request and show its answer as it comes; `settled` is called when it stands. `where` is who answers: "engine" or "endpoint". */
-export async function run(body, settled, where) {
-  controller = new AbortController();
-  asked = JSON.stringify(body);
-  place = where;
-  clear();
-  show(true);
-  wait(`Waiting for the ${where}`);
-  try {
-    const response = await post("/api/v1/generate", { ...body, stream: true }, controller.signal);
-    for await (const { event, data } of events(response)) HANDLERS[event]?.(data);
-    if (by("foot").hidden) throw new Problem({ code: "broken_stream", message: "The answer broke off.", advice: "The connection was lost; try again." });
-  } catch (error) {
-    if (error.name === "AbortError") ended("stopped by you");
-    else fail(error instanceof Problem ? error : new Problem({ code: "broken_stream", message: "The answer broke off.", advice: "The connection was lost; try again." }));
-  } finally {
-    clearInterval(clock);
-    controller = null;
-    show(false);
-    by("progress").hidden = Boolean(by("stream").textContent) || !by("failure").hidden;
+  /** Show that it was asked for. `asked` is {column, variables}: the request without and with its input; `gold` what counts as right, or null. */
+  begin(asked, gold, place) {
+    Object.assign(this, { asked, gold, place, state: "running", request: "", error: null, first: 0, instead: "", began: performance.now(), latency: null, weighed: null });
+    this.clear();
+    this.busy(true);
+    this.wait(`Waiting for the ${place}`);
+    this.changed();
   }
-  settled();
-}
 
-/** Latency is the model's own; what went by before it (the queue, loading weights) is told apart. */
-function finish({ input_tokens: read, output_tokens: written, latency_ms: latency, reason, finish_reason: why = reason, estimated, tries, cost }) {
-  const waited = Math.max(0, performance.now() - begun - latency);
-  const words = [`${estimated ? "about " : ""}${read.toLocaleString("en")} tokens read, ${written.toLocaleString("en")} written`, took(latency)];
-  if (first) words.push(`first token after ${took(Math.max(0, first - begun - waited))}`);
-  if (written && latency > 0) words.push(`${(written / (latency / 1000)).toFixed(1)} tokens/s`);
-  if (waited > WAIT_MS) words.push(`waited ${took(waited)} before`);
-  if (tries > 1) words.push(`${tries} tries`);
-  if (cost) words.push(dollars(cost));
-  ended([...words, FINISH[why] ?? ""].filter(Boolean).join(" · "));
-}
+  /** As before anything was written. */
+  clear() {
+    const { waiting, failure, foot, stale, bars, body, progress, said, counts, others } = this.parts;
+    for (const part of [waiting, failure, foot, stale, bars]) part.hidden = true;
+    for (const part of [body, progress]) part.hidden = false;
+    for (const part of [said, counts]) part.textContent = "";
+    others.replaceChildren();
+    this.texts.length = 1;
+    this.texts[0].clear();
+  }
 
-function ended(words) {
-  by("foot").hidden = false;
-  by("counts").textContent = words;
-  by("progress").textContent = "The model wrote nothing.";
-}
+  busy(on) {
+    this.parts.stream.toggleAttribute("data-running", on);
+    this.parts.body.setAttribute("aria-busy", String(on));
+  }
 
-/** A sentence into an element; words between backticks are code, as app/pages/text.py: ticks() has it. */
-export function say(element, sentence) {
-  const pieces = sentence.split("`").map((piece, index) => (index % 2 ? Object.assign(document.createElement("code"), { textContent: piece }) : piece));
-  element.replaceChildren(...pieces);
-}
+  changed() {
+    this.element.dispatchEvent(new CustomEvent("lab:answer", { bubbles: true, detail: this }));
+  }
 
-function fail(error) {
-  by("stream").hidden = !by("stream").textContent;
-  by("failure").hidden = false;
-  by("away").hidden = true;
-  say(by("failure-message"), error.message);
-  say(by("failure-advice"), error.advice);
-  by("failure-code").textContent = error.code;
-}
+  /** What happens before the first token, with the seconds it has taken. */
+  wait(words) {
+    clearInterval(this.clock);
+    const tell = () => {
+      const seconds = (performance.now() - this.began) / 1000;
+      this.parts.progress.textContent = seconds < 2 ? words : `${words}, ${Math.floor(seconds)} s`;
+    };
+    tell();
+    this.clock = setInterval(tell, 500);
+  }
 
-const folded = (text) => normal(text).toLowerCase();
+  /** One event of its stream. */
+  take(event, data) {
+    if (!this.running) return;
+    if (event === "accepted") {
+      this.request = data.request;
+      this.wait(this.place === "engine" ? "In the engine's queue" : "Waiting for the endpoint");
+    } else if (event === "notice") this.note(data);
+    else if (event === "loading") this.wait(data.fraction ? `Loading weights, ${Math.round(data.fraction * 100)} %` : "Loading weights");
+    else if (event === "message") this.write(data);
+    else if (event === "done") this.finish(data);
+    else if (event === "error") this.fail(new Problem(data.error));
+  }
 
-/** Right or wrong in words, while the answer's input is the one in the editor; and whether the editor has moved on since. */
-export function mark(gold, body) {
-  const stands = !by("answer").hidden && by("failure").hidden && !running() && Boolean(by("counts").textContent);
-  by("stale").hidden = !stands || asked === JSON.stringify(body);
-  const judged = stands && gold !== null && JSON.parse(asked).variables.input === body.variables.input;
-  by("gold").hidden = !judged;
-  if (!judged) return;
-  const right = gold.some((name) => folded(name) === folded(answered()));
-  by("foot").hidden = false;
-  [by("gold-text").textContent] = gold;
-  by("gold-right").hidden = !right;
-  by("gold-wrong").hidden = right;
-  by("said").textContent = `${answered()}: ${right ? "right" : "wrong"}`;
-}
+  /** Who has the device, until when, and what becomes of this answer meanwhile. */
+  note({ text, until, instead }) {
+    const then = until ? ` until about ${new Date(until).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" })}` : "";
+    this.instead = instead ? "answered on the CPU" : "";
+    this.wait(`${text}${then}; ${instead ? "answering on the CPU" : "this answer waits for it"}`);
+  }
 
-/** Ask the engine to end; if it does not say so soon, hang up. */
-export function stop() {
-  if (!controller) return;
-  const mine = controller;
-  if (!request) return mine.abort();
-  wait("Stopping");
-  fetch(`/api/v1/generate/${request}/stop`, { method: "POST" }).catch(() => mine.abort());
-  return setTimeout(() => mine.abort(), GIVE_UP_MS);
-}
+  write({ text, index = 0, logprobs }) {
+    if (!this.first) {
+      this.first = performance.now();
+      clearInterval(this.clock);
+      this.parts.progress.hidden = true;
+    }
+    this.nth(index).write(text, logprobs);
+  }
 
-export function start() {
-  by("stop").addEventListener("click", stop);
-  addEventListener("pagehide", () => controller?.abort());
+  /** The text at this place, counted from 0, made if need be with those before it. */
+  nth(index) {
+    while (this.texts.length <= index) this.texts.push(Text.after(this));
+    return this.texts[index];
+  }
+
+  /** Latency is the model's own; what went by before it (the queue, loading weights) is told apart. */
+  finish({ answers = [], reason, finish_reason: why = reason, tries, ...told }) {
+    const waited = Math.max(0, performance.now() - this.began - told.latency_ms);
+    const first = this.first ? `first token after ${took(Math.max(0, this.first - this.began - waited))}` : "";
+    const seen = [first, waited > WAIT_MS ? `waited ${took(waited)} before` : "", tries > 1 ? `${tries} tries` : ""];
+    for (const { index } of answers) this.nth(index);
+    this.latency = told.latency_ms;
+    const reasons = Object.fromEntries(answers.map((one) => [one.index, one.reason]));
+    this.end(this.figures(told, seen, [this.instead, this.brief && why === "stop" ? "" : FINISH[why]]), reasons);
+  }
+
+  /** What it took, in words; `seen` is what only a page knows that was there, `last` what is said of every answer, also where there is one line. */
+  figures({ input_tokens: read, output_tokens: written, latency_ms: latency, estimated, cost }, seen, last) {
+    const words = [];
+    if (Number.isFinite(read)) words.push(`${estimated ? "about " : ""}${read.toLocaleString("en")} tokens read, ${written.toLocaleString("en")} written`);
+    if (Number.isFinite(latency)) words.push(took(latency));
+    if (written && latency > 0) words.push(`${(written / (latency / 1000)).toFixed(1)} tokens/s`);
+    return [...[...words, ...seen].filter(Boolean).slice(0, this.brief ? WITH_LINES : undefined), cost ? dollars(cost) : "", ...last].filter(Boolean).join(" · ");
+  }
+
+  // ---- after the page was loaded anew ----
+  /** What a draft keeps of it; null while nothing was asked. A browser may break a stream off before its page hears that it is left: that is no end. */
+  kept() {
+    if (this.state === "empty") return null;
+    if (this.sought) return this.reference;
+    return { ticket: this.ticket, gold: this.gold, over: !this.running && this.error?.code !== BROKEN, error: this.error ?? undefined };
+  }
+
+  /** It was asked for before: say so until `show` or `fail`. */
+  seek(reference) {
+    Object.assign(this, { state: "sought", reference, ticket: reference.ticket, gold: reference.gold, asked: null, error: null, weighed: null });
+    this.clear();
+    this.parts.progress.textContent = "Looking for its answer in the notebook";
+    this.changed();
+  }
+
+  /** Its run as the notebook has it. Where the page was left before the end, that is why it stopped. */
+  show({ asked, prompt, texts, logprobs, labels, reason, error, created_at: at, ...told }) {
+    const why = reason === "cancelled" && !this.reference.over ? "stopped when the page was left" : FINISH[reason];
+    const { model, prompt_version: version, parameters } = asked.column;
+    // A column without a version of its own has the editor's prompt: whether that is still the same is seen by the wording.
+    const column = version && this.column.version ? asked.column : { model, prompt, parameters };
+    Object.assign(this, { asked: { ...asked, column }, latency: told.latency_ms, weighed: labels });
+    texts.forEach((text, index) => this.nth(index).write(text, logprobs?.[index]));
+    if (error) this.fail(new Problem(error));
+    else this.end(this.figures(told, [], [this.brief && reason === "stop" ? "" : why, this.brief ? "" : moment(at)]));
+  }
+
+  /** Its last words; `reasons` say of each text why it ended, where that is known. */
+  end(words, reasons = {}) {
+    this.state = "done";
+    this.texts.forEach((text, index) => text.end(reasons[index]));
+    this.parts.foot.hidden = false;
+    this.parts.counts.textContent = words;
+    this.parts.progress.textContent = "The model wrote nothing.";
+    this.settle();
+  }
+
+  fail(error) {
+    const { stream, failure } = this.parts;
+    this.state = "failed";
+    this.error = { code: error.code, message: error.message, advice: error.advice };
+    stream.hidden = !stream.textContent;
+    failure.hidden = false;
+    say(this.parts["failure-message"], error.message);
+    say(this.parts["failure-advice"], error.advice);
+    this.parts["failure-code"].textContent = error.code;
+    this.settle();
+  }
+
+  settle() {
+    clearInterval(this.clock);
+    this.busy(false);
+    this.parts.progress.hidden = Boolean(this.text) || this.state === "failed";
+    this.judge();
+    this.changed();
+  }
+
+  /** Right or wrong in words, every text of it, where the row says what is right. */
+  judge() {
+    const words = this.texts.map((text) => text.judge(this.finished ? this.gold : null)).filter(Boolean);
+    if (words.length) this.parts.said.textContent = words.join("; ");
+  }
+
+  /** Has what would be asked now moved on since? `gold` is what is known by now to be right for this input. */
+  compare(asked, gold) {
+    this.parts.stale.hidden = !this.finished || plain(this.asked) === plain(asked);
+    if (!this.finished || !gold || this.gold || this.asked.variables.input !== asked.variables.input) return;
+    this.gold = gold;
+    this.judge();
+  }
+
+  /** Gone: nothing runs on in a cell that nobody sees. */
+  close() {
+    clearInterval(this.clock);
+    this.element.remove();
+  }
 }

@@ -1,16 +1,71 @@
 // The Lab's editor as plain values, and back: what is drafted, sent and saved.
+import { readTurns, writeTurns } from "./lab-chat.js";
+import * as parameters from "./lab-parameters.js";
+import * as named from "./lab-variables.js";
+
 const by = (id) => document.getElementById(id);
-const FIELDS = ["instruction", "input_prefix", "output_prefix"];
+const BLANK = { instruction: "", input_prefix: "Input:", output_prefix: "Output:", shots: [], text: "", messages: [] };
+const FIELDS = { structured: ["instruction", "input_prefix", "output_prefix"], freeform: ["text"], chat: [] };
 const shots = by("shots");
-const parameters = () => [...document.querySelectorAll("[data-parameter]")];
+
+/** The same prompt in the modes it was shown in before: `origin` is the one it was written in. lab-modes.js keeps it. */
+export const memory = { origin: null, trail: {}, base: {} };
+
+export const mode = () => document.querySelector("input[name=mode]:checked").value;
+
+export function showMode(wanted) {
+  document.querySelector(`input[name=mode][value=${wanted}]`).checked = true;
+  for (const part of document.querySelectorAll("#lab [data-mode]")) part.hidden = part.dataset.mode !== wanted;
+  by("lab-panes").dataset.editing = wanted;
+  placeInput();
+}
+
+/** What a mode's fields say, the rows of its shots included. */
+export function content(of = mode()) {
+  const own = Object.fromEntries(FIELDS[of].map((name) => [name, by(name).value]));
+  if (of === "structured") own.shots = readShots();
+  if (of === "chat") own.messages = readTurns();
+  return { mode: of, ...BLANK, ...own };
+}
+
+export function writeContent(fields) {
+  const of = fields.mode ?? "structured";
+  for (const name of FIELDS[of]) by(name).value = fields[name] ?? BLANK[name];
+  if (of === "structured") writeShots(fields.shots ?? []);
+  if (of === "chat") writeTurns(fields.messages ?? []);
+}
 
 /** The prompt version's fields without its parameters. */
 export function prompt() {
-  return { mode: "structured", ...Object.fromEntries(FIELDS.map((name) => [name, by(name).value])), shots: readShots().map(({ input, output }) => ({ input, output })) };
+  const fields = content();
+  return { ...fields, shots: fields.shots.map(({ input, output }) => ({ input, output })), defaults: named.defaults() };
 }
 
+/** The prompt as it is run now: turns that are only kept are left out. */
+export const asked = () => (mode() === "chat" ? { ...prompt(), messages: readTurns(true) } : prompt());
+
+const text = () => { const { instruction, text: free, messages } = content(); return [instruction, free, ...messages.map((turn) => turn.content)].join("\n"); };
+
+/** Whether the prompt needs an input: a structured one always does. */
+export const readsInput = () => mode() === "structured" || /(^|[^{])\{input\}/.test(text());
+
+/** The input's field is there while something reads it, and while nothing is written yet. */
+export function placeInput() { by("input-field").hidden = !readsInput() && Boolean(text().trim()); }
+
+/** What has to be written before the prompt can be run, whatever the input; "" when all is. */
+export function unwritten() {
+  const { messages } = asked();
+  if (mode() === "freeform" && !by("text").value.trim()) return "Write the prompt first.";
+  if (mode() === "chat" && !messages.some((turn) => turn.content.trim())) return "Write a turn first.";
+  if (mode() === "chat" && messages.at(-1).role === "assistant") return "The last turn is the model's own: add one for it to answer.";
+  return "";
+}
+
+/** Why the prompt cannot be run yet; "" when it can. */
+export const lacking = () => unwritten() || (readsInput() && !by("input").value.trim() ? "Give an input first." : "");
+
 export function readShots() {
-  return [...shots.children].map((item) => ({ input: cell(item, "input").value, output: cell(item, "output").value, drawn: item.hasAttribute("data-drawn") }));
+  return [...shots.children].map((item) => ({ input: cell(item, "input").value, output: cell(item, "output").value, drawn: item.hasAttribute("data-drawn"), row: Number(item.dataset.row) || null }));
 }
 
 const cell = (item, name) => item.querySelector(`[data-shot="${name}"]`);
@@ -20,87 +75,58 @@ export function writeShots(list) {
   for (const shot of list) addShot(shot);
 }
 
-export function addShot({ input = "", output = "", drawn = false }) {
+export function addShot({ input = "", output = "", drawn = false, row = null }) {
   const item = by("shot").content.firstElementChild.cloneNode(true);
   cell(item, "input").value = input;
   cell(item, "output").value = output;
   item.toggleAttribute("data-drawn", drawn);
+  if (row) item.dataset.row = row;
   shots.append(item);
   return cell(item, "input");
 }
 
-/** Only what differs from the defaults. */
-export function readParameters() {
-  const given = {};
-  for (const field of parameters()) {
-    const text = field.value.trim();
-    if (!text) continue;
-    const value = field.dataset.kind === "list" ? field.value.split("\n").filter(Boolean).map((line) => line.replaceAll("\\n", "\n").replaceAll("\\t", "\t")) : Number(text);
-    if (String(value) !== field.dataset.default) given[field.dataset.parameter] = value;
-  }
-  return given;
-}
+/** The first column is the editor's own: its parameters are saved with the prompt. */
+const first = () => document.querySelector("[data-column]");
+const drawer = () => first().querySelector("[data-part=parameters]");
+export const model = () => first().querySelector("[data-part=model]");
+export const readParameters = () => parameters.read(drawer());
+export const writeParameters = (given) => parameters.write(drawer(), given);
 
-export function writeParameters(given) {
-  for (const field of parameters()) {
-    const value = given[field.dataset.parameter];
-    field.value = Array.isArray(value) ? value.map((line) => line.replaceAll("\n", "\\n").replaceAll("\t", "\\t")).join("\n") : value ?? "";
-  }
-}
-
-/** The first parameter out of its range, as a sentence; "" when all are in order. */
-export function badParameter() {
-  const field = parameters().find((one) => !one.validity.valid);
-  return field ? `${field.dataset.title}: ${field.validationMessage}` : "";
-}
-
-/** The changed parameters in words: "temperature 0.7, max tokens 32". */
-export function parameterWords() {
-  const given = readParameters();
-  const named = Object.entries(given).map(([name, value]) => `${name.replaceAll("_", " ")} ${Array.isArray(value) ? value.map((line) => JSON.stringify(line)).join(" ") : value}`);
-  return named.join(", ") || "defaults: greedy, at most 64 tokens";
-}
-
-export function variables() {
-  const more = [...by("variables").querySelectorAll("textarea")].map((area) => [area.name, area.value]);
-  return Object.fromEntries([...more, ["input", by("input").value]]);
-}
+/** The values of all variables that have one. */
+export const variables = () => ({ ...named.values(), input: by("input").value });
 
 export function writeVariables(values) {
   by("input").value = values.input ?? "";
-  for (const area of by("variables").querySelectorAll("textarea")) area.value = values[area.name] ?? "";
+  named.write(values);
 }
 
-/** A field for every variable beside `input` that the dataset brings. */
-export function nameVariables(names) {
-  const kept = variables();
-  const wanted = names.filter((name) => name !== "input");
-  by("variables").replaceChildren(...wanted.map((name, index) => {
-    const field = by("variable").content.firstElementChild.cloneNode(true);
-    const [label, area] = [field.querySelector("label"), field.querySelector("textarea")];
-    Object.assign(area, { id: `variable-${index}`, name, value: kept[name] ?? "" });
-    Object.assign(label, { htmlFor: area.id, textContent: `{${name}}` });
-    return field;
-  }));
-}
+export const nameVariables = named.columns;
 
 export function writePrompt(fields) {
-  for (const name of FIELDS) by(name).value = fields[name] ?? "";
-  writeShots(fields.shots ?? []);
+  Object.assign(memory, { origin: null, trail: {}, base: {} });
+  for (const of of Object.keys(FIELDS)) writeContent({ ...BLANK, mode: of });
+  named.declare(fields.defaults ?? {});
+  writeContent(fields);
+  showMode(fields.mode ?? "structured");
 }
 
 /** Everything in the editor, for the draft. */
 export function read() {
-  return { fields: { ...prompt(), shots: readShots(), parameters: readParameters() }, variables: variables(), model: by("model").value, count: by("count").value, seed: by("draw-seed").value };
+  return {
+    fields: { ...prompt(), shots: readShots(), parameters: readParameters() }, variables: { ...variables(), ...named.values(true) }, memory: { ...memory },
+    model: model().value, count: by("count").value, seed: by("draw-seed").value, selection: by("draw-selection").value,
+  };
 }
 
 export function write(state) {
   writePrompt(state.fields);
+  Object.assign(memory, state.memory ?? {});
   writeParameters(state.fields.parameters ?? {});
   writeVariables(state.variables ?? {});
-  choose(by("model"), state.model);
+  choose(model(), state.model);
   by("count").value = state.count || 4;
   by("draw-seed").value = state.seed || 0;
+  choose(by("draw-selection"), state.selection || "balanced");
 }
 
 /** Select an option if it is there; false when not. */
@@ -112,5 +138,5 @@ export function choose(select, value) {
 
 /** Nothing has been written yet. */
 export function isEmpty() {
-  return !by("instruction").value.trim() && !by("input").value.trim() && !shots.children.length;
+  return !text().trim() && !by("input").value.trim() && !(mode() === "structured" && shots.children.length);
 }

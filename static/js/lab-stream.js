@@ -8,13 +8,18 @@ export class Problem extends Error {
   }
 }
 
+export const BROKEN = "broken_stream";
+
+/** A stream that ended before its answer did. */
+export const broken = () => new Problem({ code: BROKEN, message: "The answer broke off.", advice: "The connection was lost; try again." });
+
 const SILENT = { code: "no_answer", message: "The server does not answer.", advice: "Check that it runs, then try again." };
 
-/** POST JSON; a refusal is thrown as a Problem, a lost connection too. */
-export async function post(url, body, signal) {
+/** Send JSON; a refusal is thrown as a Problem, a lost connection too. */
+export async function post(url, body, signal, method = "POST") {
   let response;
   try {
-    response = await fetch(url, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body), signal });
+    response = await fetch(url, { method, headers: { "Content-Type": "application/json" }, body: JSON.stringify(body), signal });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Problem(SILENT);
@@ -25,7 +30,7 @@ export async function post(url, body, signal) {
   throw new Problem(told.error ?? { ...SILENT, message: `The server answered ${response.status}.` });
 }
 
-/** The events of a stream as {event, data}: `event` is "message" where the server named none, `data` is JSON. */
+/** The events of a stream as {id, event, data}: `event` is "message" where the server named none, `data` is JSON. */
 export async function* events(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
@@ -49,5 +54,5 @@ function parse(block) {
   const lines = block.split("\n").filter((line) => line && !line.startsWith(":"));
   const value = (name) => lines.filter((line) => line.startsWith(`${name}:`)).map((line) => line.slice(name.length + 1).replace(/^ /, ""));
   const data = value("data").join("\n");
-  return data ? { event: value("event")[0] ?? "message", data: JSON.parse(data) } : null;
+  return data ? { id: value("id")[0], event: value("event")[0] ?? "message", data: JSON.parse(data) } : null;
 }

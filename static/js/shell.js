@@ -5,6 +5,7 @@ import "./dialogs.js";
 import "./keys.js";
 import "./tips.js";
 import "./upload.js";
+import "./ended.js";
 import { toast } from "./toasts.js";
 
 // A hidden tab asks for nothing: polls ([data-poll]) wait until it is looked at again.

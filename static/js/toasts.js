@@ -1,7 +1,7 @@
-// Short notes that go away. The server sends one with the header HX-Trigger: {"toast": {"text": "Saved.", "href": "/jobs/12", "link": "Job 12"}}.
+// Short notes that go away, or with `stays` wait to be dismissed. The server sends one with the header HX-Trigger: {"toast": {"text": "Saved.", "href": "/jobs/12", "link": "Job 12"}}.
 const LIFE_MS = 6000;
 
-export function toast({ text, href, link }) {
+export function toast({ text, href, link, stays }) {
   const box = document.createElement("div");
   box.className = "toast";
   box.append(text);
@@ -17,6 +17,7 @@ export function toast({ text, href, link }) {
   close.addEventListener("click", () => box.remove());
   box.append(close);
   document.getElementById("toasts").append(box);
+  if (stays) return;
   let timer = setTimeout(() => box.remove(), LIFE_MS);
   const hold = () => clearTimeout(timer);
   const release = () => { hold(); timer = setTimeout(() => box.remove(), LIFE_MS); };

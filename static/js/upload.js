@@ -82,6 +82,8 @@ document.addEventListener("change", (event) => {
   if (form.dataset.upload !== "wait") start(form);
   else if (files[0]) name(form, files[0]);
 });
+// A file that was chosen before this script was there.
+for (const input of document.querySelectorAll("form[data-upload] .drop input[type=file]")) if (input.files.length) input.dispatchEvent(new Event("change", { bubbles: true }));
 for (const kind of ["dragover", "dragleave", "drop"]) {
   document.addEventListener(kind, (event) => {
     const zone = event.target.closest?.(".drop");

@@ -70,6 +70,18 @@ def test_a_remote_model_answers_with_tokens_latency_and_cost(client: TestClient,
     assert counted["estimated"] and counted["total"] > 3
 
 
+def test_a_remote_model_gives_several_answers_and_is_held_to_a_list_but_not_to_an_expression(client: TestClient, model_server: Server) -> None:
+    add(client, model_server, models=["tiny"])
+    body: dict[str, Any] = {"model": "there/tiny", "prompt": {"instruction": "Judge."}, "variables": {"input": "the plot"}}
+    several = client.post("/api/v1/generate", json={**body, "parameters": {"max_tokens": 3, "n": 2, "logprobs": 1}}).json()
+    assert len(several["texts"]) == len(several["answers"]) == len(several["logprobs"]) == 2 and several["logprobs"][0][0]["logprob"] < 0
+    held = client.post("/api/v1/generate", json={**body, "parameters": {"max_tokens": 60, "choices": ["refund", "billing"]}}).json()
+    assert held["text"] in ("refund", "billing")
+    before = model_server.ask("/served")
+    refused = client.post("/api/v1/generate", json={**body, "parameters": {"regex": "[0-9]+"}})
+    assert refused.status_code == 422 and refused.json()["error"]["code"] == "regex_not_remote" and model_server.ask("/served") == before
+
+
 def test_v1_passes_chats_and_raw_text_on(client: TestClient, model_server: Server) -> None:
     row = add(client, model_server, models=["tiny"])
     client.post(f"{BASE}/{row['id']}/test")

@@ -9,6 +9,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from app.settings import settings
+from tests.services.uploading import packed, table
 
 FOLDER = Path(os.environ.get("FETTLE_BENCH_RAW") or Path(__file__).parents[2] / ".." / "shared" / "data" / "raw")
 
@@ -142,3 +143,15 @@ def test_rows_are_left_out_only_when_somebody_says_so(client: TestClient) -> Non
     assert refused.status_code == 422 and [one["code"] for one in refused.json()["problems"]] == ["empty_input"] * 2
     assert upload(client, "a.csv", data, options='{"leave_out": ["empty_input"]}').json()["rows"] == 40
     assert upload(client, "a.csv", data, options='{"leave_out": ["unclosed_quote"]}').json()["error"]["code"] == "bad_leave_out"
+
+
+def test_files_of_an_archive_become_given_splits_when_somebody_says_which(client: TestClient) -> None:
+    data = packed(train=table(60), dev=table(20, seed=1), test=table(30, seed=2))
+    asked = upload(client, "splits.zip", data)
+    assert asked.status_code == 422 and asked.json()["problems"][0]["advice"].endswith("train.csv as train, dev.csv as validation, test.csv as test.")
+    said = {"members": {"train.csv": "train", "dev.csv": "validation", "test.csv": "test"}}
+    body = upload(client, "splits.zip", data, options=json.dumps(said)).json()
+    assert body["splits"] == {"train": 60, "validation": 20, "test": 30}
+    assert upload(client, "splits.zip", data, options='{"members": {"train.csv": "dev"}}').json()["error"]["code"] == "unknown_split"
+    differ = upload(client, "splits.zip", packed(train=table(60), test="id,text\n1,a\n"), options='{"members": {"train.csv": "train", "test.csv": "test"}}')
+    assert (differ.status_code, differ.json()["problems"][0]["code"], differ.json()["problems"][0]["member"]) == (422, "columns_differ", "test.csv")

@@ -231,6 +231,19 @@ def test_a_misspelt_variable_is_an_error_with_the_names_that_exist(client: TestC
     assert answer.status_code == 422 and "{nmae}" in answer.json()["error"]["message"] and "{name}" in answer.json()["error"]["advice"]
 
 
+def test_defaults_of_variables_are_kept_with_the_version(client: TestClient, person: Who) -> None:
+    body = {"name": "x", "mode": "freeform", "text": "{tone}", "defaults": {"tone": "warm"}}
+    made = client.post("/api/v1/prompts", json=body).json()
+    assert client.get(f"/api/v1/prompts/{made['id']}").json()["defaults"] == {"tone": "warm"}
+    again = client.post(f"/api/v1/prompts/{made['id']}/versions", json={**body, "name": None} | {"defaults": {"tone": "cool"}})
+    assert again.status_code == 422, "unknown fields are refused"
+    changed = client.post(f"/api/v1/prompts/{made['id']}/versions", json={"mode": "freeform", "text": "{tone}", "defaults": {"tone": "cool"}})
+    assert changed.json()["version"] == 2, "another default is another version"
+    assert client.post("/api/v1/prompts", json={"name": "x", "defaults": {"no name": "x"}}).status_code == 422
+    answer = client.post("/api/v1/generate", json={"model": add_model(person), "prompt_version": f"{made['id']}@1", "variables": {}})
+    assert answer.json()["error"]["code"] == "engine_away", "nothing is missing but the engine"
+
+
 def test_v1_lists_models_and_speaks_the_openai_error_shape(client: TestClient, person: Who) -> None:
     add_model(person)
     assert [model["id"] for model in client.get("/v1/models").json()["data"]] == ["starter"]

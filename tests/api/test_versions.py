@@ -8,7 +8,7 @@ from starlette.testclient import TestClient
 from app.db import transaction
 from app.domain import prompt as prompts
 from app.domain.access import Who
-from app.services import evaluations
+from app.services import appending, evaluations, imports
 from tests.rows import add_dataset, add_model, answer_evaluation, claim
 from tests.unhealthy import sick
 
@@ -70,6 +70,23 @@ def test_a_file_is_appended(client: TestClient, person: Who) -> None:
     assert broken.status_code == 422 and broken.json()["problems"][0]["line"] == 2
 
 
+def test_two_files_are_not_appended_as_one(client: TestClient, person: Who) -> None:
+    add_dataset(person)
+    two = [("file", ("a.csv", "input,output\none more,a\n")), ("file", ("b.csv", "input,output\ntwo more,a\n"))]
+    refused = client.post("/api/v1/datasets/1/append", files=two)
+    assert refused.status_code in (400, 422) and refused.json()["error"]["code"] == "several_files", refused.text
+
+
+def test_how_an_appended_file_is_read_can_be_said(client: TestClient, person: Who) -> None:
+    add_dataset(person)
+    file = "téxt|kind\n" + "".join(f"été {number}|billing\n" for number in range(10)) + "one|two|three\n"
+    said = {"mapping": '{"input": "téxt", "output": "kind"}', "options": '{"encoding": "utf-16-le", "delimiter": "|", "leave_out": ["wrong_number_of_values"]}'}
+    made = client.post("/api/v1/datasets/1/append", files={"file": ("late.csv", file.encode("utf-16-le"))}, data=said).json()
+    assert (made["rows"], made["change"]["added"], made["change"]["left_out"], made["change"]["detected"]["encoding"]) == (70, 10, 1, "utf-16-le")
+    unknown = client.post("/api/v1/datasets/1/append", files={"file": ("late.csv", file)}, data={"options": '{"colour": 1}'})
+    assert unknown.status_code == 422 and unknown.json()["error"]["code"] == "unknown_field"
+
+
 def test_findings_have_rows_and_remedies(client: TestClient, person: Who) -> None:
     sick(person)
     items = client.get("/api/v1/datasets/1/health").json()["items"]
@@ -126,7 +143,9 @@ def test_evaluations_across_versions_are_compared_on_the_rows_they_share(client:
     assert change(client, kind="drop", rows=[row["id"] for row in test[:2]]).status_code == 201
     second = score(person, "1", 24)
     same = client.get(f"/api/v1/evaluations/{first}/against/{first}").json()
-    assert (same["rows"], same["difference"], same["verdict"]) == (30, 0, "cannot_tell") and same["sentence"].endswith("Compared on the same 30 rows.")
+    assert (same["rows"], same["difference"], same["verdict"]) == (30, 0, "cannot_tell") and same["sentence"].endswith(
+        "Compared on the same 30 rows. Both do equally well on every one of them."
+    )
     found = client.get(f"/api/v1/evaluations/{second}/against/{first}").json()
     assert (found["rows"], found["of"], found["gained"], found["lost"], found["verdict"]) == (28, [28, 30], 14, 0, "better")
     assert found["sentence"].endswith("Compared on the 28 rows that versions 1 and 2 have in common (of 30 and 28).")
@@ -147,3 +166,15 @@ def test_a_dataset_is_deleted_unless_something_is_built_on_it(client: TestClient
     add_dataset(person, "mail")
     assert client.delete("/api/v1/datasets/2").status_code == 204
     assert client.get("/api/v1/datasets/2").status_code == 404 and client.delete("/api/v1/datasets/2").status_code == 404
+
+
+def test_the_api_answers_202_and_says_which_version_it_became(client: TestClient, person: Who, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_dataset(person)
+    monkeypatch.setattr(appending, "AT_ONCE_ROWS", 10)
+    files = {"file": ("more.csv", "input,output\n" + "".join(f"a new message number {number},billing\n" for number in range(40)))}
+    answer = client.post("/api/v1/datasets/1/append", files=files, data={"reason": "more"})
+    assert answer.status_code == 202
+    key = answer.json()["upload"]
+    imports.run(key)
+    told = client.get(f"/api/v1/uploads/{key}").json()
+    assert (told["state"], told["dataset"], told["version"], told["rows"]) == ("done", 1, 2, 100)

@@ -31,7 +31,7 @@ def provided(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     models, data = tmp_path_factory.mktemp("published-models"), tmp_path_factory.mktemp("published-data")
     tokenizer = make_tokenizer()
     set_seed(7)
-    shape = {"n_positions": 256, "n_embd": 32, "n_layer": 2, "n_head": 4, "bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    shape = {"n_positions": 320, "n_embd": 32, "n_layer": 2, "n_head": 4, "bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
     GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), **shape)).save_pretrained(models / "gpt2-medium")
     tokenizer.save_pretrained(models / "gpt2-medium")
     make_translator(models / "t5-base-lm-adapt", seed=7)

@@ -5,10 +5,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from fcntl import LOCK_EX, flock
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
 from tests.house.rules import ROOT
 from tests.installation import Running, environment, free_port, start
@@ -27,8 +28,10 @@ def starter_models() -> Path:
     given = environment(folder, free_port()) | {"FETTLE_DATA": str(folder)}
     given.pop("PIP_NO_INDEX")
     given.pop("PIP_CONFIG_FILE")
-    if not any((folder / "models").glob("*/config.json")):
-        for command in (["app.cli", "migrate"], ["app.cli", "models", "starter"]):
+    with (folder / "lock").open("w") as lock:
+        flock(lock, LOCK_EX)  # whoever tests beside us waits for the one model
+        made = any((folder / "models").glob("*/config.json"))
+        for command in () if made else (["app.cli", "migrate"], ["app.cli", "models", "starter"]):
             done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, env=given, capture_output=True, text=True, check=False)
             if done.returncode:
                 pytest.fail(f"The browser tests need the starter model, and it could not be made: {done.stdout[-500:]}{done.stderr[-500:]}", pytrace=False)
@@ -70,8 +73,22 @@ def context(chromium: Browser) -> Iterator[BrowserContext]:
 
 @pytest.fixture(scope="module")
 def page(context: BrowserContext) -> Iterator[Page]:
-    """One tab. Everything the browser complains about fails the test that caused it."""
+    """One tab."""
     page = context.new_page()
     page.set_default_timeout(30_000)
     yield page
     page.close()
+
+
+@pytest.fixture(scope="module")
+def complaints(page: Page) -> list[str]:
+    """What the browser has complained about since a test first asked for this; it should be nothing."""
+    said: list[str] = []
+
+    def note(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            said.append(message.text)
+
+    page.on("console", note)
+    page.on("pageerror", lambda error: said.append(str(error)))
+    return said

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import ConsoleMessage, Page, expect
+from playwright.sync_api import Page, expect
 
-from tests.browser.test_journey import PASSWORD, address, command, no_violations
+from tests.browser.steps import address, command, no_violations, sign_up
 from tests.installation import Running, free_port, start
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -28,26 +28,8 @@ def installation(starter_models: Path) -> Iterator[Running]:
         found.process.wait(20)
 
 
-@pytest.fixture(scope="module")
-def complaints(page: Page) -> list[str]:
-    """What the console says; it should say nothing."""
-    said: list[str] = []
-
-    def note(message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
-            said.append(message.text)
-
-    page.on("console", note)
-    return said
-
-
 def test_an_endpoint_is_added_tested_and_priced(installation: Running, page: Page, complaints: list[str]) -> None:
-    link = re.search(r"http://\S+/welcome/\S+", installation.said())
-    assert link is not None
-    page.goto(link[0])
-    page.get_by_label("Name").fill("Ada")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Make the account").click()
+    sign_up(page, installation.said())
     token = command(installation, "token", "create", "--name", "endpoint")
     page.goto(f"{address(installation)}/models")
     page.get_by_role("link", name="Endpoints").first.click()
@@ -65,7 +47,7 @@ def test_an_endpoint_is_added_tested_and_priced(installation: Running, page: Pag
     page.get_by_label("starter", exact=True).check()
     page.get_by_label("Dollars a million tokens in, starter").fill("100")
     page.get_by_label("Dollars a million tokens out, starter").fill("200")
-    page.get_by_role("button", name="Save models and prices").click()
+    page.get_by_role("button", name="Save models").click()
     expect(page.get_by_text("myself/starter")).to_be_visible()
     no_violations(page)
     assert token not in page.content() and complaints == []
@@ -73,17 +55,17 @@ def test_an_endpoint_is_added_tested_and_priced(installation: Running, page: Pag
 
 def test_the_lab_answers_through_it_as_the_model_does_here(installation: Running, page: Page, complaints: list[str]) -> None:
     page.get_by_role("link", name="Try in Lab").click()
-    expect(page.locator("#model")).to_contain_text("myself/starter")
+    expect(page.locator("[data-part=model]")).to_contain_text("myself/starter")
     page.get_by_label("Instruction").fill("Say what the message is about.")
     page.get_by_label("Input", exact=True).fill("My parcel has not arrived.")
     expect(page.locator("#tokens")).to_contain_text("the endpoint counts them when it answers")
     answers = []
     for model in ("myself/starter", "SmolLM2-135M-Instruct"):
-        page.locator("#model").select_option(label=model)
+        page.locator("[data-part=model]").select_option(label=model)
         page.keyboard.press("Control+Enter")
-        expect(page.locator("#counts")).to_contain_text("tokens read", timeout=90_000)
+        expect(page.locator("[data-part=counts]")).to_contain_text("tokens read", timeout=90_000)
         expect(page.locator("#run")).to_be_visible()
-        answers.append((page.locator("#stream").inner_text(), page.locator("#counts").inner_text()))
+        answers.append((page.locator("[data-part=stream]").inner_text(), page.locator("[data-part=counts]").inner_text()))
     assert answers[0][0] == answers[1][0] != "", "greedy, the same text: the same answer"
     counts = [re.search(r"(\d+) tokens read, (\d+) written", words) for _, words in answers]
     assert counts[0] is not None and counts[1] is not None and counts[0].groups() == counts[1].groups()

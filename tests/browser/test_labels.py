@@ -2,13 +2,12 @@
 
 import csv
 import json
-import re
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.test_journey import PASSWORD, address, no_violations
+from tests.browser.steps import address, no_violations, sign_up, tab_to
 from tests.house.rules import ROOT
 from tests.installation import Running
 
@@ -31,15 +30,6 @@ def coded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def tab_to(page: Page, selector: str) -> None:
-    """Press Tab until the element has the focus, as somebody without a mouse does."""
-    for _ in range(60):
-        if page.evaluate("selector => document.activeElement?.matches(selector)", selector):
-            return
-        page.keyboard.press("Tab")
-    pytest.fail(f"60 times Tab did not lead to {selector}")
-
-
 def save(page: Page, reason: str, version: int) -> None:
     page.keyboard.press("Control+s")
     expect(page.get_by_role("dialog")).to_be_visible()
@@ -53,13 +43,7 @@ def focused(page: Page) -> str:
 
 
 def test_an_account_and_a_file_with_codes(installation: Running, page: Page, coded: Path) -> None:
-    link = re.search(r"http://\S+/welcome/\S+", installation.said())
-    assert link
-    page.goto(link[0])
-    page.get_by_label("Name").fill("Ada")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.keyboard.press("Enter")
-    expect(page.get_by_role("heading", name="Home")).to_be_visible()
+    sign_up(page, installation.said())
     page.goto(f"{address(installation)}/datasets/new")
     page.set_input_files("input[type=file]", str(coded))
     expect(page.get_by_role("button", name="Freeze version 1")).to_be_enabled(timeout=60_000)
@@ -157,6 +141,7 @@ def test_the_queue_is_worked_off_with_single_keys(installation: Running, page: P
     page.keyboard.press("Enter")
     expect(page.locator("#progress")).to_have_text("1 of 41 labelled")
     expect(page.locator("#text")).not_to_have_text(first)
+    expect(page.locator("#choices progress").first).to_be_visible(timeout=60_000)  # numbers stand for what is shown, and the model may still be reading
     page.keyboard.press("2")
     expect(page.locator("#progress")).to_have_text("2 of 41 labelled")
     page.keyboard.type("inv")
@@ -174,10 +159,45 @@ def test_the_queue_is_worked_off_with_single_keys(installation: Running, page: P
     expect(page.locator("#progress")).to_have_text("0 of 38 labelled")
 
 
+def test_a_book_of_a_thousand_labels_is_searched_and_edited(installation: Running, page: Page, tmp_path: Path) -> None:
+    """Few rows of it are drawn at a time, any label is found by its letters, and what was typed survives a search."""
+    path = tmp_path / "many.csv"
+    rows = [f"message {row} about case {label} {label * 7919 % 1000},T-{label:04d}" for label in range(1000) for row in range(3)]
+    path.write_text("\n".join(["text,label", *rows]) + "\n")
+    page.goto(f"{address(installation)}/datasets/new")
+    page.set_input_files("input[type=file]", str(path))
+    expect(page.get_by_role("button", name="Freeze version 1")).to_be_enabled(timeout=60_000)
+    page.get_by_role("button", name="Freeze version 1").click()
+    expect(page.get_by_role("link", name="Label book")).to_be_visible(timeout=60_000)
+    page.goto(f"{address(installation)}/datasets/4/labels")
+    expect(page.locator("#shown")).to_have_text("1,000 labels")
+    expect(page.locator("#rows tr")).to_have_count(50)
+    expect(page.locator("#place")).to_have_text("page 1 of 20")
+    no_violations(page)
+    page.get_by_role("button", name="Next").click()
+    expect(page.locator("#place")).to_have_text("page 2 of 20")
+    page.get_by_role("searchbox", name="Find a label").fill("T-0777")
+    expect(page.locator("#rows tr")).to_have_count(1)
+    page.locator("#rows [data-field=display]").fill("lost luggage")
+    page.locator("#rows [data-field=display]").press("Tab")
+    page.get_by_role("searchbox", name="Find a label").fill("luggage")
+    expect(page.locator("#rows [data-cell=key]")).to_have_text("T-0777")
+    page.get_by_role("searchbox", name="Find a label").fill("")
+    expect(page.locator("#shown")).to_have_text("1,000 labels")
+    page.locator("#only").select_option("changed")
+    expect(page.locator("#rows tr")).to_have_count(1)
+    save(page, "named one of a thousand", 2)
+    page.goto(f"{address(installation)}/datasets/4/grid")
+    expect(page.locator("#grid tr").first).to_be_focused()
+    page.keyboard.type("luggage")
+    expect(page.locator("#picker-list [aria-selected='true']")).to_contain_text("lost luggage")
+    page.keyboard.press("Enter")
+    expect(page.locator("#grid tr").first.locator(".label-now")).to_have_text("lost luggage")
+    page.keyboard.press("u")
+
+
 @pytest.mark.parametrize("width", [390, 1280])
-def test_the_pages_of_labels_fit_their_window(installation: Running, page: Page, width: int) -> None:
-    complaints: list[str] = []
-    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+def test_the_pages_of_labels_fit_their_window(installation: Running, page: Page, complaints: list[str], width: int) -> None:
     page.set_viewport_size({"width": width, "height": 900})
     for path in ("/datasets/3", "/datasets/3/labels", "/datasets/3/grid", "/datasets/3/queue"):
         page.goto(address(installation) + path)

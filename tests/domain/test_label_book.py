@@ -46,9 +46,29 @@ def test_an_answer_is_read_by_display_text_or_alias_and_never_by_chance() -> Non
     assert close.read("us") == "us" and close.read("Us") is None and close.read("Card arrival") == "Card  arrival"
 
 
+def test_an_answer_is_the_first_line_when_it_must_be_a_label_and_all_of_it_when_not() -> None:
+    assert TICKETS.answer_in(" Reimbursement\nInput: more") == "refund"
+    assert TICKETS.answer_in(" something  new\nrefund") == "something  new"
+    assert LabelBook().answer_in(" one\ntwo \n") == "one\ntwo"
+
+
+def test_training_reads_answers_as_scoring_does() -> None:
+    learnt = LabelBook.of_texts(TICKETS.texts(), TICKETS.aliases())
+    for answer in ("refund", "Money back", "reimbursement", "old one", "0", "Card arrival", "cards\nmore", "nothing"):
+        assert learnt.answer_in(answer) == TICKETS.answer_in(answer)
+
+
 def test_the_list_in_a_prompt_has_a_line_for_each_label_once_one_is_described() -> None:
     assert TICKETS.rendered() == "refund: money back\ncard arrival\ncards\nsomething else"
     assert LabelBook((Label("a", "yes"), Label("b", "no"))).rendered() == "yes, no"
+
+
+def test_a_row_is_shown_the_labels_it_is_offered_unless_its_own_column_has_that_name() -> None:
+    shown = {"input": "x", "labels": TICKETS.rendered()}
+    assert TICKETS.narrowed(shown, ["cards", "refund"]) == {"input": "x", "labels": "refund: money back\ncards"}
+    assert TICKETS.narrowed(shown, TICKETS.texts()) == shown
+    for own in ({"input": "x", "labels": "what the file says"}, {"input": "x"}):
+        assert TICKETS.narrowed(own, ["cards"]) == own
 
 
 def test_a_listed_instruction_is_the_text_a_soft_prompt_starts_from() -> None:
@@ -144,3 +164,8 @@ def test_proposals_come_from_what_the_file_says_and_are_not_taken() -> None:
 def test_two_labels_are_never_proposed_the_same_text() -> None:
     book = LabelBook((Label("a_b", "a_b"), Label("a__b", "a__b"), Label("0", "0"), Label("x", "good")))
     assert proposals(book, {"kind": {"0": "good"}}) == []
+
+
+def test_a_parent_counts_the_rows_of_all_labels_below_it() -> None:
+    book = LabelBook((Label("a", "a", count=1), Label("b", "b", count=2, parent="a"), Label("c", "c", count=4, parent="b"), Label("d", "d", count=8)))
+    assert book.with_those_below() == {"a": 7, "b": 6, "c": 4, "d": 8}

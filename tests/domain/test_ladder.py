@@ -1,53 +1,48 @@
-"""The verdict over rungs: cheapest that holds, from paired results."""
+"""Comparisons of rungs: paired, on the rows that both were scored on."""
 
-from app.domain.ladder import Step, compare, recommend
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-
-def step(position: int, title: str, right: int, n: int = 300, shift: int = 0) -> Step:
-    """A rung with `right` of n rows correct; `shift` moves which ones."""
-    return Step(position, title, {row: (row + shift) % n < right for row in range(n)}, tunes=title == "LoRA")
-
-
-def test_a_clear_winner_is_recommended_even_when_it_is_dearest() -> None:
-    found = recommend([step(0, "zero-shot", 90), step(1, "8-shot", 120), step(2, "LoRA", 240)])
-    assert found is not None and found.position == 2 and found.kind == "better"
-    assert "better than 8-shot by 40.0 [" in found.verdict
-
-
-def test_what_cannot_be_told_apart_goes_to_the_cheaper_rung() -> None:
-    found = recommend([step(0, "zero-shot", 90), step(1, "8-shot", 230, shift=10), step(2, "LoRA", 236)])
-    assert found is not None and found.position == 1 and found.kind == "cannot_tell"
-    assert found.verdict.startswith("Use 8-shot: do not tune. LoRA is +2.0 [") and "cannot be told apart" in found.verdict
-
-
-def test_the_verdict_names_the_tuned_rung_even_when_another_prompt_scored_best() -> None:
-    found = recommend([step(0, "zero-shot", 224, shift=9), step(1, "8-shot", 234), step(2, "LoRA", 228, shift=4)])
-    assert found is not None and found.position == 0
-    assert found.verdict.startswith("Use zero-shot: do not tune. LoRA is +1.3 [") and "cannot be told apart" in found.verdict
-
-
-def test_a_prompt_that_beats_tuning_says_so() -> None:
-    found = recommend([step(0, "zero-shot", 250), step(1, "LoRA", 180)])
-    assert found is not None and found.verdict.startswith("Use zero-shot: do not tune. It is better than LoRA by 23.3 [")
-
-
-def test_a_loss_within_the_margin_goes_to_the_cheaper_rung() -> None:
-    steps = [step(0, "8-shot", 275), step(1, "LoRA", 290)]
-    strict, lenient = recommend(steps), recommend(steps, margin=0.1)
-    assert strict is not None and strict.position == 1
-    assert lenient is not None and lenient.position == 0 and lenient.kind == "at_most_margin_below"
-
-
-def test_one_rung_alone_gives_no_verdict() -> None:
-    assert recommend([step(0, "zero-shot", 90)]) is None
+from app.domain.ladder import Step, compare, paired
+from app.domain.results import ByRow
+from tests.domain.rungs import step
 
 
 def test_comparisons_use_only_rows_that_both_were_scored_on() -> None:
-    short = Step(1, "LoRA", dict.fromkeys(range(50), True))
+    short = Step(1, "LoRA", ByRow(dict.fromkeys(range(50), 1.0)))
     found = compare([step(0, "zero-shot", 100), short], baseline=0)
     assert found[1].difference.n == 50
 
 
-def test_the_same_results_are_no_difference() -> None:
-    found = recommend([step(0, "zero-shot", 200), step(1, "LoRA", 200)])
-    assert found is not None and found.position == 0 and found.kind == "cannot_tell"
+def test_many_comparisons_are_corrected_for() -> None:
+    few = compare([step(0, "zero-shot", 150), step(1, "8-shot", 162)], baseline=0)
+    many = compare([step(0, "zero-shot", 150), step(1, "8-shot", 162), *(step(at, f"rung {at}", 150, shift=at) for at in range(2, 9))], baseline=0)
+    assert few[1].verdict.kind == "better" and many[1].difference.p_value > few[1].difference.p_value
+
+
+def test_a_rung_of_several_seeds_is_compared_by_the_share_that_is_right() -> None:
+    two = Step(1, "LoRA", ByRow({row: 1.0 if row < 200 else 0.5 if row < 250 else 0.0 for row in range(300)}))
+    one = paired(two, step(0, "zero-shot", 200))
+    assert one.difference == 25 / 300 and (one.gained, one.lost) == (50, 0) and one.low > 0 and one.p_value < 0.001
+
+
+def test_the_order_of_rungs_never_matters() -> None:
+    steps = [step(0, "zero-shot", 150), step(1, "8-shot", 162), step(2, "LoRA", 190, shift=40), step(3, "full", 200, shift=9)]
+    assert compare(steps, 0) == compare([steps[at] for at in (2, 0, 3, 1)], 0)
+
+
+@settings(max_examples=200)
+@given(st.integers(0, 60), st.integers(0, 60), st.integers(1, 60), st.floats(0, 0.1))
+def test_more_noise_never_turns_too_few_into_better(gained: int, lost: int, noise: int, margin: float) -> None:
+    """The same difference with `noise` more rows won and as many more lost says less, never more."""
+    n = 300
+
+    def told(extra: int) -> str:
+        wins, losses = gained + extra, lost + extra
+        one = Step(1, "LoRA", ByRow({row: float(row < wins or row >= wins + losses) for row in range(n)}))
+        other = Step(0, "8-shot", ByRow({row: float(row >= wins) for row in range(n)}))
+        return compare([other, one], 0, margin)[1].verdict.kind
+
+    calm, noisy = told(0), told(noise)
+    assert calm == "better" or noisy != "better", (calm, noisy)
+    assert calm == "worse" or noisy != "worse" or calm == "at_most_margin_below"

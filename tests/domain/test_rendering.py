@@ -1,12 +1,28 @@
 """The one template path: braces come back as written, values are never scanned, white space goes to the answer."""
 
+from dataclasses import replace
 from typing import Literal
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.domain.rendering import DEFAULT, Rendered, Shot, Template, answer_text, check, literal, render, substitute, template_variables, variables
+from app.domain.rendering import (
+    DEFAULT,
+    Mode,
+    Rendered,
+    Shot,
+    Template,
+    answer_text,
+    check,
+    literal,
+    render,
+    sections,
+    substitute,
+    template_variables,
+    unknown,
+    variables,
+)
 from app.errors import Invalid
 
 NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,8}", fullmatch=True)
@@ -127,7 +143,7 @@ def test_an_unknown_variable_is_named_with_those_that_exist() -> None:
     with pytest.raises(Invalid) as error:
         check(Template("freeform", text="{inptu} {output}"), ["input", "topic"])
     assert error.value.message == "The prompt uses {inptu}, {output}, which the data does not have."
-    assert error.value.advice == "Available here: {input}, {topic}."
+    assert error.value.advice == "Did you mean {input}? Available here: {input}, {topic}."
     check(Template(instruction="About {topic}"), ["input", "topic"])
     assert template_variables(Template(instruction="About {topic}")) == ("input", "topic")
 
@@ -135,3 +151,39 @@ def test_an_unknown_variable_is_named_with_those_that_exist() -> None:
 def test_a_structured_prompt_needs_an_input() -> None:
     with pytest.raises(Invalid, match="needs a value for"):
         render(DEFAULT, {"text": "a"})
+
+
+VALUES = st.dictionaries(st.sampled_from(["input", "tone", "place"]), st.text(max_size=5))
+
+
+@settings(deadline=None)
+@given(VALUES, VALUES, st.sampled_from(["structured", "freeform", "chat"]))
+def test_a_default_stands_where_a_value_is_missing_and_nowhere_else(values: dict[str, str], defaults: dict[str, str], mode: Mode) -> None:
+    template = Template(mode, "{tone} {place}", text="{input} {tone} {place}", messages=(("user", "{input} {tone} {place}"),), defaults=tuple(defaults.items()))
+    missing = [name for name in ("input", "tone", "place") if name not in values and not defaults.get(name)]
+    assert set(unknown(template, values)) == set(missing)
+    if missing:
+        with pytest.raises(Invalid) as error:
+            render(template, values)
+        assert error.value.code == "unknown_variable"
+    else:
+        meant = {name: values.get(name) or defaults.get(name, "") for name in ("input", "tone", "place")}
+        rendered = render(template, values)
+        assert rendered == render(replace(template, defaults=()), meant)
+        assert len(sections(template, values)) == len(rendered.parts) + sum(len(message.parts) for message in rendered.messages)
+
+
+def test_a_default_is_no_template() -> None:
+    template = Template("freeform", text="{tone}", defaults=(("tone", "{input} {{tone}}"),))
+    assert render(template, {}).text == "{input} {{tone}}" and not render(template, {}).parts[0].trusted
+
+
+def test_a_declared_variable_without_a_value_is_told_apart_from_a_misspelt_one() -> None:
+    template = Template(instruction="Be {tone}, {Plce}.", defaults=(("tone", ""), ("place", "here")))
+    with pytest.raises(Invalid) as error:
+        check(template, ["input"])
+    assert error.value.message == "The prompt uses {Plce}, which the data does not have."
+    assert error.value.advice == "Did you mean {place}? Available here: {input}, {place}, {tone}."
+    with pytest.raises(Invalid) as error:
+        check(replace(template, instruction="Be {tone}."), ["input"])
+    assert (error.value.code, error.value.message) == ("no_value", "{tone} of the prompt has no value here and no default.")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from app.domain import search as searches
 from app.domain.methods import METHODS
 from app.domain.methods.prefix import Prefix
+from app.domain.rendering import Template
 from app.domain.search import FIRST_SHARE, MOST_TRIALS, Range, Search
 from app.errors import Invalid
 
@@ -130,10 +131,19 @@ def test_a_combination_of_values_that_are_fine_alone_is_refused_too() -> None:
 
 
 def test_trials_of_a_job_share_its_prompt() -> None:
+    asking, both = Template(instruction="Good or bad?"), Search(how="grid", space={"init": ["text", "small"]})
     with pytest.raises(Invalid) as refused:
-        searches.check(Search(how="grid", space={"init": ["text", "small"]}), "prefix", Prefix(), 10)
+        searches.share_prompt(both, Prefix(), asking, encoder_decoder=False)
     assert refused.value.detail["field"] == "search.space.init" and "one prompt" in refused.value.message
-    searches.check(Search(how="grid", space={"init": ["small", "zero"]}), "prefix", Prefix(init="zero"), 10)
+    searches.share_prompt(Search(how="grid", space={"init": ["small", "zero"]}), Prefix(init="zero"), asking, encoder_decoder=False)
+
+
+def test_where_no_text_leaves_the_input_trials_may_start_from_any() -> None:
+    """An encoder-decoder's prefix takes no text's place, and a prompt without an instruction has none to give."""
+    both = Search(how="grid", space={"init": ["text", "small"]})
+    searches.share_prompt(both, Prefix(), Template(instruction="Good or bad?"), encoder_decoder=True)
+    searches.share_prompt(both, Prefix(), Template(), encoder_decoder=False)
+    searches.check(both, "prefix", Prefix(), 10)
 
 
 def test_a_search_needs_validation_rows_and_a_finder_needs_the_rate_open() -> None:

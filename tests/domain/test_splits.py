@@ -77,6 +77,17 @@ def test_nothing_is_cut_when_validation_is_there() -> None:
     assert assign_splits(table, 0) == ["train"] * 20 + ["validation"] * 5
 
 
+def test_one_row_at_a_time_comes_to_the_shares_all_the_same() -> None:
+    standing: Counter[str] = Counter()
+    for number in range(100):
+        standing.update(assign_splits([Example(number, f"text number {number}", "ab"[number % 2])], 0, standing=standing))
+    assert standing == {"train": 70, "validation": 10, "test": 20}
+
+
+def test_what_somebody_changed_on_purpose_is_not_filled_up_again() -> None:
+    assert Counter(assign_splits(rows(100), 0, standing={"train": 10_000})) == {"train": 69, "validation": 11, "test": 20}
+
+
 def test_unlabelled_rows_are_kept_apart() -> None:
     table = [*rows(40), Example(40, "nobody knows", None)]
     assert assign_splits(table, 0)[40] == "unlabelled"

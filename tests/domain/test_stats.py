@@ -7,13 +7,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binom, binomtest, permutation_test
 
 from app.domain.stats import (
     Difference,
+    Interval,
     corrected,
     detectable,
     holm,
     mcnemar,
+    mean_interval,
     paired_difference,
     percentile,
     verdict,
@@ -128,7 +131,8 @@ def test_correction_can_take_a_verdict_back() -> None:
 def test_verdicts() -> None:
     assert verdict(difference(40, 10, 300)).kind == "better"
     assert verdict(difference(10, 40, 300)).kind == "worse"
-    assert verdict(difference(10, 12, 1000), margin=0.02).kind == "at_most_margin_below"
+    assert verdict(difference(10, 12, 1000), margin=0.02).kind == "tie"
+    assert verdict(difference(80, 70, 1000), margin=0.02).kind == "at_most_margin_below"
     assert verdict(difference(0, 0, 50)).kind == "cannot_tell"
     # A loss that is certain but within the margin is still acceptable; beyond the margin it is worse.
     assert verdict(difference(2, 20, 2000), margin=0.02).kind == "at_most_margin_below"
@@ -142,7 +146,8 @@ def test_sentences_are_computed() -> None:
         "Cannot tell from 872 test rows (1.4 points [-0.6, 3.4]): about 2,800 more test rows would, if the difference stays as it is."
     )
     assert verdict(difference(5, 5, 100)).sentence.endswith("more test rows are unlikely to tell either.")
-    assert "At most 2.0 points below" in verdict(difference(10, 12, 1000), margin=0.02).sentence
+    assert verdict(difference(10, 12, 1000), margin=0.02).sentence.startswith("A tie with the baseline: within 2.0 points either way (-0.2 points [")
+    assert "At most 2.0 points below" in verdict(difference(80, 70, 1000), margin=0.02).sentence
 
 
 def test_the_rows_that_were_asked_for_do_settle_it() -> None:
@@ -184,3 +189,72 @@ def test_percentile_is_numpys(values: list[float], q: float) -> None:
 def test_no_values_have_no_percentile() -> None:
     with pytest.raises(ValueError, match="50th percentile of 0"):
         percentile([], 50)
+
+
+# ---- against scipy ----
+def test_wilson_is_scipys() -> None:
+    for k, n in ((3, 17), (120, 300), (950, 1000)):
+        theirs = binomtest(k, n).proportion_ci(method="wilson")
+        assert (wilson(k, n).low, wilson(k, n).high) == pytest.approx((theirs.low, theirs.high))
+
+
+def seeds(n: int, gap: float, seed: int) -> tuple[list[float], list[float]]:
+    """Two systems of three seeds each, a better by `gap`."""
+    rng = np.random.default_rng(seed)
+    easy = rng.beta(2, 1, n)
+    a, b = (rng.binomial(3, np.clip(easy + shift, 0, 1)) / 3 for shift in (gap, 0.0))
+    return a.tolist(), b.tolist()
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.03, 0.08])
+def test_several_seeds_are_compared_as_scipy_does(gap: float) -> None:
+    a, b = seeds(200, gap, 3)
+    one, by_row = paired_difference(a, b), np.subtract(a, b)
+    theirs = permutation_test((by_row,), np.mean, permutation_type="samples", n_resamples=9_999, rng=1, vectorized=False)
+    assert one.p_value == pytest.approx(theirs.pvalue, abs=0.02)
+    plain = 1.96 * by_row.std(ddof=1) / sqrt(len(by_row))
+    assert (one.low, one.high) == pytest.approx((one.difference - plain, one.difference + plain), abs=0.01)
+
+
+def test_shares_that_are_all_alike_are_no_difference() -> None:
+    one = paired_difference([0.5] * 30, [0.5] * 30)
+    assert (one.difference, one.p_value) == (0.0, 1.0) and one.low < 0 < one.high
+    assert mean_interval([0.5] * 30) == Interval(0.5, 0.5)
+    assert mean_interval([1.0, 0.0, 1.0, 1.0]) == wilson(3, 4)
+
+
+# ---- how often they err ----
+@pytest.mark.parametrize("n", [200, 300, 1000])
+@pytest.mark.parametrize("p", [0.05, 0.1, 0.3, 0.5, 0.8, 0.95])
+def test_ninety_five_percent_are_ninety_five_percent(n: int, p: float) -> None:
+    """Summed over every count there is, which no number of draws can better."""
+    covering = [k for k in range(n + 1) if wilson(k, n).low <= p <= wilson(k, n).high]
+    assert 0.93 <= binom.pmf(covering, n, p).sum() <= 0.97
+
+
+def better(count: int, n: int, gap: float, comparisons: int) -> tuple[float, float]:
+    """Over drawn experiments of `comparisons` rungs with 10 % discordant rows, all better by `gap`: how often the first, and how often any, is called better."""
+    shares = [(0.1 + gap) / 2, (0.1 - gap) / 2, 0.9]
+    first = some = 0
+    for rows in np.random.default_rng(5).multinomial(n, shares, size=(count, comparisons)):
+        kinds = [verdict(one).kind == "better" for one in corrected([difference(int(g), int(x), n) for g, x, _ in rows])]
+        first, some = first + kinds[0], some + any(kinds)
+    return first / count, some / count
+
+
+def test_without_a_difference_nothing_is_called_better() -> None:
+    assert better(400, 300, 0.0, 9)[1] <= 0.05
+
+
+@pytest.mark.parametrize(("n", "power"), [(1000, 0.95), (500, 0.7)])
+def test_five_points_are_found(n: int, power: float) -> None:
+    assert better(200, n, 0.05, 9)[0] >= power
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 30), st.integers(0, 30), st.integers(1, 200))
+def test_more_noise_never_turns_too_few_into_better(gained: int, lost: int, noise: int) -> None:
+    n = 400
+    before, after = difference(gained, lost, n), difference(gained + noise // 2, lost + noise // 2, n + noise)
+    if verdict(before).kind == "cannot_tell":
+        assert verdict(after).kind != "better"

@@ -1,7 +1,8 @@
 """A model small enough to train in a second: a random Llama with two layers and a byte-level tokenizer, made here, on disk."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast,
 from app.domain.methods import METHODS
 from app.domain.rendering import Template
 from worker.engine.load import Loaded, load
+from worker.engine.serve import Scheduler
 from worker.engine.spec import Row, TrainSpec
 
 CHAT = (
@@ -147,3 +149,16 @@ def toy_spec(base: Path, folder: Path, method: str = "lora", **changes: object) 
         "threads": 1,
     }
     return TrainSpec(**(spec | fields))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Scheduler]]:
+    running: list[Scheduler] = []
+
+    def make(budget: int = 1 << 30, **changes: Any) -> Scheduler:
+        running.append(Scheduler(budget, device="cpu", **changes))
+        return running[-1]
+
+    yield make
+    for scheduler in running:
+        scheduler.close()

@@ -10,7 +10,7 @@ from peft import LoraConfig, PrefixTuningConfig, PromptEncoderConfig, PromptTuni
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, get_cosine_schedule_with_warmup, set_seed
 
 from tests.engine.conftest import toy_rows, toy_spec
-from worker.engine.batches import schedule
+from worker.engine.batches import BUCKET, schedule
 from worker.engine.load import load
 from worker.engine.methods import METHODS as HALVES
 from worker.engine.reporting import NullReporter
@@ -103,7 +103,7 @@ def batches(tokenizer: Any, *, translates: bool) -> Iterator[dict[str, torch.Ten
         prompt = tokenizer(f"Input: {values['input']}\nOutput:").input_ids
         answer = [*tokenizer(f" {output}", add_special_tokens=False).input_ids, tokenizer.eos_token_id]
         rows.append((prompt, answer))
-    for indices in schedule([len(prompt) + len(answer) for prompt, answer in rows], BATCH, 1, STEPS, SEED):
+    for indices in schedule([len(prompt) + len(answer) for prompt, answer in rows], BATCH, STEPS, SEED, BUCKET if translates else 1):
         chosen = [rows[index] for index in indices]
         inputs = [prompt if translates else prompt + answer for prompt, answer in chosen]
         labels = [answer if translates else [-100] * len(prompt) + answer for prompt, answer in chosen]

@@ -33,7 +33,7 @@ def harmed(file: Path, harm: str) -> None:
     if harm == "remove":
         file.unlink()
     else:
-        file.write_bytes(data if harm == "flip" else data[: len(data) // 2])
+        file.write_bytes({"flip": bytes(data), "truncate": bytes(data[: len(data) // 2]), "empty": b""}[harm])
 
 
 def test_checkpoints_are_told_and_two_are_kept(finished: tuple[Path, NullReporter]) -> None:
@@ -47,7 +47,7 @@ def test_checkpoints_are_told_and_two_are_kept(finished: tuple[Path, NullReporte
 
 
 @pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("harm", ["truncate", "remove", "flip"])
+@pytest.mark.parametrize("harm", ["truncate", "empty", "remove", "flip"])
 def test_a_damaged_checkpoint_is_passed_over_and_named(run: Path, name: str, harm: str) -> None:
     lines: list[str] = []
     harmed(run / "checkpoint-5" / name, harm)

@@ -24,7 +24,7 @@ from tests.engine.conftest import toy_rows, toy_spec
 from tests.engine.test_command import write
 from tests.house.rules import ROOT
 from worker.engine import artefact, launch
-from worker.engine.batches import passes_per_step, schedule
+from worker.engine.batches import divided, enough_for
 from worker.engine.load import load
 from worker.engine.place import Place
 from worker.engine.reporting import NullReporter, Stopped
@@ -191,21 +191,20 @@ def test_a_launcher_of_its_own_is_enough(options: list[str], tmp_path: Path) -> 
     assert artefact.check(tmp_path / "run" / "artefact").facts["devices"] == 2
 
 
-def test_every_rank_has_its_own_part_of_the_same_steps() -> None:
-    lengths = [number % 7 + 2 for number in range(30)]
-    alone = schedule(lengths, 8, 2, 9, seed=1)
-    spread = schedule(lengths, 8, 2 * 2, 9, seed=1)
-    own = [spread[rank::2] for rank in range(2)]
-    for at in range(0, len(alone), 2):
-        step = [index for part in (*own[0][at : at + 2], *own[1][at : at + 2]) for index in part]
-        assert sorted(step) == sorted(alone[at] + alone[at + 1])
-    assert passes_per_step(30, 8, 4, devices=2) == 3
+def test_every_rank_has_as_many_parts_of_a_step() -> None:
+    lengths = [number % 7 + 2 for number in range(8)]
+    for accumulation, passes in ((2, 2), (None, 3), (9, 4)):
+        parts = divided(range(8), lengths, accumulation, budget=11, devices=2)
+        own = [parts[rank::2] for rank in range(2)]
+        assert [len(rank) for rank in own] == [passes, passes]
+        assert sorted(index for rank in own for part in rank for index in part) == list(range(8))
+    enough_for(2, examples=30, batch_size=8)
     with pytest.raises(Invalid, match="A step of 3 examples cannot be spread over 4 devices"):
-        passes_per_step(3, 8, 1, devices=4)
+        enough_for(4, examples=3, batch_size=8)
 
 
 def test_a_spec_is_the_same_on_the_other_side(tiny: Path, tmp_path: Path) -> None:
-    told = spec(tiny, tmp_path, devices=2, learning_rate=0.1 + 0.2, train=[({"input": "é\u2028\ud800"}, "b\n")], labels=["b"])
+    told = spec(tiny, tmp_path, devices=2, learning_rate=0.1 + 0.2, train=[({"input": "é\u2028\ud800"}, "b\n")], labels=["b"], aliases={"b": ["c"]})
     heard = from_json(to_json(told))
     assert "\n" not in to_json(told)
     assert heard == replace(told, train=list(told.train))

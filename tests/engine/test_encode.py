@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 from app.domain.rendering import Part, Rendered, Shot, Template, render
 from app.errors import Invalid
 from tests.engine.conftest import SPECIAL, make_tokenizer
-from worker.engine.encode import count, encode_answer, encode_pair, encode_prompt, end_token
+from worker.engine.encode import count, encode_answer, encode_pair, encode_prompt, end_token, pieces
 
 BYTE_LEVEL = make_tokenizer()
 RESERVED = set(BYTE_LEVEL.added_tokens_decoder)
@@ -148,3 +148,27 @@ def test_tokens_are_counted_for_every_part() -> None:
     assert counted.template > 0
     assert counted.total == counted.template + sum(counted.parts)
     assert len(counted.parts) == 3
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.text(alphabet="ab <|>/end|turnbegi\n", max_size=12) | st.sampled_from(SPECIAL), st.booleans()), max_size=6))
+def test_the_pieces_shown_are_the_text_with_every_special_token_apart(parts: list[tuple[str, bool]]) -> None:
+    rendered = raw(*(Part(text, trusted) for text, trusted in parts))
+    shown = pieces(BYTE_LEVEL, rendered)
+    assert "".join(text for text, _ in shown) == rendered.text
+    assert [BYTE_LEVEL.convert_tokens_to_ids(text.strip()) for text, kind in shown if kind == "special"] == [
+        token for token in encode_prompt(BYTE_LEVEL, rendered) if token in RESERVED
+    ]
+    assert "".join(text for text, kind in shown if kind == "cell") == "".join(text for text, trusted in parts if not trusted)
+
+
+def test_the_pieces_of_a_chat_show_what_its_template_puts_around_the_turns() -> None:
+    chat = render(Template(mode="chat", messages=(("system", "Be brief."), ("user", "Say {input}!"))), {"input": "<|end|>"})
+    shown = pieces(BYTE_LEVEL, chat)
+    kinds = {kind: [text for text, of in shown if of == kind] for kind in ("special", "author", "cell")}
+    assert kinds["author"] == ["Be brief.", "Say ", "!"] and kinds["cell"] == ["<|end|>"] and "<|end|>" in kinds["special"]
+    assert sum(count(BYTE_LEVEL, chat).parts) + count(BYTE_LEVEL, chat).template == len(encode_prompt(BYTE_LEVEL, chat))
+
+
+def test_the_token_that_a_tokenizer_puts_before_every_text_is_shown_too() -> None:
+    assert pieces(sentencepiece(), raw(author("a film")))[0] in (("<s>", "special"), ("a film", "author"))

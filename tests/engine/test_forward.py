@@ -1,17 +1,34 @@
-"""The start that all examples of a batch share, read once: the same loss and the same gradients as reading it in every row."""
+"""The start that all examples of a batch share, read once, and short examples that share a row: the same loss and gradients as row by row."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from transformers import DynamicCache, GPTNeoXConfig, GPTNeoXForCausalLM, MistralConfig, MistralForCausalLM
+from transformers import (
+    BloomConfig,
+    BloomForCausalLM,
+    DynamicCache,
+    GPT2Config,
+    GPT2LMHeadModel,
+    GPTNeoConfig,
+    GPTNeoForCausalLM,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    MptConfig,
+    MptForCausalLM,
+)
 
+from app.domain.methods import METHODS as PARAMETERS
 from tests.engine.conftest import toy_spec
 from tests.engine.test_methods import ASKING, BARE, NAMES, VARIANTS
-from worker.engine import forward
-from worker.engine.batches import Example, collate
-from worker.engine.forward import answer_logits, reads_shared_starts
+from worker.engine import batches
+from worker.engine.batches import BUCKET, Example, collate
+from worker.engine.forward import Savings, answer_logits, reads_lanes, reads_shared_starts
 from worker.engine.load import load
 from worker.engine.methods import METHODS
 from worker.engine.train import opening_ids
@@ -20,8 +37,12 @@ SMALL = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 64, "num_hidd
 EXAMPLES = [Example((9, 10, 11, 12, 13 + row, *range(20, 20 + row % 3)), (30 + row, 40)) for row in range(20)]
 
 
-def gradients(model: Any, share: bool) -> tuple[float, dict[str, torch.Tensor]]:
-    logits, targets, _ = answer_logits(model, collate(EXAMPLES, 0, share=share))
+MIXED = [Example((9, 10, 11, *range(12, 12 + length)), (30 + length, 40)) for length in (1, 20, 3, 2, 9, 4, 12, 1)]
+"""Of lengths of which several share a row."""
+
+
+def gradients(model: Any, examples: list[Example] = EXAMPLES, **ways: bool) -> tuple[float, dict[str, torch.Tensor]]:
+    logits, targets, _ = answer_logits(model, collate(examples, 0, **ways))
     loss = torch.nn.functional.cross_entropy(logits, targets)
     loss.backward()  # type: ignore[no-untyped-call]
     found = {name: tensor.grad.clone() for name, tensor in model.named_parameters() if tensor.grad is not None}
@@ -35,13 +56,49 @@ def test_a_start_read_once_gives_the_same_loss_and_gradients(tiny: Path, tmp_pat
     spec = toy_spec(tiny, tmp_path, method, template=BARE, opening=ASKING, **(values | dropout))
     loaded = load(tiny, device="cpu")
     model = METHODS[method](loaded.model, spec.parameters, opening_ids(loaded.tokenizer, spec)).train()
-    assert collate(EXAMPLES, 0, share=True)["shared"] == 4
+    assert collate(EXAMPLES, 0, share=True)["start"].tolist() == [[9, 10, 11, 12]]
     assert reads_shared_starts(model) and model.training
-    (apart, expected), (together, found) = gradients(model, share=False), gradients(model, share=True)
-    assert together == pytest.approx(apart, abs=1e-5)
-    assert found.keys() == expected.keys() and found
-    for name, gradient in expected.items():
-        torch.testing.assert_close(found[name], gradient, atol=2e-5, rtol=1e-3)
+    same(gradients(model), gradients(model, share=True))
+
+
+@pytest.mark.parametrize(("method", "values"), VARIANTS, ids=NAMES)
+def test_examples_that_share_a_row_have_the_same_loss_and_gradients(tiny: Path, tmp_path: Path, method: str, values: dict[str, object]) -> None:
+    dropout = {"dropout": 0.0} if method == "lora" else {}
+    spec = toy_spec(tiny, tmp_path, method, template=BARE, opening=ASKING, **(values | dropout))
+    loaded = load(tiny, device="cpu")
+    model = METHODS[method](loaded.model, spec.parameters, opening_ids(loaded.tokenizer, spec)).train()
+    assert reads_lanes(model, 100) and model.training
+    assert len(collate(MIXED, 0, pack=True)["input_ids"]) < len(MIXED)
+    alone = gradients(model, MIXED)
+    same(alone, gradients(model, MIXED, share=True, pack=True))
+    if not spec.parameters.soft:
+        same(alone, gradients(model, MIXED, pack=True))
+
+
+def same(expected: tuple[float, dict[str, torch.Tensor]], found: tuple[float, dict[str, torch.Tensor]]) -> None:
+    assert found[0] == pytest.approx(expected[0], abs=1e-5)
+    assert found[1].keys() == expected[1].keys() and found[1]
+    for name, gradient in expected[1].items():
+        torch.testing.assert_close(found[1][name], gradient, atol=2e-5, rtol=1e-3)
+
+
+def test_each_logit_knows_its_example_wherever_that_lies(tiny: Path) -> None:
+    model = load(tiny, device="cpu").model
+    logits, targets, owners = answer_logits(model, collate(MIXED, 0, pack=True))
+    assert len(logits) == len(targets) == 2 * len(MIXED)
+    for row, example in enumerate(MIXED):
+        assert tuple(targets[owners == row].tolist()) == example.answer
+
+
+def test_what_a_run_may_save_follows_from_model_and_parameters(tiny: Path, translator: Path) -> None:
+    decoder, both = (load(folder, device="cpu").model for folder in (tiny, translator))
+    chosen = {name: METHOD() for name, METHOD in PARAMETERS.items()}
+    assert Savings.of(decoder, chosen["lora"], 100) == Savings(share=True, pack=True)
+    again = Savings.of(decoder, chosen["lora"].model_copy(update={"checkpointing": True}), 100)
+    assert again == Savings(pack=True)
+    assert Savings.of(decoder, chosen["lora"], 100).under(chosen["lora"].model_copy(update={"devices": 2})) == again
+    assert Savings.of(decoder, chosen["prompt_tuning"].model_copy(update={"devices": 2}), 100) == Savings()
+    assert Savings.of(both, chosen["lora"], 100) == Savings(bucket=BUCKET)
 
 
 def test_the_shared_start_is_really_read_in_one_row(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,7 +108,7 @@ def test_the_shared_start_is_really_read_in_one_row(tiny: Path, monkeypatch: pyt
     answer_logits(model, collate(EXAMPLES, 0, share=True))
     assert rows == [(1, 4), (20, 5)]
     rows.clear()
-    monkeypatch.setattr(forward, "LEAST_SHARED", 20 * 4)
+    monkeypatch.setattr(batches, "LEAST_SHARED", 20 * 4 + 1)
     answer_logits(model, collate(EXAMPLES, 0, share=True))
     handle.remove()
     assert rows == [(20, 9)]
@@ -85,6 +142,49 @@ def test_what_a_window_has_left_behind_is_not_read() -> None:
     torch.testing.assert_close(together, apart, atol=1e-5, rtol=1e-3)
 
 
+def test_a_row_is_shared_only_where_no_example_is_longer_than_the_window() -> None:
+    torch.manual_seed(1)
+    model = MistralForCausalLM(MistralConfig(**SMALL, num_key_value_heads=2, sliding_window=60)).eval()
+    assert reads_lanes(model, 60) and not reads_lanes(model, 61)
+
+
 def test_other_families_share_too() -> None:
     torch.manual_seed(1)
-    assert reads_shared_starts(GPTNeoXForCausalLM(GPTNeoXConfig(**SMALL)))
+    model = GPTNeoXForCausalLM(GPTNeoXConfig(**SMALL))
+    assert reads_shared_starts(model) and reads_lanes(model, 100)
+
+
+@pytest.mark.parametrize(
+    "family",
+    [
+        partial(BloomForCausalLM, BloomConfig(vocab_size=64, hidden_size=32, n_layer=2, n_head=4)),
+        partial(MptForCausalLM, MptConfig(vocab_size=64, d_model=32, n_layers=2, n_heads=4, max_seq_len=128)),
+        partial(GPTNeoForCausalLM, GPTNeoConfig(vocab_size=64, hidden_size=32, num_layers=2, num_heads=4, attention_types=[[["local"], 2]], window_size=40)),
+    ],
+    ids=["bloom", "mpt", "gpt_neo"],
+)
+def test_a_family_with_windows_or_distances_of_its_own_is_read_row_by_row(family: Callable[[], Any]) -> None:
+    torch.manual_seed(1)
+    model = family()
+    assert not reads_lanes(model, 30) and Savings.of(model, PARAMETERS["lora"](), 30).bucket == BUCKET
+
+
+def test_a_start_and_a_row_that_are_both_shared_are_tried_together() -> None:
+    torch.manual_seed(1)
+    model = MptForCausalLM(MptConfig(vocab_size=64, d_model=32, n_layers=2, n_heads=4, max_seq_len=128, initializer_range=0.5)).eval()
+    model._supports_attention_backend = True  # as a family would say that it is not true of
+    assert not reads_lanes(model, 30)
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_every_kind_of_attention_takes_the_mask(attention: str) -> None:
+    torch.manual_seed(1)
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=64, n_embd=32, n_layer=2, n_head=4, attn_implementation=attention))
+    assert reads_lanes(model, 100)
+
+
+def test_a_model_that_ignores_how_examples_lie_is_read_row_by_row(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load(tiny, device="cpu").model
+    forward = model.forward
+    monkeypatch.setattr(model, "forward", lambda input_ids, logits_to_keep, **ignored: forward(input_ids=input_ids, logits_to_keep=logits_to_keep))
+    assert not reads_lanes(model, 100)

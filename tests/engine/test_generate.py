@@ -1,20 +1,23 @@
 """Writing answers: what stops them, what is never shown, and that company changes nothing."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import DynamicCache
 
 from app.domain.generation import Parameters
 from app.domain.rendering import Part, Rendered, Template, render
-from app.errors import Invalid
+from app.errors import FettleError, Invalid
 from tests.engine.conftest import make_tokenizer, toy_rows
-from worker.engine import reading
+from worker.engine import generate, reading
+from worker.engine.constrain import Guide
 from worker.engine.generate import Completion, Finish, Generation, Prompt, complete, prepare
 from worker.engine.load import Loaded
-from worker.engine.prefix import common, read
+from worker.engine.prefix import common, read, shaped
 from worker.engine.reporting import Stopped
 from worker.engine.sample import Sampler
 from worker.engine.text import Decoder, Gate
@@ -65,6 +68,24 @@ def test_a_shared_start_and_small_chunks_change_nothing(loaded: Loaded, monkeypa
         texts[delta.row] += delta.text
     assert len(prefix.ids) > 2
     assert texts == expected
+
+
+def test_a_cache_that_grows_in_place_is_the_librarys(loaded: Loaded) -> None:
+    ids, own, theirs = list(prompt(loaded, "a film").ids), read(loaded.model, (), loaded.device).cache, DynamicCache()
+    for round_ in range(3):
+        more = ids if not round_ else [round_ + 5] * 70 if round_ == 1 else [9]
+        for cache in (own, theirs):
+            with torch.no_grad():
+                loaded.model(input_ids=torch.tensor([more]), past_key_values=cache, use_cache=True)
+        if not round_:
+            own = shaped(own, lambda tensor: tensor.expand(1, -1, -1, -1))
+        known = [layer.keys.clone() for layer in own.layers]
+        fork = shaped(own, lambda tensor: tensor)
+        with torch.no_grad():
+            loaded.model(input_ids=torch.tensor([[3]]), past_key_values=fork, use_cache=True)
+        for layer, same, before in zip(own.layers, theirs.layers, known, strict=True):
+            assert torch.allclose(layer.keys, same.keys, atol=1e-5) and torch.allclose(layer.values, same.values, atol=1e-5)
+            assert torch.equal(layer.keys, before), "what goes on from it does not touch it"
 
 
 def test_seeds_make_samples_repeatable_also_in_company(loaded: Loaded) -> None:
@@ -185,3 +206,41 @@ def test_sampling_obeys_its_limits() -> None:
     assert 1 not in drawn(min_tokens=1)
     again = Sampler(Parameters(repetition_penalty=1.5), [1, 2], frozenset())
     assert [again.choose(logits), again.choose(logits)] == [4, 1]
+
+
+def test_what_goes_wrong_with_one_prompt_leaves_the_others_alone(loaded: Loaded) -> None:
+    class Stuck(Guide):
+        """A constraint that grows too large to follow at once."""
+
+        def __init__(self) -> None:
+            pass
+
+        def forbidden(self) -> torch.Tensor:
+            return torch.zeros(loaded.model.config.vocab_size, dtype=torch.bool)
+
+        def take(self, token: int) -> None:
+            raise Invalid("constraint_failed", f"Nothing can follow {token}.", "Use another constraint.")
+
+    asked = [prompt(loaded, text, max_tokens=4) for text in ("a good film", "bad", "long and dull")]
+    alone = [complete(loaded, [one])[0].text for one in asked]
+    broken = [asked[0], replace(asked[1], guide=Stuck), asked[2]]
+    failed: dict[int, FettleError] = {}
+    found = complete(loaded, broken, failed=failed)
+    assert list(failed) == [1] and failed[1].code == "constraint_failed" and found[1].text == ""
+    assert [found[0].text, found[2].text] == [alone[0], alone[2]]
+    with pytest.raises(Invalid):
+        complete(loaded, broken)
+
+
+def test_answers_asked_for_one_at_a_time_read_the_start_that_they_share_once(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = [prompt(loaded, values["input"], max_tokens=3) for values, _ in toy_rows(4)]
+    starts = []
+
+    def kept(*given: object) -> object:
+        starts.append(given[1])
+        return read(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(generate, "read", kept)
+    took = generate.alone(loaded, asked)
+    assert len(took) == 4 and min(took) > 0 and [len(start) for start in starts] == [common([one.ids for one in asked])]  # type: ignore[arg-type]
+    assert generate.alone(loaded, []) == []

@@ -11,7 +11,7 @@ from gguf import GGUFWriter, TokenType
 from safetensors.torch import load_file
 
 from app.errors import Invalid
-from worker.engine.load import convert_gguf, load, load_tokenizer, needed_bytes, parameters, window
+from worker.engine.load import convert_gguf, load, load_tokenizer, loading, needed_bytes, parameters, window
 
 
 @pytest.fixture
@@ -46,6 +46,16 @@ def test_broken_files_are_errors_for_a_person(copy: Path, name: str, content: st
     (copy / name).write_text(content)
     with pytest.raises(Invalid, match="copy cannot be loaded"):
         load(copy, device="cpu")
+
+
+def test_how_much_of_a_model_is_loaded_is_told(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.engine.load.TELL_SECONDS", 0.0)
+    told: list[float] = []
+    with loading(told.append):
+        load(tiny, device="cpu")
+    assert told == sorted(set(told)) and len(told) > 5 and told[0] == 0.0 and told[-1] < 1.0
+    load(tiny, device="cpu")
+    assert len(told) == len(set(told)), "only within the block"
 
 
 def test_an_encoder_decoder_loads_as_one(translator: Path) -> None:

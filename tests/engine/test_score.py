@@ -1,5 +1,6 @@
 """Label likelihoods: the packed tree gives what a pass per prompt and label would."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from transformers import MistralConfig, MistralForCausalLM, set_seed
 from app.domain.rendering import Rendered, Shot, Template, render
 from tests.engine.conftest import toy_rows
 from worker.engine import score
-from worker.engine.load import Loaded
+from worker.engine.forward import read_encoder
+from worker.engine.load import Loaded, load
 from worker.engine.prefix import Prefix, read
 from worker.engine.reporting import Stopped
 from worker.engine.score import Scoring, plain, score_ids, score_labels
@@ -123,3 +125,51 @@ def test_scoring_that_nobody_waits_for_ends(loaded: Loaded) -> None:
     work = Scoring(loaded, prompts(3), LABELS)
     work.leave()
     assert work.done
+
+
+@settings(max_examples=20, deadline=None)
+@given(rows=st.lists(st.tuples(ids, st.sets(st.integers(0, 4), min_size=1)), min_size=1, max_size=6), labels=st.lists(ids, min_size=5, max_size=5))
+def test_prompts_with_labels_of_their_own_are_scored_with_those(loaded: Loaded, rows: list[tuple[list[int], set[int]]], labels: list[list[int]]) -> None:
+    full, offered = [[1, 2, *row] for row, _ in rows], [sorted(some) for _, some in rows]
+    found, expected = score_ids(loaded.model, full, labels, offered=offered).sums, naive(loaded.model, full, labels)
+    for at, some in enumerate(offered):
+        assert np.abs(found[at, some] - expected[at, some]).max() < 1e-3
+        assert np.isneginf(np.delete(found[at], some)).all(), "what is not offered has no likelihood"
+
+
+def test_an_encoder_decoder_reads_a_prompt_once_and_scores_the_labels_it_is_offered(translator: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = load(translator, device="cpu")
+    rows, read = prompts(6), list[int]()
+
+    def watched(model: Any, ids: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        read.append(len(ids))
+        return read_encoder(model, ids, mask)
+
+    monkeypatch.setattr(score, "read_encoder", watched)
+    whole = score_labels(other, rows, LABELS).sums
+    assert sum(read) == 6, "every prompt once, not once a label"
+    offered = [[0, 2], [1], [0, 1, 2, 3], [3, 1], [0, 2], [2]]
+    found = score_labels(other, rows, LABELS, offered=offered).sums
+    for at, some in enumerate(offered):
+        assert np.allclose(found[at, some], whole[at, some], atol=1e-4) and np.isneginf(np.delete(found[at], some)).all()
+
+
+def test_prompts_asked_one_at_a_time_read_the_start_that_they_share_once(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = prompts(5)
+    starts, rows = [], []
+    read_pack = score._read_pack
+
+    def kept(model: Any, start: Any, device: torch.device) -> Prefix:
+        starts.append(len(start))
+        return read(model, start, device)
+
+    def packed(model: Any, prefix: Prefix, own: Any, trees: Any) -> torch.Tensor:
+        rows.append([len(one) for one in own])
+        return read_pack(model, prefix, own, trees)
+
+    monkeypatch.setattr(score, "read", kept)
+    monkeypatch.setattr(score, "_read_pack", packed)
+    took = score.alone(loaded, asked, [LABELS] * 5)
+    assert len(took) == 5 and min(took) > 0 and len(starts) == 1 and starts[0] > 20
+    assert len(rows) == 6 and all(len(one) == 1 and one[0] < starts[0] for one in rows), "the first one is asked twice: unmeasured, to warm up"
+    assert score.alone(loaded, [], []) == []

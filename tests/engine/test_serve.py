@@ -1,10 +1,11 @@
 """The scheduler: it loads, batches, takes turns, gives memory back, and no request brings it down."""
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import llguidance.hf
 import pytest
 
 from app.domain.generation import Parameters
@@ -12,7 +13,7 @@ from app.domain.rendering import Rendered, Template, render
 from app.errors import Unavailable
 from tests.engine.conftest import toy_spec
 from worker.engine import score, serve
-from worker.engine.generate import Generation, Prompt, complete, prepare
+from worker.engine.generate import Generation, Prompt, complete, make_ready, prepare
 from worker.engine.load import Loaded, load, needed_bytes
 from worker.engine.reporting import NullReporter
 from worker.engine.serve import Scheduler, ScoreRequest, ServeRequest, count
@@ -20,19 +21,6 @@ from worker.engine.train import train
 
 BUDGET = 1 << 30
 WAIT = 20.0
-
-
-@pytest.fixture
-def start() -> Iterator[Callable[..., Scheduler]]:
-    running: list[Scheduler] = []
-
-    def make(budget: int = BUDGET, **changes: Any) -> Scheduler:
-        running.append(Scheduler(budget, device="cpu", **changes))
-        return running[-1]
-
-    yield make
-    for scheduler in running:
-        scheduler.close()
 
 
 class Listener:
@@ -73,7 +61,7 @@ def ask(scheduler: Scheduler, wanted: ServeRequest, cancelled: Callable[[], bool
 def test_an_answer_streams_and_says_what_it_cost(tiny: Path, start: Callable[..., Scheduler]) -> None:
     listener = ask(start(), request(tiny))
     done = listener.last()
-    assert listener.events[0] == {"type": "loading", "model": request(tiny).model}
+    assert listener.events[0] == {"type": "loading", "fraction": 0.0}
     assert (done["type"], done["reason"], done["output_tokens"]) == ("done", "length", 8)
     loaded = load(tiny, device="cpu")
     assert listener.text == complete(loaded, [prepare(loaded, request(tiny).rendered, request(tiny).parameters)])[0].text
@@ -82,17 +70,18 @@ def test_an_answer_streams_and_says_what_it_cost(tiny: Path, start: Callable[...
 def test_requests_arriving_together_share_a_batch(tiny: Path, start: Callable[..., Scheduler], monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
 
-    def watched(loaded: Loaded, prompts: Sequence[Prompt]) -> Generation:
-        sizes.append(len(prompts))
-        return Generation(loaded, prompts)
+    class Watched(Generation):
+        def __init__(self, loaded: Loaded, prompts: Sequence[Prompt], *more: Any) -> None:
+            sizes.append(len(prompts))
+            super().__init__(loaded, prompts, *more)
 
-    monkeypatch.setattr(serve, "Generation", watched)
+    monkeypatch.setattr(serve, "Generation", Watched)
     monkeypatch.setattr(serve, "GATHER", 0.2)
     scheduler = start(max_batch=3)
     listeners = [ask(scheduler, request(tiny, text)) for text in ("a", "b", "c", "d")]
     assert [listener.last()["type"] for listener in listeners] == ["done"] * 4
     assert sizes == [3, 1]
-    assert sum(event["type"] == "loading" for listener in listeners for event in listener.events) == 3
+    assert sum(event == {"type": "loading", "fraction": 0.0} for listener in listeners for event in listener.events) == 3
 
 
 def test_a_short_answer_does_not_wait_for_a_long_one(tiny: Path, other: Path, start: Callable[..., Scheduler]) -> None:
@@ -111,7 +100,7 @@ def test_two_models_stay_within_the_budget_least_recently_used_leaves(tiny: Path
     for folder, loads in ((tiny, 1), (tiny, 0), (other, 1), (tiny, 1)):
         listener = ask(scheduler, request(folder))
         assert listener.last()["type"] == "done"
-        assert sum(event["type"] == "loading" for event in listener.events) == loads
+        assert sum(event == {"type": "loading", "fraction": 0.0} for event in listener.events) == loads
         assert list(scheduler.loaded()) == [request(folder).model]
     both = [ask(scheduler, request(folder, max_tokens=40, min_tokens=40)) for folder in (tiny, other)]
     assert [listener.last()["type"] for listener in both] == ["done", "done"]
@@ -209,7 +198,7 @@ def test_labels_are_scored_beside_answers_being_written(tiny: Path, start: Calla
     prompts = tuple(render(Template(), {"input": text}) for text in ("a film", "a bad film", "not good"))
     listener = Listener()
     scheduler.submit(ScoreRequest(request(tiny).model, tiny, None, prompts, (" good", " bad")), listener)
-    assert listener.last() == {"type": "done", "reason": "stop"}
+    assert listener.last() == {"type": "done", "reason": "stop", "tokens": [2, 1]}
     scores = [event for event in listener.events if event["type"] == "scores"]
     assert [event["row"] for event in scores] == [0, 1, 2] and all(len(event["likelihoods"]) == 2 for event in scores)
     assert long.last()["output_tokens"] == 200
@@ -224,3 +213,78 @@ def test_scoring_stops_when_its_asker_leaves_and_a_bad_one_ends_alone(tiny: Path
     assert gone.last()["reason"] == "cancelled" and not [event for event in gone.events if event["type"] == "scores"]
     assert (bad.last()["type"], bad.last()["code"]) == ("error", "label_too_long")
     assert ask(scheduler, request(tiny)).last()["type"] == "done"
+
+
+def test_requests_join_a_batch_that_is_being_written_and_write_what_each_gets_alone(tiny: Path, start: Callable[..., Scheduler]) -> None:
+    scheduler = start()
+    long = ask(scheduler, request(tiny, "a long one", max_tokens=60, min_tokens=60))
+    assert long.writing.wait(WAIT)
+    late = [ask(scheduler, request(tiny, f"it is {'very ' * n}good {n}", max_tokens=10 + n, min_tokens=10 + n)) for n in range(5)]
+    assert [listener.last()["output_tokens"] for listener in late] == [10, 11, 12, 13, 14] and long.last()["output_tokens"] == 60
+    loaded = load(tiny, device="cpu")
+    for n, listener in enumerate(late):
+        wanted = request(tiny, f"it is {'very ' * n}good {n}", max_tokens=10 + n, min_tokens=10 + n)
+        assert listener.text == complete(loaded, [prepare(loaded, wanted.rendered, wanted.parameters)])[0].text
+    assert scheduler.answering() == 0
+
+
+def test_several_answers_to_one_prompt_are_told_apart_and_counted(tiny: Path, start: Callable[..., Scheduler]) -> None:
+    scheduler = start()
+    both = [ask(scheduler, request(tiny, "a film", n=3, temperature=1.5, seed=4)), ask(scheduler, request(tiny, "a film", temperature=1.5, seed=6))]
+    three, one = both[0].last(), both[1].last()
+    texts = ["".join(event["text"] for event in both[0].events if event.get("index") == at) for at in range(3)]
+    assert len(set(texts)) == 3 and texts[2] == both[1].text, "each after the first has the next seed"
+    assert three["output_tokens"] == 24 and three["input_tokens"] == one["input_tokens"]
+    assert three["answers"] == [{"index": at, "reason": "length", "output_tokens": 8} for at in range(3)]
+    assert "answers" not in one and all("index" not in event for event in both[1].events)
+
+
+def test_what_prompts_share_is_read_once_also_by_later_requests(tiny: Path, start: Callable[..., Scheduler]) -> None:
+    scheduler, shots = start(), "the plot is very good " * 12
+    loaded = load(tiny, device="cpu")
+    key = request(tiny).model
+    for round_ in range(2):
+        together = [ask(scheduler, request(tiny, f"{shots}{word} {round_}")) for word in ("good", "bad", "dull")]
+        for word, listener in zip(("good", "bad", "dull"), together, strict=True):
+            assert listener.last()["type"] == "done"
+            wanted = request(tiny, f"{shots}{word} {round_}")
+            assert listener.text == complete(loaded, [prepare(loaded, wanted.rendered, wanted.parameters)])[0].text
+    known = scheduler._shelf.starts(key)
+    assert known.covered(prepare(loaded, request(tiny, f"{shots}long").rendered, Parameters()).ids) > 60
+    assert len(known._kept) == 1, "the questions to one prompt leave one start"
+    scheduler.release_idle()
+    ask(scheduler, request(tiny, "x", max_tokens=1, min_tokens=1)).last()
+    assert scheduler._shelf.starts(key).bytes == 0, "given back with the model"
+
+
+def test_a_bad_constraint_is_told_and_others_go_on(tiny: Path, start: Callable[..., Scheduler]) -> None:
+    scheduler = start()
+    bad, good = ask(scheduler, request(tiny, json_schema={"type": "objekt"})), ask(scheduler, request(tiny, choices=["yes", "no"], min_tokens=0))
+    assert (bad.last()["code"], bad.last()["status"]) == ("bad_constraint", 422) and "objekt" in bad.last()["message"]
+    assert good.last()["reason"] == "stop" and good.text in ("yes", "no")
+
+
+def test_a_loaded_model_is_made_ready_for_constraints_when_nobody_waits(tiny: Path, start: Callable[..., Scheduler], monkeypatch: pytest.MonkeyPatch) -> None:
+    made, ready = list[Any](), threading.Event()
+    build = llguidance.hf.from_tokenizer
+
+    def counted(*given: Any, **more: Any) -> Any:
+        made.append(more["eos_token"])
+        return build(*given, **more)
+
+    def seen(loaded: Loaded) -> None:
+        make_ready(loaded)
+        ready.set()
+
+    monkeypatch.setattr(llguidance.hf, "from_tokenizer", counted)
+    monkeypatch.setattr(serve, "make_ready", seen)
+    scheduler = start()
+    ask(scheduler, request(tiny)).last()
+    assert ready.wait(WAIT) and made, "without anybody asking for it"
+    before = len(made)
+    held = ask(scheduler, request(tiny, choices=["yes", "no"], min_tokens=0))
+    assert held.last()["reason"] == "stop" and len(made) == before, "the first constrained answer waits for nothing"
+    ready.clear()
+    scheduler.release_idle()
+    ask(scheduler, request(tiny, max_tokens=1, min_tokens=1)).last()
+    assert ready.wait(WAIT), "loaded anew, it is made ready anew"

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from app.domain.methods.full import Full
 from app.domain.rendering import DEFAULT, render
+from app.domain.shape import PASS_TOKENS
 from app.errors import Invalid
 from tests.engine.conftest import toy_rows, toy_spec
 from worker.engine import artefact
@@ -82,6 +83,31 @@ def test_a_stopped_run_goes_on_bit_for_bit(tiny: Path, tmp_path: Path, method: s
     assert resumed.best_step == uninterrupted.best_step
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_a_run_that_is_ended_early_keeps_its_best_moment(tiny: Path, tmp_path: Path, method: str) -> None:
+    """Bit for bit what it was at its best validation, steps after which it was stopped."""
+    changes: dict[str, Any] = {"learning_rate": RATES[method], "max_steps": 40, "evaluations": 10}
+    first, second = NullReporter(stop_after=30), NullReporter()
+    with pytest.raises(Stopped):
+        train(toy_spec(tiny, tmp_path, method, **changes), first)
+    seen = {step: value for step, value in first.points("validation_accuracy").items() if step}
+    best = max(seen, key=lambda step: (seen[step], -first.points("validation_loss")[step]))
+    kept = load_file(tmp_path / f"best-{best}" / "trainable.safetensors")
+    result = train(toy_spec(tiny, tmp_path, method, **changes, resume=True, finish=True), second)
+    assert "train" not in [name for name, _ in second.phases], "nothing is trained, so nothing is shown as if"
+    assert second.steps == [] and (result.steps, result.best_step, result.best_value) == (31, best, seen[best]) and result.seconds > 0
+    assert any(line.startswith(f"Ends at step 31 of 40, as asked, and keeps its best moment, step {best}.") for line in second.lines)
+    saved = {torch.sum(tensor.double()).item() for tensor in weights(result.artefact).values()}
+    assert {torch.sum(tensor.double()).item() for tensor in kept.values()} <= saved
+    assert not list(tmp_path.glob("best-*"))
+
+
+def test_a_run_without_a_checkpoint_has_nothing_to_keep(tiny: Path, tmp_path: Path) -> None:
+    with pytest.raises(Invalid) as refused:
+        train(toy_spec(tiny, tmp_path, resume=True, finish=True), NullReporter())
+    assert refused.value.code == "nothing_to_keep" and "before its first checkpoint" in refused.value.message
+
+
 def test_a_stop_during_a_validation_takes_it_up_again(tiny: Path, tmp_path: Path) -> None:
     class Impatient(NullReporter):
         def should_stop(self) -> bool:
@@ -144,13 +170,15 @@ def test_the_preflight_moves_no_weight_and_no_random_number(tiny: Path, tmp_path
     assert same_bits(tmp_path / "one" / "artefact", tmp_path / "two" / "artefact")
 
 
-def test_accumulation_does_not_change_the_step(tiny: Path, tmp_path: Path) -> None:
+def test_accumulation_does_not_change_the_step(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     losses = []
-    for accumulation in (1, 4):
+    monkeypatch.setitem(PASS_TOKENS, "cpu", 60)
+    for accumulation in (1, 4, None):
         reporter = NullReporter()
         train(toy_spec(tiny, tmp_path / str(accumulation), max_steps=3, accumulation=accumulation, dropout=0.0, validation=[]), reporter)
         losses.append(list(reporter.points("loss").values()))
-    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    assert losses[2] == pytest.approx(losses[0], rel=1e-4) and losses[2] != losses[0]
 
 
 def test_early_stopping_ends_a_run_that_gets_no_better(tiny: Path, tmp_path: Path) -> None:
@@ -197,10 +225,15 @@ def test_what_a_person_can_mend_is_told(tiny: Path, tmp_path: Path) -> None:
     assert stopped.value.checkpoint is None
 
 
-def test_long_prompts_are_cut_and_that_is_logged(tiny: Path, tmp_path: Path) -> None:
+def test_rows_that_are_too_long_are_refused_or_made_to_fit_as_was_chosen(tiny: Path, tmp_path: Path) -> None:
+    """Never cut in silence: the number and what was done about it stand in the log and beside the result."""
+    with pytest.raises(Invalid, match=r"\d+ of \d+ rows do not fit .* in the 12 tokens of max_length") as refused:
+        train(toy_spec(tiny, tmp_path / "refused", max_length=12, max_steps=2), NullReporter())
+    assert refused.value.code == "rows_do_not_fit" and refused.value.detail == {"field": "fit"}
     reporter = NullReporter()
-    train(toy_spec(tiny, tmp_path, max_length=12, max_steps=2), reporter)
-    assert any("lost the start" in line for line in reporter.lines)
+    found = train(toy_spec(tiny, tmp_path / "cut", max_length=12, max_steps=2, fit="cut_tail"), reporter)
+    assert any("cut the end of the input" in line for line in reporter.lines)
+    assert found.fit["policy"] == "cut_tail" and 0 < found.fit["too_long"] <= found.fit["rows"] and found.fit["window"] == 12 < found.fit["longest"]
 
 
 def test_many_validation_rows_are_sampled_so_that_training_stays_the_larger_part(tiny: Path, tmp_path: Path) -> None:

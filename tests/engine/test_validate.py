@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from app.domain.generation import Parameters
+from app.domain.label_book import LabelBook
 from app.domain.methods import METHODS
 from app.domain.rendering import DEFAULT, Template, render
 from app.domain.scoring import exact_match, rouge_l
@@ -16,7 +17,7 @@ from app.domain.validation import MEASURES
 from app.errors import Invalid
 from tests.engine.conftest import toy_rows, toy_spec
 from worker.engine.answers import LEAST_ROWS, draw, to_compare, to_watch
-from worker.engine.batches import encode_examples
+from worker.engine.fit import fit_examples
 from worker.engine.generate import complete, prepare
 from worker.engine.load import Loaded, load
 from worker.engine.methods import METHODS as HALVES
@@ -34,7 +35,7 @@ def base(request: pytest.FixtureRequest, tiny: Path, translator: Path) -> Path:
 
 def questions_of(loaded: Loaded, count: int = 10, rows: int = 10) -> Any:
     given = toy_rows(rows)
-    examples, _ = encode_examples(loaded.tokenizer, [render(DEFAULT, values, answer) for values, answer in given], 64)
+    examples, _ = fit_examples(loaded.tokenizer, DEFAULT, given, 64)
     return draw(loaded, DEFAULT, given, examples, count=count, seed="1", most_tokens=to_compare), examples
 
 
@@ -162,6 +163,17 @@ def test_answers_are_scored_as_they_are_written(tiny: Path) -> None:
         values = validation.run(loaded.model, lambda done, total, ticks=ticks: ticks.append((done, total)), lambda: False)  # type: ignore[misc]
         assert values[f"validation_{name}"] == value and set(values) == {f"validation_{name}", "validation_loss"}
         assert ticks[-1] == (20, 20) and ticks == sorted(ticks)
+
+
+def test_another_spelling_of_a_label_is_right_in_training_too(tiny: Path) -> None:
+    loaded = load(tiny, device="cpu")
+    questions, examples = questions_of(loaded)
+    asked = replace(questions, golds=["yes"] * len(questions.golds))
+    written = [LabelBook().answer_in(text).partition("\n")[0].rstrip() for text in asked.texts(lambda: False)]
+    for aliases, share in (({}, 0.0), ({"yes": written}, 1.0)):
+        book = LabelBook.of_texts(["yes", "no"], aliases)
+        values = Validation(examples, MEASURES["exact_match"], asked=asked, book=book).run(loaded.model, lambda *_: None, lambda: False)
+        assert values["validation_exact_match"] == share
 
 
 def test_validation_leaves_every_module_in_the_mode_it_was_in_and_the_random_numbers_alone(tiny: Path) -> None:

@@ -26,6 +26,8 @@ pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
 ROWS = 260_000
 SWEPT_SECONDS = 60
+SHARES = pytest.mark.parametrize("share", [0.1, pytest.param(0.5, marks=pytest.mark.long), 0.9])
+"""How much of the file has been read when the import is killed."""
 
 
 @dataclass
@@ -40,6 +42,13 @@ class Web:
     def run(self, *words: str) -> str:
         done = subprocess.run([sys.executable, "-m", "app.cli", *words], cwd=ROOT, env=self.environment, capture_output=True, text=True, check=True)
         return done.stdout.strip()
+
+    def begin(self) -> None:
+        """On a fresh database, with an account's token."""
+        self.run("migrate")
+        subprocess.run([sys.executable, "-c", ACCOUNT], cwd=ROOT, env=self.environment, check=True)
+        self.token = self.run("token", "create", "--name", "faults").split()[-1]
+        self.start()
 
     def start(self) -> None:
         with (self.folder / "web.log").open("ab") as log:
@@ -102,10 +111,7 @@ def web() -> Iterator[Web]:
     with tempfile.TemporaryDirectory(prefix="fettle-imports-") as name:
         found = Web(Path(name))
         found.environment = environment(found.folder, free_port()) | {"FETTLE_REDIS_URL": "redis://127.0.0.1:1/0"}
-        found.run("migrate")
-        subprocess.run([sys.executable, "-c", ACCOUNT], cwd=ROOT, env=found.environment, check=True)
-        found.token = found.run("token", "create", "--name", "faults").split()[-1]
-        found.start()
+        found.begin()
         yield found
         if found.process is not None and found.process.poll() is None:
             found.process.send_signal(signal.SIGTERM)
@@ -125,7 +131,7 @@ def nothing_is_left(web: Web) -> bool:
     return web.counts() == (0, 0, 0) and not web.files()
 
 
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+@SHARES
 def test_a_killed_import_is_invisible_at_once_and_gone_within_a_minute(web: Web, big: bytes, share: float) -> None:
     key = web.upload(big)
     assert wait(reached(web, key, share), 90)
@@ -136,7 +142,7 @@ def test_a_killed_import_is_invisible_at_once_and_gone_within_a_minute(web: Web,
     assert web.call("GET", f"/api/v1/uploads/{key}")["error"]["code"] == "import_lost"
 
 
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+@SHARES
 def test_a_killed_web_takes_its_child_along_and_the_next_one_clears_up(web: Web, big: bytes, share: float) -> None:
     key = web.upload(big)
     assert wait(reached(web, key, share), 90)
@@ -158,6 +164,22 @@ def test_a_cancelled_import_leaves_nothing_not_even_its_row(web: Web, big: bytes
     web.call("DELETE", f"/api/v1/uploads/{key}")
     assert wait(lambda: nothing_is_left(web), SWEPT_SECONDS), (web.counts(), web.files())
     assert wait(lambda: key not in [upload["id"] for upload in web.call("GET", "/api/v1/uploads")["items"]], 10)
+
+
+def test_an_append_whose_child_is_killed_is_invisible_and_gone(web: Web, big: bytes) -> None:
+    """Small beside a large version: whichever phase it is in, the version stays as it was."""
+    first = web.call("POST", "/api/v1/datasets", files={"file": ("small.csv", table(4_000, labels=20, seed=3))})
+    before = web.counts()
+    key = web.call("POST", f"/api/v1/datasets/{first['id']}/append", files={"file": ("big.csv", big)})["upload"]
+    assert wait(reached(web, key, 0.6), 90)
+    assert web.counts()[0] > before[0]
+    web.children("app.import_child")[0].kill()
+    assert web.call("GET", f"/api/v1/datasets/{first['id']}")["version"] == 1
+    assert wait(lambda: web.counts() == before and not web.files(), SWEPT_SECONDS), (web.counts(), web.files())
+    assert wait(lambda: web.call("GET", f"/api/v1/uploads/{key}")["state"] == "failed", 10)
+    web.call("DELETE", f"/api/v1/uploads/{key}")
+    web.call("DELETE", f"/api/v1/datasets/{first['id']}")
+    assert wait(lambda: nothing_is_left(web), SWEPT_SECONDS)
 
 
 def test_others_write_while_an_import_goes_on(web: Web, big: bytes) -> None:

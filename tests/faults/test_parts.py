@@ -40,7 +40,8 @@ def test_an_ordinary_process_ends_when_it_is_asked(tmp_path: Path) -> None:
     one = part(tmp_path, *SLEEP)
     one.start()
     began = time.monotonic()
-    end([one], 5)
+    one.grace = 5
+    end([one])
     assert time.monotonic() - began < 3
     assert one.process is not None
     assert one.process.returncode == -signal.SIGTERM
@@ -51,7 +52,8 @@ def test_a_stubborn_process_is_killed_with_what_it_started_elsewhere(tmp_path: P
     one.start()
     assert wait(lambda: one.tail().strip().isdigit(), 10)
     grandchild = psutil.Process(int(one.tail()))
-    end([one], 0.5)
+    one.grace = 0.5
+    end([one])
     assert one.process is not None
     assert one.process.returncode == -signal.SIGKILL
     assert wait(lambda: not grandchild.is_running() or grandchild.status() == psutil.STATUS_ZOMBIE, 5)

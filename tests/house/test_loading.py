@@ -29,6 +29,7 @@ def loaded(module: str, unwanted: tuple[str, ...]) -> set[str]:
         ("app.readers", (*GPU_STACK, "sqlalchemy")),
         ("worker.tasks", (*GPU_STACK, *WEB)),
         ("worker.evaluate_remote", (*GPU_STACK, *WEB)),
+        ("worker.judge_remote", (*GPU_STACK, *WEB)),
         ("worker.healthcheck", (*GPU_STACK, *WEB, "celery")),
     ],
 )

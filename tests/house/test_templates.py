@@ -43,3 +43,16 @@ def test_every_named_static_file_is_there() -> None:
     named = {name for text in texts for name in re.findall(r'"/static/([^"{]+)"', text)}
     imported = {f"js/{name}" for path in (STATIC / "js").glob("*.js") for name in re.findall(r'(?:from|import) "\./([\w.]+)"', path.read_text())}
     assert sorted(name for name in named | imported if not (STATIC / name).is_file()) == []
+
+
+IMPORT = re.compile(r'\{%-?\s*from\s+"[^"]+"\s+import\s+([\w, ]+?)\s*-?%\}')
+MACRO = re.compile(r"\{%-?\s*macro (\w+)\(")
+MACROS = {name for path in TEMPLATES for name in MACRO.findall(path.read_text())}
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: str(path.relative_to(ROOT / "templates")))
+def test_template_imports_the_macros_it_calls_and_no_other(path: Path) -> None:
+    text = without_comments(path)
+    imported = {name.strip() for names in IMPORT.findall(text) for name in names.split(",")}
+    called = set(re.findall(r"(?<![\w.])(\w+)\(", IMPORT.sub("", text))) & MACROS
+    assert called - set(MACRO.findall(text)) == imported

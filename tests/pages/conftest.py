@@ -1,6 +1,7 @@
 """A browser without a screen: the real application, and an account made through the real welcome link."""
 
 import pytest
+from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from app.db import transaction
@@ -11,11 +12,10 @@ PASSWORD = "four plain words here"
 
 
 @pytest.fixture
-def visitor(database: str) -> TestClient:
+def visitor(database: str, application: FastAPI) -> TestClient:
     """Somebody who is not signed in. The dispatcher does not run: nothing here needs a broker."""
-    from app.main import create_app
-
-    return TestClient(create_app(), base_url="http://localhost", follow_redirects=False, headers={"Sec-Fetch-Site": "same-origin"})
+    del database
+    return TestClient(application, base_url="http://localhost", follow_redirects=False, headers={"Sec-Fetch-Site": "same-origin"})
 
 
 @pytest.fixture

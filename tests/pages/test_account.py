@@ -5,8 +5,10 @@ from starlette.testclient import TestClient
 
 from app.db import transaction
 from app.domain import user as users
+from app.domain.access import Who
 from app.doors import COOKIE
 from app.services import accounts, attempts
+from app.settings import settings
 from tests.dom import Dom, get, words
 from tests.pages.conftest import PASSWORD
 
@@ -141,3 +143,33 @@ def test_an_administrator_invites_and_a_member_may_not(browser: TestClient) -> N
     assert browser.post(path, data={"name": "Mel", "password": PASSWORD}).status_code == 303
     assert not get(browser, "/settings").all("#invitation")
     assert browser.post("/settings/invitations").status_code == 403
+
+
+def test_an_administrator_sets_a_webhook_and_sees_its_secret_once(browser: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FETTLE_ALLOWED_ENDPOINTS", '["127.0.0.1:9"]')
+    settings.cache_clear()
+    browser.headers["HX-Request"] = "true"
+    refused = browser.post("/settings/webhook", data={"url": "http://10.0.0.1/x"})
+    assert (
+        refused.status_code == 422
+        and "not on the open internet" in Dom(refused.text).text("#url-error")
+        and Dom(refused.text).one("#url").get("value") == "http://10.0.0.1/x"
+    )
+    part = Dom(browser.post("/settings/webhook", data={"url": "http://127.0.0.1:9/hook"}).text)
+    assert part.text("#webhook-secret").startswith("whsec_")
+    browser.post("/settings/webhook/test")
+    del browser.headers["HX-Request"]
+    page = get(browser, "/settings")
+    assert not page.all("#webhook-secret") and page.one("#url").get("value") == "http://127.0.0.1:9/hook"
+    assert page.texts("#webhook-part tbody .badge") == ["on its way"]
+    browser.post("/settings/webhook/delete")
+    assert not get(browser, "/settings").all("#webhook-part table")
+
+
+def test_only_administrators_see_and_set_the_webhook(visitor: TestClient, person: Who) -> None:
+    del person
+    with transaction() as session:
+        secret = users.invite(session, "member")
+    visitor.post(f"/welcome/{secret}", data={"name": "Lin", "password": PASSWORD})
+    assert not get(visitor, "/settings").all("#webhook")
+    assert visitor.post("/settings/webhook", data={"url": "https://example.com/x"}).status_code == 403

@@ -55,6 +55,22 @@ def test_a_healthy_dataset_says_so_in_one_line(browser: TestClient, person: Who)
     assert page.text(".fine summary") == "Nothing found by 21 checks" and not page.all(".finding")
 
 
+def test_the_warning_of_personal_data_is_optional(browser: TestClient, person: Who) -> None:
+    rows = [(text(number), "ab"[number % 2], ("train", "train", "validation", "test")[number // 2 % 4]) for number in range(60)]
+    add(person, [*rows, ("write to jo@example.org", "a", "train")])
+    browser.get("/datasets/1@1/health")
+    page = get(browser, "/datasets/1")
+    assert page.texts(".finding h3") == ["Personal data or secrets"]
+    place = page.one(".finding form[action$='/warn']").get("action") or ""
+    assert browser.post(place).status_code == 303
+    page = get(browser, "/datasets/1")
+    assert not page.all(".finding") and "Personal data or secrets: not warned of in this dataset." in page.text("#health")
+    assert "no e-mail addresses" not in page.text(".fine p"), "nobody says that there are none"
+    assert browser.post(place, data={"on": "yes"}).status_code == 303
+    assert get(browser, "/datasets/1").texts(".finding h3") == ["Personal data or secrets"]
+    assert browser.post("/datasets/1/health/leakage/warn").status_code == 422
+
+
 def test_the_label_table_names_the_majority_baseline(browser: TestClient, person: Who) -> None:
     add_dataset(person)
     assert "always answering the first is right 50.0 %" in get(browser, "/datasets/1").text("main")

@@ -1,4 +1,4 @@
-"""Versions of a dataset as a person sees them: what was done, what differs, appending, export, reserve, deleting."""
+"""Versions of a dataset as a person sees them: what was done, what differs, export, reserve, deleting."""
 
 import re
 
@@ -47,21 +47,6 @@ def test_a_difference_shows_rows_before_and_after_and_keeps_the_seal(browser: Te
     assert (changed.text("tbody del"), changed.text("tbody ins")) == ("delivery", "billing")
     assert get(browser, "/datasets/1@2/diff?since=2", 422).text("h1")
     assert get(browser, "/datasets/1@2/diff?since=9", 404).text("h1") == "Not found"
-
-
-def test_a_file_is_appended_or_refused_with_its_problems(browser: TestClient, person: Who) -> None:
-    add_dataset(person)
-    form = get(browser, "/datasets/1/append")
-    assert form.text("form.roomy button.primary") == "Append as version 2"
-    rows = "input,output\n" + "".join(f"the next week has message {number},billing\n" for number in range(20))
-    answer = browser.post("/datasets/1@1/append", files={"file": ("week.csv", rows.encode(), "text/csv")}, data={"reason": "week 2"})
-    assert answer.status_code == 303 and answer.headers["location"] == "/datasets/1/versions"
-    assert get(browser, "/datasets/1/versions").texts("tbody td.full")[0] == "Appended 20 rows of week.csv week 2"
-    stale = browser.post("/datasets/1@1/append", files={"file": ("week.csv", rows.encode(), "text/csv")}, data={"reason": "week 2"})
-    assert stale.status_code == 409 and "Version 2 is newer" in Dom(stale.text).text(".notice") and Dom(stale.text).one("#reason").get("value") == "week 2"
-    again = browser.post("/datasets/1/append", files={"file": ("week.csv", rows.encode(), "text/csv")}, headers={"HX-Request": "true"})
-    assert again.status_code == 422 and "All 20 rows" in again.text and "<form" not in again.text
-    assert browser.post("/datasets/1/append", data={"reason": "x"}).status_code == 422
 
 
 def test_an_export_is_offered_and_says_what_is_missing(browser: TestClient, person: Who) -> None:

@@ -7,10 +7,14 @@ from starlette.testclient import TestClient
 
 from app.db import transaction
 from app.domain import user as users
+from app.domain.access import Who
+from app.domain.endpoint import Window
+from app.services import endpoints
 from app.settings import settings
 from tests.dom import Dom, get, words
 from tests.pages.conftest import PASSWORD
 from tests.remote.servers import Server
+from tests.rows import add_model
 
 KEY = "sesame"
 
@@ -69,11 +73,27 @@ def test_models_are_taken_with_their_prices(browser: TestClient, model_server: S
     assert [box.get("value") for box in page.all("tbody input[type=number]")] == ["", "", "0.15", "0.6", "1", "0"]
     remote = get(browser, "/models").texts("section:last-of-type tbody td:nth-child(2)")
     assert remote == ["vendor/org/unlisted", "vendor/tiny"] or remote == ["vendor/tiny", "vendor/org/unlisted"]
-    option = get(browser, "/lab").all("#model optgroup[label='Remote'] option")
+    option = get(browser, "/lab").all("[data-part=model] optgroup[label='Remote'] option")
     assert {one.text for one in option} == {"vendor/org/unlisted", "vendor/tiny"} and all(one.get("data-remote") is not None for one in option)
     answer = browser.post(f"{place}/models", data={"name-0": "tiny", "use-0": "on", "input-0": "cheap"})
     assert answer.status_code == 422 and "not a number" in Dom(answer.text).text("#models .error")
     assert "cheap" in [box.get("value") for box in Dom(answer.text).all("tbody input[type=number]")], "what was typed stays to be corrected"
+
+
+def test_windows_are_said_for_models_and_what_the_server_lists_is_seen(browser: TestClient, model_server: Server, person: Who) -> None:
+    place, local = add(browser, model_server, "told/v1"), add_model(person)
+    browser.post(f"{place}/test")
+    page = get(browser, place)
+    assert [box.get("placeholder") for box in page.all("tbody [name^=window]")] == ["400", "–"], "as listed, and nobody knows"
+    form = {"name-0": "tiny", "use-0": "on", "window-0": "", "tokenizer-0": str(local), "name-1": "*", "window-1": "8,192", "tokenizer-1": ""}
+    assert browser.post(f"{place}/models", data=form).status_code == 303
+    page = get(browser, place)
+    assert [box.get("value") for box in page.all("tbody [name^=window]")] == ["", "8192"]
+    assert page.one("[name=tokenizer-0] option[selected]").text == "Starter"
+    endpoint = endpoints.recent(person)[0][0].endpoint
+    assert endpoint.window("tiny") == Window(400, local) and endpoint.window("any") == Window(8192)
+    answer = browser.post(f"{place}/models", data={"name-0": "tiny", "use-0": "on", "window-0": "many"})
+    assert answer.status_code == 422 and Dom(answer.text).text("#models .error") and "many" in answer.text
 
 
 def test_a_remote_model_has_a_page_of_what_it_is(browser: TestClient, model_server: Server) -> None:

@@ -26,6 +26,7 @@ def plain(text: str) -> str:
         (f.compact(134_515_008), "135M"), (f.compact(999_900), "1M"), (f.compact(512), "512"), (f.compact(1.7e9), "1.7B"), (f.compact(None), f.NONE),
         (f.size(2_100_000_000), "2.1 GB"), (f.size(999), "999 B"), (f.size(1_000), "1 kB"), (f.size(None), f.NONE),
         (f.money(0.02), "$0.02"), (f.money(0.0004), "$0.0004"), (f.money(0), "$0.00"), (f.money(1234.5), "$1,234.50"), (f.money(None), f.NONE),
+        (f.parameters({"max_tokens": 5, "stop": ["\n", "Grüße"]}), 'max tokens 5, stop ["\\n", "Grüße"]'), (f.parameters({}), ""),
     ],
 )  # fmt: skip
 def test_values(shown: str, expected: str) -> None:

@@ -4,22 +4,18 @@ import pytest
 from starlette.testclient import TestClient
 
 from app.db import transaction
+from app.domain import ending
 from app.domain import job as jobs
 from app.domain import worker as workers
 from app.domain.access import Who
+from app.domain.experiment import Experiment
 from app.domain.job import Job
 from app.pages.home import VISIT
 from app.services import experiments, prompts
 from app.services import home as services
 from tests.dom import Dom, get
-from tests.rows import add_dataset, add_model, answer_evaluation, claim
-
-
-def run(right: int) -> None:
-    """Do the next queued evaluation as a worker would."""
-    with transaction() as session:
-        job = claim(session)
-    answer_evaluation(job, right)
+from tests.queries import queries
+from tests.rows import add_dataset, add_model, claim, climb
 
 
 def ladder(person: Who, *techniques: str) -> int:
@@ -49,10 +45,10 @@ def test_a_task_goes_from_no_test_split_to_a_prompt_to_the_ladder(browser: TestC
 
 def test_a_running_ladder_is_followed_and_its_table_asks_again(browser: TestClient, person: Who) -> None:
     key = ladder(person, "zero_shot", "few_shot")
-    run(20)
+    climb(20)
     page = get(browser, "/")
     assert page.text("tbody .badge") == "running" and page.href("td.full a") == f"/experiments/{key}"
-    assert "1 of 2 rungs done" in page.text("td.full") and page.texts("tbody td")[0] == "zero-shot"
+    assert "1 of 2 rungs done" in page.text("td.full") and page.texts("tbody td")[0] == "60 rows, 2 labels"
     assert page.one("#tasks").get("hx-get") == "/"
     part = browser.get("/", headers={"HX-Request-Type": "partial"})
     assert part.text.lstrip().startswith("<div") and "<html" not in part.text and Dom(part.text).one("table.tasks") is not None
@@ -60,8 +56,7 @@ def test_a_running_ladder_is_followed_and_its_table_asks_again(browser: TestClie
 
 def test_a_finished_ladder_shows_the_recommended_rung_with_its_interval_and_the_verdict(browser: TestClient, person: Who) -> None:
     ladder(person, "zero_shot", "few_shot")
-    run(12)
-    run(28)
+    climb(12, 28)
     page = get(browser, "/")
     assert page.text("tbody .badge") == "compared" and page.texts("tbody td")[0] == "8-shot"
     assert page.texts("tbody td.num")[0].startswith("0.933 [0.")
@@ -73,7 +68,7 @@ def test_a_failed_rung_is_named_with_its_reason(browser: TestClient, person: Who
     ladder(person, "zero_shot")
     with transaction() as session:
         job = claim(session)
-        jobs.fail(session, job.id, job.lease_token or "", {"code": "full", "message": "The disk is full.", "advice": ""})
+        ending.fail(session, job.id, job.lease_token or "", {"code": "full", "message": "The disk is full.", "advice": ""})
     page = get(browser, "/")
     assert page.text("tbody .badge") == "1 failed" and "zero-shot: The disk is full." in page.text("td.full")
 
@@ -82,7 +77,7 @@ def test_a_ladder_without_a_comparison_is_to_be_run_again(browser: TestClient, p
     ladder(person, "zero_shot", "few_shot")
     with transaction() as session:
         for job in session.query(Job).all():
-            jobs.cancel(session, job)
+            ending.cancel(session, job)
     page = get(browser, "/")
     assert page.text("tbody .badge") == "not compared" and page.href("td.full a") == "/experiments/new?dataset=1@1"
     assert "the last one was cancelled" in page.text("td.full")
@@ -92,10 +87,10 @@ def test_what_ended_since_the_last_visit_is_told_for_the_whole_visit(browser: Te
     get(browser, "/")
     browser.cookies.delete(VISIT)
     ladder(person, "zero_shot", "one_shot")
-    run(10)
+    climb(10)
     with transaction() as session:
         job = claim(session)
-        jobs.fail(session, job.id, job.lease_token or "", {"code": "full", "message": "The disk is full.", "advice": ""})
+        ending.fail(session, job.id, job.lease_token or "", {"code": "full", "message": "The disk is full.", "advice": ""})
     for _ in range(2):
         lede = get(browser, "/").text(".lede")
         assert lede.startswith("Since your last visit") and "1 job done, 1 failed: The disk is full." in lede
@@ -113,7 +108,7 @@ def banners(page: Dom) -> list[str]:
 def test_a_silent_broker_is_one_banner_and_explains_the_rest(browser: TestClient, person: Who) -> None:
     ladder(person, "zero_shot")
     page = get(browser, "/")
-    assert banners(page) == ["The queue service (Redis) does not answer."] and "Your job is safe." in page.text(".notice")
+    assert banners(page) == ["The queue service (Redis) does not answer."] and "Your 2 jobs are safe." in page.text(".notice")
 
 
 @pytest.mark.usefixtures("answering")
@@ -140,4 +135,70 @@ def test_a_worker_that_fell_silent_says_for_how_long(person: Who) -> None:
 def test_the_strip_is_a_fragment_of_its_own(browser: TestClient, person: Who) -> None:
     ladder(person, "zero_shot")
     response = browser.get("/live")
-    assert response.status_code == 200 and "<html" not in response.text and "queue 1" in response.text
+    assert response.status_code == 200 and "<html" not in response.text and "queue 2" in response.text
+
+
+def test_home_shows_what_runs_and_waits_and_what_there_is_to_run_on(browser: TestClient, person: Who) -> None:
+    ladder(person, "zero_shot", "few_shot", "one_shot")
+    with transaction() as session:
+        job = claim(session)
+        workers.present(session, "vm:1/gpu", "worker", "gpu", [{"name": "cuda:0", "memory": 24_000_000_000, "used": 6_000_000_000}], {})
+        jobs.enter(session, job.id, job.lease_token or "", "evaluate", 40)
+        jobs.write(session, job.id, job.lease_token or "", step=10)
+    page = get(browser, "/")
+    assert page.one("#now").get("hx-get") == "/now"
+    part = Dom(browser.get("/now").text)
+    assert [text.split("job")[1].split()[1] for text in part.texts("li")] == ["evaluate", "next", "waiting", "waiting"] and "25 %" in part.texts("li")[0]
+    assert part.texts("dd")[0] == "6 GB of 24 GB" and part.texts("dt") == ["cuda:0 vm", "Disk"] and part.one("time.age") is not None
+
+
+def test_what_ended_since_the_last_visit_is_listed(browser: TestClient, person: Who) -> None:
+    get(browser, "/")
+    browser.cookies.delete(VISIT)
+    ladder(person, "zero_shot")
+    climb(10)
+    assert [text.split()[0] for text in get(browser, "/").texts(".ended li")] == ["succeeded", "succeeded"], "its validation rows and its test rows"
+
+
+def test_home_takes_as_many_queries_with_more_jobs(browser: TestClient, person: Who) -> None:
+    counts: list[int] = []
+    ladder(person, "zero_shot", "few_shot")
+    for more in (0, 30):
+        for _ in range(more):
+            add_job(person)
+        with queries() as sent:
+            browser.get("/now")
+        counts.append(len(sent))
+    assert counts[0] == counts[1]
+
+
+def test_home_takes_as_many_queries_with_more_comparisons(browser: TestClient, person: Who) -> None:
+    """A verdict takes every answer of every rung: it is worked out when something has changed, and not at every look."""
+    model, sent_at = add_model(person), []
+    for name in ("tickets", "mail", "letters"):
+        version = add_dataset(person, name)
+        experiments.create(person, name=name, dataset=version.dataset_id, model=model, rungs=[{"technique": "zero_shot"}, {"technique": "few_shot"}])
+        climb(12, 28)
+        first = get(browser, "/").texts("tbody td.full")
+        with queries() as sent:
+            assert get(browser, "/").texts("tbody td.full") == first
+        sent_at.append(len(sent))
+    assert len(set(sent_at)) == 1, sent_at
+    assert get(browser, "/").texts("tbody .badge") == ["compared"] * 3
+
+
+def test_a_verdict_on_home_follows_what_changes(browser: TestClient, person: Who) -> None:
+    key = ladder(person, "zero_shot", "few_shot")
+    climb(12)
+    assert get(browser, "/").text("tbody .badge") == "running"
+    climb(28, 12)
+    page = get(browser, "/")
+    assert page.text("tbody .badge") == "compared" and page.texts("tbody td")[0] == "8-shot"
+    with transaction() as session:
+        session.get_one(Experiment, key).margin = 0.9
+    assert get(browser, "/").texts("tbody td")[0] == "zero-shot", "under such a margin the cheaper rung will do"
+
+
+def add_job(person: Who) -> None:
+    with transaction() as session:
+        jobs.add(session, person, "tune", "a tune", {})

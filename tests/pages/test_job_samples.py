@@ -1,5 +1,6 @@
 """A job's samples on its page: the same rows, the untuned model and some of the steps since, live and as JSON."""
 
+import json
 from itertools import pairwise
 
 import anyio
@@ -7,13 +8,14 @@ import pytest
 from starlette.testclient import TestClient
 
 from app.db import transaction
-from app.domain import job as jobs
+from app.domain import ending
 from app.domain import metric as metrics
 from app.domain.access import Who
 from app.domain.job import Job
 from app.pages import job_events
 from app.pages.job_samples import MOST, chosen
 from app.services import jobs as services
+from app.settings import settings
 from tests.dom import Dom, get
 from tests.pages.test_job_events import listen, parse
 from tests.rows import add_dataset, add_model, claim
@@ -45,7 +47,7 @@ def tell(job: Job, step: int, accuracy: float | None, *texts: str, loss: float =
 
 def succeed(job: Job) -> None:
     with transaction() as session:
-        jobs.succeed(session, job.id, job.lease_token or "", {})
+        ending.succeed(session, job.id, job.lease_token or "", {})
 
 
 def test_the_table_sets_gold_base_and_steps_side_by_side_and_names_what_is_right(browser: TestClient, job: Job) -> None:
@@ -59,6 +61,23 @@ def test_the_table_sets_gold_base_and_steps_side_by_side_and_names_what_is_right
     assert page.texts(".samples tbody tr:nth-child(1) td") == ["billing", "the bill Input: more", "Billing right", "billing right"]
     assert page.texts(".samples tbody tr:nth-child(2) td") == ["delivery", "(nothing)", "something else", "delivery right"]
     assert "the same 2 validation rows" in page.text("#job-samples .section-head")
+
+
+def test_a_point_of_the_curve_opens_the_samples_of_its_step_and_says_whether_its_checkpoint_is_there(browser: TestClient, job: Job) -> None:
+    for step in range(0, 100, 10):
+        tell(job, step, 0.5, "a")
+    folder = settings().storage_folder / "jobs" / str(job.id) / "attempt-1"
+    for step in (70, 90):
+        (folder / f"checkpoint-{step}").mkdir(parents=True)
+    spec = json.loads(get(browser, f"/jobs/{job.id}").one("figure[data-chart]#accuracy script").text_content())
+    assert spec["href"] == "?step={x}#panel-samples"
+    page = get(browser, f"/jobs/{job.id}?step=44")
+    assert "&step=44" in str(page.one("[hx-sse\\:connect]").get("hx-sse:connect"))
+    assert page.texts(".samples thead th.asked") == ["step 40"], "the newest samples at that step"
+    heads = page.texts(".samples thead th")[2:]
+    assert len(heads) == MOST and heads[:2] == ["base", "step 10 best"] and "step 40" in heads and heads[-1] == "step 90 checkpoint kept"
+    assert page.texts('.samples thead th[aria-current="true"]') == ["step 40"]
+    assert not get(browser, f"/jobs/{job.id}").all(".samples .asked")
 
 
 def test_a_long_text_is_cut_and_unfolds(browser: TestClient, job: Job) -> None:
@@ -108,8 +127,11 @@ def test_samples_arrive_live_and_only_when_there_are_new_ones(browser: TestClien
     after = services.find(person, job.id).job.event
     tell(job, 4, 0.9, "billing")
     succeed(job)
-    told = parse(browser.get(f"/jobs/{job.id}/events?after={after}").text)
+    assert "&step=" not in browser.get(f"/jobs/{job.id}").text
+    told, asked = (parse(browser.get(f"/jobs/{job.id}/events?after={after}{more}").text) for more in ("", "&step=3"))
     tables = [Dom(message["data"]) for message in told if "#job-samples" in message["data"]]
+    (kept,) = [Dom(message["data"]) for message in asked if "#job-samples" in message["data"]]
+    assert kept.texts("thead th.asked") == ["base"], "what somebody came for stays marked"
     assert len(tables) == 1 and tables[0].texts("thead th") == ["Row", "Gold", "base", "step 4 best"]
     assert get(browser, f"/jobs/{job.id}").all("#job-samples")
     heard, _, over = anyio.run(listen, person, job.id, services.find(person, job.id).job.event, None)
@@ -133,7 +155,7 @@ def test_what_a_model_wrote_cannot_write_html_into_the_page(browser: TestClient,
 
 def test_a_job_without_validation_rows_says_so_and_an_old_one_says_nothing(browser: TestClient, person: Who, job: Job) -> None:
     succeed(job)
-    assert get(browser, f"/jobs/{job.id}").one("#job-samples").get("hidden") is not None
+    assert get(browser, f"/jobs/{job.id}").text("#job-samples") == "Samples This run left no samples."
     bare = add_dataset(person, "bare", validation=0)
     made = services.start_tune(person, model=1, dataset=bare.reference, method="lora", parameters={}, prompt_version=None, seed=0).job
     assert "no validation rows" in get(browser, f"/jobs/{made.id}").text("#job-samples")
@@ -152,7 +174,7 @@ def test_the_page_follows_the_measure_that_was_chosen(browser: TestClient, perso
     assert page.texts(".figure dt")[:2] == ["Best validation exact match", "Against untuned"]
     assert page.texts(".figure dd:nth-of-type(1)")[:2] == ["0.500", "+50.0 points"], "how many rows it is taken on is not known yet"
     with transaction() as session:
-        jobs.succeed(session, job.id, job.lease_token or "", {"best_value": 0.5, "validated_rows": 64})
+        ending.succeed(session, job.id, job.lease_token or "", {"best_value": 0.5, "validated_rows": 64})
     page = get(browser, f"/jobs/{job.id}")
     assert page.texts(".figure dd:nth-of-type(1)")[0] == "0.500 [0.381, 0.619]" and "64 validation rows" in page.text("#job-results")
 

@@ -1,11 +1,13 @@
 """The Tune room: the queue, a form drawn from the method, and a job's page in each of its states."""
 
 import json
+import re
 
 import pytest
 from starlette.testclient import TestClient
 
 from app.db import transaction
+from app.domain import ending
 from app.domain import job as jobs
 from app.domain import metric as metrics
 from app.domain import model as models
@@ -62,7 +64,7 @@ def finish(job: Job) -> int:
             session, job.person(), name="tickets lora", folder="x", content_hash="1" * 64, parameters=135_000_000, base_model_id=job.settings["model"],
             method="lora", method_parameters={}, trainable_parameters=921_600, training_seconds=218.0, job_id=job.id,
         )  # fmt: skip
-        jobs.succeed(
+        ending.succeed(
             session,
             job.id,
             job.lease_token or "",
@@ -97,7 +99,7 @@ def test_history_can_be_narrowed_to_what_failed(browser: TestClient, person: Who
     queue(person, task)
     job = take()
     with transaction() as session:
-        jobs.fail(session, job.id, job.lease_token or "", {"code": "x", "message": "Out of memory.", "advice": ""})
+        ending.fail(session, job.id, job.lease_token or "", {"code": "x", "message": "Out of memory.", "advice": ""})
     page = get(browser, "/jobs?state=failed")
     assert page.texts("h2")[0] == "Failed" and page.texts("tbody tr td:nth-of-type(2)") == ["Out of memory."]
 
@@ -151,7 +153,9 @@ def test_a_started_job_waits_on_its_page(browser: TestClient, person: Who, task:
     fields = {"model": str(task[0]), "dataset": task[1], "method": "lora", "drawn": "lora", "rank": "8", "epochs": "2", "max_steps": "", "seed": "4"}
     place = browser.post("/jobs", data=fields).headers["location"]
     page = get(browser, place)
-    assert page.text("#job-status .sentence") == "Waiting, next in the queue. No worker answers: run fettle worker. The job is safe."
+    assert page.text("#job-status .sentence") == (
+        "Waiting, next in the queue. No worker answers, and the queue service (Redis) does not answer either: run fettle worker. The job is safe."
+    )
     assert page.texts("#job-settings ins") == ["8"] and services.find(person, 1).job.settings["seed"] == 4
     worker_is_there()
     queue(person, task)
@@ -186,7 +190,8 @@ def test_a_silent_worker_is_said_and_so_is_a_stop(browser: TestClient, person: W
     with transaction() as session:
         row = session.get_one(Job, key)
         row.heartbeat_at = (row.heartbeat_at or 0) - 34_000
-    assert "No heartbeat for 34 s; if the worker stays away, the job goes on by itself" in get(browser, f"/jobs/{key}").text("#job-status .sentence")
+    said = get(browser, f"/jobs/{key}").text("#job-status .sentence")
+    assert re.search(r"No heartbeat for (3[4-9]|4\d) s; if the worker stays away, the job goes on by itself", said), said
     assert browser.post(f"/jobs/{key}/cancel").status_code == 303
     page = get(browser, f"/jobs/{key}")
     assert page.text("#job-status .sentence").startswith("Stopping after the present step.") and page.text("#job-actions [aria-disabled]") == "Stopping"
@@ -210,7 +215,7 @@ def test_a_failed_job_says_why_and_a_cancelled_one_can_be_retried(browser: TestC
     job = take()
     train(job)
     with transaction() as session:
-        jobs.fail(session, key, job.lease_token or "", {"code": "loss_not_finite", "message": "The loss became nan.", "advice": "Lower the learning rate."})
+        ending.fail(session, key, job.lease_token or "", {"code": "loss_not_finite", "message": "The loss became nan.", "advice": "Lower the learning rate."})
     page = get(browser, f"/jobs/{key}")
     assert page.text("#job-status .sentence").endswith(", at step 3 of 6.") and page.text("#job-status .message") == "The loss became nan."
     assert "train failed" in page.text(".phases") and "The loss became nan." in page.text("#job-attempts")
@@ -236,7 +241,7 @@ def test_an_evaluation_job_shows_its_scores_and_its_ladder(browser: TestClient, 
     job = take()
     answer_evaluation(job, 24)
     page = get(browser, f"/jobs/{job.id}")
-    assert page.texts(".figure dd:nth-of-type(1)")[0].startswith("0.800 [0.6") and not page.all(".chart")
+    assert page.texts(".figure dd:nth-of-type(1)")[0].startswith("0.800 [0.5") and not page.all(".chart")
     assert page.href("#job-actions .primary") == f"/experiments/{ladder}" and "likelihood of each label" in page.text("#job-settings")
 
 
@@ -306,7 +311,7 @@ def test_a_failure_offers_the_change_that_was_tried_and_fits(browser: TestClient
     job = take()
     error = {"code": "out_of_memory", "message": "Does not fit.", "advice": "", "suggestion": {"accumulation": 4, "checkpointing": True}}
     with transaction() as session:
-        jobs.fail(session, key, job.lease_token or "", error)
+        ending.fail(session, key, job.lease_token or "", error)
     page = get(browser, f"/jobs/{key}")
     assert page.text("#job-status .primary") == "Start with accumulation 4 and activation checkpointing" and not page.all("#job-actions .primary")
     form = get(browser, page.href("#job-status .quiet"))
@@ -324,3 +329,10 @@ def test_a_failure_offers_the_change_that_was_tried_and_fits(browser: TestClient
 def test_a_foreign_job_is_no_job(browser: TestClient) -> None:
     assert get(browser, "/jobs/99", 404).text("h1") == "Not found"
     assert browser.get("/jobs/99/events").status_code == 404
+
+
+def test_whether_the_train_rows_fit_is_said_or_why_nobody_knows(browser: TestClient, task: tuple[int, str]) -> None:
+    place = get(browser, f"/jobs/new?model={task[0]}&dataset={task[1]}&max_length=64").one("[hx-get^='/jobs/fit']").get("hx-get") or ""
+    assert "max_length=64" in place
+    said = browser.get(place, headers={"HX-Request-Type": "partial"}).text
+    assert "Whether the train rows fit is not known yet: The engine process is not running" in said

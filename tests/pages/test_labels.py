@@ -9,7 +9,7 @@ from app.domain.access import Who
 from app.services import annotating, label_books
 from tests.dom import Dom, get
 from tests.queries import queries
-from tests.rows import add_dataset
+from tests.rows import add_dataset, add_rows
 from tests.services.test_annotating import add_waiting, row
 from tests.services.test_label_books import add_coded
 
@@ -96,3 +96,9 @@ def test_nobody_edits_without_an_account(visitor: TestClient, person: Who) -> No
     add_coded(person)
     for path in ("labels", "grid", "queue"):
         assert visitor.get(f"/datasets/1/{path}").headers["location"] == "/sign-in"
+
+
+def test_a_thousand_labels_are_counted_as_people_write_numbers(browser: TestClient, person: Who) -> None:
+    add_rows(person, "codes", [(f"message {number} for {number // 2}", f"T-{number // 2}", "train") for number in range(2_000)])
+    page = get(browser, "/datasets/1")
+    assert "1,000 labels" in page.text("main") and page.text(".more > summary") == "988 more"

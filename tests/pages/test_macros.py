@@ -1,13 +1,16 @@
 """The shared macros under the strict environment: a state is a word and a shape, an interval is drawn where it lies."""
 
+import re
 from typing import Any
 
 import pytest
 from jinja2 import Template
 from lxml import html
+from starlette.testclient import TestClient
 
 from app.pages.formatting import axis
 from app.pages.render import environment
+from tests.house.rules import ROOT
 
 
 def drawn(source: str, **context: Any) -> html.HtmlElement:
@@ -21,6 +24,19 @@ def test_a_state_is_a_word_and_a_shape(state: str) -> None:
     badge = drawn("{{ state_badge(state) }}", state=state).cssselect(".badge")[0]
     assert badge.text_content() == state
     assert badge.cssselect("svg[aria-hidden=true] > *")
+
+
+def test_whatever_uses_a_thing_is_linked_to_its_own_page(browser: TestClient) -> None:
+    """What a refused deletion names: every noun that a service may name."""
+    nouns = sorted({noun for file in (ROOT / "app" / "services").glob("*.py") for noun in re.findall(r'\bUser\("([^"]+)"', file.read_text())})
+    assert {"experiment", "judgement", "reliability check"} <= set(nouns)
+    head = '{% from "shared/_users.html" import users_of %}{{ users_of(error) }}'
+    found = environment().from_string(head).render(error={"users": [{"noun": noun, "id": 7, "name": noun} for noun in nouns]})
+    links = {link.text_content(): str(link.get("href")) for link in html.fragment_fromstring(found, create_parent="div").cssselect("a")}
+    assert list(links) == nouns
+    for noun, href in links.items():
+        answer = browser.get(href)
+        assert answer.status_code == 404 and noun.split()[-1] in answer.text and "7" in answer.text, f"{href} is no page of a {noun}"
 
 
 def test_a_whisker_lies_on_its_axis() -> None:

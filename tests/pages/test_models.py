@@ -79,6 +79,35 @@ def test_the_snippets_are_valid_whatever_the_prompt_holds(browser: TestClient, t
 
 def test_the_lab_offers_a_tuned_model_with_its_own_prompt(browser: TestClient, tuned: Model) -> None:
     page = get(browser, "/lab")
-    option = page.one("#model optgroup[label='Tuned'] option")
+    option = page.one("[data-part=model] optgroup[label='Tuned'] option")
     assert (option.get("data-prompt"), option.get("data-through")) == ("1@1", "Routing v1")
-    assert page.one("#model optgroup[label='Foundation'] option").get("data-prompt") == ""
+    assert page.one("[data-part=model] optgroup[label='Foundation'] option").get("data-prompt") == ""
+
+
+def test_a_model_is_pinned_and_let_go_and_the_page_says_what_that_does(browser: TestClient, tuned: Model) -> None:
+    assert "Leaves when a job needs the room.Pin" in get(browser, f"/models/{tuned.slug}").text("dl.facts")
+    assert browser.post(f"/models/{tuned.slug}/pin", data={"on": "yes"}).headers["location"] == f"/models/{tuned.slug}"
+    assert "Pinned: once loaded it stays, and jobs that need the room wait.Unpin" in get(browser, f"/models/{tuned.slug}").text("dl.facts")
+    browser.post(f"/models/{tuned.slug}/pin", data={"on": "no"})
+    assert "Leaves when a job needs the room" in get(browser, f"/models/{tuned.slug}").text("dl.facts")
+
+
+def test_a_tuned_model_can_be_merged_and_a_soft_prompt_cannot(browser: TestClient, tuned: Model) -> None:
+    assert get(browser, f"/models/{tuned.id}").texts("form[action$='/merge'] button") == ["Merge into one plain model"]
+    answer = browser.post(f"/models/{tuned.id}/merge", follow_redirects=False)
+    assert answer.status_code == 303
+    job = get(browser, answer.headers["location"])
+    assert "merged" in job.text("h1") and "compared on" in job.texts("dt")
+    assert "is merging it" in get(browser, f"/models/{tuned.id}").text("main")
+    with transaction() as session:
+        session.get_one(Model, tuned.id).method = "prompt_tuning"
+    assert not get(browser, f"/models/{tuned.id}").all("form[action$='/merge']")
+    refused = browser.post(f"/api/v1/models/{tuned.id}/merge")
+    assert refused.status_code == 422 and refused.json()["error"]["code"] == "cannot_merge"
+
+
+def test_a_model_is_deleted_unless_something_stands_on_it(browser: TestClient, tuned: Model) -> None:
+    refused = browser.post(f"/models/{tuned.base_model_id}/delete", follow_redirects=False)
+    assert refused.status_code == 409 and f"is used by model {tuned.id}" in refused.text
+    assert browser.post(f"/models/{tuned.id}/delete", follow_redirects=False).headers["location"] == "/models"
+    assert browser.get(f"/models/{tuned.id}").status_code == 404

@@ -5,7 +5,7 @@ import re
 from sqlalchemy import select
 from starlette.testclient import TestClient
 
-from app.db import transaction
+from app.db import engine, transaction
 from app.domain import chore as chores
 from app.domain import prompt as prompts
 from app.domain.access import Who
@@ -55,6 +55,14 @@ def filled(person: Who) -> None:
     for key in waiting:
         background.run(key)
     evaluations.create(person, model=add_model(person), prompt_version=prompt, dataset=version.reference)
+
+
+def queries_of(place: str) -> list[str]:
+    """All of them on SQLite. Doors are the same on PostgreSQL, but for the search: there those with words to find, beside the bare door."""
+    if "/datasets" not in place:
+        return [""]
+    on_sqlite = engine().dialect.name == "sqlite"
+    return [query for query in QUERIES if on_sqlite or not query or "q=" in query]
 
 
 def test_no_door_shows_a_sealed_row(browser: TestClient, person: Who) -> None:
@@ -107,11 +115,15 @@ def test_no_door_shows_a_sealed_row(browser: TestClient, person: Who) -> None:
         "/experiments/new?dataset=1",
         "/api/v1/evaluations/1",
         "/api/v1/evaluations/1/predictions",
+        *(f"{place}/{row}" for place in ("/evaluations/1/rows", "/api/v1/evaluations/1/predictions") for row in range(1, 80, 7)),
+        "/evaluations",
+        "/evaluations/1",
+        "/evaluations/1?only=wrong",
         "/api/v1/jobs/1",
     ]
     answered = 0
     for place in places:
-        for query in QUERIES if "/datasets" in place else ("",):
+        for query in queries_of(place):
             answer = browser.get(place + query)
             assert answer.status_code < 500 and SECRET not in answer.text, (place + query, answer.status_code)
             answered += answer.status_code == 200

@@ -1,12 +1,16 @@
 """A search in the Tune room: its fold in the form, its table and lines on the job's page, its words."""
 
+import asyncio
 import json
+from contextlib import aclosing
 from typing import Any
 
 import pytest
+from anyio import to_thread
 from starlette.testclient import TestClient
 
 from app.db import transaction
+from app.domain import ending
 from app.domain import job as jobs
 from app.domain import metric as metrics
 from app.domain import trial as trials
@@ -155,7 +159,7 @@ def test_the_samples_of_a_search_are_those_of_the_trial_that_leads(browser: Test
     with transaction() as session:
         told = services.samples(person, job.id)
         assert [(one.sample.trial, one.sample.text) for one in told] == [(1, "from the first"), (2, "from the second"), (2, "and again")]
-        jobs.succeed(session, job.id, job.lease_token or "", {})
+        ending.succeed(session, job.id, job.lease_token or "", {})
     tell_samples = get(browser, f"/jobs/{job.id}").text("#job-samples .section-head")
     assert "of trial 2" in tell_samples
 
@@ -164,10 +168,20 @@ def test_another_leader_brings_its_samples_to_an_open_page(person: Who, task: di
     job = queue(person, task, GRID)
     tell(job, (1, "waiting", 2, 0.5, None), (2, "running", 2, 0.4, None))
     after = services.find(person, job.id).job.event
-    assert job_events._look(person, job.id, after, 1)[2:] == ("", 1)
-    tell(job, (2, "running", 3, 0.9, None))
-    _, _, samples, leads = job_events._look(person, job.id, after, 1)
-    assert "#job-samples" in samples and leads == 2
+
+    async def watch() -> list[str]:
+        """What the stream brings of the samples: when it opens, and when another trial leads."""
+        heard: list[str] = []
+        async with asyncio.timeout(20), aclosing(job_events.follow(person, job.id, after)) as stream:
+            async for message in stream:
+                if "#job-samples" in (message.raw_data or ""):
+                    heard.append(message.raw_data or "")
+                    if len(heard) == 2:
+                        return heard
+                    await to_thread.run_sync(tell, job, (2, "running", 3, 0.9, None))
+        return heard
+
+    assert len(asyncio.run(watch())) == 2, "nothing else has happened to the samples, so the second is for another leader"
 
 
 def test_a_finished_search_names_its_winner_and_what_it_ran_with(browser: TestClient, person: Who, task: dict[str, Any]) -> None:
@@ -181,7 +195,7 @@ def test_a_finished_search_names_its_winner_and_what_it_ran_with(browser: TestCl
     )
     values = METHOD_VALUES | {"learning_rate": 0.001, "rank": 4}
     with transaction() as session:
-        jobs.succeed(session, job.id, job.lease_token or "", {"best_value": 0.9, "parameters": values, "search": {"how": "grid", "winner": 3}})
+        ending.succeed(session, job.id, job.lease_token or "", {"best_value": 0.9, "parameters": values, "search": {"how": "grid", "winner": 3}})
     page = get(browser, f"/jobs/{job.id}")
     assert page.texts("#trial-3 td")[2] == "won" and page.texts("#trial-1 td")[2] == "stopped at step 2: 0.710 against 0.830"
     assert "4" in page.texts("#job-settings ins") and "0.001" in page.texts("#job-settings ins")
@@ -195,7 +209,7 @@ def test_a_job_that_was_stopped_has_no_running_trial(browser: TestClient, person
     tell(job, *((number, "running" if number == 1 else "waiting", int(number == 1), None, None) for number in (1, 2, 3, 4)))
     services.cancel(person, job.id)
     with transaction() as session:
-        jobs.stop(session, job.id, job.lease_token or "")
+        ending.stop(session, job.id, job.lease_token or "")
     assert get(browser, f"/jobs/{job.id}").texts("#job-trials .badge") == ["waiting"] * 4
 
 
@@ -207,7 +221,7 @@ def test_a_learning_rate_test_is_drawn_and_its_choice_marked(browser: TestClient
     assert page.text("#job-status .sentence").startswith("Finding the learning rate, step 4 of 60")
     assert (page.one(".finder polyline").get("points") or "").split()[0] == "0.0,8.0" and not page.all(".finder .chosen")
     with transaction() as session:
-        jobs.succeed(session, job.id, job.lease_token or "", {"search": {"how": "rate_finder", "learning_rate": 1e-4}, "parameters": {"learning_rate": 1e-4}})
+        ending.succeed(session, job.id, job.lease_token or "", {"search": {"how": "rate_finder", "learning_rate": 1e-4}, "parameters": {"learning_rate": 1e-4}})
     page = get(browser, f"/jobs/{job.id}")
     assert page.one(".finder .chosen").get("x1") == "200.0" and "Learning rate 0.0001 chosen" in page.text(".finder figcaption")
     assert "the learning rate, by a range test" in page.text("#job-settings")

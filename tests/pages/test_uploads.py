@@ -1,7 +1,6 @@
 """From a file to version 1 in a browser without a screen: what was found, read otherwise, columns, shares, freeze, cancel."""
 
-import io
-import zipfile
+import json
 
 import pytest
 from starlette.testclient import TestClient
@@ -10,48 +9,11 @@ from app.db import transaction
 from app.domain.access import Who
 from app.domain.dataset import Dataset, Example
 from app.domain.upload import Upload
+from app.pages import upload_view as view
 from app.services import imports, upload_files, uploads
 from tests.dom import Dom, get
-from tests.services.uploading import table
-
-
-def upload(browser: TestClient, content: str | bytes, filename: str = "tickets.csv", live: bool = False, **fields: str) -> str:
-    """Send a file as the form does (`live`: as static/js/upload.js does); returns the page it leads to, with the report made."""
-    data = content.encode() if isinstance(content, str) else content
-    headers = {"HX-Request": "true"} if live else {}
-    response = browser.post("/datasets/uploads", files={"file": (filename, data, "text/csv")}, data=fields, headers=headers)
-    assert response.status_code == (204 if live else 303), response.text[:300]
-    place = response.headers["hx-redirect" if live else "location"]
-    imports.run(key_of(place))
-    return str(place)
-
-
-def key_of(place: str) -> int:
-    return int(place.rsplit("/", 1)[1])
-
-
-def form(page: Dom, **changes: str | list[str]) -> dict[str, str | list[str]]:
-    """The upload's form as a browser would send it, with some fields changed."""
-    values: dict[str, str | list[str]] = {}
-    for element in page.all("#upload input, #upload select"):
-        name = element.get("name")
-        if element.tag == "select":
-            chosen = element.cssselect("option[selected]") or element.cssselect("option")
-            values[name] = chosen[0].get("value", "")
-        elif element.get("type") == "checkbox":
-            values.setdefault(name, [])
-            if element.get("checked") is not None:
-                values[name] = [*values[name], element.get("value", "")]
-        elif name:
-            values[name] = element.get("value", "")
-    return values | changes
-
-
-def change(browser: TestClient, place: str, **changes: str | list[str]) -> Dom:
-    response = browser.post(place, data=form(get(browser, place), **changes), headers={"HX-Request": "true"})
-    assert response.status_code == 200
-    imports.run(key_of(place))
-    return get(browser, place)
+from tests.pages.uploading import change, form, key_of, upload
+from tests.services.uploading import packed, table
 
 
 def test_an_upload_shows_what_was_found_before_anything_is_made_of_it(browser: TestClient) -> None:
@@ -126,16 +88,42 @@ def test_rows_with_a_problem_can_be_left_out(browser: TestClient) -> None:
 
 
 def test_an_archive_with_several_tables_asks_which(browser: TestClient) -> None:
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        archive.writestr("train.csv", table(50))
-        archive.writestr("test.csv", table(20, seed=1))
-    place = upload(browser, packed.getvalue(), "both.zip")
+    place = upload(browser, packed(train=table(50), test=table(20, seed=1)), "both.zip")
     page = get(browser, place)
-    assert "several tables" in page.text(".problems") and page.texts("#member option")[1:] == ["train.csv", "test.csv"]
+    assert "several tables" in page.text(".problems") and page.texts("#member option")[1:] == ["each file is a split", "train.csv", "test.csv"]
     page = change(browser, place, member="test.csv")
     assert "20" in page.text(".upload-what .facts") and page.one("#member option[selected]").get("value") == "test.csv"
+    assert page.one("#test").get("value") == "20", "shares that nobody was asked for yet are the usual ones"
     assert "50" in change(browser, place, member="train.csv").text(".upload-what .facts")
+
+
+def test_each_file_of_an_archive_can_be_a_split(browser: TestClient) -> None:
+    place = upload(browser, packed(mine=table(50), dev=table(20, seed=1), test=table(30, seed=2)), "splits.zip")
+    page = get(browser, place)
+    button = page.one("button[hx-vals]")
+    assert button.text == "Read each file as a split" and "dev.csv as validation, test.csv as test" in page.text("#upload")
+    page = change(browser, place, **json.loads(str(button.get("hx-vals"))))
+    assert page.texts(".upload-members label") == ["mine.csv", "dev.csv", "test.csv"]
+    assert page.texts(".upload-members option[selected]") == ["left out", "validation", "test"], "a name that says nothing is not guessed at"
+    assert "validation 20" in page.text(".upload-what .facts") and "test 30" in page.text(".upload-what .facts")
+    page = change(browser, place, member_split=["train", "validation", "test"])
+    assert page.texts(".upload-preview .member") == ["mine.csv train", "dev.csv validation", "test.csv test"] and not page.all("#split, #test, .problems")
+    assert "As the files say." in page.text("#upload") and "A test split of 30 rows" in page.text("#upload")
+    browser.post(f"{place}/freeze", data=form(page, name="Mail"))
+    imports.run(key_of(place))
+    dataset = get(browser, "/datasets/1")
+    assert dataset.texts(".figure dt") == ["train", "validation", "test"] and "mine.csv as train" in dataset.texts(".source")[0]
+    with transaction() as session:
+        assert session.query(Example).filter_by(split="train").count() == 50
+
+
+def test_files_whose_columns_differ_say_which_one_lacks_what(browser: TestClient) -> None:
+    place = upload(browser, packed(train=table(50), test="id,text\n1,a\n2,b\n"), "differ.zip")
+    page = change(browser, place, member=view.EACH)
+    assert "test.csv: There is no column 'label', which train.csv has." in page.text(".problems") and page.texts(".upload-preview .badge")[-1:] == ["test"]
+    assert "columns_differ,,label" in browser.get(f"{place}/problems.csv").text
+    page = change(browser, place, member_split=["train", ""])
+    assert not page.all(".problems") and "50" in page.text(".upload-what .facts")
 
 
 def test_how_far_it_is_and_cancel(browser: TestClient, person: Who) -> None:

@@ -130,8 +130,8 @@ REFUSED: dict[str, tuple[bytes, str, int, str, str]] = {
     "duplicate header": (b"text,label,label\na,b,c\n", "duplicate_column", 1, "label", "Column 'label' appears twice (columns 2 and 3). Rename one."),
     "unnamed column": (b"text,,label\na,b,c\n", "unnamed_column", 1, "column 2", "Column 2 has no name."),
     "index column": (b",text,label\n0,a,b\n", "unnamed_column", 1, "column 1", "Column 1 has no name."),
-    "row too long": (b"text,label\na,x\nb,y,EXTRA\n", "wrong_number_of_values", 3, "", "Line 3 has 3 values, the header has 2: b,y,EXTRA Quote values"),
-    "row too short": (b"text,label\na,x\nb\n", "wrong_number_of_values", 3, "", "Line 3 has 1 value, the header has 2: b Add the missing"),
+    "row too long": (b"text,label\na,x\nb,y,EXTRA\n", "wrong_number_of_values", 3, "", "Line 3 has 3 values, the header has 2: b,y,EXTRA. Quote values"),
+    "row too short": (b"text,label\na,x\nb\n", "wrong_number_of_values", 3, "", "Line 3 has 1 value, the header has 2: b. Add the missing"),
     "every row too long": (b"text,label\n1,a,x\n", "wrong_number_of_values", 2, "", "Line 2 has 3 values, the header has 2"),
     "unclosed quote": (b'text,label\n"a,x\nb,y\n', "unclosed_quote", 2, "text", "Line 2: a quote is opened and never closed."),
     "unclosed quote at the end": (b'text,label\na,"x', "unclosed_quote", 2, "label", "Line 2: a quote is opened and never closed."),
@@ -322,3 +322,19 @@ def test_every_kind_of_csv_is_read_exactly(tmp_path: Path, name: str) -> None:
 def test_a_quote_open_for_longer_than_a_cell_may_be(tmp_path: Path) -> None:
     problem = items(tmp_path, 'text,label\n"' + "some words\n" * 100_000 + '",x\n')[0]
     assert isinstance(problem, Problem) and problem.code == "unclosed_quote" and "not closed within 1,000,000 characters" in problem.advice
+
+
+LINES = st.sampled_from(["a,b", "a,b", "a,b", '"a",b', '"a,a",b', '"a', 'b"', '"a""a",b', 'a"a,b', "a", "a,b,c", "", " ", "é,b", "\0,b", "a,b\r", '""', "a,"])
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(LINES, max_size=14), st.integers(1, 5), st.sampled_from(["\n", "\r\n", "\r"]), st.sampled_from(['"', ""]))
+def test_lines_by_the_block_are_read_as_one_by_one(tmp_path_factory: pytest.TempPathFactory, lines: list[str], block: int, end: str, quote: str) -> None:
+    path = tmp_path_factory.getbasetemp() / "block.csv"
+    path.write_bytes((end.join(["text,label", *lines]) + end).encode())
+    detected = Detected("csv", "utf-8", quote=quote)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("app.readers.lines.BLOCK", block)
+        by_the_block = [*read(path, detected)]
+        patch.setattr("app.readers.csv._Records._plain", lambda self, lines: [])
+        assert by_the_block == [*read(path, detected)]

@@ -1,13 +1,21 @@
 """Each finding appears where it should, says its sentence, and stays away from healthy data."""
 
 import random
+from collections import Counter
+from collections.abc import Iterator
+from weakref import ref
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from app.readers import Example, Split, near_duplicates
-from app.readers.findings import Fix
-from app.readers.health import CODES, LONG, Finding, examine, near_duplicate_groups
+from app.domain.scoring import normalise
+from app.readers import Example, Split, health
+from app.readers.examined import Table
+from app.readers.findings import Fix, Health
+from app.readers.health import CODES, LONG, Finding
 from app.readers.lookalikes import look_alike_groups
+from app.readers.near_duplicates import near_duplicate_groups
 
 WORDS = [
     "card",
@@ -42,6 +50,10 @@ def rows(count: int, labels: tuple[str, ...] = ("praise", "blame"), split: Split
     return [Example(start + number + 2, sentence(start + number), labels[number % len(labels)], split) for number in range(count)]
 
 
+def examine(examples: list[Example]) -> Health:
+    return health.examine(examples, near_duplicate_groups([example.input for example in examples]))
+
+
 def finding(examples: list[Example], code: str) -> Finding:
     return next(one for one in examine(examples).findings if one.code == code)
 
@@ -57,10 +69,10 @@ def with_labels(**counts: int) -> list[Example]:
 
 def test_healthy_data_has_no_findings() -> None:
     train, test = rows(60, split="train"), rows(20, split="test", start=60)
-    health = examine([*train, *test])
-    assert health.findings == ()
-    assert (health.rows, health.unlabelled) == (80, 0)
-    assert health.labels == {"train": {"praise": 30, "blame": 30}, "test": {"praise": 10, "blame": 10}}
+    found = examine([*train, *test])
+    assert found.findings == ()
+    assert (found.rows, found.unlabelled) == (80, 0)
+    assert found.labels == {"train": {"praise": 30, "blame": 30}, "test": {"praise": 10, "blame": 10}}
 
 
 def test_nothing_at_all() -> None:
@@ -101,7 +113,9 @@ def test_labels_the_train_split_never_shows() -> None:
 
 
 def test_classes() -> None:
-    assert finding(with_labels(positive=30), "one_class").sentence == "All rows have the label 'positive'. A classifier needs at least two."
+    assert finding(with_labels(positive=30), "one_class").sentence == (
+        "All rows have the label 'positive'. A classifier needs at least two: append rows of another one, or import the file with another output column."
+    )
     assert finding(with_labels(a=30, b=30, sarcasm=1), "tiny_classes").sentence == "'sarcasm' has 1 row; each class needs at least 3 (one per split)."
     assert "'spam' has 2 rows (1 more such labels)" in finding(with_labels(a=30, spam=2, z=2), "tiny_classes").sentence
     assert finding(with_labels(ham=95, spam=5), "imbalance").sentence.startswith(
@@ -111,7 +125,7 @@ def test_classes() -> None:
 
 
 def test_few_rows() -> None:
-    assert finding(rows(3), "few_rows").sentence == "3 rows: at least 10 are needed to train (and 2 per class to test)."
+    assert finding(rows(3), "few_rows").sentence == ("3 rows: at least 10 are needed to train (and 2 per class to test). Append rows, or label some.")
     assert finding(rows(1), "few_rows").sentence.startswith("1 row:")
 
 
@@ -212,13 +226,42 @@ def test_unseen_labels_train_where_no_test_row_has_them() -> None:
 def test_very_long_inputs() -> None:
     table = [*rows(40), Example(100, "x" * (LONG + 1), "praise"), Example(101, "y" * (LONG + 2), "praise")]
     found = finding(table, "long_inputs")
-    assert found.rows == (41, 40) and found.sentence.startswith("2 rows have more than 8,000 characters (the longest 8,002)")
+    assert found.rows == (41, 40) and found.sentence.startswith("2 rows have an input of more than 8,000 characters (the longest 8,002)")
+    assert "Counted in characters" in found.sentence
 
 
-def test_near_duplicates_are_left_out_where_there_are_too_many_rows() -> None:
-    table = rows(40)
-    table += [Example(100, table[0].input + "!", table[0].output)]
-    assert "near_duplicates" in codes(table) and examine(table, compared=40).findings == ()
+def test_very_long_inputs_in_tokens_of_a_model() -> None:
+    one, two = health.over_window(1, 900, "Tiny", 512), health.over_window(2, 900, "Tiny", 512)
+    assert one.sentence == "1 row has an input of more than the 512 tokens that Tiny takes at once (the longest 900): it is not read as a whole."
+    assert two.sentence.startswith("2 rows have") and two.sentence.endswith("they are not read as a whole.") and two.fix == Fix("drop", (0, 1))
+
+
+@pytest.mark.parametrize(
+    ("code", "examples", "advice"),
+    [
+        ("one_class", with_labels(positive=30), "append rows of another one"),
+        ("few_rows", rows(3), "Append rows, or label some."),
+        ("many_labels", rows(3003, tuple(f"label {number}" for number in range(1001))), "Import the file with a coarser label column"),
+        ("numbers_as_labels", [Example(at, sentence(at), f"{at / 7:.2f}") for at in range(100)], "put them into classes"),
+        ("several_labels", rows(40, ("a;b", "b;c", "c;a")), "Give each row one label in the file"),
+        ("imbalance", with_labels(ham=95, spam=5), "label more rows of the others"),
+        ("label_in_text", [Example(one.line, f"{one.input} label: {one.output}", one.output) for one in rows(40)], "import the file again"),
+        ("swapped_columns", [Example(one.line, one.output or "", one.input) for one in rows(40)], "the other way round"),
+    ],
+)
+def test_where_no_press_mends_it_the_finding_says_what_to_do_instead(code: str, examples: list[Example], advice: str) -> None:
+    found = finding(examples, code)
+    assert found.fix is None and advice in found.sentence
+
+
+def test_near_duplicates_go_to_one_side_where_splits_were_made_here_and_nobody_used_them() -> None:
+    train, test = rows(40, split="train"), rows(20, split="test", start=40)
+    test += [Example(201, train[4].input.replace("card", "cart") + "!", "praise", "test"), Example(202, train[5].input + "?", None, None)]
+    table = [*train, *test]
+    near = near_duplicate_groups([one.input for one in table])
+    (found,) = [one for one in health.examine(table, near, free=True).findings if one.code == "near_leakage"]
+    assert found.fix is not None and (found.fix.kind, found.fix.rows, found.fix.groups) == ("gather", (4, 60), [[4, 60]])
+    assert finding(table, "near_leakage").fix == Fix("drop", (4,))
 
 
 def test_every_finding_has_a_known_code_and_rows_of_the_table() -> None:
@@ -235,38 +278,43 @@ def test_findings_come_by_harm_and_name_few_lines() -> None:
     assert all(len(one.lines) <= 5 for one in findings)
 
 
-def test_near_duplicate_groups() -> None:
-    base = "Can you tell me why I have not received my new card"
-    texts = [base + "?", "something else entirely, about money", base + "??", "  " + base.upper() + "?", base + " yet?", "short", "shore"]
-    assert near_duplicate_groups(texts) == [[0, 2, 3, 4]]
-    assert near_duplicate_groups([]) == []
-    assert near_duplicate_groups(["", " ", "a"]) == [[0, 1]]
+class Walked:
+    """Rows that are made anew at every walk, as a database gives them; it counts the walks and how many rows are alive at once."""
+
+    def __init__(self, examples: list[Example]) -> None:
+        self._examples, self.walks, self.most = examples, 0, 0
+
+    def __iter__(self) -> Iterator[Example]:
+        self.walks += 1
+        seen: list[ref[Kept]] = []
+        for given_ in self._examples:
+            row = Kept(given_.line, given_.input, given_.output, given_.split)
+            seen = [one for one in (*seen, ref(row)) if one() is not None]
+            self.most = max(self.most, len(seen))
+            yield row
 
 
-def test_planted_near_duplicates_are_found_and_nothing_else() -> None:
-    texts = [sentence(number) for number in range(2000)]
-    planted = [text + "." for text in texts[::10]]
-    groups = near_duplicate_groups([*texts, *planted])
-    assert groups == [[number * 10, 2000 + number] for number in range(200)]
+class Kept(Example, frozen=True, weakref=True):
+    """An example that somebody can watch."""
 
 
-def test_texts_of_one_template_are_one_group() -> None:
-    texts = [f"The order number {number} has not arrived at my home address, please look into it as soon as you can, thank you" for number in range(5000)]
-    assert [len(group) for group in near_duplicate_groups(texts)] == [5000]
+def test_rows_that_come_from_elsewhere_are_walked_twice_and_not_kept() -> None:
+    draw = random.Random(1)
+    rows = [Example(n + 2, sentence(draw.randrange(150)), draw.choice(["yes", "Yes", "no", None]), draw.choice(["train", "test"])) for n in range(400)]
+    near, walked = near_duplicate_groups([row.input for row in rows]), Walked(rows)
+    found = health.examine(walked, near)
+    assert found == health.examine(rows, near) and len(found.findings) >= 4
+    assert walked.walks == 2 and walked.most <= 3
 
 
-def test_texts_that_are_almost_similar_are_not_all_compared_with_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    compared = 0
-    similar = near_duplicates.similar
-
-    def counted(a: set[str], b: set[str], threshold: float) -> bool:
-        nonlocal compared
-        compared += 1
-        return similar(a, b, threshold)
-
-    monkeypatch.setattr(near_duplicates, "similar", counted)
-    texts = [f"message {number * 7919 % 1000003} about {number} things that happened on day {number % 365}" for number in range(3000)]
-    planted = [f"{sentence(number)}." for number in range(50)]
-    groups = near_duplicate_groups([*map(sentence, range(50)), *texts, *planted])
-    assert compared < 3100 * near_duplicates.CROWD
-    assert [group for group in groups if group[0] < 50] == [[number, 3050 + number] for number in range(50)]
+@given(st.lists(st.tuples(st.sampled_from(["a", "b ", " B", "a a", "ab", ""]), st.sampled_from([None, "", "x", "X", "y"])), max_size=30))
+def test_what_says_the_same_is_found_as_by_looking_at_every_pair(pairs: list[tuple[str, str | None]]) -> None:
+    table = Table([Example(n, text, output) for n, (text, output) in enumerate(pairs)], (), {})
+    groups = [[other for other in range(len(pairs)) if normalise(pairs[other][0]) == normalise(pairs[one][0])] for one in range(len(pairs))]
+    assert table.same_input == [group for one, group in enumerate(groups) if len(group) > 1 and group[0] == one]
+    for one in range(len(pairs)):
+        for other in range(len(pairs)):
+            assert (table.answer(one) == table.answer(other)) == ((pairs[one][1] or "") == (pairs[other][1] or ""))
+    labelled = [output for _, output in pairs if output is not None]
+    repeats = 2 * len(set(labelled)) <= len(labelled) or len(set(labelled)) <= 2
+    assert list(table.classes.items()) == (list(Counter(labelled).items()) if repeats else [])

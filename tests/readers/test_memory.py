@@ -72,20 +72,28 @@ def zipped(path: Path, rows: int) -> None:
     path.with_suffix(".zip").replace(path)
 
 
-def peak(path: Path) -> int:
+def splits(path: Path, rows: int) -> None:
+    csv_file(path, rows // 2)
+    with zipfile.ZipFile(path.with_suffix(".zip"), "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name in ("train.csv", "test.csv"):
+            archive.write(path, name)
+    path.with_suffix(".zip").replace(path)
+
+
+def peak(path: Path, options: bytes = b"{}") -> int:
     """Most bytes that the child held while it read this file."""
     command = [sys.executable, "-P", "-c", MEASURED, str(path)]
-    done = subprocess.run(command, input=b"{}", env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=True)
+    done = subprocess.run(command, input=options, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=True)
     return int(done.stderr) * 1024
 
 
-@pytest.mark.parametrize("write", [csv_file, json_lines, json_list, parquet, gzipped, zipped])
+@pytest.mark.parametrize("write", [csv_file, json_lines, json_list, parquet, gzipped, zipped, splits])
 def test_memory_does_not_grow_with_the_file(tmp_path: Path, write: Callable[[Path, int], None]) -> None:
     path = tmp_path / "table"
     peaks = []
     for rows in (15_000, 60_000):
         write(path, rows)
-        peaks.append(peak(path))
+        peaks.append(peak(path, b'{"members": {"train.csv": "train", "test.csv": "test"}}' if write is splits else b"{}"))
     assert peaks[1] < 1.15 * peaks[0] and peaks[1] < MEMORY / 2
 
 

@@ -79,7 +79,9 @@ def test_what_macos_and_windows_add_is_left_aside(path: Path) -> None:
 
 def test_several_tables_are_a_choice(path: Path) -> None:
     zipped(path, ("train.csv", MORE), ("test.csv", TABLE), ("read me.txt", b"Hello.\nThis is about the data.\n"))
-    assert only(Read(path), "choose_member") == "The archive holds several tables. Choose: train.csv (900 rows), test.csv (2 rows)."
+    assert only(Read(path), "choose_member") == (
+        "The archive holds several tables. Choose one: train.csv (900 rows), test.csv (2 rows). Or read each file as a split: train.csv as train, test.csv as test."
+    )
     assert len(Read(path, Options(member="test.csv")).pairs) == 2
     assert "train.csv, test.csv" in only(Read(path, Options(member="dev.csv")), "no_such_member")
 

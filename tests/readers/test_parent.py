@@ -37,6 +37,14 @@ def test_a_file_comes_through_in_frames(upload: Path) -> None:
     assert found[-1] == End(1200, 0, 0, [])
 
 
+def test_a_system_that_grants_no_larger_pipe_is_good_enough(upload: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr("app.readers.parent.fcntl", refused)
+    assert isinstance([*read_file(upload)][-1], End)
+
+
 def test_mapping_and_options_reach_the_child(upload: Path) -> None:
     found = next(read_file(upload, {"input": "label", "output": None}, options=Options(encoding="latin-1", quote="")))
     assert isinstance(found, Found) and found.mapping is not None

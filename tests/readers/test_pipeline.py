@@ -155,6 +155,7 @@ def test_split_values(tmp_path: Path) -> None:
     assert [one.split for one in examples(found)] == ["train", "train", "validation", "validation", "validation", "validation", "test"]
     found = read(tmp_path, "input,output,split\na,x,train\nb,y,holdout\nc,z,\nd,,\n")
     assert [(one.code, one.line, one.column) for one in problems(found)] == [("unknown_split", 3, "split"), ("unknown_split", 4, "split")]
+    assert problems(found)[0].advice.endswith("must be train, validation, test or reserve.")
     assert examples(read(tmp_path, "input,output,split\na,x,north\n", split=None))[0].cells == {"split": "north"}
 
 

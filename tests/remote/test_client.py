@@ -1,6 +1,7 @@
 """The client against a real server over a real model: whole and streamed answers, models, likelihoods, the probe, counting in Redis."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TypeVar
@@ -9,10 +10,11 @@ import pytest
 
 from app.domain.generation import Parameters
 from app.domain.rendering import Message, Part, Rendered
-from app.errors import Unavailable
+from app.errors import Invalid, Unavailable
+from app.remote import body
 from app.remote.client import Client
 from app.remote.probe import probe
-from app.remote.spec import Answer, EndpointSpec, Price, RemoteError, Usage, estimated, pause, price_of
+from app.remote.spec import Answer, Delta, EndpointSpec, Price, RemoteError, Usage, estimated, pause, price_of
 from tests.remote.conftest import spec_of
 from tests.remote.servers import Server
 
@@ -29,7 +31,7 @@ def ask(spec: EndpointSpec, what: Callable[[Client], Awaitable[T]]) -> T:
     return asyncio.run(run())
 
 
-async def pieces(client: Client, prompt: Rendered, parameters: Parameters) -> list[str | Answer]:
+async def pieces(client: Client, prompt: Rendered, parameters: Parameters) -> list[Delta | Answer]:
     return [piece async for piece in client.stream("tiny", prompt, parameters)]
 
 
@@ -39,7 +41,7 @@ def test_a_streamed_answer_is_the_whole_answer(spec: EndpointSpec, prompt: Rende
     whole = ask(spec, lambda client: client.complete("tiny", prompt, wanted))
     streamed = ask(spec, lambda client: pieces(client, prompt, wanted))
     last = streamed[-1]
-    assert isinstance(last, Answer) and "".join(str(piece) for piece in streamed[:-1]) == last.text == whole.text
+    assert isinstance(last, Answer) and "".join(piece.text for piece in streamed[:-1]) == last.text == whole.text
     assert len(streamed) > 3, "it came in pieces"
     assert last.usage == whole.usage and not whole.usage.estimated and whole.usage.output_tokens == 8 and whole.reason == "length"
     assert whole.latency_ms > 0 and whole.tries == 1
@@ -145,3 +147,54 @@ def test_cost_follows_from_tokens_and_price() -> None:
 def test_pauses_grow_are_bounded_and_spread() -> None:
     assert all(0.5 * 2**tries <= pause(tries + 1, None) <= 0.5 * 2**tries * 1.25 for tries in range(5))
     assert pause(20, None) <= 25 and 7 <= pause(1, 7.0) <= 8.75 and len({pause(1, None) for _ in range(20)}) > 10
+
+
+VERDICT = {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"], "additionalProperties": False}
+
+
+@pytest.mark.parametrize("prompt", [TEXT, CHAT], ids=["text", "chat"])
+def test_several_answers_come_with_log_probabilities(spec: EndpointSpec, prompt: Rendered) -> None:
+    wanted = Parameters(max_tokens=4, n=2, logprobs=2, frequency_penalty=0.5)
+    whole = ask(spec, lambda client: client.complete("tiny", prompt, wanted))
+    streamed = ask(spec, lambda client: pieces(client, prompt, wanted))
+    assert whole.others == ((whole.text, "length"),) and whole.usage.output_tokens == 8
+    deltas, last = [piece for piece in streamed if isinstance(piece, Delta)], streamed[-1]
+    assert isinstance(last, Answer) and (last.text, last.others) == (whole.text, whole.others)
+    for index in range(2):
+        own = [piece for piece in deltas if piece.index == index]
+        assert "".join(piece.text for piece in own) == whole.text
+        assert all(len(one.top) == 2 and one.logprob == one.top[0][1] < 0 for piece in own for one in piece.logprobs) and own[0].logprobs
+
+
+@pytest.mark.parametrize("prompt", [TEXT, CHAT], ids=["text", "chat"])
+def test_an_answer_is_held_to_a_schema_or_a_list_by_the_endpoint(spec: EndpointSpec, prompt: Rendered) -> None:
+    found = ask(spec, lambda client: client.complete("tiny", prompt, Parameters(max_tokens=60, json_schema=VERDICT)))
+    assert set(json.loads(found.text)) == {"ok"} and found.reason == "stop"
+    wanted = Parameters(max_tokens=60, choices=["refund", "billing"])
+    chosen = ask(spec, lambda client: client.complete("tiny", prompt, wanted))
+    assert chosen.text in ("refund", "billing") and chosen.reason == "stop"
+    streamed = ask(spec, lambda client: pieces(client, prompt, wanted))
+    assert [piece.text for piece in streamed] == [chosen.text, chosen.text], "not the JSON around it"
+
+
+def test_an_endpoint_that_does_not_look_at_a_schema_is_found_out(model_server: Server, broker: str) -> None:
+    spec = spec_of(model_server, "plain/v1", broker, key="sesame")
+    for parameters in (Parameters(max_tokens=300, json_schema=VERDICT, stop=["e"]), Parameters(max_tokens=300, choices=["refund"], stop=["e"])):
+        with pytest.raises(RemoteError) as caught:
+            ask(spec, lambda client: client.complete("tiny", CHAT, parameters))  # noqa: B023 it is called at once
+        assert caught.value.code == "constraint_ignored" and "response_format" in caught.value.advice
+
+
+def test_what_the_protocol_has_no_field_for_is_refused_before_anything_is_sent() -> None:
+    with pytest.raises(Invalid, match="no field for one"):
+        body.check(Parameters(regex="[0-9]+"), "there")
+    body.check(Parameters(choices=["a"], logprobs=2, n=3), "there")
+
+
+def test_a_request_says_what_was_set_and_nothing_else() -> None:
+    bare = body.request("m", CHAT, Parameters(), chat=True, limit="max_tokens")
+    assert set(bare) == {"model", "temperature", "max_tokens", "messages"}
+    full = body.request("m", TEXT, Parameters(top_k=5, presence_penalty=1.0, n=2, logprobs=3, choices=["a", "b"]), chat=False, limit="max_tokens")
+    assert (full["presence_penalty"], full["n"], full["logprobs"], full["extra_body"]["top_k"]) == (1.0, 2, 3, 5) and "stop" not in full
+    form = full["extra_body"]["response_format"]["json_schema"]["schema"]
+    assert form["properties"]["answer"]["enum"] == ["a", "b"]

@@ -10,7 +10,7 @@ import structlog
 from app.domain.generation import Parameters
 from app.domain.rendering import Message, Part, Rendered
 from app.remote.client import Client
-from app.remote.spec import Answer, EndpointSpec, RemoteError
+from app.remote.spec import Answer, Delta, EndpointSpec, RemoteError
 from tests.remote.conftest import spec_of
 from tests.remote.fault_server import SECRET
 from tests.remote.servers import Server
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.faults
 CHAT = Rendered(messages=(Message("user", (Part("hello", True),)),))
 
 
-async def ask(spec: EndpointSpec, stream: bool) -> list[str | Answer]:
+async def ask(spec: EndpointSpec, stream: bool) -> list[Delta | Answer]:
     async with Client(spec) as client:
         if stream:
             return [piece async for piece in client.stream("m", CHAT, Parameters())]
@@ -68,7 +68,7 @@ def test_a_stream_that_goes_wrong_keeps_what_came_and_is_not_begun_again(fault_s
         async with Client(spec_of(fault_server, f"{fault}/v1", broker, time_out=2.0)) as client:
             try:
                 async for piece in client.stream("m", CHAT, Parameters()):
-                    came += str(piece)
+                    came += piece.text if isinstance(piece, Delta) else ""
             except RemoteError as error:
                 return came, error.code
         return came, ""

@@ -5,15 +5,18 @@ from sqlalchemy import select
 
 from app.db import reading, transaction
 from app.domain import dataset as datasets
+from app.domain import intake
 from app.domain.access import Who, owned
 from app.domain.annotation import Annotation
 from app.domain.dataset import Dataset, DatasetVersion, Example
 from app.domain.lineage import Drop, Edit
 from app.errors import Conflict, Invalid, NotFound, Sealed
-from app.services import annotating
+from app.services import annotating, label_books, uploads
 from app.services import datasets as dataset_service
 from app.services.versions import derive
 from tests.rows import add_dataset
+from tests.services.uploading import sent
+from tests.unhealthy import text
 
 
 def add_waiting(person: Who, unlabelled: int = 12) -> DatasetVersion:
@@ -32,7 +35,7 @@ def add_waiting(person: Who, unlabelled: int = 12) -> DatasetVersion:
                 session.add(Example(version_id=version.id, position=place, line=place + 2, split=split, input=text, output=output, cells=None))
                 place += 1
         session.flush()
-        datasets.seal(session, version)
+        intake.seal(session, version)
         return version
 
 
@@ -172,3 +175,17 @@ def test_discarding_forgets_only_ones_own(person: Who) -> None:
     annotating.give(other(person), 1, row(version, 0).id, "fault")
     annotating.discard(person, 1)
     assert annotating.grid(person, 1).rows[0].output == "billing" and annotating.grid(other(person), 1).rows[0].output == "fault"
+
+
+def test_a_file_without_a_label_waits_to_be_labelled_and_finds_all_its_splits(person: Who) -> None:
+    file = "text\n" + "".join(f"{text(number)}\n" for number in range(40))
+    uploads.import_now(person, sent(file, cut={"splits": {"train": 0.5, "validation": 0.25, "test": 0.25}}))
+    first = dataset_service.find(person, "1").version
+    assert first.splits == {"unlabelled": 40} and first.labels == [] and annotating.queue(person, 1).progress.left == 40
+    label_books.rewrite(person, "1", [{"key": "a"}, {"key": "b"}])
+    for at in range(20):  # one at a time: the shares hold all the same
+        annotating.give(person, 1, annotating.queue(person, 1).rows[0].example.id, "ab"[at % 2])
+        annotating.save(person, 1)
+    version = dataset_service.find(person, "1").version
+    assert version.splits == {"train": 10, "validation": 5, "test": 5, "unlabelled": 20}
+    assert [(label["key"], label["count"]) for label in version.labels] == [("a", 10), ("b", 10)]

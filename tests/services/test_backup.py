@@ -112,3 +112,28 @@ def test_an_archive_cannot_write_outside(installation: Path, monkeypatch: pytest
     with pytest.raises(Invalid, match="outside"):
         restore(bent)
     assert not list(tmp_path.rglob("escaped"))
+
+
+def test_an_object_store_is_named_not_forgotten(installation: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FETTLE_STORAGE", "s3://bucket/fettle")
+    forget()
+    said: list[str] = []
+    backup(installation, say=said.append)
+    assert "storage: saved" in said, "what this machine alone may have is not left out"
+    assert any(line.startswith("artefacts: NOT all in this archive; they are in s3://bucket/fettle") and "aws s3 sync" in line for line in said)
+    elsewhere(monkeypatch, tmp_path / "new")
+    monkeypatch.delenv("FETTLE_STORAGE")
+    forget()
+    with pytest.raises(Conflict, match="artefacts of this archive are in s3://bucket/fettle") as refused:
+        restore(installation)
+    assert "FETTLE_STORAGE=s3://bucket/fettle" in refused.value.advice and not settings().folder.exists()
+    monkeypatch.setenv("FETTLE_STORAGE", "s3://copy/fettle")
+    forget()
+    restore(installation, say=said.append)
+    assert "are expected in s3://copy/fettle" in said[-1]
+
+
+def test_a_folder_needs_no_word_about_a_store(installation: Path) -> None:
+    said: list[str] = []
+    backup(installation, say=said.append)
+    assert not any("artefacts" in line for line in said)

@@ -13,6 +13,7 @@ from app.domain import text_search
 from app.domain.access import Who
 from app.domain.chore import Chore, NearDuplicate
 from app.domain.dataset import Example
+from app.domain.words import tokens
 from app.errors import Sealed
 from app.readers.near_duplicates import near_duplicate_groups
 from app.services import chores, filling, grid, uploads
@@ -64,8 +65,7 @@ def test_a_new_version_has_its_chores(person: Who, tickets: DatasetView) -> None
 def test_search_finds_the_rows_that_have_the_words(person: Who, tickets: DatasetView, words: tuple[str, ...]) -> None:
     assert do("search").state == "done"
     found = grid.find(person, tickets.version.reference, " ".join(words).upper(), "train", limit=1000)
-    tokens = text_search.tokens(" ".join(words))
-    wanted = having(tickets, "train", *tokens)
+    wanted = having(tickets, "train", *tokens(" ".join(words)))
     assert [row.position for row in found.rows] == wanted and found.total == len(wanted) and {row.split for row in found.rows} <= {"train"}
 
 

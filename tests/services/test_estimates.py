@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
+from app.domain.footprint import Lengths, begins, needs
 from app.domain.methods import METHODS
 from app.domain.rendering import Template
-from app.domain.shape import Linear, ModelShape
-from app.services.estimates import Lengths, _begins, needs
+from app.domain.shape import PASS_TOKENS, Linear, ModelShape
 
 LAYER = (Linear(576, 576), Linear(192, 576), Linear(192, 576), Linear(576, 576), Linear(1536, 576), Linear(1536, 576), Linear(576, 1536))
 SHAPE = ModelShape(
@@ -22,14 +22,23 @@ def needed(lengths: Lengths, shape: ModelShape = SHAPE, method: str = "full", **
 
 def test_a_shared_start_is_counted_once_where_it_is_read_once() -> None:
     shared = replace(LONG, shared=300)
-    assert needed(shared) < needed(LONG)
+    assert needed(shared, accumulation=1) < needed(LONG, accumulation=1)
+    assert needed(shared) == needed(LONG)  # so long an example has a pass of its own
     assert needed(shared, checkpointing=True) == needed(LONG, checkpointing=True)
     assert needed(shared, devices=2) == needed(LONG, devices=2)
     assert needed(shared, replace(SHAPE, encoder_decoder=True)) == needed(LONG, replace(SHAPE, encoder_decoder=True))
 
 
-def test_examples_that_lose_their_start_share_none() -> None:
-    assert needed(replace(LONG, shared=300), max_length=256) == needed(LONG, max_length=256)
+def test_a_pass_has_as_many_examples_as_its_tokens_allow() -> None:
+    short = replace(LONG, example=PASS_TOKENS["cpu"] // 4)
+    assert needed(short) == needed(short, accumulation=4) < needed(short, accumulation=1)
+    assert needed(replace(LONG, example=2 * PASS_TOKENS["cpu"]), max_length=4096) == needed(
+        replace(LONG, example=2 * PASS_TOKENS["cpu"]), accumulation=16, max_length=4096
+    )
+
+
+def test_examples_whose_inputs_are_cut_keep_the_start_they_share() -> None:
+    assert needed(replace(LONG, shared=100), max_length=128) < needed(LONG, max_length=128)
 
 
 def test_virtual_tokens_are_a_start_that_all_share() -> None:
@@ -41,6 +50,6 @@ def test_virtual_tokens_are_a_start_that_all_share() -> None:
 
 
 def test_a_prompt_begins_alike_up_to_its_first_variable() -> None:
-    assert _begins(Template(instruction="Billing or delivery?")) >= len("Billing or delivery?")
-    assert _begins(Template(mode="freeform", text="{input} is it billing?")) == 0
-    assert _begins(Template(mode="freeform", text="No variable at all.")) == 0
+    assert begins(Template(instruction="Billing or delivery?")) >= len("Billing or delivery?")
+    assert begins(Template(mode="freeform", text="{input} is it billing?")) == 0
+    assert begins(Template(mode="freeform", text="No variable at all.")) == 0

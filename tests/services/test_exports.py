@@ -4,19 +4,22 @@ import csv
 import io
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.domain.access import Who
+from app.domain.dataset import DatasetVersion
 from app.domain.lineage import Keep
 from app.errors import Invalid
 from app.readers import Example
 from app.readers.frames import Broken, Chunk
 from app.readers.options import Options
 from app.readers.pipeline import frames
-from app.services import datasets, exports, versions
+from app.services import datasets, exports, uploads, versions
+from app.services.appending import append_file
 from app.services.versions import New, derive
 from app.writers import FORMULA, WRITERS, Record, as_csv
 from tests.rows import add_dataset
@@ -114,21 +117,22 @@ def test_an_export_leaves_out_what_is_sealed_and_says_so(person: Who) -> None:
             exports.export(person, "1", form, spreadsheet)
 
 
-@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def content(version: DatasetVersion) -> list[dict[str, Any]]:
+    return [{name: cell for name, cell in row.items() if name not in ("id", "line")} for row in versions.values(version)]
+
+
+@pytest.mark.parametrize("form", list(WRITERS))
 def test_a_dataset_goes_out_and_comes_in_as_it_was(person: Who, tmp_path: Path, form: str) -> None:
     head = "id,body,kind\n"
     path = tmp_path / "in.csv"
     path.write_text(head + "".join(f'{number:03},"text, number {number}"" ",{"NA" if number % 3 else "007"}\n' for number in range(60)) + "060,waits,\n")
     mapping: dict[str, str | None] = {"input": "body", "output": "kind"}
-    first = datasets.import_file(person, path, name="odd", filename="in.csv", mapping=mapping).version
+    first = uploads.import_file(person, path, name="odd", filename="in.csv", mapping=mapping).version
     datasets.reveal(person, "1", "all of it goes out")
     out = tmp_path / f"out.{form}"
     out.write_bytes(b"".join(exports.export(person, "1", form).content))
-    second = datasets.import_file(person, out, name="again", filename=out.name, mapping={**mapping, "split": "split"}).version
-    drop = ("id", "line")
-    assert [{name: cell for name, cell in row.items() if name not in drop} for row in versions.values(second)] == [
-        {name: cell for name, cell in row.items() if name not in drop} for row in versions.values(first)
-    ]
+    second = uploads.import_file(person, out, name="again", filename=out.name, mapping={**mapping, "split": "split"}).version
+    assert content(second) == content(first)
     assert second.content_hash == first.content_hash
 
 
@@ -136,8 +140,43 @@ def test_an_input_of_several_columns_goes_out_as_they_came_in(person: Who, tmp_p
     file = "question,context,verdict\n" + "".join(f"why {number},because {number},{'yes' if number % 2 else 'no'}\n" for number in range(40))
     (tmp_path / "two.csv").write_text(file)
     mapping = {"input": ["question", "context"], "output": "verdict"}
-    datasets.import_file(person, tmp_path / "two.csv", name="two", filename="two.csv", mapping=mapping)
+    uploads.import_file(person, tmp_path / "two.csv", name="two", filename="two.csv", mapping=mapping)
     datasets.reveal(person, "1", "to compare them")
     found = list(csv.DictReader(io.StringIO(b"".join(exports.export(person, "1").content).decode())))
     assert [(row["question"], row["context"], row["verdict"]) for row in found] == [tuple(line.split(",")) for line in file.splitlines()[1:]]
     assert found[0]["input"] == "question: why 0\ncontext: because 0"
+
+
+TWO = "question,context,verdict\n" + "".join(f'why {number},"because, {number}",{"yes" if number % 2 else ""}\n' for number in range(40))
+INSTRUCTIONS = "instruction,input,output\n" + "".join(f"Say it {number % 3},{'' if number % 5 == 0 else f'word {number}'},it\n" for number in range(1, 41))
+BOTH = INSTRUCTIONS.replace(",it\n", ",that\n")
+
+
+@pytest.mark.parametrize("form", list(WRITERS))
+@pytest.mark.parametrize(
+    ("file", "mapping"),
+    [(TWO, {"input": ["question", "context"], "output": "verdict"}), (INSTRUCTIONS, None), (BOTH, {"input": ["instruction", "input"], "output": "output"})],
+    ids=["two columns", "instruction and input", "a column called input among several"],
+)
+def test_a_joined_input_that_went_out_is_not_joined_again(person: Who, tmp_path: Path, form: str, file: str, mapping: Any) -> None:
+    (tmp_path / "in.csv").write_text(file)
+    first = uploads.import_file(person, tmp_path / "in.csv", name="first", filename="in.csv", mapping=mapping).version
+    datasets.reveal(person, "1", "all of it goes out")
+    out = tmp_path / f"out.{form}"
+    out.write_bytes(b"".join(exports.export(person, "1", form).content))
+    second = uploads.import_file(person, out, name="second", filename=out.name, mapping=mapping and {**mapping, "split": "split"}).version
+    assert content(second) == content(first) and second.content_hash == first.content_hash
+    assert set(second.columns) == {*first.columns, "split"}
+    with pytest.raises(Invalid, match="All 40 rows of the file are in the dataset already"):
+        append_file(person, "1", out, out.name)
+
+
+def test_a_joined_input_that_was_changed_by_hand_is_no_riddle(tmp_path: Path) -> None:
+    path = tmp_path / "in.csv"
+    path.write_text('question,context,input\nwhy,so,"question: why\ncontext: so"\n' * 1 + 'why,no,""\n')
+    joined = Options(mapping={"input": ["question", "context"]})
+    assert [frame.problem for frame in frames(path, joined) if isinstance(frame, Broken)] == []
+    path.write_text("question,context,input\n" + 'why,so,"question: why\ncontext: so"\n' * 600 + "why,so,other\n")
+    (problem,) = [frame.problem for frame in frames(path, joined) if isinstance(frame, Broken)]
+    assert (problem.code, problem.line, problem.column) == ("joined_differently", 1202, "input")
+    assert problem.advice == "Line 1202, column input is no longer the text of question, context. Choose 'input' alone as the input, or remove that column."

@@ -17,7 +17,7 @@ from app.domain.job import Job
 from app.domain.lineage import Drop, Edit, Keep, Move, Relabel
 from app.errors import Conflict, Invalid, NotFound, Sealed
 from app.services import chores as background
-from app.services import datasets, evaluations, experiments, grid, history, imports, removal, reserve, versions
+from app.services import datasets, evaluations, experiments, grid, history, imports, removal, reserve, uploads, versions
 from app.services.appending import append_file
 from app.services.versions import New, derive
 from app.settings import settings
@@ -124,7 +124,7 @@ def test_a_label_that_comes_later_fills_the_row_that_waits(person: Who, tmp_path
 def test_a_later_file_is_read_by_the_first_ones_columns_and_may_lack_its_splits(person: Who, tmp_path: Path) -> None:
     rows = "".join(f"the first message number {number},{'yes' if number % 2 else 'no'},{('train', 'test')[number // 2 % 2]}\n" for number in range(40))
     mapping = {"input": "body", "output": "kind", "split": "part"}
-    datasets.import_file(person, write(tmp_path, "body,kind,part\n" + rows), name="odd", filename="odd.csv", mapping=mapping)
+    uploads.import_file(person, write(tmp_path, "body,kind,part\n" + rows), name="odd", filename="odd.csv", mapping=mapping)
     second = append_file(person, "1", write(tmp_path, "body,kind\nsomething else entirely,yes\n"), "labelled.csv").version
     third = append_file(person, "1", write(tmp_path, "body\nwho knows what this is\n"), "unlabelled.csv").version
     assert second.rows == 41 and third.splits["unlabelled"] == 1
@@ -135,7 +135,7 @@ def test_a_later_file_is_read_by_the_first_ones_columns_and_may_lack_its_splits(
 def test_a_later_file_has_the_same_several_columns_as_one_input(person: Who, tmp_path: Path) -> None:
     first = "question,context,verdict\n" + "".join(f"why {number},because {number},{'yes' if number % 2 else 'no'}\n" for number in range(40))
     mapping = {"input": ["question", "context"], "output": "verdict"}
-    datasets.import_file(person, write(tmp_path, first), name="two", filename="two.csv", mapping=mapping)
+    uploads.import_file(person, write(tmp_path, first), name="two", filename="two.csv", mapping=mapping)
     later = "question,context,verdict\nwhy 3,because 3,yes\nwho,somebody,yes\n"
     second = append_file(person, "1", write(tmp_path, later), "later.csv").version
     assert (second.rows, (second.change or {})["repeated"]) == (41, 1) and "repeats" not in second.origin
@@ -228,11 +228,13 @@ def test_a_dataset_that_something_is_built_on_stays(person: Who) -> None:
     experiment = experiments.create(person, name="ladder", dataset="1", model=model, rungs=[{"technique": "zero_shot"}])
     with pytest.raises(Conflict, match=r"tickets is used by experiment 1 \(ladder\), job 1") as caught:
         removal.remove(person, version.dataset_id)
-    assert [(user["noun"], user["id"]) for user in caught.value.detail["users"]] == [("experiment", experiment), ("job", 1)]
+    assert [(user["noun"], user["id"]) for user in caught.value.detail["users"]] == [("experiment", experiment), ("job", 1), ("job", 2)], (
+        "the rung's and the linear baseline's"
+    )
     other = add_dataset(person, "mail")
     derive(person, other.dataset_id, Drop({ids(other, "train")[0]}))
     evaluations.create(person, model=model, prompt_version=default_prompt(person), dataset=f"{other.dataset_id}@1")
-    with pytest.raises(Conflict, match="mail is used by job 2"):
+    with pytest.raises(Conflict, match="mail is used by job 3"):
         removal.remove(person, other.dataset_id)
 
 

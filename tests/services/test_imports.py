@@ -9,6 +9,7 @@ from sqlalchemy import func, select
 
 from app.db import reading, transaction
 from app.domain import dataset as datasets
+from app.domain import intake
 from app.domain import upload as uploads_
 from app.domain.access import Who
 from app.domain.chore import Chore
@@ -19,6 +20,7 @@ from app.errors import Conflict, Invalid, NotFound
 from app.readers.options import Options
 from app.services import filling, imports, upload_files, uploads
 from app.services.datasets import DatasetView, find
+from app.services.upload_files import place
 from tests.services.uploading import sent, table
 
 
@@ -31,17 +33,17 @@ def rows_of(view: DatasetView) -> list[Example]:
         return list(datasets.rows(session, view.version))
 
 
-def counted(view: DatasetView) -> datasets.Totals:
+def counted(view: DatasetView) -> dict[str, Any]:
     """What the stored rows say."""
     with reading() as session:
-        return datasets.totals(session, session.get_one(DatasetVersion, view.version.id))
+        return intake.counted(session, session.get_one(DatasetVersion, view.version.id))
 
 
-def sealed(view: DatasetView) -> datasets.Totals:
+def sealed(view: DatasetView) -> dict[str, Any]:
     """What was counted on the way in."""
     with reading() as session:
         version = session.get_one(DatasetVersion, view.version.id)
-        return datasets.Totals(version.splits, version.labels, version.content_hash, version.marks or {})
+        return {name: getattr(version, name) for name in ("splits", "labels", "content_hash", "marks")}
 
 
 def nothing_is_left() -> bool:
@@ -95,6 +97,23 @@ def test_a_long_file_keeps_its_groups_and_its_own_splits(person: Who, monkeypatc
     assert cut.version.splits["test"] == 200 and 50 <= cut.version.splits["validation"] < 140
 
 
+@pytest.mark.parametrize("held", [20_000, 100])
+def test_rows_without_a_group_have_nothing_in_common(person: Who, monkeypatch: pytest.MonkeyPatch, held: int) -> None:
+    monkeypatch.setattr(filling, "HELD_ROWS", held)
+    text = table(400, author=lambda number: "" if number % 2 else f"author {number % 40}") + "a text twice,label 0, \n" * 6
+    rows = rows_of(imported(person, text, cut={"group": "author"}))
+    alone = {row.split for row in rows if not (row.cells or {})["author"].strip()}
+    assert alone == {"train", "validation", "test"} and 0.65 < Counter(row.split for row in rows)["train"] / len(rows) < 0.75
+    assert len({row.split for row in rows if row.input == "a text twice"}) == 1
+
+
+@pytest.mark.parametrize("column", ["text", "label"])
+def test_a_column_that_is_the_input_or_the_output_keeps_nothing_together(person: Who, column: str) -> None:
+    with pytest.raises(Invalid, match="is read as the input, the output or the split") as refused:
+        imported(person, table(40, author=lambda number: "x"), cut={"group": column})
+    assert refused.value.code == "used_column" and "same text stay together anyway" in refused.value.advice
+
+
 def test_rows_with_another_output_or_in_another_split_are_counted(person: Who) -> None:
     text = "text,label,split\nhello,a,train\nHello ,b,train\nhello,a,test\nother,a,validation\n" + "".join(f"row {n},a,train\n" for n in range(20))
     assert imported(person, text).version.origin["repeats"] == {"rows": 2, "conflicting": 1, "leaking": 1}
@@ -112,7 +131,6 @@ def test_several_input_columns_are_one_input_and_each_can_be_named(person: Who) 
     ("text", "code"),
     [
         ('text,label\n"open,x\n', "broken_file"),
-        ("text,label\n" + "a,\n" * 9, "no_labelled_rows"),
         (table(700) + "one,too,many\n", "broken_file"),
     ],
 )
@@ -193,6 +211,24 @@ def test_an_import_that_is_cancelled_while_rows_go_in_takes_them_out(person: Who
         uploads.find(person, upload.id)
 
 
+def test_a_refused_import_goes_back_to_its_report_with_its_file(person: Who) -> None:
+    upload = uploads.accept(person, sent(table(60)), "report")
+    imports.run(upload.id)
+    whole = place(upload.file).read_text()
+    place(upload.file).write_text(whole + "one,too,many\n")  # damaged after it was looked at
+    uploads.freeze(person, upload.id)
+    imports.run(upload.id)
+    back = uploads.find(person, upload.id)
+    assert (back.state, back.aim, (back.error or {})["code"]) == ("ready", "report", "broken_file") and back.report and back.decidable
+    with reading() as session:
+        assert not session.scalar(select(func.count()).select_from(Example))
+    place(upload.file).write_text(whole)
+    uploads.freeze(person, upload.id)
+    imports.run(upload.id)
+    done = uploads.find(person, upload.id)
+    assert done.state == "done" and done.error is None and done.dataset_id is not None
+
+
 def test_whoever_lost_an_upload_writes_nothing_more(person: Who) -> None:
     upload = uploads.accept(person, sent(table(60)), "report")
     with transaction() as session:
@@ -211,7 +247,7 @@ def test_the_sweep_clears_what_a_killed_import_left(person: Who, monkeypatch: py
         claimed = uploads_.claim(session, upload.id)
     assert claimed is not None
     monkeypatch.setattr(filling.Filling, "finish", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
-    monkeypatch.setattr(imports, "clear", lambda *_: None)
+    monkeypatch.setattr(imports, "clear", lambda *_, **__: None)
     with pytest.raises(KeyboardInterrupt):
         imports._import(*claimed)
     monkeypatch.undo()

@@ -6,6 +6,7 @@ import pytest
 
 from app.db import reading, transaction
 from app.domain import dataset as datasets
+from app.domain import intake
 from app.domain.access import Who, owned
 from app.domain.dataset import Dataset, DatasetVersion, Example
 from app.domain.label_book import Proposal
@@ -14,6 +15,7 @@ from app.errors import Conflict, Invalid
 from app.services import datasets as dataset_service
 from app.services import lab, label_books
 from app.services.evaluations import usable
+from app.services.shots import drawn
 from app.services.versions import derive
 
 NAMES = {"T-1": "billing", "T-2": "delivery", "T-3": "fault"}
@@ -33,7 +35,7 @@ def add_coded(person: Who, many: int = 3) -> DatasetVersion:
             cells = {"kind": NAMES.get(key, f"kind {key}"), "shop": f"shop {place % 7}"}
             session.add(Example(version_id=version.id, position=place, line=place + 2, split=split, input=f"message {place}", output=key, cells=cells))
         session.flush()
-        datasets.seal(session, version)
+        intake.seal(session, version)
         return version
 
 
@@ -71,7 +73,7 @@ def test_what_models_read_and_write_is_the_display_text(person: Who) -> None:
     assert version.label_texts() == ["billing", "delivery", "T-3", "other"]
     assert {case.answer for case in cases(version)} == {"billing", "delivery", "T-3"}
     assert cases(version)[0].values["labels"] == "billing, delivery, T-3, other" and "labels" in version.variables
-    shots = dataset_service.draw_shots(person, "1", 3, 0)
+    shots = drawn(person, "1", 3, 0).shots
     assert {shot.output for shot in shots} == {"billing", "delivery", "T-3"}
     row = lab.row(person, "1", "train", 0)
     assert row.answers == ("billing",) and row.values["labels"].startswith("billing")

@@ -3,8 +3,7 @@
 import pytest
 
 from app.db import reading, transaction
-from app.domain import experiment as experiment_rules
-from app.domain import job as jobs
+from app.domain import climbing, ending
 from app.domain import model as models
 from app.domain import prompt as prompts
 from app.domain.access import Who
@@ -85,12 +84,12 @@ def test_a_soft_rung_is_scored_through_the_prompt_it_was_tuned_with_and_keeping_
             session, job.person(), name="soft", folder="jobs/1", content_hash="1" * 64, parameters=1000, base_model_id=model, method="prompt_tuning",
             job_id=job.id, prompt_version_id=prompts.find(session, person, job.settings["prompt_version"]).id,
         )  # fmt: skip
-        experiment_rules.advance(session, job, tuned)
-        jobs.succeed(session, job.id, job.lease_token or "", {"model": tuned.id})
+        climbing.advance(session, job, tuned)
+        ending.succeed(session, job.id, job.lease_token or "", {"model": tuned.id})
     rows = experiments.find(person, key).rows
-    assert [row.rung.title for row in rows] == ["Prompt tuning", "Prompt tuning beside its text"]
+    assert [row.title for row in rows] == ["Prompt tuning", "Prompt tuning beside its text"]
     with reading() as session:
-        scoring = session.get_one(Job, rows[0].evaluation_job.id if rows[0].evaluation_job else 0).settings
+        scoring = session.get_one(Job, rows[0].job.id if rows[0].job else 0).settings
     assert template_of(person, scoring["prompt_version"]).instruction == ""
     assert rows[1].tune_job is not None
     assert template_of(person, rows[1].tune_job.settings["prompt_version"]).instruction == ASKING.instruction

@@ -11,7 +11,7 @@ from app.domain.access import Who, owned
 from app.domain.cutting import content_key
 from app.domain.dataset import Dataset, DatasetVersion, Example
 from app.domain.dataset import draft as draft_version
-from app.domain.dataset import seal as seal_version
+from app.domain.intake import seal as seal_version
 from app.domain.lineage import Drop, Edit, Keep, Move, Relabel, Values
 from app.services import datasets, versions
 from app.services.versions import New, derive

@@ -1,5 +1,8 @@
 """A version from a version: only what was asked for changes, it is on record, and a draft that failed leaves nothing."""
 
+import time
+from typing import Any
+
 import pytest
 from sqlalchemy import func, select, update
 
@@ -9,9 +12,10 @@ from app.domain.cutting import content_key
 from app.domain.dataset import DatasetVersion, Example
 from app.domain.lineage import Change, Drop, Edit, Keep, Move, Relabel, Values
 from app.errors import Conflict, Invalid, NotFound
-from app.services import datasets, versions
+from app.services import datasets, pulse, versions
 from app.services.versions import New, derive
 from tests.rows import add_dataset
+from tests.unhealthy import add, text
 
 
 def stored(version: DatasetVersion) -> dict[str, tuple[str, str | None, int, int]]:
@@ -123,7 +127,7 @@ def test_a_change_of_nothing_is_refused_and_leaves_nothing(person: Who, change: 
 
 def test_what_cannot_be_sealed_leaves_nothing(person: Who) -> None:
     first = add_dataset(person)
-    with pytest.raises(Invalid, match="No row has an output"):
+    with pytest.raises(Invalid, match="No row would be left"):
         derive(person, "1", Drop({row["id"] for row in versions.values(first)}))
     with reading() as session:
         assert session.scalar(select(func.count()).select_from(DatasetVersion)) == 1
@@ -186,3 +190,33 @@ def test_a_foreign_dataset_does_not_exist(person: Who) -> None:
 def test_content_is_known_whatever_its_case_and_white_space() -> None:
     assert content_key(" Hello\tWorld ") == content_key("hello world") != content_key("hello worlds")
     assert content_key("caf\u00e9") == content_key("cafe\u0301") and 0 <= content_key("\ud800") < 2**63
+
+
+def test_near_duplicates_of_older_rows_go_to_their_split_and_new_ones_stay_together(person: Who) -> None:
+    older = [(text(number), "ab"[number % 2], ("train", "validation", "test")[number % 3]) for number in range(90)]
+    add(person, older)
+    near = [New(f"{words}!", label) for words, label, _ in older]
+    fresh = [New(text(1_000 + number // 3) + "." * (number % 3), "a") for number in range(60)]
+    view = derive(person, "1", Keep("append"), added=[near, fresh])
+    came = [row for row in versions.values(view.version) if row["added_in"] == 2]
+    assert [row["split"] for row in came[:90]] == [split for _, _, split in older]
+    assert all(len({row["split"] for row in came[at : at + 3]}) == 1 for at in range(90, 150, 3)) and len({row["split"] for row in came[90:]}) > 1
+
+
+def test_a_draft_whose_maker_thinks_for_long_gives_signs_of_life(person: Who, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_dataset(person)
+    monkeypatch.setattr(pulse, "PULSE_SECONDS", 0.05)
+    seen: list[int] = []
+
+    def thinking(draft: DatasetVersion, *_: Any) -> list[Any]:
+        for _look in range(100):
+            with reading() as session:
+                seen.append(session.scalars(select(DatasetVersion.alive_at).where(DatasetVersion.id == draft.id)).one())
+            if len(set(seen)) > 2:
+                break
+            time.sleep(0.05)
+        return []
+
+    monkeypatch.setattr(versions, "_resembling", thinking)
+    derive(person, "1", Keep("append"), added=[[New("something new", "billing")]])
+    assert len(set(seen)) > 2

@@ -1,16 +1,20 @@
 """A tiny model registered as the foundation model, and a dataset it can learn."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from app import queue
 from app.db import transaction
-from app.domain import dataset as datasets
+from app.domain import worker as workers
 from app.domain.access import Who, owned
-from app.domain.dataset import Dataset, DatasetVersion, Example
+from app.domain.dataset import DatasetVersion
 from app.domain.model import Model
 from app.settings import settings
 from tests.engine.conftest import make_model, toy_rows
+from tests.rows import add_rows
+from worker import interactive
 
 
 @pytest.fixture(scope="session")
@@ -35,14 +39,19 @@ def base(person: Who, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Mod
 @pytest.fixture
 def toys(person: Who) -> DatasetVersion:
     """60 train, 20 validation and 40 test rows whose label follows from one word."""
+    splits = ["train"] * 60 + ["validation"] * 20 + ["test"] * 40
+    return add_rows(person, "toys", [(values["input"], answer, split) for (values, answer), split in zip(toy_rows(120), splits, strict=True)])
+
+
+@pytest.fixture
+def engine(broker: str, base: Model) -> Iterator[None]:
+    """An engine process that says it is there, with connections and a scheduler of this test's broker. The test plays its tasks."""
+    for cache in (queue._celery, queue._redis, interactive._redis, interactive._scheduler):
+        cache.cache_clear()
     with transaction() as session:
-        dataset = Dataset(**owned(person), name="toys")
-        session.add(dataset)
-        session.flush()
-        version = datasets.draft(session, person, dataset, 0, {})
-        for position, (values, answer) in enumerate(toy_rows(120)):
-            split = "train" if position < 60 else "validation" if position < 80 else "test"
-            session.add(Example(version_id=version.id, position=position, line=None, split=split, input=values["input"], output=answer, cells=None))
-        session.flush()
-        datasets.seal(session, version)
-        return version
+        workers.present(session, "here/interactive", "engine", "interactive", [{"name": "cpu:0"}], {})
+    yield
+    interactive.close()
+    for cached in (queue._redis, interactive._redis):
+        if cached.cache_info().currsize:
+            cached().close()

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,8 @@ from app.domain.access import Who
 from app.domain.dataset import DatasetVersion, Example
 from app.domain.job import Job
 from app.domain.model import Model
-from app.services import endpoints, evaluations, experiments, jobs, prompts
+from app.errors import Invalid
+from app.services import endpoints, evaluations, experiments, jobs, label_books, prompts
 from app.services.endpoints import EndpointView
 from app.settings import settings
 from tests.remote.servers import Server
@@ -69,6 +71,30 @@ def test_it_runs_as_a_light_job_and_costs_what_was_used(person: Who, toys: Datas
 
 
 @ONE
+def test_an_alias_is_the_right_answer_and_rows_of_a_retired_label_are_not_asked(person: Who, toys: DatasetVersion, model_server: Server) -> None:
+    add(person, model_server)
+    prompt = prompts.create(person, "steady", {**WORDING, "parameters": {"max_tokens": 3, "temperature": 0.0}}).reference
+
+    def predictions(version: DatasetVersion) -> list[Any]:
+        view = evaluations.create(person, model="there/tiny", prompt_version=prompt, dataset=version.reference, answer="generate")
+        assert parent.run_one("light") and jobs.find(person, view.job.id).job.state == "succeeded", jobs.find(person, view.job.id).job.error
+        of = evaluations.of_job(person, view.job.id)
+        assert of is not None
+        with transaction() as session:
+            return list(kept.predictions(session, of.id))
+
+    kept_key, retired = (label.key for label in toys.book.labels)
+    before = [row.answer.strip() for row in predictions(toys) if row.gold == kept_key]
+    (said, times), *_ = Counter(before).most_common(1)
+    assert said not in (kept_key, retired), "the tiny model writes no label"
+    book: list[dict[str, Any]] = [{"key": kept_key, "display": "the kept one", "aliases": [said]}, {"key": retired, "retired": True}]
+    asked_before = asked(model_server)
+    found = predictions(label_books.rewrite(person, toys.reference, book).version)
+    assert len(found) == len(before) == asked(model_server) - asked_before and {row.gold for row in found} == {"the kept one"}
+    assert [row.correct for row in found] == [row.answer == "the kept one" for row in found] and sum(row.correct for row in found) >= times > 0
+
+
+@ONE
 def test_likelihoods_there_are_those_of_the_same_model_here(person: Who, base: Model, toys: DatasetVersion, model_server: Server) -> None:
     view = add(person, model_server)
     endpoints.probe(person, view.endpoint.id)
@@ -83,6 +109,29 @@ def test_likelihoods_there_are_those_of_the_same_model_here(person: Who, base: M
     assert len(found[0]) == 12 and found[0].keys() == found[1].keys()
     for key, values in found[0].items():
         assert values == pytest.approx(found[1][key], abs=1e-3)
+
+
+@ONE
+def test_calibration_asks_three_prompts_without_an_input_once_and_counts_them(person: Who, base: Model, toys: DatasetVersion, model_server: Server) -> None:
+    endpoints.probe(person, add(person, model_server).endpoint.id)
+    labels, before = len(toys.label_texts()), asked(model_server, "completions")
+    there = evaluate(person, toys, "there/tiny", "likelihood", limit=6, scheme={"scoring": "calibrated"})
+    assert parent.run_one("light") is True
+    done, scores = ended(person, there)
+    assert done.error is None and asked(model_server, "completions") - before == (6 + 3) * labels
+    rows = (scores["input_tokens"] + 10 * scores["output_tokens"]) / 1e6
+    assert "read" in scores["measured"]["calibration_tokens"] and scores["cost"] > rows, "they were paid for, though they are no rows"
+    here = evaluate(person, toys, "tiny", "likelihood", limit=6, scheme={"scoring": "calibrated"})
+    assert parent.run_one("gpu") is True
+    confidences = []
+    for job in (there, here):
+        of = evaluations.of_job(person, job.id)
+        assert of is not None
+        with transaction() as session:
+            confidences.append([row.confidence for row in kept.predictions(session, of.id)])
+    assert confidences[0] == pytest.approx(confidences[1], abs=1e-2)
+    with pytest.raises(Invalid, match="tokens"):
+        evaluate(person, toys, "there/tiny", "likelihood", scheme={"scoring": "normalised"})
 
 
 @ONE
@@ -118,6 +167,80 @@ def test_a_row_the_endpoint_refuses_is_wrong_and_the_others_go_on(person: Who, t
     assert done.state == "succeeded" and scores["n"] == 40, done.error
     told = [line.text for line in jobs.log(person, job.id)]
     assert sum("longer than this model" in line and "counts as wrong" in line for line in told) == 3
+    assert scores["fit"] == {"policy": "refuse", "rows": 40, "refused": 3}, "they are counted where the figures stand"
+
+
+def lengthen(count: int) -> list[int]:
+    """Make some test rows longer than the endpoint's window of 400 tokens; their ids."""
+    with transaction() as session:
+        rows = session.query(Example).filter_by(split="test").order_by(Example.position).limit(count).all()
+        for row in rows:
+            row.input = "very long " * 400
+        return [row.id for row in rows]
+
+
+@ONE
+@pytest.mark.parametrize("policy", ["cut_head", "cut_middle", "cut_tail"])
+def test_rows_that_are_too_long_for_an_endpoint_are_cut_as_they_would_be_here(
+    person: Who, base: Model, toys: DatasetVersion, model_server: Server, policy: str
+) -> None:
+    """The server refuses what has more than 400 tokens: that it answers all rows shows that they were cut, and counted well."""
+    add(person, model_server, windows={"tiny": {"tokens": 400, "tokenizer": base.id}})
+    long, before = lengthen(3), asked(model_server)
+    job = evaluate(person, toys, fit=policy)
+    assert parent.run_one("light")
+    done, scores = ended(person, job)
+    assert done.state == "succeeded" and asked(model_server) - before == 40, done.error
+    assert {name: scores["fit"][name] for name in ("policy", "rows", "too_long", "window")} == {"policy": policy, "rows": 40, "too_long": 3, "window": 400}
+    assert scores["fit"]["counted"] == "Tokens are counted by the tokenizer of Tiny." and "refused" not in scores["fit"]
+    of = evaluations.of_job(person, job.id)
+    assert of is not None
+    with transaction() as session:
+        took = {row.example_id: row.input_tokens for row in kept.predictions(session, of.id)}
+    assert all(300 < took[key] <= 400 for key in long) and max(count for key, count in took.items() if key not in long) < 100
+
+
+@ONE
+def test_with_fewer_shots_long_rows_fit_an_endpoint_and_the_others_keep_all(person: Who, base: Model, toys: DatasetVersion, model_server: Server) -> None:
+    add(person, model_server, windows={"*": {"tokens": 400, "tokenizer": base.id}})
+    with transaction() as session:
+        row = session.query(Example).filter_by(split="test").order_by(Example.position).limit(1).one()
+        row.input, key = "very long " * 100, row.id
+    shots = [{"input": f"the plot is good {number}", "output": "positive"} for number in range(8)]
+    prompt = prompts.create(person, "shots", {**WORDING, "shots": shots})
+    view = evaluations.create(person, model="there/tiny", prompt_version=prompt.reference, dataset=toys.reference, answer="generate", fit="fewer_shots")
+    assert parent.run_one("light")
+    done, scores = ended(person, view.job)
+    assert done.state == "succeeded" and scores["fit"]["too_long"] == 1, done.error
+    with transaction() as session:
+        took = {row.example_id: row.input_tokens for row in kept.predictions(session, view.evaluation.id)}
+    assert took[key] <= 400 and min(took.values()) > 100, "the others have their eight shots"
+
+
+@ONE
+def test_rows_that_do_not_fit_are_refused_before_anything_is_asked_or_paid_for(person: Who, toys: DatasetVersion, model_server: Server) -> None:
+    add(person, model_server, windows={"tiny": {"tokens": 400}})
+    lengthen(3)
+    job, before = evaluate(person, toys), asked(model_server)
+    assert parent.run_one("light")
+    done, _ = ended(person, job)
+    assert done.state == "failed" and done.error is not None and done.error["code"] == "rows_do_not_fit" and asked(model_server) == before
+    assert done.error["message"].startswith("3 of 40 rows do not fit (shots + input + answer) in the 400 tokens of there/tiny")
+    assert "reckoned from the text" in done.error["message"]
+
+
+@ONE
+def test_a_window_is_what_the_endpoint_lists_and_without_one_nothing_can_be_made_to_fit(person: Who, toys: DatasetVersion, model_server: Server) -> None:
+    view = add(person, model_server, "told/v1")
+    with pytest.raises(Invalid, match="How many tokens there/tiny takes at once is not known") as unknown:
+        evaluate(person, toys, fit="cut_tail")
+    assert unknown.value.code == "window_unknown" and unknown.value.detail == {"field": "fit"}
+    assert endpoints.probe(person, view.endpoint.id)["windows"] == {"tiny": 400}
+    assert evaluate(person, toys, fit="cut_tail").state == "queued"
+    with pytest.raises(Invalid, match="none of this installation's"):
+        endpoints.update(person, view.endpoint.id, {"windows": {"tiny": {"tokenizer": 99}}})
+    with pytest.raises(Invalid, match="not among the endpoint's models"):
+        endpoints.update(person, view.endpoint.id, {"windows": {"other": {"tokens": 9}}})
 
 
 @ONE
@@ -180,9 +303,9 @@ def test_a_remote_model_stands_on_the_ladder_beside_a_local_one(person: Who, bas
     add(person, model_server)
     rungs: list[dict[str, Any]] = [{"technique": "zero_shot", "answer": "generate"}, {"technique": "zero_shot", "answer": "generate", "model": "there/tiny"}]
     key = experiments.create(person, name="toys", dataset=toys.dataset_id, model=base.id, rungs=rungs)
-    parent.drain("gpu")
-    parent.drain("light")
+    for queue in ("gpu", "light") * 2:  # validation rows on both, then the test rows
+        parent.drain(queue)
     view = experiments.find(person, key)
     assert [row.state for row in view.rows] == ["succeeded"] * 2 and view.recommendation is not None
     costs = [row.scores["cost"] for row in view.rows if row.scores]
-    assert costs[0] == 0.0 and costs[1] > 0
+    assert costs[0] > 0 and costs[1] == 0.0, "the model behind the endpoint is the signal, and stands first"

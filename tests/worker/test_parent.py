@@ -1,6 +1,7 @@
-"""Jobs as a worker runs them: real processes, a real (tiny) model. The ladder runs on both databases, the rest on SQLite: each case starts
-processes that load torch, and the protocol itself is tested on both in tests/domain/test_job.py."""
+"""Jobs as a worker runs them: real processes, a real (tiny) model. The ladder runs on PostgreSQL (on SQLite it does in tests/browser/test_journey.py),
+the rest on SQLite: each case starts processes that load torch, and the protocol itself is tested on both in tests/domain/test_job.py."""
 
+import errno
 import os
 import signal
 import threading
@@ -13,14 +14,16 @@ import psutil
 import pytest
 
 from app.db import transaction
+from app.domain import job as jobs_domain
 from app.domain import metric as metrics
-from app.domain.access import Who
+from app.domain.access import Who, installation
 from app.domain.dataset import DatasetVersion
 from app.domain.job import Job
 from app.domain.model import Model
-from app.services import evaluations, experiments, jobs
+from app.errors import Conflict
+from app.services import evaluations, experiments, jobs, predictions
 from app.settings import settings
-from worker import parent
+from worker import devices, parent
 
 ONE = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 
@@ -55,6 +58,7 @@ def test_a_tune_ends_as_a_registered_model_with_its_curves(person: Who, base: Mo
     view = jobs.find(person, key)
     assert view.job.state == "succeeded" and view.job.result is not None, view.job.error
     assert view.model is not None and view.model.trainable_parameters == view.job.result["trainable"] > 0
+    assert view.job.result["planned_steps"] == view.job.result["steps"] == 12 and view.job.ended_early is None
     assert (settings().storage_folder / view.model.folder / "run.json").exists()
     points = jobs.points(person, key)
     assert [point.step for point in points if point.name == "loss"] == list(range(1, 13))
@@ -66,6 +70,22 @@ def test_a_tune_ends_as_a_registered_model_with_its_curves(person: Who, base: Mo
     assert set(view.job.phases) >= {"load", "preflight", "train", "save"}
 
 
+@ONE
+def test_a_disk_on_which_not_even_a_log_has_room_fails_no_job(person: Who, base: Model, toys: DatasetVersion, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = start(person, base, toys, SHORT)
+
+    def full(job: Job, seat: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(parent, "_process", full)
+    monkeypatch.setattr(devices, "room", lambda: dict.fromkeys(jobs_domain.WRITES, 0))
+    parent.drain("gpu")
+    view = jobs.find(person, key)
+    assert (view.job.state, view.job.needs_bytes, view.job.attempt) == ("queued", parent.LEAST_BYTES, 1), "it waits, and is not tried over and over"
+    assert view.attempts[0].outcome == "no_room" and "No space left" in (view.attempts[0].reason or "")
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 def test_a_ladder_runs_to_its_verdict(person: Who, base: Model, toys: DatasetVersion) -> None:
     rungs: list[dict[str, Any]] = [
         {"technique": "zero_shot"},
@@ -90,8 +110,8 @@ def test_answers_can_be_generated_and_extracted(person: Who, base: Model, toys: 
     parent.drain("gpu")
     view = evaluations.find(person, made.evaluation.id)
     assert view.job.state == "succeeded", view.job.error
-    rows = evaluations.predictions(person, made.evaluation.id)
-    assert len(rows) == 20 and all(prediction.output_tokens > 0 for prediction, _ in rows)
+    rows = predictions.find(person, made.evaluation.id).rows
+    assert len(rows) == 20 and all(row.prediction.output_tokens > 0 for row in rows)
 
 
 @ONE
@@ -107,7 +127,7 @@ def test_rows_that_are_too_long_stop_a_scoring_before_it_begins_or_are_cut_and_c
     for made in (refused, shorter):  # an instruction that fills the window alone cannot be helped by cutting the input
         error = evaluations.find(person, made.evaluation.id).job.error or {}
         assert error["code"] == "rows_do_not_fit" and error["message"].startswith("20 of 20 rows do not fit (shots + input + answer)"), error
-        assert evaluations.predictions(person, made.evaluation.id) == []
+        assert predictions.find(person, made.evaluation.id).rows == []
     scores = evaluations.find(person, fits.evaluation.id).evaluation.scores or {}
     assert scores["fit"]["policy"] == "cut_tail" and (scores["fit"]["rows"], scores["fit"]["too_long"], scores["fit"]["window"]) == (20, 0, 512)
 
@@ -123,6 +143,26 @@ def test_a_cancel_ends_a_running_job_within_five_seconds(person: Who, base: Mode
     thread.join(10)
     view = jobs.find(person, key)
     assert view.job.state == "cancelled" and view.model is None and not process.is_running()
+
+
+@ONE
+def test_a_run_that_is_stopped_to_keep_its_best_ends_as_a_model(person: Who, base: Model, toys: DatasetVersion) -> None:
+    key = start(person, base, toys, LONG | {"max_steps": 5000, "evaluations": 100})
+    thread, _ = running(person, key)
+    until(lambda: any(point.step and point.name == "validation_accuracy" for point in jobs.points(person, key)))
+    assert jobs.finish(person, key).state == "stopping"
+    thread.join(20)
+    assert jobs.find(person, key).job.state == "queued", "it has stopped, and saves next"
+    assert parent.run_one("gpu") is True
+    view = jobs.find(person, key)
+    assert view.job.state == "succeeded" and view.model is not None, view.job.error
+    assert [attempt.outcome for attempt in view.attempts] == ["cancelled", "succeeded"]
+    result = view.job.result or {}
+    assert view.job.ended_early == (result["steps"], 5000) and 0 < result["best_step"] <= result["steps"] < 5000
+    assert max(point.step for point in jobs.points(person, key) if point.name == "loss") <= result["steps"], "no further step was trained"
+    assert (settings().storage_folder / view.model.folder / "run.json").exists()
+    with pytest.raises(Conflict):
+        jobs.finish(person, key)
 
 
 @ONE
@@ -212,3 +252,13 @@ def test_a_search_survives_a_kill_and_ends_as_the_winners_model(person: Who, bas
     left = [path.name for path in (settings().storage_folder / "jobs" / str(key)).rglob("*") if path.name.startswith(("trial-", "checkpoint-"))]
     assert left == []
     assert jobs.tuning(person, view.job).leading == winner.number and jobs.tuning(person, view.job).validations
+
+
+@ONE
+def test_what_the_installation_itself_tunes_has_no_author(person: Who, base: Model, toys: DatasetVersion) -> None:
+    with transaction() as session:
+        itself = installation(session)
+    key = start(itself, base, toys, SHORT | {"max_steps": 1, "evaluations": 1})
+    parent.run_one("gpu")
+    view = jobs.find(person, key)
+    assert view.job.state == "succeeded" and view.model is not None and view.model.author_id is None, view.job.error

@@ -29,7 +29,7 @@ def test_every_soft_prompt_of_a_ladder_is_tuned_from_the_text_and_scored_without
     untuned, *tuned = [row.evaluation for row in rows]
     for row, evaluation in zip(rows[1:], tuned, strict=True):
         assert evaluation is not None and untuned is not None and evaluation.scores and untuned.scores
-        assert evaluation.scores["accuracy"] > untuned.scores["accuracy"], row.rung.title
+        assert evaluation.scores["accuracy"] > untuned.scores["accuracy"], row.title
         with reading() as session:
             assert session.get_one(PromptVersion, evaluation.prompt_version_id).instruction == ""
         assert row.model.trainable_parameters

@@ -1,20 +1,17 @@
-"""A model's suggestions: asked for on the web's side, weighed by the engine process, over a real broker; and what scoring reads through the label book."""
+"""A model's suggestions: asked for on the web's side, weighed by the engine process, over a real broker."""
 
 import asyncio
 import json
 import threading
-from collections.abc import Iterator
 
 import pytest
 
 from app import queue
 from app.db import reading, transaction
 from app.domain import dataset as datasets
-from app.domain import worker as workers
 from app.domain.access import Who
 from app.domain.dataset import DatasetVersion
 from app.domain.generation import payload_key
-from app.domain.label_book import Label, LabelBook
 from app.domain.model import Model
 from app.domain.rendering import Template, answer_text, render
 from app.errors import Invalid, NotFound, Sealed
@@ -25,20 +22,7 @@ from worker import interactive
 from worker.engine.load import load
 from worker.engine.score import score_labels
 
-
-@pytest.fixture(autouse=True)
-def fresh(broker: str, base: Model) -> Iterator[None]:
-    """Connections and scheduler of this test's broker; an engine that says it is there."""
-    for cache in (queue._celery, queue._redis, interactive._redis, interactive._scheduler):
-        cache.cache_clear()
-    with transaction() as session:
-        workers.present(session, "here/interactive", "engine", "interactive", [{"name": "cpu:0"}], {})
-    yield
-    if interactive._scheduler.cache_info().currsize:
-        interactive.scheduler().close()
-    for cached in (queue._redis, interactive._redis):
-        if cached.cache_info().currsize:
-            cached().close()
+pytestmark = pytest.mark.usefixtures("engine")
 
 
 def suggest(monkeypatch: pytest.MonkeyPatch, person: Who, toys: DatasetVersion, rows: list[int], model: Model) -> list[Suggestion]:
@@ -110,8 +94,3 @@ def test_a_prompt_that_lists_labels_gets_them_from_the_dataset_a_model_was_tuned
     request = generate.start(person, tuned, fields, {"input": "a film"}, None)
     payload = json.loads(str(queue._redis().get(payload_key(request.id))))
     assert payload["variables"]["labels"] == toys.book.rendered()
-
-
-def test_an_alias_is_read_as_its_label() -> None:
-    book = LabelBook((Label("0", "negative", aliases=("bad",)), Label("1", "positive")))
-    assert book.read("Bad ") == "negative" and book.text_of("0") == "negative"

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from app.domain.generation import Parameters
-from app.domain.rendering import Template, render, template_variables
+from app.domain.rendering import Template, filled, render, template_variables
 from worker.engine.batches import Example
 from worker.engine.generate import Prompt, complete, from_ids
 from worker.engine.load import Loaded
@@ -85,5 +85,5 @@ def draw(
 
 def _input(template: Template, values: Mapping[str, str]) -> str:
     """What of a row the prompt shows: its one variable, or each with its name."""
-    names = template_variables(template)
+    names, values = template_variables(template), filled(template, values)
     return values[names[0]] if len(names) == 1 else "\n".join(f"{name}: {values[name]}" for name in names)

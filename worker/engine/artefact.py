@@ -16,11 +16,13 @@ from safetensors.torch import load_file, save_file
 from app.domain.methods import METHODS
 from app.errors import Invalid
 from worker.engine.folders import verify, whole
-from worker.engine.load import load, tensor_shapes
+from worker.engine.load import load, needed_bytes, tensor_shapes
 from worker.engine.methods.lora import exported
+from worker.engine.room import SMALL, ask_for_room, room
 from worker.engine.shards import cut_like, trainable, whole_tensor
 
 RUN = "run.json"
+MERGED = "the merged model"
 LIBRARIES = ("torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors")
 
 
@@ -68,14 +70,23 @@ def check(folder: Path) -> Artefact:
 
 
 def merge(base: Path, adapter: Path, target: Path) -> None:
-    """Write base and adapter as one plain model folder, for software that knows no adapters. Raises Invalid when the method cannot be merged."""
+    """Write base and adapter as one plain model folder, for software that knows no adapters. Raises Invalid when the method cannot be merged, and
+    NotYet or Invalid `disk_full` without room for it (see `ask_for_merged`): nothing is left of it then."""
     method = METHODS[check(adapter).facts["method"]]
     if method.unmergeable:
         raise Invalid("cannot_merge", method.unmergeable, "Export the adapter instead.")
+    needed = ask_for_merged(base, target)
     loaded = load(base, adapter=adapter, device="cpu")
-    with whole(target) as folder:
+    with room(target.parent, needed, MERGED), whole(target) as folder:
         loaded.model.merge_and_unload().save_pretrained(folder)
         loaded.tokenizer.save_pretrained(folder)
+
+
+def ask_for_merged(base: Path, target: Path) -> int:
+    """The bytes that a merged model takes, from the headers of its base. Raises NotYet or Invalid `disk_full` unless they are free where it will be."""
+    needed = needed_bytes(base, device="cpu") + SMALL
+    ask_for_room(target.parent, needed, MERGED)
+    return needed
 
 
 def save_trainable(model: Any, file: Path | None) -> None:

@@ -1,24 +1,30 @@
 """Encoded examples into batches: which ones go together, and how they become tensors."""
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from heapq import heapreplace
+from itertools import chain, pairwise
 from typing import Any
 
 import torch
 
-from app.domain.rendering import Rendered
 from app.errors import Invalid
-from worker.engine.encode import encode_pair
 from worker.engine.prefix import common
 
 IGNORED = -100
 """Label of a position that has no loss; the value torch's cross entropy skips."""
 
 BUCKET = 8
-"""Steps' worth of shuffled examples sorted by length together. Measured on 512 short sentences in batches of 16: 11 % padding (70 %
-unsorted, 3 % with 32); few, because batches of one length only make small data sets noisy to learn from."""
+"""Steps' worth of shuffled examples sorted by length together where examples cannot be packed (`python -m bench.padding`); few, because
+batches of one length only make small data sets noisy to learn from."""
+
+LEAST_SHARED = 64
+"""Reading a shared start apart is worth its fixed cost (all weights are read once more, forward and backward) from so many token readings
+saved. `python -m bench.shared` measures it; docs/benchmarks.md has the table."""
+
+ATTENTION = 1 / 2000
+"""Of what else a token costs on a processor, about what each token of its row adds to it, seen or masked (`python -m bench.padding`)."""
 
 
 @dataclass(frozen=True)
@@ -36,103 +42,148 @@ class Example:
         return self if len(self) <= tokens else Example(self.prompt[len(self) - tokens :], self.answer)
 
 
-def encode_examples(tokenizer: Any, rows: Iterable[Rendered], max_length: int) -> tuple[list[Example], int]:
-    """The examples within `max_length` tokens, and how many of them lost prompt tokens for that."""
-    examples, cut = [], 0
-    for number, rendered in enumerate(rows, 1):
-        prompt, answer = encode_pair(tokenizer, rendered)
-        room = max_length - len(answer)
-        if room < 1:
-            raise Invalid("answer_too_long", f"The answer of example {number} has {len(answer)} tokens.", f"Raise max_length above {len(answer)}.")
-        cut += len(prompt) > room
-        examples.append(Example(tuple(prompt[-room:]), tuple(answer)))
-    return examples, cut
+def schedule(lengths: Sequence[int], batch_size: int, steps: int, seed: int, bucket: int = 1) -> list[list[int]]:
+    """The indices of every optimiser step of a run.
 
-
-def schedule(lengths: Sequence[int], batch_size: int, accumulation: int, steps: int, seed: int) -> list[list[int]]:
-    """The indices of every micro-batch of a run, `accumulation` of them for each of its optimiser steps.
-
-    Each pass over the data is shuffled from (seed, pass), cut into steps of nearly equal size (never a tiny last one), and
-    examples of similar length share a step.
+    Each pass over the data is shuffled from (seed, pass) and cut into steps of nearly equal size, never a tiny last one. With a `bucket`
+    above 1, examples of similar length share a step: those of so many steps are sorted together.
     """
-    micro: list[list[int]] = []
-    passes = -(-len(lengths) // batch_size)
-    for epoch in range(-(-steps // passes)):
+    order: list[list[int]] = []
+    a_pass = -(-len(lengths) // batch_size)
+    for epoch in range(-(-steps // a_pass)):
         rng = random.Random(f"{seed}/{epoch}")  # noqa: S311  # an order that must come out the same again, not a secret
-        for batch in _epoch(lengths, batch_size, rng)[: steps - epoch * passes]:
-            micro += micro_batches(batch, lengths, accumulation)
-    return micro
+        order += _epoch(lengths, batch_size, rng, bucket)[: steps - epoch * a_pass]
+    return order
 
 
-def micro_batches(batch: Sequence[int], lengths: Sequence[int], pieces: int) -> list[list[int]]:
-    """A step's indices in exactly so many runs of similar length, the largest padded size being as small as it can be.
+def divided(step: Sequence[int], lengths: Sequence[int], accumulation: int | None, budget: int, devices: int = 1, *, pack: bool = False) -> list[list[int]]:
+    """A step's micro-batches, the same number for every device: `accumulation` each, or with None as few as keep each within `budget`
+    tokens (see `_cut_at`). Never more than one an example; a step has at least an example for every device (see `enough_for`).
+    """
+    order = sorted(step, key=lambda index: lengths[index])
+    passes = accumulation or -(-len(_cut_at(order, lengths, budget, pack=pack)) // devices)
+    return micro_batches(order, lengths, min(passes, len(order) // devices) * devices, pack=pack)
 
-    Many short examples or a few long ones take one pass, so that no pass needs more memory than it must; the step and its loss are the
-    same. Measured on 2,048 rows in steps of 32 by 4 passes against equal counts of examples: the largest pass of an epoch 440 padded
-    tokens instead of 832 on banking77, 819 instead of 1,040 on e2e_nlg, 480 instead of 584 on sst2; padding 3.0, 1.5 and 2.7 % instead of
-    3.8, 1.6 and 3.0 %, so time hardly changes.
+
+def micro_batches(batch: Sequence[int], lengths: Sequence[int], pieces: int, *, pack: bool = False) -> list[list[int]]:
+    """A step's indices in exactly so many runs of similar length, the largest size being as small as it can be (see `_cut_at`).
+
+    Many short examples or a few long ones take one pass, so that no pass needs more memory than it must; the step and its loss are the same.
     """
     order = sorted(batch, key=lambda index: lengths[index])
+    if pieces == 1:
+        return [order]
     low, high = max(lengths[index] for index in order), lengths[order[-1]] * len(order)
     while low < high:
         budget = (low + high) // 2
-        low, high = (low, budget) if len(_packed(order, lengths, budget)) <= pieces else (budget + 1, high)
-    parts = _packed(order, lengths, low)
+        low, high = (low, budget) if len(_cut_at(order, lengths, budget, pack=pack)) <= pieces else (budget + 1, high)
+    parts = _cut_at(order, lengths, low, pack=pack)
     while len(parts) < pieces:  # room was left over: the largest that can be cut is, which makes nothing larger
         at = max((index for index, part in enumerate(parts) if len(part) > 1), key=lambda index: lengths[parts[index][-1]] * len(parts[index]))
         parts[at : at + 1] = _cut(parts[at], 2)
     return parts
 
 
-def _packed(order: Sequence[int], lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Indices in order of length, in as few runs as stay within `budget` padded tokens each; a longer example goes alone."""
+def _cut_at(order: Sequence[int], lengths: Sequence[int], budget: int, *, pack: bool = False) -> list[list[int]]:
+    """Indices in order of length, in as few runs as stay within `budget` tokens each; a longer example goes alone.
+
+    Padding counts, but for packed examples, which have hardly any (see `lanes`).
+    """
     parts: list[list[int]] = []
+    tokens = 0
     for index in order:
-        if not parts or lengths[index] * (len(parts[-1]) + 1) > budget:
+        tokens += lengths[index]
+        if not parts or (tokens if pack else lengths[index] * (len(parts[-1]) + 1)) > budget:
             parts.append([])
+            tokens = lengths[index]
         parts[-1].append(index)
     return parts
 
 
-def padded(examples: Sequence[Example]) -> int:
-    """Tokens of a batch, padding included."""
-    return len(examples) * max(map(len, examples))
+def lanes(lengths: Sequence[int]) -> list[list[int]]:
+    """Indices in rows in which they lie one behind the other: as many rows of equal length as cost least, padding and attention together.
 
-
-def passes_per_step(examples: int, batch_size: int, accumulation: int, devices: int = 1) -> int:
-    """Micro-batches an optimiser step can have on each device: no more in all than its smallest batch has examples.
-
-    Raises Invalid `too_few_examples` when not every device would have one.
+    The longest first, each into the row that is shortest so far (Graham 1969, doi 10.1137/0117039).
     """
+    order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
+    fullest, best = sum(lengths) // max(lengths), [[index] for index in order]
+    least = _cost(best, lengths)
+    for count in sorted({max(1, fullest // wider) for wider in (1, 2, 3, 4)}):
+        found: list[list[int]] = [[] for _ in range(count)]
+        filled = [(0, at) for at in range(count)]
+        for index in order:
+            tokens, at = filled[0]
+            found[at].append(index)
+            heapreplace(filled, (tokens + lengths[index], at))
+        if (cost := _cost(found, lengths)) < least:
+            best, least = found, cost
+    return best
+
+
+def _cost(rows: Sequence[Sequence[int]], lengths: Sequence[int]) -> float:
+    """Of reading such rows, in tokens."""
+    width = max(sum(lengths[index] for index in row) for row in rows)
+    return len(rows) * width * (1 + ATTENTION * width)
+
+
+def size(examples: Sequence[Example], *, pack: bool = False) -> int:
+    """Tokens of a batch, padding included."""
+    lengths = list(map(len, examples))
+    if not pack:
+        return len(lengths) * max(lengths)
+    rows = lanes(lengths)
+    return len(rows) * max(sum(lengths[index] for index in row) for row in rows)
+
+
+def enough_for(devices: int, examples: int, batch_size: int) -> None:
+    """Raises Invalid `too_few_examples` when a step would not have one for every device."""
     smallest = examples // -(-examples // batch_size)
     if smallest < devices:
         raise Invalid("too_few_examples", f"A step of {smallest} examples cannot be spread over {devices} devices.", f"Set devices to {smallest} or fewer.")
-    return min(accumulation, smallest // devices)
 
 
 def within_tokens(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
     """Indices in batches of similar length whose padded size stays within `budget` tokens; a longer example goes alone."""
-    yield from _packed(sorted(range(len(lengths)), key=lambda index: lengths[index]), lengths, budget)
+    yield from _cut_at(sorted(range(len(lengths)), key=lambda index: lengths[index]), lengths, budget)
 
 
-def collate(examples: Sequence[Example], pad: int, decoder_start: int | None = None, *, share: bool = False) -> dict[str, Any]:
+def collate(examples: Sequence[Example], pad: int, decoder_start: int | None = None, *, share: bool = False, pack: bool = False) -> dict[str, Any]:
     """Tensors [rows, longest], padded at the right; labels only where the answer is.
 
     For a decoder-only model prompt and answer are one row. For an encoder-decoder, which begins its answers with the token
     `decoder_start`, the prompts are input_ids, and decoder_input_ids [rows, longest answer] are the answers one place later.
-    With `share`, the number `shared` says how many ids all prompts of the batch start with (`worker/engine/forward.py` uses it).
+    With `share`, `start` [1, tokens] is what all prompts begin with where that is worth reading apart, and the rows go on behind it. With
+    `pack`, short examples share a row where that makes rows fewer: `owners` says which example a token is of, counted from 1 (0 is
+    padding), and `positions` its place in what that example reads behind the start.
     """
-    if decoder_start is None:
-        rows = _padded([example.prompt + example.answer for example in examples], pad)
-        labels = _padded([(IGNORED,) * len(example.prompt) + example.answer for example in examples], IGNORED)
-        shared = {"shared": common([example.prompt for example in examples])} if share else {}
-        return {"input_ids": rows, "attention_mask": _mask(examples, len), "labels": labels, **shared}
-    return {
-        "input_ids": _padded([example.prompt for example in examples], pad),
-        "attention_mask": _mask(examples, lambda example: len(example.prompt)),
-        "decoder_input_ids": _padded([(decoder_start, *example.answer[:-1]) for example in examples], pad),
-        "labels": _padded([example.answer for example in examples], IGNORED),
+    if decoder_start is not None:
+        return {
+            "input_ids": _padded([example.prompt for example in examples], pad),
+            "attention_mask": _mask([len(example.prompt) for example in examples]),
+            "decoder_input_ids": _padded([(decoder_start, *example.answer[:-1]) for example in examples], pad),
+            "labels": _padded([example.answer for example in examples], IGNORED),
+        }
+    start = _start(examples) if share else 0
+    batch = {"start": torch.tensor([examples[0].prompt[:start]], dtype=torch.long)} if share and len(examples) > 1 else {}
+    ids = [example.prompt[start:] + example.answer for example in examples]
+    labels = [(IGNORED,) * (len(example.prompt) - start) + example.answer for example in examples]
+    together = lanes(list(map(len, ids))) if pack else []
+    if not pack or len(together) == len(ids):
+        return batch | {"input_ids": _padded(ids, pad), "attention_mask": _mask(list(map(len, ids))), "labels": _padded(labels, IGNORED)}
+    # Nothing predicts the first token of an example, least of all what lies before it in its lane.
+    targets = [(IGNORED, *own[1:]) for own in labels]
+    return batch | {
+        "input_ids": _padded([_joined(ids[row] for row in lane) for lane in together], pad),
+        "labels": _padded([_joined(targets[row] for row in lane) for lane in together], IGNORED),
+        "positions": _padded([_joined(range(len(ids[row])) for row in lane) for lane in together], 0),
+        "owners": _padded([_joined((row + 1,) * len(ids[row]) for row in lane) for lane in together], 0),
     }
+
+
+def _start(examples: Sequence[Example]) -> int:
+    """How many ids all prompts start with, 0 where reading them apart would not be worth it."""
+    start = common([example.prompt for example in examples])
+    return start if (len(examples) - 1) * start >= LEAST_SHARED else 0
 
 
 def on_device(batch: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
@@ -152,9 +203,12 @@ def _padded(rows: Sequence[Sequence[int]], value: int) -> torch.Tensor:
     return filled
 
 
-def _mask(examples: Sequence[Example], length: Callable[[Example], int]) -> torch.Tensor:
-    lengths = torch.tensor([length(example) for example in examples])
-    return (torch.arange(int(lengths.max())) < lengths[:, None]).long()
+def _joined(rows: Iterable[Iterable[int]]) -> list[int]:
+    return list(chain.from_iterable(rows))
+
+
+def _mask(lengths: Sequence[int]) -> torch.Tensor:
+    return (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]).long()
 
 
 def pad_token(tokenizer: Any) -> int:
@@ -162,12 +216,13 @@ def pad_token(tokenizer: Any) -> int:
     return int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id or 0)
 
 
-def _epoch(lengths: Sequence[int], batch_size: int, rng: random.Random) -> list[list[int]]:
+def _epoch(lengths: Sequence[int], batch_size: int, rng: random.Random, bucket: int) -> list[list[int]]:
     order = list(range(len(lengths)))
     rng.shuffle(order)
-    window = batch_size * BUCKET
-    grouped = [index for at in range(0, len(order), window) for index in sorted(order[at : at + window], key=lambda index: lengths[index])]
-    batches = _cut(grouped, -(-len(order) // batch_size))
+    if bucket > 1:
+        window = batch_size * bucket
+        order = [index for at in range(0, len(order), window) for index in sorted(order[at : at + window], key=lambda index: lengths[index])]
+    batches = _cut(order, -(-len(order) // batch_size))
     rng.shuffle(batches)
     return batches
 

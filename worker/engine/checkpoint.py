@@ -6,19 +6,29 @@ from collections.abc import Callable
 from pathlib import Path
 
 from worker.engine.folders import MANIFEST, damage, sha256, whole
+from worker.engine.room import room
 
 KEPT = 2
 _NAME = re.compile(r"checkpoint-(\d+)")
 
 
-def write(run: Path, step: int, fill: Callable[[Path], None]) -> tuple[Path, str]:
-    """Write `run`/checkpoint-`step` with what `fill` puts into it. Returns the folder and the sha256 of its manifest."""
+def write(run: Path, step: int, fill: Callable[[Path], None], needed: int = 0) -> tuple[Path, str]:
+    """Write `run`/checkpoint-`step` with what `fill` puts into it, about `needed` bytes. Returns the folder and the sha256 of its manifest.
+
+    Raises Invalid `disk_full`: the checkpoints before it are untouched then.
+    """
     folder = run / f"checkpoint-{step}"
-    with whole(folder) as inside:
+    drop_old(run)  # an attempt that was killed between a checkpoint and its tidying may have left a third
+    with room(run, needed, f"the checkpoint of step {step}"), whole(folder) as inside:
         fill(inside)
+    drop_old(run)
+    return folder, sha256(folder / MANIFEST)
+
+
+def drop_old(run: Path) -> None:
+    """Remove what is beyond the newest two."""
     for _, old in found(run)[KEPT:]:
         shutil.rmtree(old)
-    return folder, sha256(folder / MANIFEST)
 
 
 def found(run: Path) -> list[tuple[int, Path]]:

@@ -24,6 +24,7 @@ from app.domain.search import Search
 from app.errors import FettleError, Invalid
 from worker.engine.place import launched
 from worker.engine.reporting import Stopped
+from worker.engine.waits import watch
 
 if TYPE_CHECKING:
     from worker.engine.spec import Row, TrainSpec
@@ -63,11 +64,20 @@ class Console:
     def log(self, text: str) -> None:
         self._say(text)
 
+    def measured(self, peak_bytes: int) -> None:
+        """The log says it, with the time that a step takes."""
+
     def should_stop(self) -> bool:
         return self.asked.is_set()
 
+    def settle(self) -> None:
+        pass  # what is said is said
+
     def checkpoint(self, folder: Path, step: int, manifest_sha256: str) -> None:
         self._say(f"checkpoint of step {step}: {folder}")
+
+    def pace(self, step_seconds: float, save_seconds: float) -> None:
+        pass  # a run from a command line leaves after its step, however long that takes
 
     def trial(self, number: int, parameters: Mapping[str, Any], state: str, step: int, value: float | None, reason: str | None = None) -> None:
         told = ", ".join(f"{name} {chosen}" for name, chosen in parameters.items())
@@ -98,6 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from worker.engine.search import search
         from worker.engine.train import take_part
 
+        watch()
         console.stop_on_signals()
         if (place := launched()) and place.rank:
             take_part(spec, place)

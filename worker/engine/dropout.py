@@ -18,9 +18,14 @@ class BitDropout(nn.Dropout):
         below = round(self.p * FINE)
         if not self.training or not below:
             return input
-        bits = torch.empty(-(-input.numel() // 4), dtype=torch.int64).random_(-(1 << 63), None)
-        dropped = bits.view(torch.int16)[: input.numel()].view(input.shape) < below - FINE // 2
-        return input.masked_fill(dropped, 0) * (FINE / (FINE - below))
+        # Under autocast the adapter is about to convert what is left anyway; so the mask and the copy are of half the size.
+        return _dropped(input.to(torch.get_autocast_dtype("cpu")) if torch.is_autocast_enabled("cpu") else input, below)
+
+
+def _dropped(numbers: torch.Tensor, below: int) -> torch.Tensor:
+    bits = torch.empty(-(-numbers.numel() // 4), dtype=torch.int64).random_(-(1 << 63), None)
+    dropped = bits.view(torch.int16)[: numbers.numel()].view(numbers.shape) < below - FINE // 2
+    return numbers.masked_fill(dropped, 0) * (FINE / (FINE - below))
 
 
 def replace_dropout(model: nn.Module) -> None:

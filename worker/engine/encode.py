@@ -8,6 +8,7 @@ taken out, so that merges still cross the borders of cells. Nothing here changes
 import json
 import re
 import threading
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
@@ -81,16 +82,40 @@ def count(tokenizer: Any, rendered: Rendered) -> Count:
     """How many tokens each part of a prompt costs. A token belongs to the part in which it begins."""
     tokens, owners = _prompt(tokenizer, rendered)
     parts = [0] * (sum(len(message.parts) for message in rendered.messages) or len(rendered.parts))
+    starts = [start for (start, _), _ in owners]
     for _, at in tokens:
-        owner = next((index for (start, stop), index in owners if start <= at < stop and index is not None), None)
-        if owner is not None:
+        (_, stop), owner = owners[bisect_right(starts, at) - 1] if at >= 0 and owners else ((0, 0), None)
+        if owner is not None and at < stop:
             parts[owner] += 1
     return Count(len(tokens), tuple(parts), len(tokens) - sum(parts))
 
 
-def lengths(tokenizer: Any, texts: Sequence[str]) -> list[int]:
-    """Tokens of each text by itself, read as plain text: what a cell costs in a prompt, give or take one at its edges."""
-    return [len(encoding.ids) for encoding in _codec(tokenizer).first.encode_batch_fast(list(texts), add_special_tokens=False)]
+def pieces(tokenizer: Any, rendered: Rendered) -> list[tuple[str, str]]:
+    """The whole text of a prompt as the model gets it, cut into (text, kind): `special` tokens, the chat `template`'s own words, what the `author`
+    wrote, and values in a `cell`."""
+    codec = _codec(tokenizer)
+    parts, owners = _chat_parts(tokenizer, rendered.messages) if rendered.messages else (rendered.parts, range(len(rendered.parts)))
+    kinds = ["template" if owner is None else "author" if part.trusted else "cell" for part, owner in zip(parts, owners, strict=True)]
+    text, spans = "".join(part.text for part in parts), list(zip(_spans(parts), kinds, strict=True))
+    specials = codec.specials(parts)
+    found: list[tuple[str, str]] = []
+    if codec.bos is not None and not rendered.messages and not (specials and specials[0][0] == 0 and specials[0][2] == codec.bos):
+        found.append((tokenizer.convert_ids_to_tokens(codec.bos), "special"))
+    at = 0
+    for start, stop, _ in [*specials, (len(text), len(text), 0)]:
+        found += [(text[max(at, a) : min(start, b)], kind) for (a, b), kind in spans if max(at, a) < min(start, b)]
+        found += [(text[start:stop], "special")] if start < stop else []
+        at = stop
+    if codec.closing is not None and not rendered.messages:
+        found.append((tokenizer.convert_ids_to_tokens(codec.closing), "special"))
+    return found
+
+
+def lengths(tokenizer: Any, texts: Sequence[str]) -> tuple[list[int], list[int]]:
+    """Tokens of each text by itself, read as plain text: what a cell costs in a prompt, give or take one at its edges; and how many of them are unknown."""
+    codec = _codec(tokenizer)
+    found = [encoding.ids for encoding in codec.first.encode_batch_fast(list(texts), add_special_tokens=False)]
+    return [len(ids) for ids in found], [ids.count(codec.unknown) if codec.unknown is not None else 0 for ids in found]
 
 
 def _prompt(tokenizer: Any, rendered: Rendered) -> tuple[list[Token], list[tuple[Span, int | None]]]:
@@ -143,6 +168,10 @@ class _Codec:
             tokens.append((token, start))
             at = stop
         return tokens + self._stretch(text, at, len(text))
+
+    def specials(self, parts: Sequence[Part]) -> list[tuple[int, int, int]]:
+        """(start, stop, id) of every special token in the text of all parts."""
+        return self._specials(parts, "".join(part.text for part in parts))
 
     def _stretch(self, text: str, start: int, stop: int) -> list[Token]:
         backend = self.first if start == 0 else self.after_special

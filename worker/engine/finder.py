@@ -11,10 +11,10 @@ from typing import Any
 import torch
 
 from app.errors import Invalid
-from worker.engine.batches import collate, on_device
+from worker.engine.batches import Example
 from worker.engine.folders import write_file
 from worker.engine.loop import Batches
-from worker.engine.preflight import answer_loss, training_precision
+from worker.engine.preflight import step
 from worker.engine.reporting import Reporter, Stopped
 
 STEPS = 60
@@ -44,7 +44,7 @@ def chosen(model: Any, batches: Batches, usual: float, folder: Path, resume: boo
 def measure(model: Any, batches: Batches, low: float, high: float, reporter: Reporter) -> list[tuple[float, float]]:
     """(rate, smoothed loss) of each step. Trainable parameters and random state are afterwards what they were, bit for bit."""
     trainable = [tensor for tensor in model.parameters() if tensor.requires_grad]
-    optimiser = torch.optim.AdamW(trainable, lr=low, weight_decay=0.0, fused=model.device.type == "cuda")
+    optimiser = torch.optim.AdamW(trainable, lr=low, weight_decay=0.0, fused=True)
     curve: list[tuple[float, float]] = []
     mean, best = 0.0, math.inf
     with _untouched(model, trainable):
@@ -52,7 +52,7 @@ def measure(model: Any, batches: Batches, low: float, high: float, reporter: Rep
             rate = low * (high / low) ** (at / (STEPS - 1))
             for group in optimiser.param_groups:
                 group["lr"] = rate
-            loss = _step(model, parts, batches, optimiser)
+            loss, _ = step(model, parts, batches.pad, optimiser, batches.savings)
             mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
             smooth = mean / (1 - SMOOTHING ** (at + 1))
             if not math.isfinite(smooth) or smooth > WORSE * best:
@@ -79,25 +79,9 @@ def steepest(curve: Sequence[tuple[float, float]]) -> float:
     return fastest[1]
 
 
-def _steps(batches: Batches) -> list[list[list[int]]]:
-    """The run's own optimiser steps, each as its micro-batches."""
-    return [batches.micro[start : start + batches.per_step] for start in range(0, len(batches.micro), batches.per_step)][:STEPS]
-
-
-def _step(model: Any, parts: Sequence[Sequence[int]], batches: Batches, optimiser: torch.optim.Optimizer) -> float:
-    """One optimiser step, as the run makes it; returns its loss before the step."""
-    rows = [[batches.examples[index] for index in part] for part in parts]
-    tokens, total = sum(len(example.answer) for part in rows for example in part), 0.0
-    optimiser.zero_grad(set_to_none=True)
-    for part in rows:
-        batch = on_device(collate(part, batches.pad, batches.decoder_start, share=batches.share), model.device)
-        with training_precision(model.device):
-            loss = answer_loss(model, batch, tokens)
-        loss.backward()  # type: ignore[no-untyped-call]
-        total += float(loss.detach())
-    torch.nn.utils.clip_grad_norm_([tensor for group in optimiser.param_groups for tensor in group["params"]], 1.0)
-    optimiser.step()
-    return total
+def _steps(batches: Batches) -> list[list[list[Example]]]:
+    """The first of the run's own optimiser steps, each as its micro-batches."""
+    return [[[batches.examples[index] for index in part] for part in parts] for parts in batches.steps[:STEPS]]
 
 
 @contextmanager
@@ -106,7 +90,6 @@ def _untouched(model: Any, trainable: Sequence[torch.Tensor]) -> Iterator[None]:
     kept, mode = [tensor.detach().to("cpu", copy=True) for tensor in trainable], model.training
     try:
         with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
-            model.train()
             yield
     finally:
         with torch.no_grad():

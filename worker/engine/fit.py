@@ -7,14 +7,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from app.domain.fitting import POLICIES, DoesNotFit, Fit, Fitted, Policy, fit
-from app.domain.rendering import Rendered, Template, answer_text, render, template_variables
+from app.domain import fitting
+from app.domain.fitting import DoesNotFit, Fit, Fitting, Policy, fit, look, refusal
+from app.domain.rendering import Rendered, Template, answer_text, blank, render
 from app.errors import Invalid
-from worker.engine.encode import encode_answer, encode_prompt
+from worker.engine.batches import Example
+from worker.engine.encode import encode_answer, encode_pair, encode_prompt
 from worker.engine.load import Loaded, load_config, load_tokenizer, window, window_of
 
-SLACK = 16
-"""Tokens by which text that is put together may differ from its parts."""
+MAX_LENGTH = "the {} tokens of max_length"
 
 
 @dataclass(frozen=True)
@@ -25,92 +26,80 @@ class Ruler:
     window: int
     answer: int
 
-    def count(self, template: Template, values: Mapping[str, str]) -> int:
-        return len(encode_prompt(self.tokenizer, render(template, values)))
+    of: str = Fit.of
+    """What the window is, in words."""
 
-    def fit(self, template: Template, values: Mapping[str, str], policy: Policy) -> Fitted:
-        """The row as it is, or as the policy makes it. Raises DoesNotFit."""
-        return fit(template, values, self.window - self.answer, policy, self.count)
+    def tokens(self, rendered: Rendered) -> int:
+        """Tokens of a prompt, and of its answer where it has one."""
+        answer = 0 if rendered.answer is None else len(encode_answer(self.tokenizer, rendered, rendered.answer, end=True))
+        return len(encode_prompt(self.tokenizer, rendered)) + answer
 
-    def look(self, template: Template, rows: Iterable[Mapping[str, str]]) -> Fit:
-        """How rows fit as they are.
+    def count(self, template: Template, values: Mapping[str, str], gold: str | None = None) -> int:
+        """Tokens of a prompt; with its gold answer, those of both."""
+        return self.tokens(render(template, values, gold))
 
-        A token is at least one byte, so most rows of a large window need no tokenizer; of those only the largest is counted, for `longest`.
-        """
-        found, largest = Fit(window=self.window, answer=self.answer), (0, dict[str, str]())
-        names, fixed = template_variables(template), self.count(template, _Blank()) + SLACK
-        for values in rows:
-            most = fixed + sum(len(values[name].encode("utf-8", "surrogatepass")) for name in names)
-            if most > found.room:
-                found = found.and_row(self.count(template, values))
-            else:
-                found = replace(found, rows=found.rows + 1)
-                largest = max(largest, (most, dict(values)), key=lambda one: one[0])
-        if found.rows and not found.longest:
-            found = replace(found, longest=self.count(template, largest[1]))
-        return found
+    @property
+    def empty(self) -> Fit:
+        """A look at no row yet."""
+        return Fit(window=self.window, answer=self.answer, of=self.of)
+
+    def look(self, template: Template, rows: Iterable[Mapping[str, str]], golds: Iterable[str] | None = None) -> Fit:
+        """How rows fit as they are; with `golds` each with its own answer, as training reads them."""
+        return look(self.empty, template, rows, self.tokens, golds)
 
 
 def ruler(folder: Path, adapter: Path | None, template: Template, labels: Sequence[str], most_tokens: int) -> Ruler:
     """The ruler of a model's files. The answer takes the longest label's tokens, or `most_tokens` when there are no labels."""
     tokenizer, config = tokenizer_of(folder), load_config(folder)
-    return Ruler(tokenizer, window_of(config) - _virtual_tokens(adapter), answer_tokens(tokenizer, config.is_encoder_decoder, template, labels, most_tokens))
+    return Ruler(tokenizer, window_of(config) - virtual_tokens_of(adapter), answer_tokens(tokenizer, config.is_encoder_decoder, template, labels, most_tokens))
+
+
+def training_ruler(measure: Ruler, max_length: int) -> Ruler:
+    """The same for training, whose examples have `max_length` tokens at most with their own answers."""
+    most = min(measure.window, max_length)
+    return replace(measure, window=most, answer=0, of=MAX_LENGTH if most == max_length else Fit.of)
 
 
 def answer_tokens(tokenizer: Any, encoder_decoder: bool, template: Template, labels: Sequence[str], most_tokens: int) -> int:
     """Tokens of the window that an answer needs: none where it is written in another half of the model."""
     if encoder_decoder:
         return 0
-    rendered = render(template.with_shots(()), _Blank())
+    rendered = blank(template.with_shots(()))
     return max((len(encode_answer(tokenizer, rendered, answer_text(template, label), end=True)) for label in labels), default=most_tokens)
-
-
-@dataclass(frozen=True)
-class Fitting:
-    """The rows' prompts as the model takes them: `touched` has, by a row's key, those that did not fit and what the policy made of them."""
-
-    template: Template
-    policy: Policy
-    look: Fit
-    touched: Mapping[int, Fitted]
-
-    def render(self, key: int, values: Mapping[str, str]) -> Rendered:
-        fitted = self.touched.get(key)
-        return render(fitted.template, fitted.values) if fitted else render(self.template, values)
-
-    def as_json(self) -> dict[str, Any]:
-        """What stands beside the scores."""
-        return {"policy": self.policy, "rows": self.look.rows, "too_long": self.look.too_long, "window": self.look.window, "longest": self.look.longest}
 
 
 def fit_rows(loaded: Loaded, template: Template, labels: Sequence[str], most_tokens: int, policy: Policy, rows: Mapping[int, Mapping[str, str]]) -> Fitting:
     """Look at every row before the first is answered. Raises Invalid `rows_do_not_fit` when there are some that the policy cannot help."""
     answer = answer_tokens(loaded.tokenizer, loaded.encoder_decoder, template, labels, most_tokens)
     measure = Ruler(loaded.tokenizer, window(loaded.model), answer)
-    look = measure.look(template, rows.values())
-    touched, refused = dict[int, Fitted](), 0
-    for key, values in rows.items() if look.too_long else ():
-        try:
-            fitted = measure.fit(template, values, policy)
-        except DoesNotFit:
-            refused += 1
-            continue
-        if not fitted.whole:
-            touched[key] = fitted
+    return fitting.fit_rows(measure.empty, template, policy, rows, measure.tokens)
+
+
+def fit_examples(
+    tokenizer: Any, template: Template, rows: Iterable[tuple[Mapping[str, str], str]], most: int, policy: Policy = "refuse", of: str = MAX_LENGTH
+) -> tuple[list[Example], Fit]:
+    """The examples of (values, answer) within `most` tokens, answer included, and how they fitted before the policy; `of` names the limit in words.
+
+    Raises Invalid: `answer_too_long` when an answer leaves no room for a prompt, `rows_do_not_fit` when the policy cannot help some rows.
+    """
+    found, examples, refused = Fit(window=most, of=of), list[Example](), 0
+    for number, (values, answer) in enumerate(rows, 1):
+        prompt, ids = encode_pair(tokenizer, render(template, values, answer))
+        room = most - len(ids)
+        if room < 1:
+            raise Invalid("answer_too_long", f"The answer of example {number} has {len(ids)} tokens.", f"Raise max_length above {len(ids)}.")
+        found = found.and_row(len(prompt) + len(ids))
+        if len(prompt) > room:
+            try:
+                fitted = fit(template, values, room, policy, Ruler(tokenizer, most, len(ids)).count)
+            except DoesNotFit:
+                refused += 1
+                continue
+            prompt = encode_prompt(tokenizer, render(fitted.template, fitted.values))
+        examples.append(Example(tuple(prompt), tuple(ids)))
     if refused:
-        still = "" if policy == "refuse" else f" {refused:,} of them still do not when this is done: {POLICIES[policy]}."
-        raise Invalid("rows_do_not_fit", look.sentence + still, "Choose how rows are made to fit (fit), a shorter prompt, or a model with a larger window.")
-    return Fitting(template, policy, look, touched)
-
-
-class _Blank(dict[str, str]):
-    """An empty value for every variable: the answer's tokens do not depend on them."""
-
-    def __missing__(self, name: str) -> str:
-        return ""
-
-    def __contains__(self, name: object) -> bool:
-        return True
+        raise refusal(found, policy, refused, "a larger max_length, or a shorter prompt")
+    return examples, found
 
 
 @lru_cache(maxsize=16)
@@ -119,7 +108,7 @@ def tokenizer_of(folder: Path) -> Any:
     return load_tokenizer(folder)
 
 
-def _virtual_tokens(adapter: Path | None) -> int:
+def virtual_tokens_of(adapter: Path | None) -> int:
     """Tokens of the window that an adapter's soft prompt takes."""
     if adapter is None:
         return 0

@@ -1,23 +1,51 @@
 """One pass over a batch of examples, with logits only where an answer token is predicted: the training loss and the reference likelihoods."""
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-from worker.engine.batches import IGNORED, Example, collate, on_device
+from app.domain.methods.base import MethodParameters
+from worker.engine.batches import BUCKET, IGNORED, LEAST_SHARED, Example, collate, on_device
+from worker.engine.precision import is_mixed
 from worker.engine.prefix import begin, body, remembers, soft_prompt, virtual_tokens
-from worker.engine.shards import bare
+from worker.engine.shards import bare, cut_again
 
-LEAST_SHARED = 64
-"""Reading a shared start apart is worth its fixed cost (all weights are read once more, forward and backward) from so many token readings
-saved. `python -m bench.shared` measures it; docs/benchmarks.md has the table."""
+
+@dataclass(frozen=True)
+class Savings:
+    """What a run's steps spare themselves. Loss and gradients stay the same but for rounding; which examples meet in a step may depend on `bucket`."""
+
+    share: bool = False
+    """What all examples of a batch start with is read once."""
+    pack: bool = False
+    """Short examples lie one behind the other, so that little is padded."""
+    mixed: bool = False
+    """A step computes in bfloat16."""
+    bucket: int = 1
+    """Steps' worth of examples that are sorted by length together: where they cannot be packed, on any number of devices."""
+
+    @classmethod
+    def of(cls, model: Any, parameters: MethodParameters, longest: int) -> "Savings":
+        """Those that this model and these parameters allow, with examples of up to `longest` tokens. Compiled layers are left as they were tried."""
+        pack = not parameters.compile and reads_lanes(model, longest)
+        share = parameters.shares_start and reads_shared_starts(model)
+        return cls(share, pack, is_mixed(model, parameters), 1 if pack else BUCKET).under(parameters)
+
+    def under(self, parameters: MethodParameters) -> "Savings":
+        """Those that are left with other parameters. Each example has a soft prompt of its own unless all share it."""
+        share = self.share and parameters.shares_start
+        return replace(self, share=share, pack=self.pack and (share or not parameters.soft))
+
+
+NONE = Savings()
 
 
 def answer_logits(model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(logits [answer tokens, vocabulary], those tokens, the row of each), for a batch of `collate`.
+    """(logits [answer tokens, vocabulary], those tokens, the example of each), for a batch of `collate`.
 
     Projecting only these positions onto the vocabulary saves most of the cost of a small model. What all examples start with, the
-    soft prompt included, is read once and not once an example where the batch says so (`shared`): the gradients of the examples meet
+    soft prompt included, is read once and not once an example where the batch says so (`start`): the gradients of the examples meet
     in its keys and values, so the sum is the same.
     """
     own = bare(model)
@@ -28,11 +56,35 @@ def answer_logits(model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Ten
     else:
         keep, targets = torch.zeros_like(batch["labels"], dtype=torch.bool), batch["labels"].roll(-1, 1)
         keep[:, :-1] = batch["labels"][:, 1:] != IGNORED
-        if _shares(own, batch):
-            return _after_shared(model, batch, keep), targets[keep], keep.nonzero()[:, 0]
+        logits = _read(model, batch, keep)
+    return logits, targets[keep], batch["owners"][keep] - 1 if "owners" in batch else keep.nonzero()[:, 0]
+
+
+def _read(model: Any, batch: dict[str, torch.Tensor], keep: torch.Tensor) -> torch.Tensor:
+    """The kept logits of a decoder-only model: behind the batch's start where that is read in one row, each token seeing its own example only."""
+    own = bare(model)
+    if "start" in batch and (batch["start"].numel() or soft_prompt(own)):
+        reads, cache = body(model), begin(model, batch["start"])
+        start = int(cache.get_seq_length())
+        cache.batch_repeat_interleave(len(batch["input_ids"]))
+        inputs = {**_seen(own, batch, start), "past_key_values": cache, "use_cache": True, "logits_to_keep": keep}
+    else:
         shifted = keep if remembers(own) else torch.nn.functional.pad(keep, (virtual_tokens(own), 0))
-        logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], logits_to_keep=shifted, **_caching(own)).logits
-    return logits, targets[keep], keep.nonzero()[:, 0]
+        reads, inputs = model, {**_seen(own, batch, 0), "logits_to_keep": shifted, **_caching(own)}
+    logits: torch.Tensor = reads(input_ids=batch["input_ids"], **inputs).logits
+    return logits
+
+
+def _seen(model: Any, batch: dict[str, torch.Tensor], start: int) -> dict[str, torch.Tensor]:
+    """What each token sees behind a start of so many tokens, and for examples that share a row where each token stands."""
+    if "owners" not in batch:
+        return {"attention_mask": torch.nn.functional.pad(batch["attention_mask"], (start, 0), value=1)}
+    owners = batch["owners"]
+    sees = (owners[:, :, None] == owners[:, None]).tril()
+    mask = torch.nn.functional.pad(sees, (start, 0), value=True)[:, None]
+    if model.config._attn_implementation != "sdpa":
+        mask = torch.zeros(mask.shape, dtype=model.dtype, device=mask.device).masked_fill(~mask, torch.finfo(model.dtype).min)
+    return {"attention_mask": mask, "position_ids": batch["positions"] + start}
 
 
 def reads_shared_starts(model: Any) -> bool:
@@ -40,43 +92,50 @@ def reads_shared_starts(model: Any) -> bool:
 
     Encoder-decoders read their input in both directions, and layers with a state or a window of their own may not go on from a repeated cache.
     """
+    examples = [Example((1, 2, 3, *range(4, 4 + rest)), (7, 8)) for rest in (1, 3)] * (LEAST_SHARED // 3)
+    return _same(model, examples, share=True)
+
+
+def reads_lanes(model: Any, longest: int) -> bool:
+    """Whether this model gives the same logits to examples of up to `longest` tokens that share a row behind a shared start.
+
+    Only attention that takes its mask from outside can be told who sees whom, not one that reckons windows or distances from where a token lies;
+    and one with a window would see too much of longer examples. The rest a small trial finds out, on any number of devices alike.
+    """
+    if not getattr(model, "_supports_attention_backend", False):
+        return False
+    config = model.config.get_text_config(decoder=True)
+    windows = (getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size"))
+    if any(window is not None and window < longest + virtual_tokens(model) for window in windows):
+        return False
+    start = tuple(range(4, 4 + LEAST_SHARED // 3 + 1))
+    examples = [Example(start + own, (7, 8)) for own in ((*start[::-1], 2), (3, 21, 9, 3), (2, 1, 17), (1, 11, 2, 2))]
+    return _same(model, examples, share=True, pack=True)
+
+
+def _same(model: Any, examples: list[Example], **saved: bool) -> bool:
+    """Whether this model answers these examples read so as it does read one by one."""
     if model.config.is_encoder_decoder:
         return False
-    examples = [Example((1, 2, 3, *range(4, 4 + rest)), (7, 8)) for rest in (1, 3)] * (LEAST_SHARED // 3)
-    batch = on_device(collate(examples, 0), model.device)
     training = model.training
     model.eval()
     try:
         with torch.no_grad():
-            apart, together = answer_logits(model, batch)[0], answer_logits(model, batch | {"shared": 3})[0]
+            apart, together = (_by_example(model, on_device(collate(examples, 0, **ways), model.device)) for ways in ({}, saved))
     except (RuntimeError, ValueError, TypeError, IndexError, AttributeError, NotImplementedError):
         return False
     finally:
         model.train(training)
+        cut_again(model)
     # Rounding grows with the logits; a token that sees the wrong ones is off by a large part of them.
     within = (1e-3 if model.dtype == torch.float32 else 1e-2) * float(apart.abs().max())
     return float((apart.float() - together.float()).abs().max()) <= within
 
 
-def _shares(model: Any, batch: dict[str, Any]) -> bool:
-    """Whether the batch's common start is read once: asked for by the batch, and worth it."""
-    if "shared" not in batch:
-        return False
-    apart = 0 if remembers(model) else virtual_tokens(model)
-    return (len(batch["input_ids"]) - 1) * (apart + int(batch["shared"])) >= LEAST_SHARED
-
-
-def _after_shared(model: Any, batch: dict[str, Any], keep: torch.Tensor) -> torch.Tensor:
-    """The kept logits of a batch whose first `shared` ids are the same in every row: those are read in one row."""
-    shared, rows = int(batch["shared"]), len(batch["input_ids"])
-    cache = begin(model, batch["input_ids"][:1, :shared])
-    start = int(cache.get_seq_length())
-    cache.batch_repeat_interleave(rows)
-    mask = torch.nn.functional.pad(batch["attention_mask"][:, shared:], (start, 0), value=1)
-    logits: torch.Tensor = body(model)(
-        input_ids=batch["input_ids"][:, shared:], attention_mask=mask, past_key_values=cache, use_cache=True, logits_to_keep=keep[:, shared:]
-    ).logits
-    return logits
+def _by_example(model: Any, batch: dict[str, Any]) -> torch.Tensor:
+    """Logits in the order of the examples, however they lie in the batch."""
+    logits, _, examples = answer_logits(model, batch)
+    return logits[examples.argsort(stable=True)]
 
 
 def read_encoder(model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

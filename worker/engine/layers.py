@@ -9,6 +9,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from app.domain.methods.base import MethodParameters
 from app.errors import Invalid
+from worker.engine.precision import again
 
 BACKEND = "inductor"
 
@@ -28,7 +29,7 @@ def recompute(model: Any) -> None:
     architecture without it.
     """
     try:
-        _base(model).activation_checkpointing_enable({"use_reentrant": False})
+        _base(model).activation_checkpointing_enable({"use_reentrant": False, "context_fn": again})
     except ValueError as error:
         raise Invalid("no_checkpointing", "This architecture has no activation checkpointing.", "Turn it off and raise accumulation instead.") from error
 

@@ -11,12 +11,14 @@ from typing import TextIO
 PR_SET_PDEATHSIG = 1
 ORPHANED = 3
 """Exit code of a process whose parent has gone."""
+LEFT = 5
+"""Exit code of a process that was asked to leave and had nothing to save, or not the time."""
 
 
-def die_with_parent(parent: int) -> None:
-    """Ask the kernel (Linux) to kill this process when its parent dies; elsewhere the closed pipe does."""
+def die_with_parent(parent: int, sign: signal.Signals = signal.SIGKILL) -> None:
+    """Ask the kernel (Linux) to send this process a signal when its parent dies; elsewhere the closed pipe ends it."""
     if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, sign)
         if os.getppid() != parent:
             sys.exit("the parent has gone")
 

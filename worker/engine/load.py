@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -28,6 +29,7 @@ __all__ = [
     "load",
     "load_config",
     "load_tokenizer",
+    "loading",
     "needed_bytes",
     "parameters",
     "tensor_shapes",
@@ -36,6 +38,8 @@ __all__ = [
 ]
 
 logging.disable_progress_bar()
+
+TELL_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -59,15 +63,15 @@ class Loaded:
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
-def load(folder: Path, *, adapter: Path | None = None, device: str = "auto", four_bit: bool = False, pieces: int = 1) -> Loaded:
+def load(folder: Path, *, adapter: Path | None = None, device: str = "auto", four_bit: bool = False, pieces: int = 1, exact: bool = False) -> Loaded:
     """The model in `folder`, with the adapter on it if one is named. Raises Invalid when the files are not such a model.
 
-    bfloat16 on a GPU that computes in it, float32 elsewhere. `device` is "auto" or a torch device name. With `four_bit` the weights
+    bfloat16 on a GPU that computes in it, float32 elsewhere and with `exact`. `device` is "auto" or a torch device name. With `four_bit` the weights
     of its linear layers are held in 4 bits (QLoRA's NF4), which takes an NVIDIA GPU and bitsandbytes. With `pieces` each of so many
     ranks holds one piece of every parameter (FSDP), read straight from the file.
     """
     where = _device(device)
-    dtype, reason = _precision(where)
+    dtype, reason = (torch.float32, "float32: asked for") if exact else _precision(where)
     config = load_config(folder)
     with _readable(folder):
         kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
@@ -77,6 +81,30 @@ def load(folder: Path, *, adapter: Path | None = None, device: str = "auto", fou
         model = _with_adapter(model, adapter)
     model = model if four_bit or pieces > 1 else model.to(where)
     return Loaded(model.eval(), load_tokenizer(folder), where, dtype, reason)
+
+
+@contextmanager
+def loading(tell: Callable[[float], None]) -> Iterator[None]:
+    """Within the block, `tell` is told which fraction of a model's tensors is loaded, at most every TELL_SECONDS."""
+
+    def counted(factory: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        bar, total = factory(*args, **kwargs), len(args[0]) if args and hasattr(args[0], "__len__") else 0
+        return _told(bar, total, tell) if total and kwargs.get("desc") == "Loading weights" else bar
+
+    before = logging.set_tqdm_hook(counted)
+    try:
+        yield
+    finally:
+        logging.set_tqdm_hook(before)
+
+
+def _told(items: Iterable[Any], total: int, tell: Callable[[float], None]) -> Iterator[Any]:
+    last = time.monotonic()
+    for number, item in enumerate(items):
+        if time.monotonic() - last >= TELL_SECONDS:
+            last = time.monotonic()
+            tell(number / total)
+        yield item
 
 
 def load_config(folder: Path) -> Any:
@@ -161,7 +189,7 @@ def _device(name: str) -> torch.device:
 
 def _precision(device: torch.device) -> tuple[torch.dtype, str]:
     if device.type != "cuda":
-        return torch.float32, "float32: bfloat16 gains nothing on this processor"
+        return torch.float32, "float32: on a processor weights are held in it, and answers computed"
     if not torch.cuda.is_bf16_supported():
         return torch.float32, "float32: this GPU does not compute in bfloat16"
     return torch.bfloat16, "bfloat16: half the memory, and the range of float32"

@@ -7,15 +7,16 @@ saves, and when, is ours: its own checkpoints are written in place, are not veri
 import json
 import shutil
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 
 from app.domain.methods.base import MethodParameters
@@ -24,12 +25,15 @@ from worker.engine import checkpoint
 from worker.engine.artefact import restore_trainable, save_trainable
 from worker.engine.batches import Example, collate
 from worker.engine.folders import whole
+from worker.engine.forward import NONE, Savings
 from worker.engine.layers import uncompiled
 from worker.engine.pace import Pace
-from worker.engine.preflight import answer_loss, mixed_precision, refuse_not_finite
+from worker.engine.precision import computing
+from worker.engine.preflight import answer_loss, refuse_not_finite
 from worker.engine.ranks import ALONE, Ranks
 from worker.engine.reporting import Paused, Reporter, Stopped
-from worker.engine.shards import cut_state, is_cut, whole_state
+from worker.engine.room import checkpoint_bytes, room, trained_bytes
+from worker.engine.shards import cut_state, is_cut, whole_state, whole_tensor
 from worker.engine.validate import Validation
 
 TENSORS, STATE, RUN_STATE = "trainable.safetensors", "trainer_state.json", "run_state.json"
@@ -51,15 +55,15 @@ class RunState:
 
 @dataclass(frozen=True)
 class Batches:
-    """The examples and the indices of every micro-batch of the run, in order."""
+    """The examples, and of every optimiser step of the run in order the indices of each of this rank's micro-batches."""
 
     examples: Sequence[Example]
-    micro: list[list[int]]
-    per_step: int
+    steps: Sequence[Sequence[Sequence[int]]]
     pad: int
     decoder_start: int | None = None
-    share: bool = False
-    """Whether a batch's common start is read once."""
+    savings: Savings = NONE
+    fit: Mapping[str, Any] = field(default_factory=dict)
+    """How the rows fitted, see `worker.engine.fit.told`."""
 
 
 def saved_state(checkpoint: Path) -> RunState:
@@ -96,7 +100,7 @@ class Loop(Trainer):
         super().__init__(
             model=model,
             args=arguments,
-            data_collator=partial(collate, pad=batches.pad, decoder_start=batches.decoder_start, share=batches.share),
+            data_collator=self._collated,
             train_dataset=batches.examples,
             callbacks=[_Watch(self)],
         )
@@ -121,6 +125,15 @@ class Loop(Trainer):
             self._keep("last")
         return self._present_state()
 
+    def end_at(self, point: Path) -> RunState:
+        """Take the run as a checkpoint left it, without a step more."""
+        self.run_state = saved_state(point)
+        self.state.global_step = TrainerState.load_from_json(str(point / STATE)).global_step
+        restore_trainable(self.model, point / TENSORS)
+        if is_cut(self.model) and self.run_state.best_step is None:
+            self._keep("last")
+        return self.run_state
+
     def best_tensors(self) -> Path | None:
         """The trainable parameters at the best validation, or of a model in pieces the last ones; None when the model itself holds what was trained."""
         kept = self.folder / f"best-{self.run_state.best_step or 'last'}" / TENSORS
@@ -134,20 +147,37 @@ class Loop(Trainer):
     # What Trainer calls.
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        # The whole run is one pass over a fixed list of micro-batches, so a resumed run only has to skip the first ones.
+        # The whole run is one pass over a fixed list of steps, so a resumed run only has to skip the first ones.
         loader: DataLoader[Any] = DataLoader(
-            self.batches.examples,  # type: ignore[arg-type]  # a sequence is all it needs
-            batch_sampler=self.batches.micro,
+            self.batches.steps,  # type: ignore[arg-type]  # a sequence is all it needs
+            batch_sampler=[[number] for number in range(len(self.batches.steps))],
             collate_fn=self.data_collator,
             pin_memory=self.args.dataloader_pin_memory,
         )
         # Not prepared by accelerate, which would deal the batches out to the ranks: these are this rank's own.
         return loader
 
+    def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device) -> tuple[list[Any], Any]:
+        # To Trainer a step is one batch, whatever the number of its parts.
+        steps = list(islice(epoch_iterator, num_batches))
+        return steps, self._get_num_items_in_batch([part for step in steps for part in step], device)
+
+    def training_step(self, model: Any, inputs: Sequence[dict[str, Any]], num_items_in_batch: Any = None) -> torch.Tensor:
+        """One step's parts, one after the other: their gradients add up. Steps differ in their number of parts, as they do in length."""
+        *first, last = inputs
+        loss = torch.zeros((), device=self.args.device)
+        for part in first:
+            with self._gradients_stay(model):
+                loss += super().training_step(model, part, num_items_in_batch)
+        loss += super().training_step(model, last, num_items_in_batch)
+        return loss
+
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
         # The count is that of all ranks' answer tokens. What the ranks make of it is averaged, both gradients and loss: hence the factor.
-        loss = answer_loss(model, inputs, num_items_in_batch) * self.ranks.world
-        refuse_not_finite(loss, self.state.global_step + 1)
+        # On a GPU it is Trainer that sets the precision.
+        with computing(self.args.device, mixed=self.batches.savings.mixed and not self.args.bf16):
+            loss = answer_loss(model, inputs, num_items_in_batch) * self.ranks.world
+        refuse_not_finite(float(whole_tensor(loss.detach())), self.state.global_step + 1)
         return loss
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
@@ -189,7 +219,7 @@ class Loop(Trainer):
             self.stop()
             return {}
         self.pace.validation_seconds = time.monotonic() - began
-        refuse_not_finite(torch.tensor(values.get("validation_loss", 0.0)), self.state.global_step)
+        refuse_not_finite(values.get("validation_loss", 0.0), self.state.global_step)
         self.reporter.phase("train", self.state.max_steps)
         return values
 
@@ -197,10 +227,12 @@ class Loop(Trainer):
         if not self.ranks.first:
             self._fill(None)
             return
+        self.reporter.settle()
         began = time.monotonic()
-        self.last_checkpoint, manifest = checkpoint.write(self.folder, self.state.global_step, self._fill)
+        self.last_checkpoint, manifest = checkpoint.write(self.folder, self.state.global_step, self._fill, checkpoint_bytes(self.model))
         self._drop_old_best()
         self.pace.saved(time.monotonic() - began)
+        self.reporter.pace(self.pace.step() or 0.0, time.monotonic() - began)
         self.reporter.checkpoint(self.last_checkpoint, self.state.global_step, manifest)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
@@ -224,6 +256,17 @@ class Loop(Trainer):
         self.lr_scheduler.load_state_dict(torch.load(Path(checkpoint) / SCHEDULER_NAME, weights_only=True))
 
     # Our own.
+
+    def _collated(self, steps: Sequence[Sequence[Sequence[int]]]) -> list[dict[str, Any]]:
+        """The tensors of each part of the one step that is asked for."""
+        own = self.batches
+        rows = ([own.examples[index] for index in part] for parts in steps for part in parts)
+        return [collate(part, own.pad, own.decoder_start, share=own.savings.share, pack=own.savings.pack) for part in rows]
+
+    def _gradients_stay(self, model: Any) -> AbstractContextManager[Any]:
+        """Inside, no rank tells another about its gradients: more of the same step follow."""
+        deferred: AbstractContextManager[Any] = self._defer_fsdp_gradient_reduction() if is_cut(self.model) else self.accelerator.no_sync(model)
+        return deferred
 
     def asked_to_stop(self) -> bool:
         """Whether rank 0 was asked to, on all ranks alike."""
@@ -273,7 +316,7 @@ class Loop(Trainer):
         if not self.ranks.first:
             save_trainable(self.model, None)
             return
-        with whole(self.folder / f"best-{moment}") as folder:
+        with room(self.folder, trained_bytes(self.model), "the best moment so far"), whole(self.folder / f"best-{moment}") as folder:
             save_trainable(self.model, folder / TENSORS)
 
     def _present_state(self) -> RunState:
@@ -318,22 +361,21 @@ class _Watch(TrainerCallback):
 
 
 def arguments(
-    folder: Path, parameters: MethodParameters, rate: float, total: int, per_step: int, seed: int, device: torch.device, ranks: Ranks = ALONE
+    folder: Path, parameters: MethodParameters, rate: float, total: int, seed: int, device: torch.device, ranks: Ranks = ALONE, *, mixed: bool = False
 ) -> TrainingArguments:
     """What Trainer is told. Its own logging, validating and saving schedules are off: `_Watch` decides."""
     on_gpu = device.type == "cuda"
     chosen = TrainingArguments(
         output_dir=str(folder),
         max_steps=total,
-        per_device_train_batch_size=-(-parameters.batch_size // (per_step * ranks.world)),
-        gradient_accumulation_steps=per_step,
+        per_device_train_batch_size=-(-parameters.batch_size // ranks.world),
         learning_rate=rate,
         lr_scheduler_type="cosine" if parameters.schedule == "cosine" else "constant_with_warmup",
         warmup_steps=round(parameters.warmup * total),
         weight_decay=0.0,
         max_grad_norm=1.0,
         optim="adamw_torch_fused",
-        bf16=mixed_precision(device),
+        bf16=mixed and on_gpu,
         use_cpu=not on_gpu,
         seed=seed + ranks.rank,  # ranks that dropped out the same places would learn less
         average_tokens_across_devices=True,

@@ -4,7 +4,7 @@ import ctypes
 import gc
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import psutil
 import torch
 
 from app.domain.methods.base import MethodParameters
+from app.errors import Invalid
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 CGROUP = Path("/sys/fs/cgroup")
@@ -21,23 +22,40 @@ SHARE = 0.95
 LARGE = 1 << 20
 """Bytes from which on a block is the system's own, and goes back to it when it is freed."""
 
-NOT_ENOUGH = ("not enough memory", "out of memory", "bad_alloc", "allocate memory")
-"""What the CPU's allocators say; torch gives them no exception of their own."""
+NOT_ENOUGH = ("not enough memory", "out of memory", "bad_alloc", "allocate memory", "could not create a primitive", "could not create a memory object")
+"""What the CPU's allocators and oneDNN say; torch gives them no exception of their own."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (isinstance(error, RuntimeError) and any(text in str(error) for text in NOT_ENOUGH))
 
 
+@contextmanager
+def memory_told(device: torch.device, where: Callable[[], str]) -> Iterator[None]:
+    """Inside, running out of memory is an error for a person, with what the process held at most. Raises Invalid `out_of_memory`."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        peak = peak_memory(device)
+        raise Invalid(
+            "out_of_memory",
+            f"{where()} ran out of memory; at its peak the process held {peak / 1e9:.2f} GB.",
+            "Lower batch_size or max_length, raise accumulation or switch checkpointing on, or end what else uses that memory; then retry.",
+            detail={"peak_memory_bytes": peak},
+        ) from error
+
+
 def save_memory(parameters: MethodParameters) -> None:
-    """For a run that is short of memory (it accumulates, or recomputes activations), let glibc return large blocks to the system as soon
+    """For a run that was told to save memory (it has an accumulation, or recomputes activations), let glibc return large blocks to the system as soon
     as they are freed, instead of raising that limit to 32 MB by itself.
 
     Left alone it keeps freed activations in a heap full of holes: one step of LoRA with activation checkpointing on SmolLM2-135M, 8
     examples of 128 tokens, peaked at 2.34 GB; so it peaks at 1.29 GB. It costs time (28 % more of the processor on steps of 16 short
     rows), so other runs do without. It holds for the rest of the process; nothing happens elsewhere than on glibc.
     """
-    if sys.platform == "linux" and (parameters.accumulation > 1 or parameters.checkpointing):
+    if sys.platform == "linux" and ((parameters.accumulation or 1) > 1 or parameters.checkpointing):
         with suppress(AttributeError, OSError):
             ctypes.CDLL(None).mallopt(-3, LARGE)  # M_MMAP_THRESHOLD
 

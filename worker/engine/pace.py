@@ -64,10 +64,13 @@ class Pace:
     def saved(self, took: float) -> None:
         self._saved_at, self._save_took = self.clock(), took
 
+    def step(self) -> float | None:
+        """Seconds of a mean step."""
+        return sum(self._steps) / len(self._steps) if len(self._steps) >= min(3, self.plan.total) else self.step_seconds
+
     def eta(self, done: int) -> float | None:
         """Seconds left after step `done`, validations included. None before anything is measured: a guess helps nobody."""
-        step = sum(self._steps) / len(self._steps) if len(self._steps) >= min(3, self.plan.total) else self.step_seconds
-        if step is None:
+        if (step := self.step()) is None:
             return None
         ahead = sum(at > done for at in self.plan.validations)
         return (self.plan.total - done) * step + ahead * self.validation_seconds

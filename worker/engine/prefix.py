@@ -5,13 +5,18 @@ read by the base model alone.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
 import torch
 from transformers import DynamicCache, EncoderDecoderCache
+from transformers.cache_utils import DynamicLayer
+
+from worker.engine.growing import GrowingLayer
+
+PLAIN = (DynamicLayer, GrowingLayer)
 
 
 @dataclass(frozen=True)
@@ -28,9 +33,40 @@ class Prefix:
 
     def spread(self, rows: int) -> Any:
         """A cache for so many rows, each starting with this prefix; the prefix itself stays as it is."""
+        if plain(self.cache):
+            return shaped(self.cache, lambda tensor: tensor.expand(rows, -1, -1, -1))
         cache = copy.deepcopy(self.cache)
         cache.batch_repeat_interleave(rows)
         return cache
+
+    def first(self, count: int) -> "Prefix":
+        """The same as far as its first `count` ids. Only of a plain cache."""
+        kept = self.length - len(self.ids) + count
+        return Prefix(self.ids[:count], shaped(self.cache, lambda tensor: tensor[:, :, :kept]))
+
+    @property
+    def bytes(self) -> int:
+        """Memory of a plain cache."""
+        return sum(tensor.numel() * tensor.element_size() for layer in self.cache.layers for tensor in (layer.keys, layer.values))
+
+
+def plain(cache: Any) -> bool:
+    """Whether every layer keeps the keys and values of all tokens and nothing else, so that a cache can be cut and joined as tensors."""
+    return isinstance(cache, DynamicCache) and bool(cache.layers) and all(type(layer) in PLAIN and layer.is_initialized for layer in cache.layers)
+
+
+def shaped(cache: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+    """A plain cache whose keys and values [rows, heads, tokens, width] are changed. Nothing is copied where the change gives a view: the
+    first token that is appended makes room of its own."""
+    return joined([cache], lambda tensors: change(tensors[0]))
+
+
+def joined(caches: Sequence[Any], change: Callable[[list[torch.Tensor]], torch.Tensor]) -> Any:
+    """One plain cache out of several, layer by layer."""
+    made = DynamicCache()
+    for same in zip(*(cache.layers for cache in caches), strict=True):
+        made.layers.append(GrowingLayer(change([one.keys for one in same]), change([one.values for one in same])))
+    return made
 
 
 def common(rows: Sequence[Sequence[int]]) -> int:

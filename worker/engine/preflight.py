@@ -1,4 +1,4 @@
-"""One real optimiser step at the longest batch before the run begins: does it fit, how long does it take, what is a fair ETA.
+"""One real optimiser step, the hardest of the run, before the run begins: does it fit, how long does it take, what is a fair ETA.
 
 What does not fit is tried again in less memory, and the first change that fits is offered by name with what it measured. On a CPU the
 step runs under a cap at what the machine has to spare (see `memory.capped`), so that too much is an error here too and not a killed process.
@@ -8,25 +8,26 @@ import math
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-from app.domain.methods.base import MethodParameters
+from app.domain.methods.base import MethodParameters, in_words
+from app.domain.shape import PASS_TOKENS
 from app.errors import Invalid
 from worker.engine import layers
-from worker.engine.batches import Example, collate, decoder_start, micro_batches, on_device, padded, passes_per_step
-from worker.engine.forward import answer_logits
+from worker.engine.batches import Example, collate, decoder_start, divided, on_device, schedule, size
+from worker.engine.forward import NONE, Savings, answer_logits
 from worker.engine.memory import capped, forget_peak, is_out_of_memory, peak_memory, release, save_memory
+from worker.engine.precision import computing
 from worker.engine.ranks import ALONE, Ranks
 from worker.engine.shards import whole_tensor
 
 
 @dataclass(frozen=True)
 class Measured:
-    """The longest step of a run: its seconds, its padded tokens, and the peak memory in bytes (the process's, or the GPU's).
+    """The hardest step of a run: its seconds, its tokens with padding, and the peak memory in bytes (the process's, or the GPU's).
 
     `update_seconds` of the seconds went into the optimiser, however long the examples are.
     """
@@ -37,7 +38,7 @@ class Measured:
     update_seconds: float = 0.0
 
     def seconds(self, steps: int, tokens: int) -> float:
-        """What so many steps with so many padded tokens in all will take."""
+        """What so many steps with so many tokens, padding included, will take."""
         return steps * self.update_seconds + tokens * (self.seconds_per_step - self.update_seconds) / self.tokens
 
 
@@ -48,9 +49,8 @@ def answer_loss(model: Any, batch: dict[str, torch.Tensor], answer_tokens: Any) 
     return loss
 
 
-def refuse_not_finite(loss: torch.Tensor, step: int) -> None:
+def refuse_not_finite(value: float, step: int) -> None:
     """Raises Invalid `loss_not_finite` at the step (0 is the preflight), so that a broken run is never shown as a good one."""
-    value = float(whole_tensor(loss.detach()))
     if not math.isfinite(value):
         raise Invalid(
             "loss_not_finite",
@@ -68,55 +68,69 @@ def preflight(
     tell: Callable[[str], None],
     ask: Callable[[], None],
     *,
-    share: bool = False,
+    seed: int = 0,
+    savings: Savings = NONE,
     ranks: Ranks = ALONE,
 ) -> Measured:
-    """Measure the longest step of a run, this rank's part of it. `tell` hears what was tried; `ask` is called before each further try and may raise.
+    """Measure the hardest step of a run, this rank's part of it. `tell` hears what was tried; `ask` is called before each further try and may raise.
 
     Raises Invalid `out_of_memory` when it does not fit, with the change that does as `suggestion` in its detail, tried and measured.
     The model is then spent: it may recompute its activations. Raises Invalid `loss_not_finite`.
     """
-    parts = longest_step(examples, parameters, ranks)
-    measured = _tried(model, parts, pad, share)
+    parts = hardest_step(examples, parameters, seed, model.device, savings, ranks)
+    measured = _tried(model, parts, pad, savings)
     if measured is not None:
         return measured
+    # From here on in float32 on a processor: oneDNN makes no more products in bfloat16 once it was short of memory. What fits so fits in bfloat16.
+    savings = replace(savings, mixed=savings.mixed and model.device.type != "cpu")
     if ranks.world > 1:
         # What one rank tries, the others would have to try at the same time; a person can say it to all.
         raise _does_not_fit(
             parts, f"the memory of device {ranks.rank + 1} of {ranks.world}", "Raise accumulation, lower batch_size or max_length, or set sharding to fsdp."
         )
-    longest, last = len(max(examples, key=len)), [list(map(len, part)) for part in parts]
-    tell(f"The longest step does not fit: {_size(parts)}.")
+    longest, last = len(max(examples, key=len)), _largest(parts, savings)
+    tell(f"The longest step does not fit: {_size(parts, savings)}.")
     for less in parameters.cheaper(longest):
         if less.max_length <= max(len(example.answer) for example in examples):
             break
-        parts, checkpointing = longest_step(examples, less), less.checkpointing
-        if [list(map(len, part)) for part in parts] == last and checkpointing == parameters.checkpointing:
+        spared = savings.under(less)
+        parts, checkpointing = hardest_step(examples, less, seed, model.device, spared), less.checkpointing
+        if (largest := _largest(parts, spared)) >= last and checkpointing == parameters.checkpointing:
             continue
-        last = [list(map(len, part)) for part in parts]
+        last = largest
         ask()
         save_memory(less)
         if checkpointing:
             layers.recompute(model)
         changes = parameters.changes(less)
-        measured = _tried(model, parts, pad, share and less.shares_start)
-        tell(f"Tried {_words(changes)}: {_size(parts)}, {'does not fit' if measured is None else 'fits'}.")
+        measured = _tried(model, parts, pad, spared)
+        tell(f"Tried {in_words(changes)}: {_size(parts, spared)}, {'does not fit' if measured is None else 'fits'}.")
         if measured is not None:
             raise _fits(changes, measured)
     smallest = "the device's memory, and neither does the smallest that was tried"
     raise _does_not_fit(parts, smallest, "Choose a smaller model or another method, or run it on a device with more memory.")
 
 
-def longest_step(examples: Sequence[Example], parameters: MethodParameters, ranks: Ranks = ALONE) -> list[list[Example]]:
-    """A rank's micro-batches of a step with the longest examples there are, cut to the parameters' length: no step of the run is larger."""
-    longest = sorted((example.within(parameters.max_length) for example in examples), key=len)[-parameters.batch_size :]
-    per_step = passes_per_step(len(examples), parameters.batch_size, parameters.accumulation, ranks.world)
-    lengths = [len(example) for example in longest]
-    micro = micro_batches(list(range(len(longest))), lengths, per_step * ranks.world)[ranks.rank :: ranks.world]
-    return [[longest[index] for index in part] for part in micro]
+def planned(
+    examples: Sequence[Example], parameters: MethodParameters, seed: int, device: torch.device, savings: Savings = NONE, ranks: Ranks = ALONE
+) -> list[list[list[int]]]:
+    """Of every optimiser step of a run in order, the indices of each micro-batch; rank r takes every world-th from the r-th on."""
+    lengths = [min(len(example), parameters.max_length) for example in examples]
+    steps = schedule(lengths, parameters.batch_size, parameters.total_steps(len(examples)), seed, savings.bucket)
+    budget = PASS_TOKENS.get(device.type, PASS_TOKENS["cpu"])
+    return [divided(step, lengths, parameters.accumulation, budget, ranks.world, pack=savings.pack) for step in steps]
 
 
-def measure(model: Any, longest: Sequence[Sequence[Example]], pad: int, *, share: bool = False) -> Measured:
+def hardest_step(
+    examples: Sequence[Example], parameters: MethodParameters, seed: int, device: torch.device, savings: Savings = NONE, ranks: Ranks = ALONE
+) -> list[list[Example]]:
+    """A rank's micro-batches of the run's step with the largest one, of several such steps the longest: nothing else in the run needs more memory."""
+    fitting = [example.within(parameters.max_length) for example in examples]
+    steps = ([[fitting[index] for index in part] for part in parts] for parts in planned(fitting, parameters, seed, device, savings, ranks))
+    return max(steps, key=lambda parts: (_largest(parts, savings), sum(size(part, pack=savings.pack) for part in parts)))[ranks.rank :: ranks.world]
+
+
+def measure(model: Any, longest: Sequence[Sequence[Example]], pad: int, savings: Savings = NONE) -> Measured:
     """Run the micro-batches `longest` as one step and leave model and random state as they were.
 
     The optimiser is real, with a learning rate of exactly 0: it takes its memory and its time, and moves no weight by any bit. It has its
@@ -130,31 +144,38 @@ def measure(model: Any, longest: Sequence[Sequence[Example]], pad: int, *, share
         update = _updated(trainable, optimiser)
         with torch.random.fork_rng(devices=[model.device] if on_gpu else []):
             if layers.is_compiled(model):
-                _step(model, longest, pad, optimiser, share)
-                optimiser.zero_grad(set_to_none=True)
+                step(model, longest, pad, optimiser, savings)
             began = _now(model.device)
-            _step(model, longest, pad, optimiser, share)
+            loss, norm = step(model, longest, pad, optimiser, savings)
             took = _now(model.device) - began
+        refuse_not_finite(loss, 0)
+        refuse_not_finite(norm, 0)
     finally:
         optimiser.zero_grad(set_to_none=True)
-    return Measured(took, sum(padded(part) for part in longest), peak_memory(model.device), min(update, took / 2))
+    return Measured(took, sum(size(part, pack=savings.pack) for part in longest), peak_memory(model.device), min(update, took / 2))
 
 
-def mixed_precision(device: torch.device) -> bool:
-    """Whether training computes in bfloat16 over float32 parameters: on GPUs that can."""
-    return device.type == "cuda" and torch.cuda.is_bf16_supported()
+def step(model: Any, parts: Sequence[Sequence[Example]], pad: int, optimiser: torch.optim.Optimizer, savings: Savings = NONE) -> tuple[float, float]:
+    """One optimiser step over its micro-batches, as the loop makes it: (the loss before it, the norm of its gradients)."""
+    answer_tokens, total = sum(len(example.answer) for part in parts for example in part), 0.0
+    optimiser.zero_grad(set_to_none=True)
+    model.train()
+    for part in parts:
+        batch = on_device(collate(part, pad, decoder_start(model), share=savings.share, pack=savings.pack), model.device)
+        with computing(model.device, mixed=savings.mixed):
+            loss = answer_loss(model, batch, answer_tokens)
+        loss.backward()  # type: ignore[no-untyped-call]
+        total += float(whole_tensor(loss.detach()))
+    norm = torch.nn.utils.clip_grad_norm_([tensor for group in optimiser.param_groups for tensor in group["params"]], 1.0)
+    optimiser.step()
+    return total, float(whole_tensor(norm))
 
 
-def training_precision(device: torch.device) -> AbstractContextManager[Any]:
-    """The precision in which training computes its forward pass."""
-    return torch.autocast("cuda", torch.bfloat16) if mixed_precision(device) else nullcontext()
-
-
-def _tried(model: Any, parts: Sequence[Sequence[Example]], pad: int, share: bool) -> Measured | None:
+def _tried(model: Any, parts: Sequence[Sequence[Example]], pad: int, savings: Savings) -> Measured | None:
     """What a step takes; None when it does not fit, with everything given back that it held."""
     try:
         with capped(model.device):
-            return measure(model, parts, pad, share=share)
+            return measure(model, parts, pad, savings)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
@@ -168,7 +189,7 @@ def _does_not_fit(parts: Sequence[Sequence[Example]], where: str, advice: str) -
 
 
 def _fits(changes: dict[str, Any], measured: Measured) -> Invalid:
-    words, peak = _words(changes), f"{measured.peak_memory_bytes / 1e9:.2f} GB"
+    words, peak = in_words(changes), f"{measured.peak_memory_bytes / 1e9:.2f} GB"
     return Invalid(
         "out_of_memory",
         f"One step of this run does not fit into the device's memory. With {words} it does: measured {peak} at its peak, {measured.seconds_per_step:.2g} s a step.",
@@ -177,13 +198,12 @@ def _fits(changes: dict[str, Any], measured: Measured) -> Invalid:
     )
 
 
-def _words(changes: dict[str, Any]) -> str:
-    words = ["activation checkpointing" if name == "checkpointing" else f"{name.replace('_', ' ')} {value}" for name, value in changes.items()]
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+def _largest(parts: Sequence[Sequence[Example]], savings: Savings) -> int:
+    return max(size(part, pack=savings.pack) for part in parts)
 
 
-def _size(parts: Sequence[Sequence[Example]]) -> str:
-    largest = max(parts, key=padded)
+def _size(parts: Sequence[Sequence[Example]], savings: Savings = NONE) -> str:
+    largest = max(parts, key=lambda part: size(part, pack=savings.pack))
     return f"{len(largest)} {'example' if len(largest) == 1 else 'examples'} of up to {max(map(len, largest))} tokens at once"
 
 
@@ -203,17 +223,3 @@ def _now(device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
-
-
-def _step(model: Any, parts: Sequence[Sequence[Example]], pad: int, optimiser: torch.optim.Optimizer, share: bool) -> None:
-    answer_tokens = sum(len(example.answer) for part in parts for example in part)
-    model.train()
-    for part in parts:
-        batch = on_device(collate(part, pad, decoder_start(model), share=share), model.device)
-        with training_precision(model.device):
-            loss = answer_loss(model, batch, answer_tokens)
-        refuse_not_finite(loss, 0)
-        loss.backward()  # type: ignore[no-untyped-call]
-    trainable = [tensor for group in optimiser.param_groups for tensor in group["params"]]
-    refuse_not_finite(torch.nn.utils.clip_grad_norm_(trainable, 1.0), 0)
-    optimiser.step()

@@ -4,48 +4,80 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch.nn import functional
 from transformers.modeling_outputs import BaseModelOutput
 
 from worker.engine.batches import Example, collate, decoder_start
 from worker.engine.forward import read_encoder
 from worker.engine.load import Loaded
-from worker.engine.prefix import Prefix, body, first_cache, read
+from worker.engine.prefix import Prefix, body, first_cache, joined, plain, read, shaped
 
-CHUNK = 256
-"""Prompt tokens read in one step: a long prompt does not keep other batches waiting."""
+CHUNK = 384
+"""Prompt tokens of a batch that are read in one step: a long prompt does not keep other batches waiting."""
+
+LEAST_ROW = 16
+"""The fewest of each row in one step, however many rows there are."""
 
 
 class Continuing:
     """A decoder-only model: the answer goes on where the prompt ends, over one key-value cache."""
 
-    def __init__(self, loaded: Loaded, prompts: Sequence[Sequence[int]], prefix: Prefix | None) -> None:
+    _cache: Any
+    _unread: torch.Tensor
+    """[rows, tokens] that come next."""
+    _mask: torch.Tensor
+    """[rows, tokens]: 0 where there is padding; what is unread is in it."""
+    _padded: bool
+    _read: int
+    """Tokens of every row in the cache."""
+
+    def __init__(self, loaded: Loaded, prompts: Sequence[Sequence[int]], prefix: Prefix | None = None, shared: int = 0) -> None:
+        """`prefix` is what all prompts start with and has been read. When they share more ids than it has, `shared` of them, these are read
+        first, and once."""
         self._model, self._device = body(loaded.model), loaded.device
-        prefix = prefix or read(loaded.model, (), loaded.device)
-        shared, start = len(prefix.ids), prefix.length
-        self._cache = prefix.spread(len(prompts)) if start else prefix.cache
-        width = max(map(len, prompts)) - shared
-        # Padding stands left of each row's own tokens, after the shared start, and is masked.
-        pads = [width + shared - len(prompt) for prompt in prompts]
-        unread = [[0] * pad + list(prompt[shared:]) for pad, prompt in zip(pads, prompts, strict=True)]
-        self._unread = torch.tensor(unread, device=loaded.device)
-        self._mask = torch.tensor([[1] * start + [0] * pad + [1] * (width - pad) for pad in pads], device=loaded.device)
-        self._read = start
+        self._prompts = [tuple(prompt) for prompt in prompts]
+        self.start = prefix or read(loaded.model, (), loaded.device)
+        self._common = shared if shared > len(self.start.ids) and len(prompts) > 1 else 0
+        if self._common:
+            self._cache = self.start.spread(1) if self.start.length else self.start.cache
+            self._lay([self._prompts[0][: self._common]])
+        else:
+            self._spread()
+
+    @property
+    def rows(self) -> int:
+        return len(self._mask)
+
+    @property
+    def width(self) -> int:
+        """Tokens of every row, padding and those not read yet included."""
+        return int(self._mask.shape[1])
 
     def forward(self) -> torch.Tensor | None:
         """Read the next chunk of unread tokens. Logits [rows, vocabulary] on the CPU once the last one is read, else None."""
-        ids, self._unread = self._unread[:, :CHUNK], self._unread[:, CHUNK:]
+        chunk = max(LEAST_ROW, CHUNK // self.rows)
+        ids, self._unread = self._unread[:, :chunk], self._unread[:, chunk:]
         start, self._read = self._read, self._read + ids.shape[1]
         mask = self._mask[:, : self._read]
         with torch.no_grad():
-            logits = self._model(
+            logits: torch.Tensor = self._model(
                 input_ids=ids,
-                attention_mask=mask,
+                attention_mask=mask if self._padded else None,
                 position_ids=(mask.cumsum(1) - 1).clamp(min=0)[:, start:],
                 past_key_values=self._cache,
                 use_cache=True,
                 logits_to_keep=1,
             ).logits
-        return None if self._unread.shape[1] else logits[:, -1].float().cpu()
+        if self._unread.shape[1]:
+            return None
+        if self._common:
+            self.start = Prefix(self._prompts[0][: self._common], self._cache)
+            self._common = 0
+            self._spread()
+            return None
+        if ids.shape[1] > 1 and plain(self._cache):
+            self._cache = shaped(self._cache, lambda tensor: tensor)  # from here on it grows token by token, in place
+        return logits[:, -1].float().cpu()
 
     def feed(self, tokens: Sequence[int]) -> None:
         """The next token of every row."""
@@ -53,10 +85,64 @@ class Continuing:
         self._mask = torch.cat([self._mask, torch.ones_like(self._mask[:, :1])], 1)
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Go on with these rows only."""
+        """Go on with these rows only; a row named several times becomes several."""
         index = torch.tensor(rows, device=self._device)
+        if self._common:  # one row is being read for all of them
+            self._prompts = [self._prompts[row] for row in rows]
+            return
         self._cache.batch_select_indices(index)
         self._mask, self._unread = self._mask[index], self._unread[index]
+        self._trim()
+
+    def take_in(self, other: "Continuing") -> None:
+        """Go on with the rows of another batch as well, behind the own ones. Both have plain caches and wait for one token a row."""
+        width = max(self.width, other.width)
+        pads = [width - self.width, width - other.width]
+        self._cache = joined([self._cache, other._cache], lambda pair: _stacked(pair, pads))
+        self._mask = _stacked([self._mask, other._mask], pads, dim=1)
+        self._unread = torch.cat([self._unread, other._unread])
+        self._read = width - 1
+        self._padded = self._padded or other._padded or any(pads)
+
+    def can_join(self) -> bool:
+        """Whether batches of this model can become one."""
+        return plain(self._cache)
+
+    def read_row(self, row: int, ids: tuple[int, ...]) -> Prefix:
+        """What was read of a row as a prefix of its own, which shares no memory with the batch; `ids` are its ids. Only of a plain cache."""
+        places = self._mask[row, : self._read].nonzero()[:, 0]
+        virtual = self.start.length - len(self.start.ids)
+        return Prefix(ids, shaped(self._cache, lambda tensor: tensor[row : row + 1, :, places[: virtual + len(ids)]]))
+
+    def _spread(self) -> None:
+        """Begin with the rows themselves, behind what they share."""
+        shared = len(self.start.ids)
+        self._cache = self.start.spread(len(self._prompts)) if self.start.length else self.start.cache
+        self._lay([prompt[shared:] for prompt in self._prompts])
+
+    def _lay(self, rows: Sequence[Sequence[int]]) -> None:
+        """The ids to read next, behind the start. Padding stands left of each row's own ids, after the start, and is masked."""
+        width, start = max(map(len, rows)), self.start.length
+        pads = [width - len(row) for row in rows]
+        self._unread = torch.tensor([[0] * pad + list(row) for pad, row in zip(pads, rows, strict=True)], device=self._device)
+        self._mask = torch.tensor([[1] * start + [0] * pad + [1] * (width - pad) for pad in pads], device=self._device)
+        self._padded = any(pads)
+        self._read = start
+
+    def _trim(self) -> None:
+        """Drop what is padding in every row."""
+        lead = int(self._mask.argmax(1).min())
+        if not self._padded or not lead or not plain(self._cache) or self._unread.shape[1] > 1:
+            return
+        self._cache = shaped(self._cache, lambda tensor: tensor[:, :, lead:])
+        self._mask, self._read = self._mask[:, lead:], self._read - lead
+        self._padded = not bool(self._mask.all())
+
+
+def _stacked(tensors: Sequence[torch.Tensor], pads: Sequence[int], dim: int = 2) -> torch.Tensor:
+    """The tensors' rows in one, each with so many zeros before dimension `dim`."""
+    shape = [0, 0] * (tensors[0].dim() - 1 - dim)
+    return torch.cat([functional.pad(tensor, (*shape, count, 0)) if count else tensor for tensor, count in zip(tensors, pads, strict=True)])
 
 
 class Decoding:
@@ -86,6 +172,10 @@ class Decoding:
     def feed(self, tokens: Sequence[int]) -> None:
         """The next token of every row."""
         self._unread = torch.tensor([[token] for token in tokens], device=self._device)
+
+    def can_join(self) -> bool:
+        """Whether batches of this model can become one."""
+        return False
 
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with these rows only."""

@@ -33,6 +33,8 @@ LOGITS = 1 << 26
 
 Progress = Callable[[int, int], None]
 Ids = Sequence[int]
+Offered = Sequence[Sequence[int]]
+"""For each prompt the places of the labels that it is scored with."""
 Packs = Generator[tuple[list[int], np.ndarray[Any, Any]], None, None]
 """(row numbers, their [rows, L] sums), pack by pack."""
 
@@ -42,7 +44,7 @@ class Scores:
     """Natural-log likelihoods of L labels for n prompts."""
 
     sums: np.ndarray[Any, np.dtype[np.float64]]
-    """[n, L]: sum over the label's tokens, the end token included where it counts (`encode_labels`)."""
+    """[n, L]: sum over the label's tokens, the end token included where it counts (`encode_labels`); -inf for a label that was not offered."""
     lengths: np.ndarray[Any, np.dtype[np.int64]]
     """[L]: how many tokens those are."""
     seconds: np.ndarray[Any, np.dtype[np.float64]]
@@ -63,19 +65,21 @@ def score_labels(
     prompts: Sequence[Rendered],
     labels: Sequence[str],
     *,
+    offered: Offered | None = None,
     end: bool | None = None,
     max_length: int | None = None,
     progress: Progress | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> Scores:
-    """Score every label (with the white space that precedes it) after every prompt. Raises Stopped when asked to stop.
+    """Score every label (with the white space that precedes it) after every prompt, or after each prompt those that it is `offered`.
+    Raises Stopped when asked to stop.
 
     A prompt that does not fit the model's window (or `max_length`) together with the longest label loses tokens at the left.
     """
     if not prompts:
         return Scores(np.zeros((0, len(labels))), np.ones(len(labels), dtype=np.int64), np.zeros(0))
     ids, answers, room = _encoded(loaded, prompts, labels, end, max_length)
-    scores = score_ids(loaded.model, [row[-room:] for row in ids], answers, progress=progress, should_stop=should_stop)
+    scores = score_ids(loaded.model, [row[-room:] for row in ids], answers, offered=offered, progress=progress, should_stop=should_stop)
     return replace(scores, tokens=tuple(len(row) for row in ids), cut=sum(len(row) > room for row in ids))
 
 
@@ -91,13 +95,19 @@ def _encoded(
 
 
 def score_ids(
-    model: Any, prompts: Sequence[Ids], labels: Sequence[Ids], *, progress: Progress | None = None, should_stop: Callable[[], bool] | None = None
+    model: Any,
+    prompts: Sequence[Ids],
+    labels: Sequence[Ids],
+    *,
+    offered: Offered | None = None,
+    progress: Progress | None = None,
+    should_stop: Callable[[], bool] | None = None,
 ) -> Scores:
     """The same for token ids. The model is used as it is: put it in evaluation mode first."""
     way = _way(model)
     sums = np.zeros((len(prompts), len(labels)))
     done, began = 0, time.perf_counter()
-    for rows, values in way(model, prompts, labels):
+    for rows, values in way(model, prompts, labels) if offered is None else _offering(way, model, prompts, labels, offered):
         sums[rows] = values
         done += len(rows)
         if progress:
@@ -108,7 +118,46 @@ def score_ids(
     return Scores(sums, np.array([len(label) for label in labels]), (time.perf_counter() - began) * own / own.sum())
 
 
-def _way(model: Any) -> Callable[[Any, Sequence[Ids], Sequence[Ids]], Packs]:
+def alone(loaded: Loaded, prompts: Sequence[Rendered], labels: Sequence[Sequence[str]]) -> list[float]:
+    """Milliseconds that each prompt takes with its labels when it is asked for by itself: as a server answers it that keeps the start that
+    prompts share, with everything warm. The first prompt is asked once before, unmeasured."""
+    model, way = loaded.model, _way(loaded.model)
+    whole = [encode_prompt(loaded.tokenizer, prompt) for prompt in prompts]
+    kept = read(model, whole[0][: common(whole)], model.device) if way is _packed and whole else None
+    took = []
+    for row, own in [*list(enumerate(labels))[:1], *enumerate(labels)]:
+        began = time.perf_counter()
+        (ids,), answers, room = _encoded(loaded, [prompts[row]], own, None, None)
+        if kept is None or len(ids) > room:
+            for _ in way(model, [ids[-room:]], answers):
+                pass
+        else:
+            _read_pack(model, kept, [ids[len(kept.ids) :]], [_tree(answers)]).float().logsumexp(-1).cpu()
+        took.append(1000 * (time.perf_counter() - began))
+    return took[1:]
+
+
+def _offering(way: "Way", model: Any, prompts: Sequence[Ids], labels: Sequence[Ids], offered: Offered) -> Packs:
+    """Prompts with labels of their own: those that are offered the same ones are read together, and where trees can be packed, all are."""
+    if way is _packed:
+        yield from _packed(model, prompts, labels, offered)
+        return
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for row, some in enumerate(offered):
+        groups.setdefault(tuple(some), []).append(row)
+    for some, mine in groups.items():
+        for rows, values in way(model, [prompts[row] for row in mine], [labels[at] for at in some]):
+            yield [mine[row] for row in rows], _spread(values, some, len(labels))
+
+
+def _spread(values: np.ndarray[Any, Any], some: Sequence[int], width: int) -> np.ndarray[Any, Any]:
+    """[rows, labels offered] as [rows, all labels]."""
+    found = np.full((len(values), width), -np.inf)
+    found[:, list(some)] = values
+    return found
+
+
+def _way(model: Any) -> "Way":
     return _decoded if model.config.is_encoder_decoder else _packed if _reads_trees(model) else plain
 
 
@@ -119,6 +168,8 @@ class Scoring:
         ids, answers, room = _encoded(loaded, prompts, labels, None, None)
         self._packs = _way(loaded.model)(loaded.model, [row[-room:] for row in ids], answers)
         self._left = len(prompts)
+        self.lengths = [len(answer) for answer in answers]
+        """Tokens of each label."""
 
     @property
     def done(self) -> bool:
@@ -167,18 +218,30 @@ def _tree(labels: Sequence[Ids]) -> _Tree:
     return _Tree([start[-1] for start in nodes], [len(start) for start in nodes], sees, owners, places, targets)
 
 
-def _packed(model: Any, prompts: Sequence[Ids], labels: Sequence[Ids]) -> Packs:
+def _packed(model: Any, prompts: Sequence[Ids], labels: Sequence[Ids], offered: Offered | None = None) -> Packs:
     device = model.device
-    tree = _tree(labels)
+    whole = None if offered is not None else _tree(labels)
+    trees = [whole or _tree([labels[at] for at in some]) for some in (offered if offered is not None else prompts)]
     prefix = read(model, prompts[0][: common(prompts)], device)
     own = [prompt[len(prefix.ids) :] for prompt in prompts]
-    most_rows = max(1, LOGITS // (model.config.get_text_config(decoder=True).vocab_size * (1 + len(tree.tokens))))
-    for rows in _packs([len(ids) + len(tree.tokens) for ids in own], pack_tokens(device), most_rows):
-        logits = _read_pack(model, prefix, [own[row] for row in rows], tree).float()
-        places = torch.arange(len(rows), device=device)[:, None] * (1 + len(tree.tokens)) + tree.places.to(device)
-        values = logits[places, tree.targets.to(device)] - logits.logsumexp(-1)[places]
-        sums = torch.zeros((len(rows), len(labels)), dtype=torch.float64, device=device).index_add_(1, tree.owners.to(device), values.double())
-        yield rows, sums.cpu().numpy()
+    widest = max(1 + len(tree.tokens) for tree in trees)
+    most_rows = max(1, LOGITS // (model.config.get_text_config(decoder=True).vocab_size * widest))
+    for rows in _packs([len(ids) + len(tree.tokens) for ids, tree in zip(own, trees, strict=True)], pack_tokens(device), most_rows):
+        mine = [trees[row] for row in rows]
+        logits = _read_pack(model, prefix, [own[row] for row in rows], mine).float()
+        widths = [1 + len(tree.tokens) for tree in mine]
+        counts = [int(tree.owners[-1]) + 1 for tree in mine]
+        places, owners = (
+            torch.cat([part + start for part, start in zip(parts, np.cumsum([0, *sizes[:-1]]).tolist(), strict=True)]).to(device)
+            for parts, sizes in (([tree.places for tree in mine], widths), ([tree.owners for tree in mine], counts))
+        )
+        values = logits[places, torch.cat([tree.targets for tree in mine]).to(device)] - logits.logsumexp(-1)[places]
+        sums = torch.zeros(sum(counts), dtype=torch.float64, device=device).index_add_(0, owners, values.double()).cpu().numpy()
+        if offered is None:
+            yield rows, sums.reshape(len(rows), len(labels))
+        else:
+            each = np.split(sums, np.cumsum(counts)[:-1])
+            yield rows, np.concatenate([_spread(one[None], offered[row], len(labels)) for row, one in zip(rows, each, strict=True)])
 
 
 def _packs(lengths: Sequence[int], budget: int, most_rows: int) -> Iterator[list[int]]:
@@ -193,15 +256,15 @@ def _packs(lengths: Sequence[int], budget: int, most_rows: int) -> Iterator[list
     yield pack
 
 
-def _read_pack(model: Any, prefix: Prefix, rows: Sequence[Ids], tree: _Tree) -> torch.Tensor:
-    """Logits [rows * (1 + nodes), vocabulary] at every row's last prompt token and tree nodes. The prefix's cache is left as it was."""
-    start, nodes = prefix.length, len(tree.tokens)
-    sees = torch.block_diag(*(_block(len(row), tree) for row in rows))  # type: ignore[no-untyped-call]
+def _read_pack(model: Any, prefix: Prefix, rows: Sequence[Ids], trees: Sequence[_Tree]) -> torch.Tensor:
+    """Logits [rows * (1 + nodes), vocabulary] at every row's last prompt token and its tree's nodes. The prefix's cache is left as it was."""
+    start, pairs = prefix.length, list(zip(rows, trees, strict=True))
+    sees = torch.block_diag(*(_block(len(row), tree) for row, tree in pairs))  # type: ignore[no-untyped-call]
     mask = torch.cat([torch.ones((len(sees), start), dtype=torch.bool), sees], 1).to(model.device)[None, None]
-    ids = [token for row in rows for token in (*row, *tree.tokens)]
-    positions = [start + at for row in rows for at in (*range(len(row)), *(len(row) - 1 + depth for depth in tree.depths))]
-    ends = np.cumsum([len(row) + nodes for row in rows])
-    kept = [place for end in ends for place in range(end - nodes - 1, end)]
+    ids = [token for row, tree in pairs for token in (*row, *tree.tokens)]
+    positions = [start + at for row, tree in pairs for at in (*range(len(row)), *(len(row) - 1 + depth for depth in tree.depths))]
+    ends = np.cumsum([len(row) + len(tree.tokens) for row, tree in pairs])
+    kept = [place for end, tree in zip(ends, trees, strict=True) for place in range(end - len(tree.tokens) - 1, end)]
     with torch.no_grad():
         logits: torch.Tensor = body(model)(
             input_ids=torch.tensor([ids], device=model.device),
@@ -244,6 +307,10 @@ def _decoded(model: Any, prompts: Sequence[Ids], labels: Sequence[Ids]) -> Packs
             values = torch.log_softmax(logits, -1).gather(2, targets.repeat(len(rows), 1)[..., None])[..., 0]
             sums = (values * counts.repeat(len(rows), 1)).sum(1, dtype=torch.float64)
             yield rows, sums.view(len(rows), len(labels)).cpu().numpy()
+
+
+Way = Callable[[Any, Sequence[Ids], Sequence[Ids]], Packs]
+"""One way of reading prompts with labels."""
 
 
 def pack_tokens(device: torch.device) -> int:

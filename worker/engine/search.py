@@ -266,11 +266,20 @@ class _TrialReporter:
     def log(self, text: str) -> None:
         self.outer.log(f"Trial {self.now.number}: {text}")
 
+    def measured(self, peak_bytes: int) -> None:
+        """Not passed on: the next trial may take more."""
+
     def should_stop(self) -> bool:
         return self.outer.should_stop()
 
+    def settle(self) -> None:
+        self.outer.settle()
+
     def checkpoint(self, folder: Path, step: int, manifest_sha256: str) -> None:
         self.outer.checkpoint(folder, step, manifest_sha256)
+
+    def pace(self, step_seconds: float, save_seconds: float) -> None:
+        self.outer.pace(step_seconds, save_seconds)
 
     def trial(self, number: int, parameters: Mapping[str, Any], state: TrialState, step: int, value: float | None, reason: str | None = None) -> None:
         raise AssertionError("a trial has no trials")

@@ -23,10 +23,15 @@ def cut_like(tensor: torch.Tensor, pattern: torch.Tensor) -> torch.Tensor:
 
 def trainable(model: Any) -> dict[str, torch.Tensor]:
     """The parameters under training, by name; tied ones once, and those in pieces as pieces."""
+    cut_again(model)
+    return {name: tensor for name, tensor in model.named_parameters() if tensor.requires_grad}
+
+
+def cut_again(model: Any) -> None:
+    """Take what a pass without a way back has put together into pieces again: until then it lies there whole, a copy under each of its names."""
     for module in model.modules():
         if isinstance(module, FSDPModule):
-            module.reshard()  # after a validation some lie there whole, a copy under each of their names
-    return {name: tensor for name, tensor in model.named_parameters() if tensor.requires_grad}
+            module.reshard()
 
 
 def bare(model: Any) -> Any:

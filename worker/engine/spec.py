@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -40,6 +40,10 @@ class TrainSpec:
     """The prompt whose opening a soft prompt starts from. None: the template itself, or its labels when it has no opening."""
     pause_at: int | None = None
     """Leave the run after this step, its schedule planned to the end, with a checkpoint to go on from: `train` raises Paused."""
+    finish: bool = False
+    """With `resume`: take not one step more, and keep the best moment there is."""
+    aliases: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Other spellings that count as one of the labels, by the label."""
     find_rate: bool = False
     """Choose the learning rate by a range test before the first step."""
 

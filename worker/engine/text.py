@@ -68,3 +68,9 @@ class Gate:
     def _overlap(self, stop: str) -> int:
         """The length of the longest end of the held text with which `stop` begins."""
         return next((size for size in range(min(len(stop) - 1, len(self._held)), 0, -1) if self._held.endswith(stop[:size])), 0)
+
+
+def token_text(tokenizer: Any, before: Sequence[int], token: int) -> str:
+    """What one token writes after those before it; a part of a character is shown as the replacement character, a special token by its name."""
+    known, every = (tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False) for ids in (list(before), [*before, token]))
+    return str(every[len(known) :] if every.startswith(known) else tokenizer.decode([token], skip_special_tokens=False))

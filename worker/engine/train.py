@@ -5,36 +5,39 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from itertools import takewhile
+from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import set_seed
 
-from app.domain.rendering import LABELS, Rendered, label_list, render, with_opening, without_opening
+from app.domain.fitting import POLICIES, Fit, told
+from app.domain.label_book import LabelBook
+from app.domain.rendering import LABELS, label_list, render, with_opening, without_opening
 from app.domain.scoring import rouge_words
 from app.domain.validation import Measure, measure_of
 from app.errors import Invalid
-from worker.engine import artefact, checkpoint, finder
+from worker.engine import artefact, checkpoint, finder, room
 from worker.engine.answers import MOST_ROWS, SAMPLES, draw, to_compare, to_watch
-from worker.engine.batches import Example, decoder_start, encode_examples, pad_token, padded, passes_per_step, schedule
+from worker.engine.batches import Example, decoder_start, enough_for, pad_token, size
 from worker.engine.encode import encode_pair, encode_prompt
-from worker.engine.forward import reads_shared_starts
+from worker.engine.fit import MAX_LENGTH, fit_examples
+from worker.engine.forward import Savings
 from worker.engine.launch import started
 from worker.engine.layers import arrange
 from worker.engine.load import Loaded, fingerprint, load, parameters, window
 from worker.engine.loop import Batches, Loop, RunState, arguments, saved_state
-from worker.engine.memory import peak_memory, save_memory
+from worker.engine.memory import memory_told, peak_memory, save_memory
 from worker.engine.methods import METHODS
 from worker.engine.methods.soft import width
 from worker.engine.pace import Pace, Plan
 from worker.engine.place import Place
-from worker.engine.preflight import Measured, preflight
+from worker.engine.preflight import Measured, planned, preflight
 from worker.engine.ranks import Ranks, joined
 from worker.engine.reporting import NullReporter, Paused, Reporter, Stopped
 from worker.engine.shards import is_cut
-from worker.engine.spec import Row, TrainSpec
+from worker.engine.spec import TrainSpec
 from worker.engine.validate import Validation
 
 ARTEFACT = "artefact"
@@ -63,6 +66,8 @@ class TrainResult:
     peak_memory_bytes: int
     threads: int
     versions: Mapping[str, str]
+    fit: Mapping[str, Any]
+    """How the rows fitted `max_length` and what was done about it, see `worker.engine.fit.told`."""
     parameters: Mapping[str, Any]
     """What it ran with: after a search, the winner's."""
     search: Mapping[str, Any] | None = None
@@ -97,7 +102,8 @@ def _run(spec: TrainSpec, reporter: Reporter, ranks: Ranks) -> tuple[TrainSpec, 
     set_seed(spec.seed)
     pieces = ranks.world if spec.parameters.sharding == "fsdp" else 1
     save_memory(spec.parameters)
-    loaded = load(spec.base, device=ranks.device or spec.device, four_bit=getattr(spec.parameters, "four_bit", False), pieces=pieces)
+    exact, four_bit = spec.parameters.precision == "float32", getattr(spec.parameters, "four_bit", False)
+    loaded = load(spec.base, device=ranks.device or spec.device, four_bit=four_bit, pieces=pieces, exact=exact)
     model = METHODS[spec.method](loaded.model, spec.parameters, opening_ids(loaded.tokenizer, spec))
     arrange(model, spec.parameters)
     batches, validation = _data(replace(loaded, model=model), spec, ranks, reporter)
@@ -105,19 +111,45 @@ def _run(spec: TrainSpec, reporter: Reporter, ranks: Ranks) -> tuple[TrainSpec, 
 
     reporter.phase("preflight")
     ask = partial(_ask, reporter, ranks)
-    measured = preflight(model, batches.examples, batches.pad, spec.parameters, reporter.log, ask, share=batches.share, ranks=ranks)
+    measured = preflight(model, batches.examples, batches.pad, spec.parameters, reporter.log, ask, seed=spec.seed, savings=batches.savings, ranks=ranks)
+    reporter.measured(measured.peak_memory_bytes)
     _ask(reporter, ranks)
     if spec.find_rate:
         spec = with_found_rate(model, batches, spec, reporter)
 
     loop = _loop(model, loaded, batches, validation, measured, spec, ranks, reporter)
-    reporter.phase("train", loop.pace.plan.total)
+    if ranks.first and not spec.finish:
+        _make_sure_of_room(loop, measured, spec, reporter)
+    if not spec.finish:
+        reporter.phase("train", loop.pace.plan.total)
     point = checkpoint.newest_valid(spec.folder, reporter.log) if spec.resume and ranks.first else None
     _foretell(loop.pace, measured, point[0] if point else 0, reporter)
     if point:
         reporter.log(f"Went on from the checkpoint at step {point[0]}.")
     resumed = ranks.tell(str(point[1]) if point else None)
-    return spec, loop, loaded, loop.run(Path(resumed) if resumed else None)
+    if spec.finish:
+        return spec, loop, loaded, _finished(loop, resumed, reporter)
+    with memory_told(loaded.device, lambda: f"Step {loop.state.global_step + 1}"):
+        return spec, loop, loaded, loop.run(Path(resumed) if resumed else None)
+
+
+def _finished(loop: Loop, point: str | None, reporter: Reporter) -> RunState:
+    """The run as its newest checkpoint has it, for the end that was asked for. Raises Invalid `nothing_to_keep` without one."""
+    if point is None:
+        raise Invalid("nothing_to_keep", "The run was stopped before its first checkpoint, so there is nothing to keep.", "Retry it: it begins anew.")
+    state = loop.end_at(Path(point))
+    kept = f"its best moment, step {state.best_step}" if state.best_step else "what it had learnt by then"
+    reporter.log(f"Ends at step {loop.state.global_step} of {loop.pace.plan.total}, as asked, and keeps {kept}.")
+    return state
+
+
+def _make_sure_of_room(loop: Loop, measured: Measured, spec: TrainSpec, reporter: Reporter) -> None:
+    """That all the run will write fits onto the disk beside what an earlier attempt left, and what a checkpoint will take. Raises NotYet, Invalid `disk_full`."""
+    kept = checkpoint.KEPT + 1  # one more is there while the oldest of them is not yet removed
+    point, best = room.checkpoint_bytes(loop.model), room.trained_bytes(loop.model) if loop.validation else 0
+    whole = kept * (point + best) + room.artefact_bytes(loop.model, whole=spec.method == "full")
+    room.ask_for_room(spec.folder, whole - min(whole // 2, room.taken_bytes(spec.folder)), "this run with its checkpoints and its result")
+    reporter.pace(measured.seconds_per_step, room.writing_seconds(spec.folder, point))
 
 
 def _save(loop: Loop, loaded: Loaded, state: RunState, spec: TrainSpec) -> artefact.Artefact:
@@ -127,7 +159,8 @@ def _save(loop: Loop, loaded: Loaded, state: RunState, spec: TrainSpec) -> artef
         model = METHODS[spec.method](load(spec.base, device="cpu").model, spec.parameters, [])
     if trained := loop.best_tensors():
         artefact.restore_trainable(model, trained)
-    saved = artefact.save(model, loaded.tokenizer, spec.folder / ARTEFACT, _facts(loop, loaded, spec, state))
+    with room.room(spec.folder, room.artefact_bytes(model, whole=spec.method == "full"), "the tuned model"):
+        saved = artefact.save(model, loaded.tokenizer, spec.folder / ARTEFACT, _facts(loop, loaded, spec, state))
     loop.drop_best()
     return saved
 
@@ -148,20 +181,16 @@ def _data(loaded: Loaded, spec: TrainSpec, ranks: Ranks, reporter: Reporter) -> 
         raise Invalid("no_examples", "There are no training examples.", "Put examples into the train split.")
     chosen = spec.parameters
     most = min(chosen.max_length, window(loaded.model))
-    examples, cut = encode_examples(loaded.tokenizer, _rendered(spec, spec.train), most)
-    held_out, also_cut = encode_examples(loaded.tokenizer, _rendered(spec, spec.validation), most)
-    if cut + also_cut:
-        reporter.log(f"{cut} train and {also_cut} validation examples are longer than {most} tokens and lost the start of their prompt.")
-    per_step = passes_per_step(len(examples), chosen.batch_size, chosen.accumulation, ranks.world)
-    lengths = [len(example) for example in examples]
-    micro = schedule(lengths, chosen.batch_size, per_step * ranks.world, chosen.total_steps(len(examples)), spec.seed)[ranks.rank :: ranks.world]
-    validation = _validation(loaded, spec, held_out, sum(lengths[index] for part in micro for index in part), reporter)
-    share = chosen.shares_start and reads_shared_starts(loaded.model)
-    return Batches(examples, micro, per_step, pad_token(loaded.tokenizer), decoder_start(loaded.model), share), validation
-
-
-def _rendered(spec: TrainSpec, rows: Sequence[Row]) -> list[Rendered]:
-    return [render(spec.template, values, answer) for values, answer in rows]
+    rows, of = [*spec.train, *spec.validation], MAX_LENGTH if most == chosen.max_length else Fit.of
+    both, look = fit_examples(loaded.tokenizer, spec.template, rows, most, chosen.fit, of)
+    examples, held_out = both[: len(spec.train)], both[len(spec.train) :]
+    if look.too_long:
+        reporter.log(f"{look.sentence} What was done about it: {POLICIES[chosen.fit]}.")
+    enough_for(ranks.world, len(examples), chosen.batch_size)
+    savings = Savings.of(loaded.model, chosen, max(map(len, examples)))
+    steps = [parts[ranks.rank :: ranks.world] for parts in planned(examples, chosen, spec.seed, loaded.device, savings, ranks)]
+    validation = _validation(loaded, spec, held_out, sum(len(examples[index]) for parts in steps for part in parts for index in part), reporter)
+    return Batches(examples, steps, pad_token(loaded.tokenizer), decoder_start(loaded.model), savings, told(chosen.fit, look)), validation
 
 
 def _validation(loaded: Loaded, spec: TrainSpec, examples: Sequence[Example], train_tokens: int, reporter: Reporter) -> Validation | None:
@@ -173,7 +202,7 @@ def _validation(loaded: Loaded, spec: TrainSpec, examples: Sequence[Example], tr
     asked = ask(count=MOST_ROWS, seed=f"{spec.seed}/asked", most_tokens=to_compare) if measure.written else None
     samples = ask(count=SAMPLES, seed=f"{spec.seed}/samples", most_tokens=to_watch)
     budget = int(VALIDATION_SHARE * train_tokens / READING_COST / spec.parameters.evaluations)
-    validation = Validation(examples, measure, labels, asked, spec.labels, samples).within(budget, spec.seed)
+    validation = Validation(examples, measure, labels, asked, LabelBook.of_texts(spec.labels, spec.aliases), samples).within(budget, spec.seed)
     if len(validation.examples) < len(examples):
         reporter.log(f"Validates on {len(validation.examples)} of {len(examples)} rows, so that it takes at most half as long as training.")
     if asked and validation.rows < len(examples):
@@ -193,12 +222,13 @@ def measure_of_run(spec: TrainSpec) -> Measure:
 def _loop(
     model: Any, loaded: Loaded, batches: Batches, validation: Validation | None, measured: Measured, spec: TrainSpec, ranks: Ranks, reporter: Reporter
 ) -> Loop:
-    total = len(batches.micro) // batches.per_step
+    total = len(batches.steps)
     plan = Plan.of(total, spec.parameters.evaluations, has_validation=validation is not None, pause=spec.pause_at)
     estimate = measured.seconds(0, validation.tokens) * READING_COST if validation else 0.0
-    step = measured.seconds(total, sum(padded([batches.examples[index] for index in part]) for part in batches.micro)) / total
+    parts = chain.from_iterable(batches.steps)
+    step = measured.seconds(total, sum(size([batches.examples[index] for index in part], pack=batches.savings.pack) for part in parts)) / total
     rate = spec.parameters.rate(width(model))
-    options = arguments(spec.folder, spec.parameters, rate, total, batches.per_step, spec.seed, loaded.device, ranks)
+    options = arguments(spec.folder, spec.parameters, rate, total, spec.seed, loaded.device, ranks, mixed=batches.savings.mixed)
     pace = Pace(plan, spec.checkpoint_seconds, estimate, step_seconds=step)
     return Loop(model, options, batches, validation, pace, reporter, spec.parameters.early_stopping, ranks)
 
@@ -224,8 +254,10 @@ def _facts(loop: Loop, loaded: Loaded, spec: TrainSpec, state: RunState) -> dict
         "base_fingerprint": fingerprint(spec.base),
         "template": asdict(spec.template),
         "labels": list(spec.labels),
+        **({"aliases": {label: list(others) for label, others in spec.aliases.items()}} if spec.aliases else {}),
         "measure": measure_of_run(spec).point,
         "rows": {"train": len(spec.train), "validation": validation.rows if validation else 0},
+        "fit": dict(loop.batches.fit),
         "steps": loop.state.global_step,
         "seconds": round(state.seconds, 3),
         "best": {"step": state.best_step, **(state.best or {})},
@@ -236,6 +268,7 @@ def _facts(loop: Loop, loaded: Loaded, spec: TrainSpec, state: RunState) -> dict
         "device": loaded.device.type,
         "devices": loop.ranks.world,
         "dtype": str(loaded.dtype).removeprefix("torch."),
+        "computes_in": "bfloat16" if loop.batches.savings.mixed else str(loaded.dtype).removeprefix("torch."),
     }
 
 
@@ -262,6 +295,7 @@ def result_of(saved: artefact.Artefact) -> TrainResult:
         peak_memory_bytes=facts["peak_memory_bytes"],
         threads=facts["threads"],
         versions=facts["versions"],
+        fit=facts["fit"],
         parameters=facts["parameters"],
         search=facts.get("search"),
     )

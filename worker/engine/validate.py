@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from app.domain.scoring import answer_in, exact_match, rouge_l, score
+from app.domain.label_book import FREE_TEXT, LabelBook
+from app.domain.scoring import exact_match, rouge_l, score
 from app.domain.validation import LOSS, Measure
 from worker.engine.answers import Asked
 from worker.engine.batches import Example, within_tokens
@@ -21,15 +22,15 @@ LEAST_ROWS = 64
 class Validation:
     """The validation rows as token ids, and the measure that decides. Nothing here draws a random number or leaves a trace in the model.
 
-    `labels` are token ids for a measure by labels; `asked` are the rows answered in words for a written one, `label_texts` what
-    may be answered there (none: free text); `samples` are the rows that a person watches.
+    `labels` are token ids for a measure by labels; `asked` are the rows answered in words for a written one, `book` says
+    which label an answer spells (an empty one: free text); `samples` are the rows that a person watches.
     """
 
     examples: Sequence[Example]
     measure: Measure
     labels: Sequence[Sequence[int]] = ()
     asked: Asked | None = None
-    label_texts: Sequence[str] = ()
+    book: LabelBook = FREE_TEXT
     samples: Asked | None = None
 
     def within(self, tokens: int, seed: int) -> "Validation":
@@ -104,9 +105,10 @@ class Validation:
 
     def _written(self, asked: Asked, progress: Progress, should_stop: Callable[[], bool]) -> float:
         texts = asked.texts(should_stop, lambda done, _: progress(len(self.examples) + done, self.units))
+        answers = [self.book.answer_in(text) for text in texts]
         if self.measure.name == "exact_match":
-            return exact_match(asked.golds, texts, self.label_texts)
-        return sum(rouge_l(gold, answer_in(text, self.label_texts)) for gold, text in zip(asked.golds, texts, strict=True)) / len(texts)
+            return exact_match(asked.golds, answers)
+        return sum(rouge_l(gold, answer) for gold, answer in zip(asked.golds, answers, strict=True)) / len(answers)
 
 
 @contextmanager

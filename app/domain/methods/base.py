@@ -1,12 +1,14 @@
 """What every tuning method's parameters share. No torch here: the form, the API and the worker read the same class."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from app.domain.shape import ModelShape
-from app.errors import Invalid
+from app.domain.fitting import Policy
+from app.domain.shape import PASS_TOKENS, ModelShape
+from app.errors import Invalid, first_problem
 
 SEARCHED_WIDTH = 576
 """Hidden size of the model the default learning rates were searched on."""
@@ -15,7 +17,7 @@ SHORTEST = 32
 """Tokens below which no shorter example is suggested: a prompt that is cut so much says nothing any more."""
 
 
-class MethodParameters(BaseModel):
+class MethodParameters(BaseModel, ABC):
     """Parameters of one tuning job. Bounds are refusals, descriptions are the form's help text."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -47,8 +49,19 @@ class MethodParameters(BaseModel):
     epochs: float = Field(2.0, gt=0.0, le=100.0, description="Passes over the train split. Ignored when max_steps is set.")
     max_steps: int | None = Field(None, ge=1, le=1_000_000, description="Stop after this many optimiser steps.")
     batch_size: int = Field(16, ge=1, le=1024, description="Examples in one optimiser step.")
-    accumulation: int = Field(1, ge=1, le=256, description="Split a step's examples over this many passes to save memory.")
-    max_length: int = Field(512, ge=8, le=131_072, description="Longest example in tokens, answer included; longer ones lose prompt tokens at the left.")
+    accumulation: int | None = Field(
+        None,
+        ge=1,
+        le=256,
+        description="Split every step's examples over this many passes to save memory; the result is the same. Empty: a long step takes as many as "
+        f"keep a pass within about {PASS_TOKENS['cpu']:,} tokens on a processor, {PASS_TOKENS['cuda']:,} on a GPU.",
+    )
+    max_length: int = Field(512, ge=8, le=131_072, description="Longest example in tokens, answer included; `fit` says what happens to longer ones.")
+    fit: Policy = Field(
+        "refuse",
+        description="Examples longer than max_length. refuse: say how many and do not start. fewer_shots: leave out shots of the prompt, the last ones first. "
+        "cut_head, cut_middle, cut_tail: cut that part of the input. Their number stands beside the result.",
+    )
     warmup: float = Field(0.1, ge=0.0, lt=1.0, description="Share of the steps over which the learning rate rises from 0.")
     schedule: Literal["cosine", "constant"] = Field("cosine", description="How the learning rate goes on after the warm-up.")
     early_stopping: int = Field(0, ge=0, le=100, description="Stop after this many validations without a better result; 0 never stops early.")
@@ -70,6 +83,11 @@ class MethodParameters(BaseModel):
     checkpointing: bool = Field(
         False, description="Activation checkpointing: recompute what the layers computed instead of remembering it. Far less memory, a third more time."
     )
+    precision: Literal["auto", "float32"] = Field(
+        "auto",
+        description="auto: compute in bfloat16, over weights and sums in float32, where that is much faster: on GPUs and on processors with AMX. "
+        "float32: everywhere, to compare with other programs number by number.",
+    )
     compile: bool = Field(
         False, description="Compile the layers (torch.compile): a minute or more before the first step, faster steps after it. For long runs, mostly on GPUs."
     )
@@ -84,7 +102,7 @@ class MethodParameters(BaseModel):
 
     @model_validator(mode="after")
     def _accumulation_divides(self) -> Self:
-        if self.accumulation > self.batch_size:
+        if self.accumulation and self.accumulation > self.batch_size:
             raise ValueError(f"accumulation ({self.accumulation}) cannot be larger than batch_size ({self.batch_size}); lower it.")
         return self
 
@@ -125,9 +143,9 @@ class MethodParameters(BaseModel):
             return self.max_steps
         return max(1, round(-(-examples // self.batch_size) * self.epochs))
 
+    @abstractmethod
     def trainable(self, shape: ModelShape, text_tokens: int = 0) -> int:
         """Parameters this trains on a model of that shape; `text_tokens` are those of the text a soft prompt starts from."""
-        raise NotImplementedError
 
     def floats_per_token(self, shape: ModelShape) -> float:
         """Numbers kept per token for the way back, all layers together (see `app.domain.shape`)."""
@@ -139,22 +157,29 @@ class MethodParameters(BaseModel):
 
     def cheaper(self, longest: int) -> Iterator[Self]:
         """The same run in less memory, the cheapest change first, each on top of those before: more accumulation down to single
-        examples, then activation checkpointing where the method can, then half the length of the longest example, `longest` tokens, again and again."""
+        examples, then activation checkpointing where the method can, then half the length of the longest example, `longest` tokens, again and again, with inputs cut to it."""
         now, length = self, min(longest, self.max_length)
-        while now.accumulation < now.batch_size:
-            now = now.model_copy(update={"accumulation": min(2 * now.accumulation, now.batch_size)})
+        while (passes := now.accumulation or 1) < now.batch_size:
+            now = now.model_copy(update={"accumulation": min(2 * passes, now.batch_size)})
             yield now
         if not now.checkpointing and "checkpointing" not in self.impossible:
             now = now.model_copy(update={"checkpointing": True})
             yield now
         while (length := length // 2) >= SHORTEST:
-            now = now.model_copy(update={"max_length": length})
+            now = now.model_copy(update={"max_length": length, "fit": "cut_tail" if now.fit in ("refuse", "fewer_shots") else now.fit})
             yield now
 
     def changes(self, other: "MethodParameters") -> dict[str, Any]:
         """What `other` has different, by name."""
         own = self.model_dump()
         return {name: value for name, value in other.model_dump().items() if value != own[name]}
+
+
+def in_words(changes: Mapping[str, Any]) -> str:
+    """Changed parameters as a person says them: "accumulation 4, max length 128 and inputs cut to it"."""
+    known = {"checkpointing": "activation checkpointing", "fit": "inputs cut to it"}
+    words = [known.get(name, f"{name.replace('_', ' ')} {value}") for name, value in changes.items()]
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def parse(methods: dict[str, type[MethodParameters]], method: str, values: dict[str, Any]) -> MethodParameters:
@@ -166,7 +191,6 @@ def parse(methods: dict[str, type[MethodParameters]], method: str, values: dict[
     try:
         return methods[method].model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "parameters"
-        said = first["msg"].removeprefix("Value error, ")
+        place, said = first_problem(error)
+        where = place or "parameters"
         raise Invalid("bad_parameter", f"{where}: {said}", f"See the ranges of {method}.", detail={"field": where}) from error

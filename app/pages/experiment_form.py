@@ -1,0 +1,259 @@
+"""The form of a new experiment: what is ticked, the lists that make a rung a grid, what it would take, and what is refused where."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from app.domain.access import Who
+from app.domain.dataset import DatasetVersion
+from app.domain.experiment import CALIBRATIONS, PROMPT_RUNGS, QUICK_ROWS, TITLES, VALIDATION_ROWS
+from app.domain.fitting import POLICIES
+from app.domain.methods import METHODS
+from app.domain.model import Model
+from app.domain.shots import SELECTIONS
+from app.domain.targets import MARGIN, Targets
+from app.errors import FettleError, Invalid, NotFound
+from app.pages import experiment_scheme
+from app.pages.formatting import about, compact, money
+from app.pages.forms import number, one_of, prompt_choices, whole
+from app.services import datasets, forecast, models, quick_look
+
+MOST_SHOTS = 64
+MOST_MARGIN = 50.0
+USUAL = (*PROMPT_RUNGS, "lora")
+"""Ticked before anybody chooses."""
+USUAL_DRAWS = 3
+EVERY = "every"
+"""The choice of a select that stands for all its others: they are chosen among on validation rows."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A field of Targets in the form. `scale` turns what is typed into what is kept."""
+
+    title: str
+    low: float
+    high: float
+    unit: str
+    help: str
+    scale: float = 1.0
+
+
+WISHES = {
+    "requests_a_month": Wish("Requests a month", 1, 1e10, "", "What a rung costs is counted over twelve months of them."),
+    "label_price": Wish("One label", 0, 1e6, "$", "What one more labelled row costs you."),
+    "machine_hour": Wish("One hour of this machine", 0, 1e6, "$", "The price of local answers and of tuning."),
+    "quality": Wish("Quality", 0.1, 100, "%", "The share of rows that must be shown to be right.", 0.01),
+    "latency_ms": Wish("Latency", 0.1, 1e7, "ms", "The most that 95 of 100 answers may take."),
+    "price": Wish("Price of 1,000 requests", 1e-6, 1e6, "$", "The most that they may cost."),
+}
+"""What a rung may be asked for, and what things cost: the form's fields of Targets."""
+
+REFUSALS = {
+    "no_rungs": "rungs", "no_such_split": "dataset", "no_label_set": "dataset", "too_few_shots": "shots", "unknown_variable": "prompt_version",
+    "not_a_foundation_model": "model", "not_this_method": "rungs", "no_place_for_shots": "prompt_version", "no_such_selection": "selection",
+    "too_many_cells": "shots", "no_validation": "dataset", "bad_budget": "curve", "bad_parameter": "rates",
+    "not_weighed": "calibration", "nothing_written": "extractor", "no_such_metric": "metric",
+}  # fmt: skip
+"""The form's field at which an error of the service is shown."""
+
+
+def listed(text: str, one: Callable[[str], Any]) -> Any:
+    """What is typed with commas between: one value, or a list of several."""
+    values = list(dict.fromkeys(one(part.strip()) for part in text.split(",") if part.strip()))
+    return values[0] if len(values) == 1 else values
+
+
+def ticked(values: Mapping[str, str]) -> set[str]:
+    """The techniques that are ticked; before the form was drawn, the usual ones (a tuned model takes the place of tuning)."""
+    names = (*PROMPT_RUNGS, *METHODS)
+    if values.get("drawn"):
+        return {name for name in names if values.get(name)}
+    return {name for name in USUAL if name in PROMPT_RUNGS or not values.get("tuned")}
+
+
+def rungs(values: Mapping[str, str], tuned: Model | None) -> list[dict[str, Any]]:
+    """The rungs as the service takes them. Raises Invalid for a number or a list that cannot be."""
+    found: list[dict[str, Any]] = [_rung(name, values) for name in (*PROMPT_RUNGS, *METHODS) if name in ticked(values)]
+    if values.get("beside", "").strip():
+        beside = listed(values["beside"], lambda text: whole(text, "beside", 1, MOST_SHOTS))
+        found += [{**without_curve(rung), "shots": beside} for rung in found if rung["technique"] in METHODS]
+        if tuned is not None:
+            found.append({"technique": "few_shot", "model": tuned.id, "shots": beside})
+    if values.get("signal"):
+        shots = _shots(values)
+        own = [0, *(shots if isinstance(shots, list) else [shots])] if "few_shot" in ticked(values) else 0
+        wordings = {"prompt_version": [values.get("prompt_version") or None, *also]} if (also := _also(values)) else {}
+        found.append({"technique": "few_shot", "model": values["signal"], "shots": own, **wordings})
+    return found if tuned is None else [*found, {"technique": tuned.method, "model": tuned.id}]
+
+
+def without_curve(rung: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in rung.items() if name != "label_curve"}
+
+
+def _shots(values: Mapping[str, str]) -> Any:
+    return listed(values.get("shots") or str(PROMPT_RUNGS["few_shot"]), lambda text: whole(text, "shots", 2, MOST_SHOTS))
+
+
+def _also(values: Mapping[str, str]) -> list[str]:
+    return [part.strip() for part in values.get("prompts_also", "").split(",") if part.strip()]
+
+
+def _rung(name: str, values: Mapping[str, str]) -> dict[str, Any]:
+    rung: dict[str, Any] = {"technique": name}
+    seeds = _seeds(values, "draws" if name in PROMPT_RUNGS else "seeds", USUAL_DRAWS if name in PROMPT_RUNGS else 1)
+    if also := _also(values):
+        rung["prompt_version"] = [values.get("prompt_version") or None, *also]
+    if values.get("constrained"):
+        rung["constrained"] = [False, True] if values["constrained"] == EVERY else True
+    if name in PROMPT_RUNGS:
+        if calibration := values.get("calibration"):
+            rung["calibration"] = list(CALIBRATIONS) if calibration == EVERY else calibration
+        if PROMPT_RUNGS[name]:
+            rung["seeds"] = seeds
+        if name == "few_shot":
+            rung["shots"] = _shots(values)
+            if selection := values.get("selection"):
+                rung["selection"] = [one for one in SELECTIONS if one != "nearest"] if selection == EVERY else selection
+        return rung
+    rung["seeds"] = seeds
+    parameters: dict[str, Any] = {}
+    if values.get("rates"):
+        parameters["learning_rate"] = listed(values["rates"], lambda text: number(text, "rates", 1e-9, 1.0))
+    if values.get("steps"):
+        parameters["max_steps"] = whole(values["steps"], "steps", 1, 1_000_000)
+    if values.get("curve"):
+        curve = listed(values["curve"], lambda text: whole(text, "curve", 2, 10_000_000))
+        rung["label_curve"] = sorted(curve) if isinstance(curve, list) else [curve]
+    return {**rung, **({"parameters": parameters} if parameters else {})}
+
+
+def _seeds(values: Mapping[str, str], field: str, usual: int) -> list[int]:
+    return list(range(whole(values.get(field) or str(usual), field, 1, 20)))
+
+
+def tuned_model(person: Who, key: str) -> Model | None:
+    """A tuned model that shall take part as it is."""
+    if not key:
+        return None
+    model = models.find(person, key).model
+    if model.kind != "tuned":
+        raise NotFound("tuned model", key)
+    return model
+
+
+def targets(values: Mapping[str, str]) -> Targets:
+    """What was asked for and what things cost; an empty field is left out. Raises Invalid naming the field."""
+    given = {
+        name: number(text.replace(",", ""), name, wish.low, wish.high) * wish.scale for name, wish in WISHES.items() if (text := values.get(name, "").strip())
+    }
+    return Targets.model_validate(given)
+
+
+def asked(person: Who, values: Mapping[str, str]) -> dict[str, Any]:
+    """What the form asks `experiments.create` for. Raises Invalid naming the field."""
+    quick = values.get("look") == "quick"
+    by_likelihood = experiment_scheme.shown(person, values.get("dataset", ""), values)["by_likelihood"]
+    values = {**values, _PASSED_OVER[by_likelihood]: ""}
+    wanted = rungs({**values, "drawn": "yes"}, tuned_model(person, values.get("tuned", "")))
+    return {
+        "name": values.get("name", ""),
+        "dataset": values.get("dataset", ""),
+        "model": values.get("model", ""),
+        "rungs": wanted,
+        "prompt_version": values.get("prompt_version") or None,
+        "fit": one_of(values.get("fit") or "refuse", "fit", POLICIES),
+        "margin": number(values.get("margin") or f"{100 * MARGIN:g}", "margin", 0, MOST_MARGIN) / 100,
+        "targets": targets(values),
+        "quick_look": quick,
+        "scheme": experiment_scheme.scheme(values),
+    }
+
+
+def context(person: Who, values: Mapping[str, str], error: FettleError | None) -> dict[str, Any]:
+    """What the form is drawn from. Its state is its address: what changes is drawn again by the server."""
+    views = [view for view in datasets.recent(person)[0] if view.version.splits.get("test")]
+    chosen = next((view for view in views if values.get("dataset") in (str(view.dataset.id), view.version.reference)), views[0] if views else None)
+    tuned, large, foundation = tuned_model(person, values.get("tuned", "")), forecast.largest(person), models.foundation(person)
+    if large is not None and not values.get("drawn"):
+        values = {"signal": str(large.id), **values}
+    judged = experiment_scheme.shown(person, chosen.version.reference, values) if chosen else {"by_likelihood": True}
+    values = {**values, _PASSED_OVER[judged["by_likelihood"]]: ""}
+    try:
+        wanted = rungs(values, tuned)
+    except Invalid as problem:
+        error, wanted = error or problem, []
+    refused = {} if error is None else {str(error.detail.get("field") or REFUSALS.get(error.code, "")): f"{error.message} {error.advice}"}
+    model = values.get("model") or (str(foundation[0].id) if foundation else "")
+    found: dict[str, Any] = {
+        **judged,
+        "values": values,
+        "datasets": views,
+        "dataset": chosen,
+        "models": foundation,
+        "model": model,
+        "large": models.remote(person) if large else [],
+        "prompts": prompt_choices(person, values.get("prompt_version", "")),
+        "prompt_rungs": {name: TITLES[name] for name in PROMPT_RUNGS},
+        "usual_shots": PROMPT_RUNGS["few_shot"],
+        "usual_draws": USUAL_DRAWS,
+        "methods": METHODS,
+        "ticked": ticked(values),
+        "tuned": tuned,
+        "rungs": wanted,
+        "tuning": _steps(chosen.version, wanted) if chosen else [],
+        "error": error.as_dict() if error else None,
+        "policies": POLICIES,
+        "margin": f"{100 * MARGIN:g}",
+        "wishes": WISHES,
+        "selections": [(name, f"{name}: {words}") for name, words in SELECTIONS.items() if name != "nearest"],
+        "calibrations": CALIBRATIONS,
+        "every": EVERY,
+        "most_drawn": max((_most(rung) for rung in wanted if rung["technique"] in PROMPT_RUNGS and "model" not in rung), default=None),
+        "refused": refused,
+        "wished": any(values.get(name) or name in refused for name in WISHES),
+        "judged": any(values.get(name, "auto") not in ("", "auto") or name in refused for name in experiment_scheme.FIELDS if name != "metric"),
+        "grids": any(values.get(name) or name in refused for name in GRID_FIELDS),
+        "unfit": forecast.refusals(person, dataset=chosen.version.reference, model=model, prompt_version=None, parameters={}) if chosen and model else {},
+    }
+    return found | (
+        _takes(person, chosen.version.reference, model, wanted, values) if chosen and model and wanted else {"quick": "", "full": "", "takes": "", "cut": ""}
+    )
+
+
+_PASSED_OVER = {True: "constrained", False: "calibration"}
+"""What says nothing of answers by likelihood, and of answers that are written: its field is not shown, and what an earlier choice left in it goes."""
+
+GRID_FIELDS = ("calibration", "constrained", "beside", "prompts_also", "seeds", "steps", "rates", "curve")
+
+
+def _most(rung: Mapping[str, Any]) -> int:
+    shots = rung.get("shots", PROMPT_RUNGS[rung["technique"]])
+    return max(shots) if isinstance(shots, list) else int(shots)
+
+
+def _steps(version: DatasetVersion, wanted: list[dict[str, Any]]) -> list[int]:
+    """Optimiser steps of each rung that is tuned, by its first setting."""
+    own = [rung for rung in wanted if rung["technique"] in METHODS and "model" not in rung and "shots" not in rung]
+    return [quick_look.steps_of(rung, version.splits.get("train", 0)) for rung in own]
+
+
+def _takes(person: Who, dataset: str, model: str, wanted: list[dict[str, Any]], values: Mapping[str, str]) -> dict[str, str]:
+    """How long each of the two buttons would take, and what the full run would, in words; nothing where the form is not complete."""
+    try:
+        hour = targets(values).machine_hour
+        where: dict[str, Any] = {"dataset": dataset, "model": model, "prompt_version": values.get("prompt_version") or None}
+        short = quick_look.capped(person, wanted, **where)
+        quick = forecast.experiment(person, **where, rungs=short, validation_rows=QUICK_ROWS, machine_hour=hour, tested=False)
+        full = forecast.experiment(person, **where, rungs=wanted, validation_rows=VALIDATION_ROWS, machine_hour=hour)
+    except FettleError:
+        return {"quick": "", "full": "", "takes": "", "cut": ""}
+    price = "" if full.dollars == 0 else "; the endpoint\u2019s price is not known" if full.dollars is None else f", {money(full.dollars)}"
+    basis = "measured on earlier jobs here" if full.measured else "rough: some of it was never measured here"
+    takes = f"{full.jobs:,} jobs, about {compact(full.tokens)} tokens{price}. The times are {basis}."
+    steps = next((rung["capped"] for rung in short if "capped" in rung), None)
+    once = any(len(one.get("seeds", ())) < len(asked.get("seeds", ())) for one, asked in zip(short, wanted, strict=True))
+    said = [*(["draws shots once"] if once else []), *([f"cuts tuning to {steps:,} steps"] if steps else [])]
+    cut = f"{', ' if len(said) > 1 else ' and ' if said else ''}{' and '.join(said)}"
+    return {"quick": about(quick.seconds), "full": about(full.seconds), "takes": takes, "cut": cut}

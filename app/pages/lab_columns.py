@@ -1,0 +1,148 @@
+"""The Lab's columns: whether an engine answers, rows to try, answers that were marked, and columns tested over a split."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import HTMLResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.domain.generation import Parameters
+from app.domain.mark import Mark
+from app.domain.notebook import Run
+from app.domain.prompt import fields_of
+from app.doors import Person
+from app.pages.editor import Words
+from app.pages.render import fragment, page
+from app.services import lab, marks, notebook, testing
+from app.services.readiness import engine
+from app.services.testing import Column, Line, Wanted
+
+router = APIRouter(prefix="/lab")
+
+MARKS = 50
+CHIPS = 24
+TICKETS = 100
+
+
+@router.get("/engine")
+def engine_there(person: Person) -> dict[str, bool]:
+    """Can a local model answer? Asked every second by a page that is looked at."""
+    del person
+    return {"engine": engine()}
+
+
+@router.get("/rows")
+def rows(
+    person: Person, dataset: str, split: str, count: Annotated[int, Query(ge=1, le=lab.MOST_ROWS)] = 8, seed: Annotated[int, Query(ge=0, le=2**31)] = 0
+) -> dict[str, Any]:
+    """Rows drawn from a split, the same for the same seed: {rows: [{values, answers, row}]}, `row` counted from 1. Test rows stay behind their seal."""
+    found = lab.rows(person, dataset, split, count, seed)
+    return {"rows": [{"values": one.values, "answers": list(one.answers) or None, "row": place + 1} for place, one in found]}
+
+
+@router.get("/answers")
+def answers(person: Person, ticket: Annotated[list[str], Query(max_length=TICKETS)]) -> dict[str, Any]:
+    """Runs of the notebook, by their tickets, as the cells show them that had asked for them: {ticket: run}. One that goes on is not among them yet."""
+    runs = notebook.answered(person, ticket)
+    thought = marks.on_runs(person, runs)
+    return {run.ticket or "": _answer(run, thought[run.id]) for run in runs}
+
+
+def _answer(run: Run, thought: list[Mark | None]) -> dict[str, Any]:
+    told = {name: getattr(run, name) for name in ("reason", "error", "input_tokens", "output_tokens", "latency_ms", "cost", "created_at")}
+    wording = {"prompt_version": run.prompt_version} if run.prompt_version else {"prompt": run.prompt}
+    return {
+        "texts": run.texts or [run.output],
+        "logprobs": notebook.logprobs_of(run),
+        "labels": notebook.labels_of(run),
+        "prompt": run.prompt,
+        "marks": [mark and {"thumb": mark.thumb, "note": mark.note} for mark in thought],
+        "asked": {"column": {"model": run.model_id, **wording, "parameters": run.parameters}, "variables": run.variables},
+        **told,
+    }
+
+
+@router.get("/marks")
+def marked(request: Request, person: Person, after: Annotated[int | None, Query(ge=1)] = None) -> HTMLResponse:
+    """Answers that somebody marked, newest first."""
+    found, following = marks.recent(person, after, MARKS)
+    return page(request, "lab/marks.html", person, "lab", marks=found, following=following, paged=after is not None)
+
+
+class AskedColumn(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    model: int
+    prompt: Words | None = None
+    prompt_version: str | None = None
+    parameters: Parameters = Parameters()
+    latency_ms: float | None = None
+
+    def plain(self) -> Column:
+        prompt = fields_of(self.prompt.template) if self.prompt else None
+        return Column(self.model, prompt, self.prompt_version, self.parameters.model_dump(exclude_defaults=True), self.latency_ms)
+
+
+class AskedTest(BaseModel):
+    """The dialog: columns, rows and how to score. `every`: all models with all prompts. `under`: the prompt that the editor's draft belongs to. `nearest`:
+    its shots follow the input."""
+
+    columns: list[AskedColumn] = Field(min_length=1, max_length=6)
+    dataset: str
+    split: Literal["validation", "train"] = "validation"
+    answer: Literal["likelihood", "generate"] = "generate"
+    limit: int | None = Field(None, ge=1)
+    every: bool = False
+    under: int | None = None
+    nearest: bool = False
+
+    def wanted(self) -> Wanted:
+        return Wanted(self.dataset, self.split, self.answer, self.limit, self.every, self.under)
+
+
+@dataclass(frozen=True)
+class Total:
+    """All lines together; `seconds` and `cost` are none as soon as one of them is not known."""
+
+    rows: int
+    seconds: float | None
+    cost: float | None
+
+
+def _total(lines: list[Line]) -> Total:
+    seconds, costs = [line.seconds for line in lines], [line.cost for line in lines]
+    return Total(
+        sum(line.rows for line in lines),
+        None if None in seconds else sum(value or 0.0 for value in seconds),
+        None if None in costs else sum(value or 0.0 for value in costs),
+    )
+
+
+@router.post("/test/plan")
+def plan(person: Person, body: AskedTest) -> HTMLResponse:
+    """What the test would take, before it is one."""
+    found = testing.plan(person, [column.plain() for column in body.columns], body.wanted())
+    return fragment(
+        "lab/_plan.html",
+        plan=found,
+        total=_total(found.lines),
+        split=body.split,
+        nearest=body.nearest,
+        labels=len(found.version.label_texts()),
+        ok=not any(line.problem for line in found.lines),
+    )
+
+
+@router.post("/test")
+def start(person: Person, body: AskedTest) -> dict[str, Any]:
+    """Start it: {jobs, opened}; `opened` is the saved version that the first column's prompt is now."""
+    done = testing.start(person, [column.plain() for column in body.columns], body.wanted())
+    opened = {"id": done.prompt.id, "name": done.prompt.name, "version": done.version.number, "reference": done.version.reference}
+    return {"jobs": [view.job.id for view in done.views], "opened": opened}
+
+
+@router.get("/tests")
+def tests(person: Person, job: Annotated[list[int], Query(max_length=CHIPS)]) -> HTMLResponse:
+    """The chips of the bar: where each test stands now."""
+    return fragment("lab/_chips.html", tests=testing.tests(person, job))

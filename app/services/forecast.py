@@ -1,0 +1,248 @@
+"""What an experiment would take, before it is one: time, tokens and money, and which rungs do not fit this machine.
+
+Times are measured ones of earlier jobs with the same model on this installation. What was never measured is reckoned from the model's size, and
+said to be rough.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import fmean, median
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.db import reading
+from app.domain import dataset as datasets
+from app.domain import model as models
+from app.domain import prompt as prompts
+from app.domain.access import Who, visible
+from app.domain.dataset import DatasetVersion
+from app.domain.evaluation import Evaluation
+from app.domain.experiment import LINEAR, PROMPT_RUNGS
+from app.domain.footprint import CHARACTERS_A_TOKEN
+from app.domain.job import Job
+from app.domain.methods import METHODS
+from app.domain.methods.base import parse
+from app.domain.model import Model
+from app.domain.rendering import DEFAULT, Template, render
+from app.errors import FettleError
+from app.services import endpoints, estimates
+from app.services.rungs import combinations
+
+LOOKED_AT = 20
+"""Rows whose length stands for all."""
+
+MEASURED = 8
+"""Earlier jobs whose pace counts: the last ones."""
+
+ROUGH_RATE = 4e10
+"""Floating-point operations a second where nothing was measured: two cores of a server's processor."""
+
+START = 8.0
+"""Seconds until a job has loaded its model, where nothing was measured."""
+
+PASSES = {"score": 2, "train": 6}
+"""Floating-point operations a parameter and token: forward, and forward with the way back."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One rung: what it would take, and why it does not fit this machine (empty: it does, or nobody knows)."""
+
+    technique: str
+    seconds: float = 0.0
+    measured: bool = True
+    tokens: int = 0
+    dollars: float | None = 0.0
+    jobs: int = 0
+    refused: str = ""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """All rungs together. `dollars` is None where a price is not known."""
+
+    parts: list[Part] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> float:
+        return sum(part.seconds for part in self.parts)
+
+    @property
+    def measured(self) -> bool:
+        """Whether every part's time was measured on earlier jobs."""
+        return all(part.measured for part in self.parts)
+
+    @property
+    def tokens(self) -> int:
+        return sum(part.tokens for part in self.parts)
+
+    @property
+    def jobs(self) -> int:
+        return sum(part.jobs for part in self.parts)
+
+    @property
+    def dollars(self) -> float | None:
+        each = [part.dollars for part in self.parts]
+        return None if None in each else sum(one or 0.0 for one in each)
+
+
+@dataclass(frozen=True)
+class _Pace:
+    """Seconds before the first row or step, and for each after it."""
+
+    start: float
+    each: float
+    measured: bool
+
+
+def experiment(
+    person: Who,
+    *,
+    dataset: int | str,
+    model: int | str,
+    rungs: Sequence[dict[str, Any]],
+    prompt_version: int | str | None,
+    validation_rows: int,
+    machine_hour: float | None = None,
+    tested: bool = True,
+) -> Forecast:
+    """What these rungs would take, the test rows among it unless `tested` is false. Raises Invalid for lists that cannot be."""
+    with reading() as session:
+        version, base = datasets.find(session, person, dataset), models.find(session, person, model)
+        template = prompts.find(session, person, prompt_version).template() if prompt_version else DEFAULT
+        rows = min(validation_rows, version.splits.get("validation", 0)), version.splits.get("test", 0) if tested else 0
+        known = _Known(session, person, version, template, rows, machine_hour)
+        plain = {rung["technique"] for rung in rungs if not rung.get("shots")}
+        return Forecast([_part(known, base, rung, shares=bool(rung.get("shots")) and rung["technique"] in plain) for rung in rungs])
+
+
+def refusals(person: Who, *, dataset: int | str, model: int | str, prompt_version: str | None, parameters: dict[str, Any]) -> dict[str, str]:
+    """Why a method does not fit this machine, by name: with the change that would, where there is one."""
+    found = {}
+    for name in METHODS:
+        try:
+            one = estimates.tune(person, model=model, dataset=dataset, method=name, parameters=parameters, prompt_version=prompt_version)
+        except FettleError:
+            continue
+        if one.fits is False:
+            found[name] = (
+                f"Needs about {(one.memory_bytes or 0) / 1e9:.1f} GB, half as much again to be sure; {one.device} has {(one.device_bytes or 0) / 1e9:.1f} GB."
+            )
+    return found
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What all rungs are reckoned with. `rows` are (validation, test)."""
+
+    session: Session
+    person: Who
+    version: DatasetVersion
+    template: Template
+    rows: tuple[int, int]
+    machine_hour: float | None
+
+    def lengths(self) -> tuple[float, float]:
+        """(tokens of a row's prompt without shots, tokens of a shot), about."""
+        cases = [case for case, _ in zip(datasets.cases(self.session, self.version, "train"), range(LOOKED_AT), strict=False)]
+        if not cases:
+            return 50.0, 50.0
+        bare = fmean(len(render(self.template.with_shots(()), case.values).text) for case in cases) / CHARACTERS_A_TOKEN
+        return bare, fmean(len(case.input) + len(case.answer) + 20 for case in cases) / CHARACTERS_A_TOKEN
+
+
+def _part(known: _Known, base: Model, rung: dict[str, Any], *, shares: bool) -> Part:
+    """`shares`: whether a tuned rung takes the models of another one, with shots beside them."""
+    technique = str(rung["technique"])
+    model = models.find(known.session, known.person, rung["model"]) if rung.get("model") is not None else base
+    grid, seeds = combinations(rung), len(rung.get("seeds") or [0])
+    answer = rung.get("answer") or ("likelihood" if known.version.label_texts() else "generate")
+    tunes = technique in METHODS and rung.get("model") is None and not shares
+    drawn = seeds if technique in METHODS or any(_shots(one) for one in grid) else 1
+    validated = len(grid) * drawn if technique in PROMPT_RUNGS else len(grid) - 1 + drawn
+    points = len(rung.get("label_curve") or []) * seeds
+    bare, shot = known.lengths()
+    shots = fmean(_shots(one) for one in grid)
+    scorings = [(validated + points, known.rows[0]), (drawn, known.rows[1])]
+    asked = sum(count * rows for count, rows in scorings)
+    tokens = round(asked * (bare + shots * shot))
+    jobs = sum(count for count, rows in scorings if rows)
+    pace = _scoring(known, model, answer, bare)
+    seconds = sum(count * (pace.start + rows * pace.each) for count, rows in scorings if rows)
+    measured = pace.measured
+    if tunes:
+        step = _stepping(known, model, technique, bare)
+        trained = [(parse(METHODS, technique, one.get("parameters") or {}), 1) for one in grid] + [
+            (parse(METHODS, technique, grid[0].get("parameters") or {}), drawn - 1)
+        ]
+        steps = sum(one.total_steps(rung.get("label_budget") or known.version.splits.get("train", 0)) * count for one, count in trained)
+        steps += sum(trained[0][0].total_steps(budget) * seeds for budget in rung.get("label_curve") or [])
+        runs = sum(count for _, count in trained) + points
+        seconds += steps * step.each + runs * step.start
+        tokens += round(steps * trained[0][0].batch_size * bare)
+        jobs += runs
+        measured = measured and step.measured
+    return Part(technique, seconds, measured, tokens, _dollars(known, model, seconds, tokens, asked), jobs)
+
+
+def _shots(one: dict[str, Any]) -> int:
+    technique = one["technique"]
+    return int(one["shots"]) if one.get("shots") is not None else PROMPT_RUNGS.get(technique, 0)
+
+
+def _dollars(known: _Known, model: Model, seconds: float, tokens: int, asked: int) -> float | None:
+    if not model.remote:
+        return 0.0 if known.machine_hour is None else seconds / 3600 * known.machine_hour
+    remote = endpoints.remote(known.session, model)
+    return None if remote is None or remote.price is None else (tokens * remote.price.input + 8 * asked * remote.price.output) / 1e6
+
+
+def _scoring(known: _Known, model: Model, answer: str, bare: float) -> _Pace:
+    """From the last evaluations of this model, the same way of answering."""
+    query = visible(known.person, Evaluation).join(Job, Job.id == Evaluation.job_id).add_columns(Job)
+    query = query.where(Evaluation.model_id == model.id, Evaluation.answer == answer, Evaluation.answer != LINEAR, Job.state == "succeeded")
+    query = query.where(Evaluation.run.is_(None)).limit(MEASURED)
+    found = []
+    for evaluation, job in known.session.execute(query):
+        began, n = job.phases.get("evaluate"), (evaluation.scores or {}).get("n")
+        if job.attempt == 1 and began and n and job.started_at and job.finished_at:
+            found.append(((began - job.started_at) / 1000, (job.finished_at - began) / 1000 / n))
+    if found:
+        return _Pace(median(start for start, _ in found), median(each for _, each in found), True)
+    if model.remote:
+        return _Pace(2.0, 0.3, False)
+    return _Pace(START, PASSES["score"] * max(model.parameters, 1) * bare / ROUGH_RATE, False)
+
+
+def _stepping(known: _Known, model: Model, technique: str, bare: float) -> _Pace:
+    """From the last runs of this method on this model, else of any method."""
+    jobs = known.session.scalars(visible(known.person, Job).where(Job.kind == "tune", Job.state == "succeeded").limit(50)).all()
+    mine = [job for job in jobs if job.settings.get("model") == model.id and (job.result or {}).get("steps") and (job.result or {}).get("seconds")]
+    same = [job for job in mine if job.settings.get("method") == technique][:MEASURED] or mine[:MEASURED]
+    if same:
+        each = median(float(job.result["seconds"]) / int(job.result["steps"]) for job in same if job.result)
+        spent = [(job.finished_at - job.started_at) / 1000 - float(job.result["seconds"]) for job in same if job.result and job.finished_at and job.started_at]
+        return _Pace(max(0.0, median(spent)) if spent else START, each, True)
+    batch = METHODS[technique]().batch_size
+    return _Pace(2 * START, PASSES["train"] * max(model.parameters, 1) * bare * batch / ROUGH_RATE, False)
+
+
+def largest(person: Who) -> Model | None:
+    """The largest model behind a registered endpoint, by the size its name says, else by its price: the one to ask for the signal."""
+    with reading() as session:
+        remote = session.scalars(select(Model).where(Model.workspace_id == person.workspace_id, Model.kind == "remote")).all()
+        return max(remote, key=lambda model: (_size(model.remote_name or ""), _price(session, model), -model.id), default=None)
+
+
+def _size(name: str) -> float:
+    """Billions of parameters in a name such as llama-3.1-70b; 0 where it says none."""
+    found = [float(match) for match in re.findall(r"(\d+(?:\.\d+)?)b(?![a-z0-9])", name.lower())]
+    return max(found, default=0.0)
+
+
+def _price(session: Session, model: Model) -> float:
+    known = endpoints.remote(session, model)
+    return 0.0 if known is None or known.price is None else float(known.price.input + known.price.output)

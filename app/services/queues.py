@@ -1,0 +1,186 @@
+"""Queues: what runs and waits in which order, who works on it, and what a person can change about that."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import func, or_, select
+from sqlalchemy.orm import Session, load_only
+
+from app import queue as way_out
+from app.db import now, reading, transaction
+from app.domain import job as jobs
+from app.domain import order
+from app.domain import queue as queues
+from app.domain import worker as workers
+from app.domain.access import Who, write
+from app.domain.base import db_now
+from app.domain.job import HELD, Job
+from app.domain.order import Move
+from app.domain.queue import QUEUES
+from app.domain.worker import Worker
+from app.errors import Invalid
+from app.services import milestones
+from app.services.milestones import Milestone
+
+SHOWN = 50
+"""Waiting jobs on the page; how many more there are is said."""
+
+NEWS_MS = 3_600_000
+"""For so long the strip tells that a job has ended, to pages that were not looked at meanwhile."""
+
+TOLD = 50
+"""Jobs in the strip: what runs, then what ended last."""
+
+_LINE = (
+    Job.id, Job.workspace_id, Job.kind, Job.queue, Job.name, Job.state, Job.phase, Job.priority, Job.step, Job.total_steps, Job.eta_seconds, Job.settings,
+    Job.worker, Job.created_at, Job.started_at, Job.finished_at, Job.heartbeat_at, Job.error, Job.needs_gpu, Job.needs_bytes,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Since when a queue is paused, and by whom."""
+
+    since: int
+    by: str | None
+
+
+@dataclass(frozen=True)
+class Post:
+    """A worker or engine process at its post, or silent; `job` is what it has in hand."""
+
+    worker: Worker
+    alive: bool
+    job: Job | None
+
+
+@dataclass(frozen=True)
+class Board:
+    """Everything about the queues at one moment. `waiting` are the next SHOWN in order; `places` has the place of each in its whole queue."""
+
+    running: list[Job]
+    waiting: list[Job]
+    places: dict[int, int]
+    counts: dict[str, int]
+    paused: dict[str, Pause]
+    posts: list[Post]
+    now: int
+    silent: dict[str, int | None] = field(default_factory=dict)
+    """Queues in which something waits that nobody serves, with when somebody last did."""
+
+
+@dataclass(frozen=True)
+class Strip:
+    """What every page carries: `ended` are the jobs that ended within the last hour, newest first, without those that only lead to a verdict;
+    `milestones` are the verdicts."""
+
+    running: list[Job]
+    ended: list[Job]
+    milestones: list[Milestone]
+    counts: dict[str, int]
+    paused: list[str]
+    now: int
+
+
+def board(person: Who) -> Board:
+    with reading() as session:
+        mine = select(Job).options(load_only(*_LINE)).where(Job.workspace_id == person.workspace_id)
+        running = list(session.scalars(mine.where(Job.state.in_(HELD)).order_by(Job.queue, Job.started_at, Job.id)))
+        waiting = mine.where(Job.state == "queued").order_by(Job.queue, Job.priority.desc(), Job.position, Job.id)
+        moment, counts = now(session), _counts(session, person)
+        posts = _posts(session, moment, running)
+        served = {post.worker.queue for post in posts if post.alive}
+        last = {post.worker.queue: post.worker.heartbeat_at for post in reversed(posts)}
+        return Board(
+            running,
+            list(session.scalars(waiting.limit(SHOWN))),
+            order.places(session),
+            counts,
+            _paused(session, person),
+            posts,
+            moment,
+            {name: last.get(name) for name in counts if name not in served},
+        )
+
+
+def strip(person: Who) -> Strip:
+    with reading() as session:
+        moment = now(session)
+        mine = select(Job).options(load_only(*_LINE)).where(Job.workspace_id == person.workspace_id)
+        lately = or_(Job.state.in_(HELD), Job.finished_at > moment - NEWS_MS)
+        rows = session.scalars(mine.where(lately).order_by(Job.finished_at.is_not(None), Job.finished_at.desc()).limit(TOLD)).all()
+        running = sorted((job for job in rows if not job.over), key=lambda job: (job.started_at or 0, job.id))
+        over = [job for job in rows if job.over]
+        reached, steps = milestones.of(session, over)
+        news = [job for job in over if job.id not in steps or job.state == "failed"]
+        return Strip(running, news, reached, _counts(session, person), list(_paused(session, person)), moment)
+
+
+def _counts(session: Session, person: Who) -> dict[str, int]:
+    """How many wait in each queue in which any do."""
+    query = select(Job.queue, func.count()).where(Job.workspace_id == person.workspace_id, Job.state == "queued").group_by(Job.queue)
+    return dict(session.execute(query).all())
+
+
+def _paused(session: Session, person: Who) -> dict[str, Pause]:
+    return {row.name: Pause(row.paused_at or 0, by) for row, by in queues.paused(session, person.workspace_id)}
+
+
+def _posts(session: Session, moment: int, running: Sequence[Job]) -> list[Post]:
+    """Those that answer first, then by how long they are silent. Web processes, which do none of the work, are not among them."""
+    there = select(Worker).where(Worker.heartbeat_at > db_now() - workers.FORGET_MS, Worker.queue != workers.WEB)
+    rows = session.scalars(there.order_by(Worker.heartbeat_at.desc(), Worker.name)).all()
+    held = {f"{job.worker}/{job.queue}": job for job in running}
+    posts = [Post(row, row.heartbeat_at > moment - workers.ALIVE_MS, held.get(row.name)) for row in rows]
+    return sorted(posts, key=lambda post: (not post.alive, post.worker.queue != "gpu", -post.worker.heartbeat_at if not post.alive else 0, post.worker.name))
+
+
+def posts(person: Who) -> list[Post]:
+    """Who is there to work, and who has been in the last week."""
+    return board(person).posts
+
+
+def places(person: Who) -> dict[int, int]:
+    """The place of every waiting job that this person may read."""
+    with reading() as session:
+        found = order.places(session)
+        mine = select(Job.id).where(Job.workspace_id == person.workspace_id, Job.state == "queued")
+        return {key: found[key] for key in session.scalars(mine) if key in found}
+
+
+def pause(person: Who, name: str) -> None:
+    """Nothing more is taken from this queue; what runs goes on."""
+    with transaction() as session:
+        queues.pause(session, person.workspace_id, _known(name), person.user_id)
+
+
+def resume(person: Who, name: str) -> None:
+    with transaction() as session:
+        queues.resume(session, person.workspace_id, _known(name))
+        jobs.look_again(session, person.workspace_id, name)
+        way_out.announce(session)
+
+
+def move(person: Who, key: int, to: Move) -> Job:
+    """Put a waiting job elsewhere in its queue. Raises Conflict when it does not wait any more."""
+    with transaction() as session:
+        job = write(session, person, Job, key, "job")
+        order.move(session, job, to)
+        session.refresh(job)
+        return job
+
+
+def prioritise(person: Who, key: int, priority: int) -> Job:
+    low, high = order.PRIORITIES
+    if not low <= priority <= high:
+        raise Invalid("bad_priority", f"There is no priority {priority}.", f"Give a whole number from {low} to {high}.", detail={"field": "priority"})
+    with transaction() as session:
+        job = write(session, person, Job, key, "job")
+        order.prioritise(session, job, priority)
+        return job
+
+
+def _known(name: str) -> str:
+    if name not in QUEUES:
+        raise Invalid("unknown_queue", f"There is no queue named {name}.", f"There are: {', '.join(QUEUES)}.")
+    return name

@@ -1,0 +1,99 @@
+"""An experiment to take along: its table as plain rows, and the request that runs it again."""
+
+from typing import Any
+
+from app.domain.experiment import LINEAR
+from app.domain.methods import METHODS
+from app.services.experiments import Ladder
+from app.services.ladders import RungRow
+
+COLUMNS = (
+    "rung", "figure", "score", "low", "high", "n", "accuracy", "macro_f1", "off_list", "did_not_fit", "validation", "against_baseline", "against_low", "against_high", "p_value", "verdict",
+    "latency_p50_ms", "latency_p95_ms", "input_tokens", "output_tokens", "cost_per_1000", "trainable_parameters", "training_seconds", "artefact_bytes", "labels_used",
+    "prompt_version", "model", "seeds", "seed_low", "seed_high", "state",
+)  # fmt: skip
+"""What a row of the table says, in this order; `score` is of the figure that rungs are compared by, with its interval. `did_not_fit` counts
+rows made to fit by the rung's policy. Fractions, not percent; milliseconds, seconds and US dollars; empty where it is not known."""
+
+
+def request(view: Ladder) -> dict[str, Any]:
+    """The body of POST /api/v1/experiments that gives the same experiment: every prompt, list, seed and parameter as it was fixed."""
+    of = view.experiment
+    return {
+        "name": of.name,
+        "dataset": view.version.reference,
+        "model": of.model_id,
+        "margin": of.margin,
+        "targets": of.targets,
+        "scheme": of.scheme,
+        "validation_rows": of.validation_rows,
+        "open_test": of.opened_at is not None or of.opens,
+        "rungs": [_rung(row) for row in view.rows],
+    }
+
+
+def _rung(row: RungRow) -> dict[str, Any]:
+    """The rung as it was asked for; of one from before rungs had cells, what it ran."""
+    settings = row.settings
+    if "wanted" in settings:
+        return dict(settings["wanted"])
+    same = {"technique": row.rung.technique, "answer": settings["answer"], "seeds": row.rung.seeds, "fit": settings["fit"]}
+    if settings.get("model"):
+        return same | {"model": settings["model"]}
+    if row.rung.technique in METHODS:
+        return same | {"parameters": settings["parameters"]} | ({"prompt_version": settings["prompt_version"]} if "prompt_version" in settings else {})
+    return same | {"prompt_version": row.prompt.reference, "shots": settings["shots"]}
+
+
+def table(view: Ladder) -> list[dict[str, Any]]:
+    """The majority, the linear baseline and the rungs, each as COLUMNS."""
+    majority, name = view.majority, view.experiment.figure.title
+    first: list[dict[str, Any]] = (
+        []
+        if majority is None
+        else [_filled(rung=f"majority (always {majority['label']})", figure=name, score=majority["value"], accuracy=majority["accuracy"], labels_used=0)]
+    )
+    return first + [_line(row, name) for row in view.all_rows]
+
+
+def _line(row: RungRow, figure: str) -> dict[str, Any]:
+    scores, against = row.scores or {}, row.comparison
+    low, high = scores.get("interval") or (None, None)
+    latency = scores.get("latency_ms") or {}
+    return _filled(
+        rung=row.title,
+        figure=figure,
+        score=scores.get("value"),
+        accuracy=scores.get("accuracy"),
+        low=low,
+        high=high,
+        n=scores.get("n"),
+        macro_f1=scores.get("macro_f1"),
+        off_list=scores.get("off_list"),
+        did_not_fit=(scores.get("fit") or {}).get("too_long"),
+        validation=row.validation["value"] if row.validation else None,
+        against_baseline=against.difference.difference if against else None,
+        against_low=against.difference.low if against else None,
+        against_high=against.difference.high if against else None,
+        p_value=against.difference.p_value if against else None,
+        verdict=against.verdict.kind if against else None,
+        latency_p50_ms=latency.get("p50"),
+        latency_p95_ms=latency.get("p95"),
+        input_tokens=scores.get("input_tokens"),
+        output_tokens=scores.get("output_tokens"),
+        cost_per_1000=1000 * row.request_cost if row.request_cost is not None else None,
+        trainable_parameters=row.model.trainable_parameters if row.rung.tunes else 0,
+        training_seconds=row.model.training_seconds if row.rung.tunes else None,
+        artefact_bytes=row.artefact_bytes,
+        labels_used=row.labels_used,
+        prompt_version=None if row.rung.technique == LINEAR else row.prompt.reference,
+        model=None if row.rung.technique == LINEAR else row.model.slug or row.model.name,
+        seeds=len(scores["seeds"]) if scores else None,
+        seed_low=min(scores["seeds"]) if scores else None,
+        seed_high=max(scores["seeds"]) if scores else None,
+        state=row.state,
+    )
+
+
+def _filled(**values: Any) -> dict[str, Any]:
+    return {name: values.get(name) for name in COLUMNS}

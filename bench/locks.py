@@ -1,0 +1,60 @@
+"""SQLite's write lock, watched from beside: who has to wait for it, and how long one write holds it."""
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+
+
+@contextmanager
+def beside(work: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Work in a thread of its own, until the event it is given says that the block is over."""
+    over = threading.Event()
+    thread = threading.Thread(target=work, args=(over,))
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@contextmanager
+def beating(url: str, waits: list[float]) -> Iterator[None]:
+    """A heartbeat's write every 20 ms: how long each waited for the lock."""
+
+    def beat(over: threading.Event) -> None:
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"), timeout=15, isolation_level=None)) as database:
+            while not over.wait(0.02):
+                began = time.perf_counter()
+                database.execute("BEGIN IMMEDIATE")
+                waits.append((time.perf_counter() - began) * 1000)
+                database.execute("INSERT OR REPLACE INTO lease (name, holder, until) VALUES ('beat', 'bench', 0)")
+                database.execute("COMMIT")
+
+    with beside(beat):
+        yield
+
+
+@contextmanager
+def probing(url: str, spans: list[float]) -> Iterator[None]:
+    """Every millisecond takes the write lock and gives it back at once. Where it was refused: for how long, the heartbeat's own writes included."""
+
+    def probe(over: threading.Event) -> None:
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"), timeout=0, isolation_level=None)) as database:
+            since: float | None = None
+            while not over.wait(0.001):
+                now = time.perf_counter()
+                try:
+                    database.execute("BEGIN IMMEDIATE")
+                except sqlite3.OperationalError:
+                    since = since or now
+                else:
+                    database.execute("ROLLBACK")
+                    if since is not None:
+                        spans.append((now - since) * 1000)
+                    since = None
+
+    with beside(probe):
+        yield

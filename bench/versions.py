@@ -1,0 +1,88 @@
+"""The next version of 100,000 rows on SQLite, made and appended to through a real web process: `python -m bench.versions`.
+
+For each change its seconds; the longest write, seen by somebody who asks for the write lock every millisecond; and how long a heartbeat
+waited for the lock. The first line is a web process that nobody asks for anything. `--rows N` for another number of rows.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.locks import beating, probing
+from bench.upload import Installation, write_csv
+
+ROWS = 100_000
+STILL_SECONDS = 5.0
+SOME = 500
+
+
+@dataclass(frozen=True)
+class Line:
+    """What was done: its seconds, and in milliseconds, sorted, the spans in which the lock was not to be had and the waits of a heartbeat."""
+
+    what: str
+    seconds: float
+    writes: list[float]
+    waits: list[float]
+
+    def __str__(self) -> str:
+        figures = [self.writes[-1] if self.writes else 0, self.waits[len(self.waits) // 2], self.waits[len(self.waits) * 99 // 100], self.waits[-1]]
+        return f"| {self.what} | {self.seconds:.1f} | {' | '.join(f'{figure:.0f}' for figure in figures)} |"
+
+
+def measure(rows: int) -> list[Line]:
+    with tempfile.TemporaryDirectory(prefix="fettle-bench-") as folder, closing(Installation(Path(folder), "")) as here, here.serving():
+        first, second = Path(folder) / "first.csv", Path(folder) / "second.csv"
+        write_csv(first, rows)
+        write_csv(second, rows, first=rows)
+        place = f"/api/v1/datasets/{here.upload(first)['id']}"
+
+        def change(kind: str, **values: Any) -> object:
+            return here.call("POST", f"{place}/versions", json={"kind": kind, **values})
+
+        def some() -> list[int]:
+            return [row["id"] for row in here.call("GET", f"{place}/examples?split=train&limit={SOME}")["items"]]
+
+        def done(told: dict[str, Any]) -> None:
+            """Long files are appended by an upload."""
+            while "upload" in told and here.call("GET", f"/api/v1/uploads/{told['upload']}")["state"] != "done":
+                time.sleep(0.2)
+
+        made: dict[str, Callable[[], object]] = {
+            "nothing": lambda: time.sleep(STILL_SECONDS),
+            "one label merged into another": lambda: change("relabel", labels={"label 1": "label 2"}),
+            f"{SOME} rows dropped": lambda: change("drop", rows=some()),
+            f"{SOME} outputs edited": lambda: change("edit", outputs=dict.fromkeys(some(), "label 3")),
+            "as many rows appended": lambda: done(here.upload(second, f"{place}/append")),
+        }
+        return [_timed(here.url, what, make) for what, make in made.items()]
+
+
+def _timed(url: str, what: str, make: Callable[[], object]) -> Line:
+    writes: list[float] = []
+    waits: list[float] = []
+    began = time.perf_counter()
+    with probing(url, writes), beating(url, waits):
+        make()
+    return Line(what, time.perf_counter() - began, sorted(writes), sorted(waits))
+
+
+def table(lines: list[Line], rows: int) -> str:
+    head = f"| {rows:,} rows on SQLite | s | longest write, ms (at most 50) | a heartbeat's median wait, ms | 99 of 100 | longest |"
+    return "\n".join([head, "|---" * 6 + "|", *map(str, lines)])
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--rows", type=int, default=ROWS)
+    rows = options.parse_args().rows
+    print(table(measure(rows), rows))
+
+
+if __name__ == "__main__":
+    main()

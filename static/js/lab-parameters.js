@@ -1,0 +1,54 @@
+// The parameters of one column as plain values, and back.
+const fields = (scope) => [...scope.querySelectorAll("[data-parameter]")];
+const escape = (line) => line.replaceAll("\n", "\\n").replaceAll("\t", "\\t");
+const unescape = (line) => line.replaceAll("\\n", "\n").replaceAll("\\t", "\t");
+
+/** What is no JSON stays text: the server says what is wrong with it. */
+function object(text) {
+  try { return JSON.parse(text); } catch { return text; }
+}
+
+const READ = {
+  list: (text) => text.split("\n").filter(Boolean).map(unescape),
+  json: object,
+  text: (text) => text,
+};
+const WRITE = {
+  list: (value) => value.map(escape).join("\n"),
+  json: (value) => (typeof value === "string" ? value : JSON.stringify(value, null, 2)),
+};
+
+/** Only what differs from the defaults. */
+export function read(scope) {
+  const given = {};
+  for (const field of fields(scope)) {
+    if (!field.value.trim()) continue;
+    const value = (READ[field.dataset.kind] ?? Number)(field.value);
+    const usual = field.dataset.default;
+    if (String(value) !== usual && !(usual && value === Number(usual))) given[field.dataset.parameter] = value;
+  }
+  return given;
+}
+
+export function write(scope, given) {
+  for (const field of fields(scope)) {
+    const value = given[field.dataset.parameter];
+    field.value = value === undefined || value === null ? "" : (WRITE[field.dataset.kind] ?? String)(value);
+  }
+}
+
+/** The first parameter that cannot be meant, as a sentence; "" when all are in order. */
+export function bad(scope) {
+  const wrong = fields(scope).find((one) => !one.validity.valid);
+  if (wrong) return `${wrong.dataset.title}: ${wrong.validationMessage}`;
+  const json = fields(scope).find((one) => one.dataset.kind === "json" && one.value.trim() && typeof object(one.value) !== "object");
+  return json ? `${json.dataset.title}: this is no JSON object.` : "";
+}
+
+const shown = (value) => (Array.isArray(value) ? value.map((line) => JSON.stringify(line)).join(" ") : typeof value === "object" ? "given" : value);
+
+/** The changed parameters in words: "temperature 0.7, max tokens 32". */
+export function words(scope) {
+  const named = Object.entries(read(scope)).map(([name, value]) => `${name.replaceAll("_", " ")} ${shown(value)}`);
+  return named.join(", ") || "defaults: greedy, at most 64 tokens";
+}

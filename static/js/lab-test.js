@@ -1,0 +1,132 @@
+// "Test on validation…": what the columns' tests over a split would take, then the jobs, then a chip for each that says how it stands.
+import * as columns from "./lab-columns.js";
+import { ask } from "./lab-look.js";
+import * as rows from "./lab-rows.js";
+import { following } from "./lab-shots.js";
+import { Problem, post } from "./lab-stream.js";
+import { toast } from "./toasts.js";
+
+const by = (id) => document.getElementById(id);
+const KEPT = "lab-tests";
+const MOST = 6;
+const LOOK_MS = 1500;
+const PAUSE_MS = 250;
+let turn = 0;
+let opened = () => null;
+
+const chosen = (name) => document.querySelector(`[name=${name}]:checked`).value;
+
+/** The request: every column as it stands now. */
+function wanted() {
+  return {
+    columns: columns.all().map((column) => ({ ...column.body(), latency_ms: column.answers.findLast((answer) => answer.latency)?.latency ?? null })),
+    dataset: rows.dataset(),
+    split: by("test-split").value,
+    answer: by("test-answer").value,
+    limit: Number(by("test-limit").value) || null,
+    every: chosen("test-every") === "every",
+    under: opened()?.id ?? null,
+    nearest: following(),
+  };
+}
+
+async function plan() {
+  turn += 1;
+  const mine = turn;
+  by("test-name").textContent = by("test-split").value;
+  by("test-start").setAttribute("aria-disabled", "true");
+  const response = await ask("/lab/test/plan", wanted());
+  if (mine !== turn) return;
+  by("test-plan").innerHTML = response ? await response.text() : "";
+  const told = by("test-plan").querySelector("[data-plan]")?.dataset;
+  by("test-start").setAttribute("aria-disabled", String(!told?.ok));
+}
+
+function open() {
+  if (by("test").getAttribute("aria-disabled") === "true") return;
+  const splits = rows.splits();
+  for (const option of by("test-split").options) option.disabled = !splits[option.value];
+  if (by("test-split").selectedOptions[0].disabled) by("test-split").value = Object.keys(splits)[0];
+  by("test-every-field").hidden = columns.all().length === 1;
+  by("test-plan").replaceChildren();
+  by("test-dialog").showModal();
+  plan();
+}
+
+async function send(event, took) {
+  event.preventDefault();
+  if (by("test-start").getAttribute("aria-disabled") === "true") return;
+  by("test-start").setAttribute("aria-disabled", "true");
+  const body = wanted();
+  try {
+    const response = await post("/lab/test", body);
+    const done = await response.json();
+    by("test-dialog").close();
+    if (body.columns[0].prompt) took(done.opened);
+    document.dispatchEvent(new CustomEvent("lab:saved", { detail: done.opened }));
+    keep([...done.jobs, ...kept()].slice(0, MOST));
+    toast({ text: done.jobs.length === 1 ? "The test is queued." : `${done.jobs.length} tests are queued.`, href: "/jobs", link: "Jobs" });
+  } catch (error) {
+    if (!(error instanceof Problem)) throw error;
+    toast({ text: error.message });
+    plan();
+  }
+}
+
+// ---- the chips ----
+const kept = () => JSON.parse(localStorage.getItem(KEPT) ?? "[]");
+
+function keep(jobs) {
+  localStorage.setItem(KEPT, JSON.stringify(jobs));
+  watch();
+}
+
+let timer = 0;
+async function watch() {
+  clearTimeout(timer);
+  const jobs = kept();
+  by("tests").hidden = !jobs.length;
+  if (!jobs.length) return;
+  if (!document.hidden) {
+    const response = await fetch(`/lab/tests?${jobs.map((job) => `job=${job}`).join("&")}`).catch(() => null);
+    const text = response?.ok ? await response.text() : null;
+    if (text !== null && by("tests").said !== text) draw(text);
+    // Once all are over they stand still until the page is left.
+    if (text !== null && !by("tests").querySelector("[data-job]:not([data-over])")) return;
+  }
+  timer = setTimeout(watch, LOOK_MS);
+}
+
+function draw(text) {
+  const at = document.activeElement?.dataset.job;
+  by("tests").said = text;
+  by("tests").innerHTML = text;
+  const going = [...by("tests").querySelectorAll("[data-job]:not([data-over])")].map((chip) => chip.dataset.job);
+  const clear = Object.assign(document.createElement("button"), { type: "button", className: "button small quiet", textContent: "Clear" });
+  clear.setAttribute("aria-label", "Take the finished tests off the bar");
+  clear.addEventListener("click", () => { by("tests").replaceChildren(); keep(kept().filter((job) => going.includes(String(job)))); by("test").focus(); });
+  if (by("tests").querySelector("[data-over]")) {
+    const item = document.createElement("li");
+    item.append(clear);
+    by("tests").append(item);
+  }
+  if (at) by("tests").querySelector(`[data-job="${at}"]`)?.focus();
+}
+
+function tell() {
+  const reason = rows.dataset() ? "" : "Choose a dataset first: a test needs rows with gold answers.";
+  by("test").setAttribute("aria-disabled", String(Boolean(reason)));
+  by("test").title = by("test-why").textContent = reason;
+}
+
+/** `opened` says which saved prompt stands in the editor; `took` hears which version the editor's draft was saved as. */
+export function start({ opened: which, took }) {
+  opened = which;
+  by("test").addEventListener("click", open);
+  by("test-form").addEventListener("submit", (event) => send(event, took));
+  let pause = 0;
+  by("test-form").addEventListener("input", () => { clearTimeout(pause); pause = setTimeout(plan, PAUSE_MS); });
+  document.addEventListener("lab:changed", tell);
+  tell();
+  watch();
+}

@@ -1,0 +1,31 @@
+// How the Lab says things: times, money, sentences with code in them, texts that count as the same.
+export const took = (ms) => (ms < 1000 ? `${Math.round(ms)}\u00a0ms` : `${(ms / 1000).toFixed(1)}\u00a0s`);
+export const dollars = (cost) => (cost >= 0.01 ? `$${cost.toFixed(2)}` : `$${Number(cost.toPrecision(2))}`);
+export const percent = (share) => (share > 0 && share < 0.001 ? "<0.1\u00a0%" : `${(share * 100).toFixed(share < 0.0995 ? 1 : 0)}\u00a0%`);
+
+const DAY_MS = 86400000;
+
+/** When something was, for the reader: the time of day, with the date when that was not within a day. */
+export function moment(at) {
+  const date = Date.now() - at < DAY_MS ? {} : { day: "numeric", month: "short" };
+  return new Date(at).toLocaleString("en", { ...date, hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+}
+
+/** A value as JSON in which the order of names says nothing: the same for what asks the same. */
+export const plain = (value) => JSON.stringify(value, (_, one) => (one?.constructor === Object ? Object.fromEntries(Object.entries(one).sort(([a], [b]) => (a < b ? -1 : 1))) : one));
+
+/** One spelling for texts that look the same, as app/domain/scoring.py: normalise() has it. */
+export const normal = (text) => text.normalize("NFC").trim().split(/\s+/).join(" ");
+export const folded = (text) => normal(text).toLowerCase();
+
+/** The first line that is not blank is the answer, as in an evaluation by generation. */
+export const answerIn = (text) => normal(text.trim().split("\n")[0]);
+
+/** A sentence into an element; words between backticks are code, as app/pages/text.py: ticks() has it. */
+export function say(element, sentence) {
+  const pieces = sentence.split("`").map((piece, index) => (index % 2 ? Object.assign(document.createElement("code"), { textContent: piece }) : piece));
+  element.replaceChildren(...pieces);
+}
+
+/** The named parts of an element, by name. */
+export const parts = (element) => Object.fromEntries([...element.querySelectorAll("[data-part]")].map((part) => [part.dataset.part, part]));

@@ -1,0 +1,96 @@
+"""Several columns over several inputs in one stream, and marks of what comes out: over a real endpoint and over one that fails."""
+
+import json
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from tests.api.test_endpoints import add, places  # noqa: F401 the fixture that allows the test servers
+from tests.remote.servers import Server
+
+PROMPT = {"instruction": "Judge."}
+
+
+def stream(client: TestClient, **body: Any) -> dict[str, list[tuple[str, dict[str, Any]]]]:
+    """The events of a table by cell, each as (event, data)."""
+    found: dict[str, list[tuple[str, dict[str, Any]]]] = {}
+    with client.stream("POST", "/api/v1/generate/table", json=body) as answer:
+        assert answer.status_code == 200, answer.read()
+        for block in "".join(answer.iter_text()).split("\n\n")[:-1]:
+            fields = dict(line.split(": ", 1) for line in block.split("\n"))
+            found.setdefault(fields["id"], []).append((fields.get("event", "message"), json.loads(fields["data"])))
+    return found
+
+
+def text_of(events: list[tuple[str, dict[str, Any]]]) -> str:
+    return "".join(data["text"] for event, data in events if event == "message")
+
+
+def test_every_cell_gets_the_answer_it_would_get_alone(client: TestClient, model_server: Server) -> None:
+    add(client, model_server, prices={"*": {"input": 1, "output": 1}}, models=["tiny"])
+    columns = [{"model": "there/tiny", "prompt": PROMPT, "parameters": {"max_tokens": size}} for size in (3, 5)]
+    inputs = [{"input": "the plot"}, {"input": "a film"}, {"input": "my bill"}]
+    cells = stream(client, columns=columns, inputs=inputs)
+    assert set(cells) == {f"{column}:{row}" for column in range(2) for row in range(3)}
+    for key, events in cells.items():
+        column, row = (int(part) for part in key.split(":"))
+        alone = client.post("/api/v1/generate", json={**columns[column], "variables": inputs[row]}).json()
+        assert events[0][0] == "accepted" and events[-1][0] == "done" and text_of(events) == alone["text"]
+
+
+def test_an_error_stays_in_its_own_cell(client: TestClient, model_server: Server, fault_server: Server) -> None:
+    add(client, model_server, models=["tiny"])
+    add(client, fault_server, "page/v1", name="broken", models=["m"], time_out=1)
+    columns = [{"model": model, "prompt": PROMPT, "parameters": {"max_tokens": 3}} for model in ("broken/m", "there/tiny", 999)]
+    cells = stream(client, columns=columns, inputs=[{"input": "the plot"}])
+    assert cells["0:0"][-1][1]["error"]["code"] == "endpoint_failed" and cells["2:0"] == [("error", {"error": cells["2:0"][0][1]["error"]})]
+    assert cells["2:0"][0][1]["error"]["code"] == "not_found" and cells["1:0"][-1][0] == "done"
+
+
+def test_single_cells_can_be_asked_for_and_none_that_is_not_there(client: TestClient, model_server: Server) -> None:
+    add(client, model_server, models=["tiny"])
+    body: dict[str, Any] = {
+        "columns": [{"model": "there/tiny", "prompt": PROMPT, "parameters": {"max_tokens": 2}}] * 2,
+        "inputs": [{"input": "a"}, {"input": "b"}],
+    }
+    assert set(stream(client, **body, cells=[[1, 0]])) == {"1:0"}
+    refused = client.post("/api/v1/generate/table", json={**body, "cells": [[2, 0]]})
+    assert refused.status_code == 422 and refused.json()["error"]["code"] == "no_such_cell"
+    assert client.post("/api/v1/generate/table", json={**body, "columns": body["columns"] * 4}).status_code == 422
+
+
+def test_a_variable_that_is_missing_is_told_in_its_cell(client: TestClient, model_server: Server) -> None:
+    add(client, model_server, models=["tiny"])
+    columns = [{"model": "there/tiny", "prompt": {"instruction": "Be {tone}."}}]
+    cells = stream(client, columns=columns, inputs=[{"input": "a"}, {"input": "b", "tone": "kind"}])
+    assert "{tone}" in cells["0:0"][0][1]["error"]["message"] and cells["0:1"][-1][0] == "done"
+
+
+@pytest.fixture
+def marked(client: TestClient, model_server: Server) -> dict[str, Any]:
+    add(client, model_server, models=["tiny"])
+    return {"model": "there/tiny", "prompt": PROMPT, "variables": {"input": "the plot"}, "text": "good", "parameters": {"max_tokens": 3}}
+
+
+def test_a_mark_is_kept_changed_listed_and_taken_back(client: TestClient, marked: dict[str, Any]) -> None:
+    first = client.put("/api/v1/marks", json={**marked, "thumb": "up"}).json()["id"]
+    assert client.put("/api/v1/marks", json={**marked, "thumb": "down", "note": " too short "}).json() == {"id": first}
+    other = client.put("/api/v1/marks", json={**marked, "text": "bad", "thumb": "up"}).json()["id"]
+    rows = client.get("/api/v1/marks").json()["items"]
+    assert [(row["id"], row["thumb"], row["note"], row["text"], row["author"]) for row in rows] == [
+        (other, "up", "", "bad", "Ada"),
+        (first, "down", "too short", "good", "Ada"),
+    ]
+    assert (
+        rows[0]["prompt"]["instruction"] == "Judge." and rows[0]["prompt"]["parameters"] == {"max_tokens": 3} and rows[0]["variables"] == {"input": "the plot"}
+    )
+    assert client.put("/api/v1/marks", json={**marked, "note": "  "}).json() == {"id": None}
+    assert client.delete(f"/api/v1/marks/{other}").status_code == 204 and client.get("/api/v1/marks").json()["items"] == []
+    assert client.delete(f"/api/v1/marks/{other}").status_code == 404
+
+
+def test_a_mark_of_nothing_known_is_refused(client: TestClient, marked: dict[str, Any]) -> None:
+    assert client.put("/api/v1/marks", json={**marked, "model": 999, "thumb": "up"}).status_code == 404
+    assert client.put("/api/v1/marks", json={**marked, "thumb": "sideways"}).status_code == 422
+    assert client.put("/api/v1/marks", json={**marked, "prompt": None, "prompt_version": "7@1", "thumb": "up"}).status_code == 404

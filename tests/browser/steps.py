@@ -1,0 +1,53 @@
+"""What the browser tests do again and again."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from tests.house.rules import ROOT
+from tests.installation import Running
+
+PASSWORD = "three quiet words"
+
+
+def address(installation: Running) -> str:
+    return f"http://127.0.0.1:{installation.environment['FETTLE_PORT']}"
+
+
+def no_violations(page: Page) -> None:
+    """Accessibility, in both themes."""
+    for theme in ("light", "dark"):
+        page.emulate_media(color_scheme=theme, reduced_motion="reduce")
+        found = Axe().run(page)
+        assert found.violations_count == 0, found.generate_report()
+    page.emulate_media(color_scheme="light")
+
+
+def command(installation: Running, *words: str) -> str:
+    """A `fettle` command beside the running installation."""
+    done = subprocess.run([sys.executable, "-m", "app.cli", *words], cwd=ROOT, env=installation.environment, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def sign_up(page: Page, said: str, name: str = "Ada") -> None:
+    """Make an account with the link in what a command said."""
+    link = re.search(r"http://\S+/welcome/\S+", said)
+    assert link is not None, said
+    page.goto(link[0])
+    page.get_by_label("Name").fill(name)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Make the account").click()
+    expect(page.get_by_role("heading", name="Home")).to_be_visible()
+
+
+def tab_to(page: Page, selector: str) -> None:
+    """Press Tab until the element has the focus, as somebody without a mouse does."""
+    for _ in range(60):
+        if page.evaluate("selector => document.activeElement?.matches(selector)", selector):
+            return
+        page.keyboard.press("Tab")
+    pytest.fail(f"60 times Tab did not lead to {selector}")

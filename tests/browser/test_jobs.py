@@ -1,0 +1,107 @@
+"""The queue and a job's page in a real browser, with a real worker behind: order by keyboard, pause, curves, tabs, log, and an end told elsewhere. In this order."""
+
+import re
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
+
+from tests.browser.steps import address, command, no_violations, sign_up
+from tests.installation import Running
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+SHORT = "model=1&dataset=1@1&method=lora&drawn=lora&batch_size=2&max_length=64&evaluations=2&early_stopping=0"
+
+
+def names(page: Page) -> list[str]:
+    """The waiting jobs by number, in order."""
+    return [row.get_attribute("data-moves") or "" for row in page.locator("[data-moves]").all()]
+
+
+def test_several_jobs_wait_in_a_paused_queue_and_are_reordered_by_keyboard(installation: Running, page: Page, complaints: list[str]) -> None:
+    sign_up(page, installation.said())
+    command(installation, "seed")
+    page.goto(f"{address(installation)}/jobs/new?{SHORT}&max_steps=24&many_field=seed&many_values=1,+2,+3")
+    expect(page.locator(".many li")).to_have_text(["seed 1", "seed 2", "seed 3"])
+    no_violations(page)
+    page.evaluate("fetch('/jobs/queues/gpu/pause', {method: 'POST'})")
+    page.get_by_role("button", name="Start 3 jobs").click()
+    expect(page).to_have_url(re.compile(r"/jobs$"))
+    page.wait_for_load_state()  # the keys are listened to once the page is there
+    expect(page.get_by_text("paused by Ada")).to_be_visible()
+    expect(page.locator("[data-moves]")).to_have_count(3)
+    first, second, third = names(page)
+    page.locator(f"#link-{third}").focus()
+    page.keyboard.press("Alt+ArrowUp")
+    expect(page.locator("[data-moves]").nth(1)).to_have_attribute("data-moves", third)
+    expect(page.locator(f"#link-{third}")).to_be_focused()
+    page.keyboard.press("Alt+ArrowUp")
+    expect(page.locator("[data-moves]").nth(0)).to_have_attribute("data-moves", third)
+    page.locator(f"#more-{first}").click()
+    page.get_by_role("button", name="To the end").click()
+    expect(page.locator("[data-moves]").nth(2)).to_have_attribute("data-moves", first)
+    assert names(page) == [third, second, first]
+    page.reload()
+    assert names(page) == [third, second, first], "the order is the server's"
+    no_violations(page)
+    assert complaints == []
+
+
+def test_a_resumed_queue_runs_and_the_end_is_told_on_another_page(installation: Running, page: Page, context: BrowserContext, complaints: list[str]) -> None:
+    key = names(page)[0]
+    for other in names(page)[1:]:
+        page.evaluate("key => fetch(`/jobs/${key}/cancel`, {method: 'POST'})", other)
+    elsewhere = context.new_page()
+    elsewhere.goto(f"{address(installation)}/models")
+    page.get_by_role("button", name="Resume").click()
+    page.goto(f"{address(installation)}/jobs/{key}")
+    expect(page.locator("#job-status .sentence")).to_contain_text("Done in", timeout=240_000)
+    told = elsewhere.locator(".toast").filter(has_text="is done.")
+    expect(told).to_be_visible(timeout=20_000)
+    expect(told.get_by_role("link")).to_have_attribute("href", f"/jobs/{key}")
+    elsewhere.close()
+    assert page.locator(".toast").count() == 0, "its own page shows it already"
+    assert complaints == []
+
+
+def test_curves_are_zoomed_and_smoothed_and_tabs_keep_their_place(page: Page, complaints: list[str]) -> None:
+    loss = page.locator("#loss")
+    whole = loss.locator(".readout").text_content() or ""
+    assert whole.startswith("step 24")
+    box = loss.locator(".u-over").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] * 0.2, box["y"] + 40)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 40, steps=5)
+    page.mouse.up()
+    page.mouse.move(box["x"] + box["width"] * 0.99, box["y"] + 40)
+    expect(loss.locator(".readout")).to_contain_text(re.compile(r"^step 1[0-3] "))
+    main = page.locator("#accuracy .u-over").bounding_box()
+    assert main is not None
+    page.get_by_role("button", name="All steps").focus()
+    page.keyboard.press("Enter")
+    page.mouse.move(box["x"] + box["width"] * 0.995, box["y"] + 42)
+    expect(loss.locator(".readout")).to_contain_text(re.compile(r"^step 2[34] "))
+    page.mouse.click(main["x"] + main["width"] * 0.5, main["y"] + 42)
+    expect(page).to_have_url(re.compile(r"\?step=\d+#panel-samples$"))
+    expect(page.locator(".samples .asked")).to_be_visible()
+    expect(page.locator("#accuracy .u-over")).to_be_visible()
+    page.get_by_label("Smoothing").press("End")
+    expect(page.locator("[data-chart-tools] output")).to_have_text("0.98")
+    expect(loss.locator(".readout")).to_contain_text("drawn smoothed")
+    page.get_by_role("link", name="Log").click()
+    page.get_by_label("Search the log").fill("checkpoint")
+    expect(page.locator("#log-found")).to_contain_text(re.compile("checkpoint|No line"))
+    expect(page.locator("#log")).to_be_hidden()
+    page.get_by_label("Search the log").fill("")
+    expect(page.locator("#log")).to_be_visible()
+    page.get_by_role("link", name="Resources").click()
+    expect(page.locator("#taken-memory .readout")).to_contain_text("GB")
+    page.reload()
+    expect(page.get_by_role("link", name="Resources")).to_have_attribute("aria-current", "true")
+    expect(page.locator("[data-chart-tools] output")).to_have_text("0.98")
+    for tab in ("Settings", "Attempts", "Samples"):
+        page.get_by_role("link", name=tab, exact=tab != "Attempts").click()
+        no_violations(page)
+    expect(page.locator("#job-settings")).to_contain_text("dataset hash")
+    assert complaints == []

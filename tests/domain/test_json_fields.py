@@ -1,0 +1,80 @@
+"""JSON answers are compared field by field."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.domain.scoring.json_fields import WHOLE, Comparator, as_date, comparator_of, compare, credit, flat
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-1000, 1000) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(alphabet="abc", min_size=1, max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@pytest.mark.parametrize(
+    ("by", "gold", "given", "earned"),
+    [
+        ("exact", "a  b", "a b", 1.0),
+        ("exact", "A", "a", 0.0),
+        ("exact", 1, 1.0, 1.0),
+        ("exact", 1, True, 0.0),
+        ("number", 10, "10.05 EUR", 1.0),
+        ("number", 10, 10.2, 0.0),
+        ("number", 10, None, 0.0),
+        ("date", "2026-11-25", "25.11.2026", 1.0),
+        ("date", "2026-11-25T10:00:00", "25 November 2026", 1.0),
+        ("date", "2026-11-25", "2026-11-26", 0.0),
+        ("date", "soon", "Soon", 1.0),
+        ("text", "Straße", "STRASSE", 1.0),
+        ("set", ["a", "b"], ["b", "a"], 1.0),
+        ("set", ["a", "b"], ["b"], 2 / 3),
+        ("set", ["a", "a"], ["a"], 2 / 3),
+        ("list", ["a", "b", "c"], ["a", "c"], 4 / 5),
+        ("list", ["a", "b"], ["b", "a"], 1 / 2),
+        ("list", [{"n": 1, "t": 2}], [{"n": 1, "t": 3}], 1 / 2),
+        ("list", [], [], 1.0),
+    ],
+)
+def test_comparators(by: str, gold: Any, given: Any, earned: float) -> None:
+    assert credit(gold, given, Comparator(by=by, tolerance=0.1)) == pytest.approx(earned)
+
+
+def test_missing_wrong_and_invented_are_counted_apart() -> None:
+    gold = '{"name": "Ada", "total": 12.5, "due": "2026-01-31", "note": null, "who": {"city": "Bonn"}}'
+    found = compare(gold, 'Sure: {"name": "Ada", "total": 12, "who": {"city": null}, "extra": 1, "note": "none"}', {"total": Comparator(by="number")})
+    assert found.statuses == {"name": "right", "total": "wrong", "due": "missing", "who.city": "missing", "extra": "invented", "note": "invented"}
+    assert found.valid and not found.right and found.f1 == pytest.approx(2 * 1 / (4 + 4))
+
+
+def test_a_field_takes_the_comparator_of_the_object_above_and_may_be_ignored() -> None:
+    chosen = {"who": Comparator(by="text"), "id": Comparator(by="ignore")}
+    assert comparator_of("who.city", chosen).by == "text" and comparator_of("whom", chosen).by == "exact"
+    assert compare('{"id": 1, "who": {"city": "BONN"}}', '{"id": 2, "who": {"city": "bonn"}}', chosen).right
+
+
+def test_what_is_no_json_misses_every_field() -> None:
+    found = compare('{"a": 1, "b": 2}', "I cannot say", {})
+    assert not found.valid and found.f1 == 0.0 and set(found.statuses.values()) == {"missing"}
+    assert compare("[1, 2]", "[1, 2]", {}).right and flat([1]) == {WHOLE: [1]}
+
+
+@given(values)
+def test_an_answer_that_is_the_gold_one_is_right(value: Any) -> None:
+    text = json.dumps(value)
+    found = compare(text, text, {})
+    assert found.f1 == (1.0 if value is not None else 0.0) and (found.right or value is None)
+
+
+@given(values, values)
+def test_f1_lies_between_0_and_1_and_is_1_only_when_right(gold: Any, given: Any) -> None:
+    found = compare(json.dumps(gold), json.dumps(given), {})
+    assert 0.0 <= found.f1 <= 1.0 and (found.f1 < 1.0 or found.right)
+
+
+def test_days() -> None:
+    assert as_date("2026-11-25") == as_date("25.11.2026") == as_date("November 25, 2026") and as_date("someday") is None

@@ -1,0 +1,313 @@
+"""The recommendation: known answers, what must never matter, and how often it errs over many drawn experiments."""
+
+from math import inf
+from random import Random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.domain.ladder import Cost, Step
+from app.domain.recommendation import Recommendation, break_even, holds, recommend, yearly_cost
+from app.domain.results import ByRow
+from app.domain.targets import Terms
+from bench.verdicts import drawn as drawn_differences
+from tests.domain.rungs import step
+
+
+def found(*steps: Step, floor: Step | None = None, **terms: float | None) -> Recommendation:
+    answer = recommend(steps, Terms(**terms), floor)
+    assert answer is not None
+    return answer
+
+
+def majority(right: int, n: int = 300) -> Step:
+    return step(-1, "always answering “ham”", right, n)
+
+
+# ---- known answers ----
+def test_one_rung_alone_gives_none() -> None:
+    assert recommend([step(0, "zero-shot", 90)]) is None
+
+
+def test_a_clear_winner_is_recommended_though_it_is_dearest() -> None:
+    answer = found(step(0, "zero-shot", 90), step(1, "8-shot", 120), step(2, "LoRA", 240))
+    assert (answer.position, answer.kind) == (2, "best")
+    assert answer.verdict.startswith("Use LoRA. Every cheaper rung is shown to be worse; 8-shot by 40.0 [")
+
+
+def test_a_tie_goes_to_the_cheaper_rung_and_says_do_not_tune() -> None:
+    answer = found(step(0, "zero-shot", 600, 1000), step(1, "8-shot", 898, 1000, shift=2), step(2, "LoRA", 902, 1000))
+    assert (answer.position, answer.kind) == (1, "holds")
+    assert answer.verdict.startswith("Use 8-shot: do not tune. It is shown to be less than 3 points below LoRA: -0.4 [")
+    assert answer.smallest_margin is not None and 0 < answer.smallest_margin < 0.03
+
+
+def test_a_dearer_rung_is_not_told_among_the_cheaper_that_are_worse() -> None:
+    """Full fine-tuning is luckier on test rows than LoRA, which is the best on validation."""
+    answer = found(step(0, "zero-shot", 90), step(1, "LoRA", 240, validation=0.9), step(2, "full", 245, validation=0.8))
+    assert (answer.position, answer.kind) == (1, "best") and "shown to be worse; zero-shot by 50.0 [" in answer.verdict
+
+
+def test_of_two_equals_the_cheaper_is_the_best() -> None:
+    answer = found(step(0, "zero-shot", 240), step(1, "8-shot", 240, shift=60), margin=0.0)
+    assert (answer.position, answer.kind) == (0, "best")
+
+
+def test_without_a_tuned_rung_nobody_says_do_not_tune() -> None:
+    assert found(step(0, "zero-shot", 250), step(1, "8-shot", 180)).verdict.startswith("Use zero-shot. It is the cheapest")
+
+
+def test_worse_must_stand_the_correction() -> None:
+    """14 rows lost and 4 gained show one rung to be worse, and none of ten."""
+    best, below = step(10, "LoRA", 240), [step(at, f"{at}-shot", 230, shift=4) for at in range(10)]
+    assert found(below[0], best).kind == "best"
+    assert found(*below, best).kind == "cannot_tell"
+
+
+def test_the_nearest_of_those_that_cannot_be_told_is_told() -> None:
+    answer = found(step(0, "zero-shot", 80, 100, shift=7), step(1, "8-shot", 84, 100, shift=6), step(2, "LoRA", 86, 100))
+    assert answer.kind == "cannot_tell" and answer.verdict.startswith("Cannot tell whether 8-shot holds")
+
+
+def test_too_few_rows_cannot_tell_and_say_how_many_more() -> None:
+    answer = found(step(0, "zero-shot", 40, 100), step(1, "8-shot", 84, 100, shift=6), step(2, "LoRA", 86, 100))
+    assert (answer.position, answer.kind) == (2, "cannot_tell") and answer.more_rows is not None and answer.more_rows > 100
+    assert answer.verdict.startswith("Cannot tell whether 8-shot holds against LoRA: -2.0 [") and f"about {answer.more_rows:,} more test rows" in answer.verdict
+
+
+def test_not_significantly_different_is_not_as_good() -> None:
+    """Eight points below at n = 100 is not significant, and must not be recommended for that."""
+    answer = found(step(0, "8-shot", 78, 100, shift=7), step(1, "LoRA", 86, 100))
+    assert answer.kind == "cannot_tell" and answer.position == 1
+
+
+def test_a_prompt_that_is_best_says_do_not_tune() -> None:
+    answer = found(step(0, "zero-shot", 250), step(1, "LoRA", 180))
+    assert (answer.position, answer.kind) == (0, "best") and answer.verdict.startswith(
+        "Use zero-shot: do not tune. It is the cheapest and has the best validation score"
+    )
+
+
+def test_a_wider_margin_lets_a_cheaper_rung_hold() -> None:
+    steps = [step(0, "8-shot", 275), step(1, "LoRA", 290)]
+    assert found(*steps).position == 1
+    wide = found(*steps, margin=0.1)
+    assert (wide.position, wide.kind) == (0, "holds") and 0.05 < (wide.smallest_margin or 0) < 0.1
+    assert any("The verdict holds for any margin from" in reason for reason in wide.reasons)
+
+
+def test_without_signal_nobody_is_told_to_tune() -> None:
+    answer = found(step(0, "zero-shot", 150), step(1, "LoRA", 158, shift=40), floor=majority(155))
+    assert (answer.position, answer.kind) == (None, "no_signal")
+    assert answer.verdict.startswith("Do not tune: no rung is shown to beat always answering “ham” (51.7 %)") and "Check the labels first" in answer.verdict
+
+
+def test_few_labels_ask_for_more_before_tuning() -> None:
+    few = Cost(labels=32)
+    answer = found(step(0, "zero-shot", 200), step(1, "LoRA", 205, shift=60, cost=few), floor=majority(150), classes=2)
+    assert (answer.position, answer.kind) == (0, "label_more")
+    assert answer.verdict.startswith("Label more before tuning: with 32 labels (16 a class) no tuned rung is shown to beat zero-shot; LoRA is +1.7 [")
+
+
+def test_few_labels_hold_the_best_tuned_rung_against_the_best_of_the_others() -> None:
+    few = Cost(labels=32)
+    linear, prompt = step(-1, "TF-IDF + logistic regression", 210, cost=few), step(0, "zero-shot", 150)
+    tuned = [step(1, "LoRA", 180, shift=60, cost=few), step(2, "full", 215, shift=60, cost=few)]
+    answer = found(linear, prompt, *tuned, classes=2)
+    assert (answer.position, answer.kind) == (-1, "label_more")
+    assert "beat TF-IDF + logistic regression; full is +1.7 [" in answer.verdict and answer.verdict.endswith("Use TF-IDF + logistic regression meanwhile.")
+
+
+def test_few_labels_name_the_cheaper_prompt_where_it_holds() -> None:
+    shots = [step(0, "zero-shot", 896, 1000), step(1, "8-shot", 900, 1000)]
+    answer = found(*shots, step(2, "LoRA", 800, 1000, cost=Cost(labels=32)), classes=2)
+    assert (answer.position, answer.kind) == (0, "label_more")
+
+
+def test_few_labels_of_one_tuned_rung_are_not_those_of_another() -> None:
+    answer = found(step(0, "zero-shot", 200), step(1, "LoRA", 205, shift=60, cost=Cost(labels=32)), step(2, "full", 210, shift=60), classes=2)
+    assert answer.kind == "cannot_tell"
+
+
+def test_with_few_labels_better_must_stand_the_correction() -> None:
+    prompt, tuned = step(0, "zero-shot", 230, shift=4), [step(at, f"LoRA {at}", 240, cost=Cost(labels=32)) for at in range(1, 11)]
+    assert found(prompt, tuned[0], classes=2).kind == "best"
+    assert found(prompt, *tuned, classes=2).kind == "label_more"
+
+
+def test_tuned_rungs_alone_are_not_asked_for_more_labels() -> None:
+    few = Cost(labels=32)
+    assert found(step(0, "LoRA", 150, cost=few), step(1, "full", 240, cost=few), classes=2).kind == "best"
+
+
+def test_a_verdict_that_does_not_hang_on_the_margin_names_none() -> None:
+    steps = [step(0, "8-shot", 895, 1000), step(1, "LoRA", 900, 1000, cost=Cost(labels=32))]
+    assert any("The verdict holds for any margin" in reason for reason in found(*steps).reasons)
+    for answer in (found(*steps, classes=2), found(*steps, quality=0.8)):
+        assert answer.kind in ("label_more", "meets_targets") and not any("margin" in reason for reason in answer.reasons)
+
+
+def test_few_labels_that_are_enough_are_enough() -> None:
+    answer = found(step(0, "zero-shot", 150), step(1, "LoRA", 280, cost=Cost(labels=32)), floor=majority(150), classes=2)
+    assert (answer.position, answer.kind) == (1, "best")
+
+
+def test_the_price_flips_what_is_cheap() -> None:
+    """A tuned model saves the shots' tokens: with enough requests it is the cheaper of two that are equally good."""
+    shots = step(1, "8-shot", 900, 1000, cost=Cost(request=0.002, labels=8))
+    tuned = step(2, "LoRA", 900, 1000, cost=Cost(request=0.0002, tuning=1.0, labels=200))
+    few, many = found(shots, tuned, requests_a_month=100, label_price=0.1), found(shots, tuned, requests_a_month=100_000, label_price=0.1)
+    assert (few.position, many.position) == (1, 2)
+    assert any(reason.startswith("LoRA has paid for itself against 8-shot after about 11,000 requests") for reason in few.reasons)
+
+
+def test_a_large_model_that_gives_the_signal_is_the_dearest_where_no_price_is_known() -> None:
+    """It stands first in the table, and must not be taken for the cheapest rung by that."""
+    large, small = step(0, "zero-shot, large", 290, signal=True), step(1, "8-shot", 290)
+    assert found(large, small).position == 1
+    priced = found(step(0, "zero-shot, large", 290, signal=True, cost=Cost(0.0001)), step(1, "8-shot", 290, cost=Cost(0.01)), requests_a_month=1000)
+    assert priced.position == 0
+
+
+def test_several_seeds_are_recommended_by_the_share_that_is_right() -> None:
+    """Rows on which the seeds disagree count half, and the interval and the tests are those of shares."""
+    torn = Step(1, "LoRA", ByRow({row: 1.0 if row < 280 else 0.5 for row in range(300)}), True, 0.97, cost=Cost(labels=200))
+    answer = found(step(0, "8-shot", 200), torn)
+    assert (answer.position, answer.kind) == (1, "best") and "8-shot by 30.0 [" in answer.verdict
+
+
+def test_an_unset_price_leaves_the_order_of_the_ladder_and_says_so() -> None:
+    answer = found(step(0, "8-shot", 900, 1000), step(1, "LoRA", 900, 1000))
+    assert answer.position == 0 and any("set requests a month" in reason for reason in answer.reasons)
+
+
+def test_targets_take_the_cheapest_that_is_shown_to_meet_them() -> None:
+    steps = [step(0, "zero-shot", 700, 1000), step(1, "8-shot", 880, 1000), step(2, "LoRA", 960, 1000)]
+    assert (found(*steps, quality=0.85).position, found(*steps, quality=0.85).kind) == (1, "meets_targets")
+    assert found(*steps, quality=0.94).position == 2
+
+
+def test_a_target_that_nobody_meets_is_said() -> None:
+    answer = found(step(0, "zero-shot", 200), step(1, "LoRA", 240), quality=0.95)
+    assert (answer.position, answer.kind) == (1, "target_unmet") and "80.0 % [75.1, 84.1] against 95.0 %" in answer.verdict
+
+
+def test_a_target_within_the_interval_cannot_be_told() -> None:
+    answer = found(step(0, "zero-shot", 200), step(1, "LoRA", 246), quality=0.8)
+    assert answer.kind == "cannot_tell" and answer.more_rows is not None
+
+
+def test_a_rung_that_is_too_slow_or_too_dear_is_passed_over() -> None:
+    slow = step(0, "8-shot", 280, latency_ms=900.0, cost=Cost(request=0.001))
+    quick = step(1, "LoRA", 280, latency_ms=80.0, cost=Cost(request=0.0001, labels=200))
+    assert found(slow, quick, latency_ms=200.0).position == 1
+    assert found(slow, quick, price=0.5).position == 1
+    assert found(slow, quick, latency_ms=50.0).kind == "target_unmet"
+
+
+def test_a_rung_that_is_good_enough_but_too_slow_meets_nothing() -> None:
+    slow = step(0, "8-shot", 290, latency_ms=900.0, timed=12)
+    quick = step(1, "LoRA", 200, latency_ms=80.0, timed=12)
+    answer = found(slow, quick, quality=0.9, latency_ms=200.0)
+    assert (answer.position, answer.kind) == (1, "target_unmet") and answer.verdict.endswith("against 90.0 %, p95 80 ms of 12 requests against 200 ms).")
+    nobody = found(slow, quick, quality=0.9, latency_ms=50.0)
+    assert (nobody.position, nobody.kind) == (0, "target_unmet")
+
+
+def test_only_quality_is_shown_what_else_is_met_was_measured() -> None:
+    steps = [step(0, "8-shot", 290, latency_ms=80.0, timed=12), step(1, "LoRA", 290, latency_ms=80.0, timed=12)]
+    assert "the cheapest rung that meets the targets: p95 80 ms of 12 requests against 200 ms" in found(*steps, latency_ms=200.0).verdict
+    assert "the cheapest rung shown to meet the targets: 96.7 % [" in found(*steps, latency_ms=200.0, quality=0.9).verdict
+
+
+def test_a_figure_that_is_not_known_meets_no_target() -> None:
+    steps = [step(0, "8-shot", 290), step(1, "LoRA", 290)]
+    for answer, words in ((found(*steps, latency_ms=200.0), "p95 not known against"), (found(*steps, price=0.5), "no price set against 0.50")):
+        assert answer.kind == "target_unmet" and words in answer.verdict
+
+
+def test_reasons_tell_the_cheaper_from_the_dearer() -> None:
+    reasons = found(step(0, "zero-shot", 90), step(1, "LoRA", 240, validation=0.9), step(2, "full", 245, validation=0.8)).reasons
+    assert reasons[0].startswith("zero-shot: -50.0 [") and "; that it is 3 or more below has p = 1" in reasons[0]
+    assert reasons[1].startswith("full: +1.7 [") and reasons[1].endswith(", and costs more")
+
+
+def test_without_signal_no_target_is_met() -> None:
+    answer = found(step(0, "zero-shot", 150), step(1, "LoRA", 158, shift=40), floor=majority(155), quality=0.3)
+    assert (answer.position, answer.kind) == (None, "no_signal")
+
+
+def test_one_signal_of_many_must_stand_the_correction() -> None:
+    """A rung that alone would be told from the most frequent label is not, as the luckiest of ten."""
+    flat = [step(at, f"{at}-shot", 155) for at in range(1, 10)]
+    lucky = step(0, "zero-shot", 170, shift=290)
+    assert found(lucky, flat[0], floor=majority(155)).kind == "best"
+    answer = found(lucky, *flat, floor=majority(155))
+    assert answer.kind == "no_signal" and answer.more_rows is not None and f"about {answer.more_rows:,} more test rows" in answer.verdict
+
+
+def test_the_best_rung_is_chosen_on_validation() -> None:
+    """A lucky test score does not make a rung the one that others are held against."""
+    lucky, solid = step(0, "8-shot", 285, validation=0.80), step(1, "LoRA", 270, validation=0.90)
+    answer = found(lucky, solid)
+    assert any(reason.startswith("LoRA is the best rung by its validation score") for reason in answer.reasons) and answer.position == 0
+
+
+def test_a_missing_validation_score_is_said() -> None:
+    answer = found(step(0, "8-shot", 200, validation=None), step(1, "LoRA", 280))
+    assert answer.position == 1 and any("may be a lucky one" in reason for reason in answer.reasons)
+
+
+def test_breaking_even() -> None:
+    shots, tuned = step(0, "8-shot", 1, cost=Cost(0.001, 0.0, 8)), step(1, "LoRA", 1, cost=Cost(0.0005, 5.0, 108))
+    assert break_even(shots, tuned, 0.05) == pytest.approx(20_000)
+    assert break_even(tuned, shots, 0.05) == inf
+    assert break_even(shots, tuned, None) is None
+    assert break_even(shots, step(1, "LoRA", 1, cost=Cost(0.0005, 5.0, 8)), None) == pytest.approx(10_000)
+    assert break_even(shots, step(1, "LoRA", 1, cost=Cost(0.001, 5.0, 8)), None) == inf
+    assert yearly_cost(tuned, Terms(requests_a_month=1000)) is None
+    assert yearly_cost(step(1, "LoRA", 1, cost=Cost(0.0005, None)), Terms(requests_a_month=1000)) is None
+    assert yearly_cost(tuned, Terms(requests_a_month=1000, label_price=0.05)) == pytest.approx(12 * 1000 * 0.0005 + 5.0 + 108 * 0.05)
+
+
+# ---- what must never matter ----
+def drawn(seed: int, rungs: int, n: int) -> list[Step]:
+    rng = np.random.default_rng(seed)
+    easy = rng.random(n)
+    return [
+        Step(at, f"rung {at}", ByRow(dict(enumerate(((easy + rng.normal(0, 0.2, n)) < 0.5 + 0.05 * at).astype(float).tolist()))), at > 2, 0.5 + 0.05 * at)
+        for at in range(rungs)
+    ]
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 10_000), st.integers(2, 6), st.randoms(use_true_random=False))
+def test_the_order_of_rungs_never_matters(seed: int, rungs: int, random: Random) -> None:
+    steps = drawn(seed, rungs, 120)
+    turned = list(steps)
+    random.shuffle(turned)
+    assert recommend(turned) == recommend(steps)
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 10_000), st.floats(0, 0.2), st.floats(0, 0.2))
+def test_a_wider_margin_never_recommends_a_dearer_rung(seed: int, one: float, other: float) -> None:
+    steps = drawn(seed, 5, 150)
+    narrow, wide = (recommend(steps, Terms(margin=margin)) for margin in sorted((one, other)))
+    assert narrow and wide and wide.position is not None and narrow.position is not None and wide.position <= narrow.position
+
+
+# ---- how often it errs ----
+@pytest.mark.parametrize(("n", "cheaper", "discordant"), [(300, 1, 0.1), (300, 9, 0.2), (1000, 1, 0.1), (1000, 9, 0.1)])
+def test_a_rung_that_is_truly_the_margin_below_is_seldom_recommended(n: int, cheaper: int, discordant: float) -> None:
+    wrong = sum(any(holds(rows, 0.03)) for rows in drawn_differences(4000, n, cheaper, 0.03, discordant))
+    # The binomial interval of the simulation: at most 5 %, and 3 standard errors of 4,000 draws.
+    assert wrong / 4000 <= 0.05 + 3 * (0.05 * 0.95 / 4000) ** 0.5
+
+
+@pytest.mark.parametrize("cheaper", [1, 9])
+def test_equal_rungs_are_recommended_with_a_thousand_rows(cheaper: int) -> None:
+    right = sum(holds(rows, 0.03)[0] for rows in drawn_differences(2000, 1000, cheaper, 0.0, 0.1))
+    assert right / 2000 >= 0.75

@@ -1,0 +1,31 @@
+"""The signal: what prompting says of whether a task can be learnt."""
+
+from app.domain.signal import signal
+from tests.domain.rungs import step
+
+FLOOR = step(-2, "always answering “ham”", 150)
+LINEAR = step(-1, "TF-IDF + logistic regression", 180, shift=90)
+
+
+def test_a_large_model_that_beats_one_of_the_two_is_a_sign() -> None:
+    found = signal([step(0, "zero-shot, large", 240, signal=True), step(1, "zero-shot", 100)], FLOOR, LINEAR)
+    assert found is not None and not (found.missing or found.warns)
+    assert found.sentence == "zero-shot, large is shown to beat always answering “ham” and TF-IDF + logistic regression."
+
+
+def test_a_large_model_that_beats_neither_sends_to_the_labels() -> None:
+    found = signal([step(0, "zero-shot, large", 152, signal=True), step(1, "LoRA", 290)], FLOOR, LINEAR)
+    assert found is not None and found.warns and not found.missing
+    assert found.sentence.endswith("prompting gives no sign that this is learnable: check the labels first.")
+
+
+def test_without_an_endpoint_the_local_prompts_are_asked_and_what_is_missing_is_said() -> None:
+    found = signal([step(0, "zero-shot", 100), step(1, "8-shot", 250), step(2, "LoRA", 290)], FLOOR, LINEAR)
+    assert found is not None and found.missing and not found.warns
+    assert found.sentence.startswith("Without a large endpoint this signal is missing. The best local prompt, 8-shot, is shown to beat always")
+    weak = signal([step(0, "zero-shot", 100), step(2, "LoRA", 290)], FLOOR, LINEAR)
+    assert weak is not None and weak.warns and weak.missing
+
+
+def test_nothing_is_said_before_a_prompt_is_scored() -> None:
+    assert signal([step(2, "LoRA", 290)], FLOOR, LINEAR) is None

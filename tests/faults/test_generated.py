@@ -1,0 +1,283 @@
+"""A generated run: three people create, cancel, retry, delete and upload over the HTTP API while something breaks every 20 seconds.
+
+`--generator-seconds` says how long, `--generator-seed` replays what a failure printed. The same seed gives the same wishes and the same
+strikes; how they fall together depends on the machine.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import httpx2
+import psutil
+import pytest
+from sqlalchemy import select
+
+from app import queue
+from app.db import reading, transaction
+from app.domain.job import Job
+from app.domain.user import User
+from app.errors import Unavailable
+from app.services.accounts import token_for
+from tests.faults.accounting import wrong
+from tests.faults.history import History
+from tests.faults.site import Site, until
+from tests.faults.test_room_faults import mounted
+from tests.services.uploading import table
+
+pytestmark = [pytest.mark.faults, pytest.mark.slow]
+
+STRIKE_SECONDS = 20.0
+STEPS = (3, 20, 60)
+"""Lengths of runs; all runs of one length are the same run, so that their curves can be compared."""
+DISK = "96m"
+"""The size of the disk that jobs write to, where one can be mounted: enough for all of them, little enough to be filled at once."""
+MOST_WAITING = 1
+"""Jobs that one person lets wait before ordering more."""
+QUIET_SECONDS = 600.0
+"""How long what waits at the end has to get done, with everything mended."""
+
+
+class Someone(threading.Thread):
+    """One person with wishes drawn from a seed. Everything said and heard goes into the history."""
+
+    def __init__(self, site: Site, name: str, token: str, seed: str, history: History, over: threading.Event) -> None:
+        super().__init__(name=name, daemon=True)
+        self.site, self.token, self.history, self.over = site, token, history, over
+        self.random = random.Random(seed)
+        self.jobs: dict[int, int] = {}
+        """The jobs that were accepted, with their datasets."""
+        self.datasets: list[int] = []
+        self.deleted: set[int] = set()
+
+    def run(self) -> None:
+        wishes: list[Callable[[], None]] = [self.create, self.create, self.look, self.look, self.look, self.cancel, self.retry, self.upload, self.delete]
+        while not self.over.is_set():
+            self.random.choice(wishes)()
+            self.over.wait(self.random.uniform(0.2, 2.5))
+
+    def say(self, what: str, method: str, path: str, thing: str = "", **values: Any) -> tuple[int, Any]:
+        """A call; status 0 is one that was not answered, so that nobody knows what became of it."""
+        sent = self.history.now()
+        try:
+            status, answer = self.site.call(method, path, self.token, **values)
+        except httpx2.HTTPError as error:
+            status, answer = 0, repr(error)
+        if not thing and isinstance(answer, dict) and "id" in answer:
+            thing = f"{'dataset' if 'datasets' in path else 'job'} {answer['id']}"
+        self.history.add(sent, self.name, what, thing, status, answer)
+        return status, answer
+
+    def create(self) -> None:
+        with reading() as session:
+            waits = session.scalars(select(Job.id).where(Job.state == "queued", Job.id.in_(self.jobs))).all()
+        if len(waits) > MOST_WAITING:
+            return
+        dataset = self.random.choice([self.site.toys.dataset_id, *self.datasets[-1:]])
+        order = self.site.order(max_steps=self.random.choice(STEPS)) | {"dataset": dataset, "priority": self.random.choice((0, 0, 5))}
+        status, answer = self.say("create", "POST", "/api/v1/jobs", json=order)
+        if status == 202:
+            self.jobs[answer["id"]] = dataset
+
+    def look(self) -> None:
+        if self.jobs:
+            key = self.random.choice(list(self.jobs))
+            self.say("look", "GET", f"/api/v1/jobs/{key}", f"job {key}")
+
+    def cancel(self) -> None:
+        if self.jobs and self.random.random() < 0.5:
+            key = self.random.choice(list(self.jobs))
+            self.say("cancel", "POST", f"/api/v1/jobs/{key}/cancel", f"job {key}")
+
+    def retry(self) -> None:
+        if self.jobs:
+            key = self.random.choice(list(self.jobs))
+            self.say("retry", "POST", f"/api/v1/jobs/{key}/retry", f"job {key}")
+
+    def upload(self) -> None:
+        rows = self.random.randint(60, 200)
+        status, answer = self.say("upload", "POST", "/api/v1/datasets", files={"file": ("some.csv", table(rows, labels=2).encode())})
+        if status == 201:
+            self.datasets.append(answer["id"])
+
+    def delete(self) -> None:
+        if self.datasets:
+            key = self.random.choice(self.datasets)
+            status, _ = self.say("delete", "DELETE", f"/api/v1/datasets/{key}", f"dataset {key}")
+            if status in (0, 204):
+                self.datasets.remove(key)
+                self.deleted.add(key)
+
+
+class Nemesis:
+    """Strikes drawn from a seed, each kind once before any comes again. Afterwards everything that was broken is started anew."""
+
+    def __init__(self, site: Site, seed: str, history: History) -> None:
+        self.site, self.history, self.random = site, history, random.Random(seed)
+        self.workers = {name: site.worker(name) for name in ("one", "two")}
+        self._left: list[Callable[[], str]] = []
+
+    def strike(self) -> None:
+        if not self._left:
+            self._left = [self.kill_job, self.kill_worker, self.stop, self.empty_broker, self.hole, self.cut, self.wake, self.leave, self.skew, self.fill]
+            self.random.shuffle(self._left)
+        sent, what = self.history.now(), self._left.pop()
+        self.history.add(sent, "nemesis", what.__name__, "", 0, what())
+
+    def _some(self) -> str:
+        return self.random.choice(sorted(self.workers))
+
+    def _anew(self, name: str, **faults: Any) -> None:
+        self.workers[name] = self.site.worker(name, wait=False, **faults)
+
+    def kill_job(self) -> str:
+        found = [child for worker in self.workers.values() for child in self.site.children(worker)]
+        for child in found[:1]:
+            with suppress(psutil.Error):
+                child.kill()
+        return f"killed {len(found[:1])}"
+
+    def kill_worker(self) -> str:
+        name = self._some()
+        self.workers[name].kill()
+        self.workers[name].wait()
+        self._anew(name)
+        return name
+
+    def stop(self) -> str:
+        """Longer than a lease: another one takes over."""
+        name = self._some()
+        self.site.signal(self.workers[name], signal.SIGSTOP)
+        time.sleep(8)
+        self.site.signal(self.workers[name], signal.SIGCONT)
+        return name
+
+    def empty_broker(self) -> str:
+        self.site.kill_broker()
+        time.sleep(2)
+        self.site.start_broker()
+        return "restarted empty"
+
+    def hole(self) -> str:
+        self.site.tap.hole()
+        time.sleep(6)
+        self.site.tap.mend()
+        return "answered nothing for 6 s"
+
+    def cut(self) -> str:
+        self.site.tap.cut()
+        time.sleep(6)
+        self.site.tap.mend()
+        return "refused for 6 s"
+
+    def wake(self) -> str:
+        with suppress(Unavailable):
+            for _ in range(20):
+                queue.wake("gpu")
+        return "20 wake-ups"
+
+    def leave(self) -> str:
+        name = self._some()
+        self.workers[name].terminate()
+        self.workers[name].wait(40)
+        self._anew(name)
+        return name
+
+    def skew(self) -> str:
+        name, hours = self._some(), self.random.choice((-1, 1))
+        self.workers[name].kill()
+        self.workers[name].wait()
+        self._anew(name, skew=3600 * hours)
+        return f"{name} is {hours} h off"
+
+    def fill(self) -> str:
+        """What others wrote takes the last byte of the disk that jobs write to."""
+        disk = self.site.storage / "jobs"
+        if not disk.is_mount():
+            return "no disk to fill"
+        filler = disk / "filler"
+        with suppress(OSError):  # a run that writes meanwhile may have had the last of it
+            filler.write_bytes(bytes(os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize))
+        time.sleep(6)
+        filler.unlink(missing_ok=True)
+        return "full for 6 s"
+
+    def mend(self) -> None:
+        """Both workers as they should be."""
+        for name, worker in self.workers.items():
+            worker.send_signal(signal.SIGKILL)
+            worker.wait()
+            self._anew(name)
+
+
+def people(site: Site, seed: int, history: History, over: threading.Event) -> list[Someone]:
+    found = []
+    for name in ("Ben", "Cleo", "Dan"):
+        with transaction() as session:
+            account = User(workspace_id=site.person.workspace_id, name=name, password_hash="!", role="member", disabled_at=None, seen_at=None)
+            session.add(account)
+        found.append(Someone(site, name, token_for(name, "faults"), f"{seed}/{name}", history, over))
+    return found
+
+
+@pytest.mark.parametrize("database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.long)], indirect=True)
+def test_nothing_accepted_is_lost_doubled_or_contradicted(site: Site, generator: tuple[int, float], request: pytest.FixtureRequest) -> None:
+    seed, seconds = generator
+    history, over = History(), threading.Event()
+    if mounted(site.storage / "jobs", DISK):
+        request.addfinalizer(lambda: subprocess.run(["umount", "-l", str(site.storage / "jobs")], check=False))
+    site.web()
+    nemesis = Nemesis(site, f"{seed}/nemesis", history)
+    everybody = people(site, seed, history, over)
+    for one in everybody:
+        one.start()
+    end = time.monotonic() + seconds
+    while time.monotonic() + STRIKE_SECONDS < end:
+        time.sleep(STRIKE_SECONDS)
+        nemesis.strike()
+    over.set()
+    for one in everybody:
+        one.join(60)
+    nemesis.mend()
+    accepted = [key for one in everybody for key in one.jobs]
+    told = f"seed {seed}, {seconds:.0f} s, {len(history.calls)} calls, {len(accepted)} jobs\n"
+    gone = _deleted(site, everybody)
+    until(
+        lambda: all(site.job(key).over for key in accepted if key not in gone),
+        QUIET_SECONDS,
+        lambda: f"{told}not over: {_waiting(site, accepted, gone)}\n{history.end()}",
+    )
+    for key in accepted:
+        everybody[0].say("look", "GET", f"/api/v1/jobs/{key}", f"job {key}")
+    until(lambda: not wrong(site, accepted, gone), 60, lambda: f"{told}{'; '.join(wrong(site, accepted, gone))}\n{history.end()}")
+    contradicted = list(history.contradictions({f"job {key}" for key in gone}))
+    assert not contradicted, f"{told}{contradicted[0]}\n{history.end()}"
+    _same_curves(site, accepted, gone, told)
+
+
+def _deleted(site: Site, everybody: list[Someone]) -> set[int]:
+    """Jobs that went with their dataset, because somebody said so."""
+    with reading() as session:
+        there = set(session.scalars(select(Job.id)))
+    return {key for one in everybody for key, dataset in one.jobs.items() if dataset in one.deleted and key not in there}
+
+
+def _waiting(site: Site, accepted: list[int], gone: set[int]) -> str:
+    return ", ".join(f"{key} {site.job(key).state} {site.outcomes(key)}" for key in accepted if key not in gone and not site.job(key).over)
+
+
+def _same_curves(site: Site, accepted: list[int], gone: set[int], told: str) -> None:
+    """Runs with the same settings ended with the same losses and weights, whatever happened to each."""
+    curves: dict[int, list[tuple[int, Any]]] = {}
+    for key in accepted:
+        if key not in gone and (job := site.job(key)).state == "succeeded" and job.settings["dataset"] == site.toys.reference:
+            curves.setdefault(job.settings["parameters"]["max_steps"], []).append((key, site.curve(key)))
+    assert curves, f"{told}not one run came to its result"
+    for steps, found in curves.items():
+        assert all(curve == found[0][1] for _, curve in found), f"{told}runs of {steps} steps differ: {[key for key, _ in found]}"

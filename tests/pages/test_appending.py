@@ -1,0 +1,146 @@
+"""Rows for a dataset that stands, in a browser without a screen: read as its first file was, looked at beside its newest version, appended."""
+
+import pytest
+from starlette.testclient import TestClient
+
+from app.db import transaction
+from app.domain.access import Who
+from app.domain.lineage import Edit
+from app.domain.upload import Upload
+from app.readers.options import Options
+from app.services import datasets, imports, removal, upload_files, uploads, versions
+from app.services.versions import derive
+from tests.dom import Dom, get
+from tests.pages.uploading import change, form, key_of, upload
+from tests.rows import add_dataset
+from tests.services.uploading import sent, table
+
+WEEK = "input,output\n" + "".join(f"the next week has message {number},billing\n" for number in range(20))
+TO = "/datasets/1/append"
+LATIN = Options(encoding="latin-1", mapping={"input": "satz", "output": "urteil"})
+
+
+def test_rows_are_looked_at_before_they_are_appended(browser: TestClient, person: Who) -> None:
+    add_dataset(person)
+    start = get(browser, TO)
+    assert start.text("h1") == "Append rows" and "version 2" in start.text(".lede") and start.one("form.roomy").get("action") == TO
+    place = upload(browser, WEEK + "train message 0 about my bill,billing\n", "week.csv", live=True, to=TO)
+    page = get(browser, place)
+    assert page.text("h1") == "Append rows" and page.texts(".crumbs a") == ["Data", "tickets"]
+    assert page.texts(".upload-preview .badge") == ["input", "output"] and len(page.all(".upload-preview tbody tr")) == 20
+    facts = page.texts("#beside .facts dd")
+    assert facts[:2] == ["20 new, 1 stands there already", "every one is known"] and not page.all("#new-labels, #group, #test, #name")
+    assert page.text(".upload-freeze .primary") == "Append as version 2" and page.one(".upload-freeze .primary").get("aria-disabled") is None
+    page = change(browser, place, reason="week 2")
+    assert page.one("#reason").get("value") == "week 2" and datasets.find(person, "1").version.number == 1
+    assert browser.post(f"{place}/freeze", data=form(page)).headers["location"] == place
+    waits = get(browser, place)
+    assert "seen once it is whole" in waits.text(".lede") and "Waiting for its turn" in waits.text("#progress")
+    imports.run(key_of(place))
+    assert browser.get(f"{place}/progress?state=importing").headers["HX-Redirect"] == browser.get(place).headers["location"] == "/datasets/1/versions"
+    assert get(browser, "/datasets/1/versions").texts("tbody td.full")[0] == "Appended 20 rows of week.csv, 1 stood there already week 2"
+    assert list(upload_files.folder().iterdir()) == []
+
+
+def test_labels_that_the_dataset_does_not_know_are_shown_with_the_ones_they_look_like(browser: TestClient, person: Who) -> None:
+    add_dataset(person)
+    rows = "input,output\n" + "one,Billing\n" * 2 + "two,refund\n" * 3 + "three,delivery\nfour,loan\n"
+    told = get(browser, upload(browser, rows, to=TO)).text("#new-labels")
+    assert told.startswith("3 labels are new: refund 3, Billing 2, loan 1.") and told.endswith("“Billing” looks like “billing”, which version 1 has.")
+
+
+def test_how_it_is_read_and_its_columns_are_those_of_the_first_file_and_can_be_changed(browser: TestClient, person: Who) -> None:
+    first = "".join(f"Grüße {number};{'ja' if number % 2 else 'nein'}\n" for number in range(40))
+    uploads.import_now(person, sent(("satz;urteil\n" + first).encode("latin-1"), options=LATIN))
+    later = "urteil;satz;quelle\n" + "".join(f"{('ja', 'vielleicht')[number % 2]};Mühe {number};Brief\n" for number in range(30))
+    place = upload(browser, later.encode("latin-1"), to=TO)
+    page = get(browser, place)
+    assert page.texts(".upload-how select option[selected]")[1] == "LATIN-1" and page.texts(".upload-preview th")[1:] == [
+        "urteil output",
+        "satz input",
+        "quelle",
+    ]
+    assert "1 label is new: vielleicht 15" in page.text("#new-labels") and "Mühe 0" in page.text(".upload-preview")
+    page = change(browser, place, encoding="cp1251")
+    assert "Mühe" not in page.text(".upload-preview") and page.texts(".upload-preview th")[1:] == ["urteil output", "satz input", "quelle"]
+    change(browser, place, encoding="")
+    page = change(browser, place, output="quelle")
+    assert page.text("#new-labels") == "1 label is new: Brief 30."
+    browser.post(f"{place}/freeze", data=form(change(browser, place, output="urteil")))
+    imports.run(key_of(place))
+    rows = [row for row in versions.values(datasets.find(person, "1").version) if row["added_in"] == 2]
+    assert len(rows) == 30 and rows[0]["input"] == "Mühe 0" and rows[0]["cells"] == {"quelle": "Brief"}
+
+
+def test_a_column_that_prompts_may_name_and_the_file_lacks_is_told(browser: TestClient, person: Who) -> None:
+    uploads.import_now(person, sent(table(40, kind=lambda _: "mail", shop=lambda _: "north")))
+    page = get(browser, upload(browser, table(10, seed=2, shop=lambda _: "south"), to=TO))
+    assert page.texts("#beside .facts dd")[-1].startswith("without kind, which version 1 has")
+
+
+def test_a_broken_file_is_told_with_its_lines_and_can_be_appended_without_them(browser: TestClient, person: Who) -> None:
+    add_dataset(person)
+    place = upload(browser, WEEK + "a,b,c\n", "bad.csv", to=TO)
+    page = get(browser, place)
+    assert page.texts(".problems tbody td")[0] == "22" and page.one(".upload-freeze .primary").get("aria-disabled") == "true"
+    page = change(browser, place, leave_out=["wrong_number_of_values"])
+    assert "1 rows with a problem were left out" in page.text(".upload-how") and page.one(".upload-freeze .primary").get("aria-disabled") is None
+    browser.post(f"{place}/freeze", data=form(page))
+    imports.run(key_of(place))
+    assert datasets.find(person, "1").version.rows == 80
+
+
+def test_what_comes_to_nothing_goes_back_to_its_report_with_nothing_lost(browser: TestClient, person: Who) -> None:
+    add_dataset(person)
+    place = upload(browser, "input,output\ntrain message 0 about my bill,billing\n", to=TO)
+    page = change(browser, place, reason="typed with care")
+    assert page.texts("#beside .facts dd")[0] == "0 new, 1 stands there already"
+    assert page.one(".upload-freeze .primary").get("aria-disabled") == "true" and page.text("#why-not").startswith("Every row of the file stands")
+    browser.post(f"{place}/freeze", data=form(page))
+    imports.run(key_of(place))
+    page = get(browser, place)
+    assert "already" in page.text(".notice") and page.one("#reason").get("value") == "typed with care" and datasets.find(person, "1").version.number == 1
+    page = change(browser, place, repeats=["on"])
+    browser.post(f"{place}/freeze", data=form(page))
+    imports.run(key_of(place))
+    assert datasets.find(person, "1").version.rows == 61
+
+
+def test_a_version_that_came_in_between_is_shown_before_anything_is_appended(browser: TestClient, person: Who) -> None:
+    rows = list(versions.values(add_dataset(person)))
+    place = upload(browser, WEEK, to=TO)
+    stale = form(get(browser, place))
+    derive(person, "1", Edit({next(row["id"] for row in rows if row["split"] == "train"): "refund"}))
+    refused = browser.post(f"{place}/freeze", data=stale)
+    page = Dom(refused.text)
+    assert refused.status_code == 409 and "Version 2 is newer" in page.text(".notice") and page.text(".upload-freeze .primary") == "Append as version 3"
+    assert browser.post(f"{place}/freeze", data=form(get(browser, place))).status_code == 303
+    imports.run(key_of(place))
+    assert datasets.find(person, "1").version.number == 3
+
+
+def test_rows_for_a_dataset_that_is_gone_can_only_be_discarded(browser: TestClient, person: Who) -> None:
+    add_dataset(person)
+    place = upload(browser, WEEK, to=TO)
+    removal.remove(person, 1)
+    page = get(browser, place)
+    assert "was deleted" in page.text("#why-not") and page.texts(".upload-freeze button") == ["Discard"]
+    assert browser.post(f"{place}/freeze", data=form(page)).status_code == 404
+    assert browser.post(f"{place}/cancel").headers["location"] == "/datasets" and uploads.unfinished(person) == []
+
+
+def test_it_stands_among_the_uploads_and_a_failed_one_leads_back(browser: TestClient, person: Who) -> None:
+    add_dataset(person)
+    place = upload(browser, WEEK, "week.csv", to=TO)
+    assert get(browser, "/datasets").texts(".badge") == ["can be appended"]
+    with transaction() as session:
+        session.query(Upload).update({"state": "failed", "error": imports.LOST})
+    assert get(browser, place).href("a.button.primary") == TO
+
+
+@pytest.mark.parametrize("data", [{}, {"reason": "x"}])
+def test_no_file_is_said(browser: TestClient, person: Who, data: dict[str, str]) -> None:
+    add_dataset(person)
+    response = browser.post(TO, data=data)
+    assert response.status_code == 422 and "No file was sent." in Dom(response.text).text(".notice") and Dom(response.text).text("h1") == "Append rows"
+    assert browser.post("/datasets/9/append", files={"file": ("a.csv", WEEK)}).status_code == 404

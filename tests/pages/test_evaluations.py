@@ -1,0 +1,134 @@
+"""The pages of evaluations: the form, the figures, the rows and one row with its prompt."""
+
+import pytest
+from starlette.testclient import TestClient
+
+from app.db import transaction
+from app.domain import dataset as datasets
+from app.domain.access import Who
+from app.domain.lineage import Drop
+from app.services import endpoints, evaluations, versions
+from tests.dom import Dom, get
+from tests.rows import add_dataset, add_model
+from tests.services.test_predictions import FIRST, evaluated
+
+pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+
+
+def test_an_evaluation_is_started_from_the_form(browser: TestClient, person: Who) -> None:
+    assert "No model" in get(browser, "/evaluations/new").text(".empty h2")
+    model, version = add_model(person), add_dataset(person)
+    form = get(browser, "/evaluations/new?answer=generate&extractor=regex")
+    assert form.one("#pattern") is not None and not form.all("#scoring")
+    typed = {"model": str(model), "dataset": version.reference, "split": "validation", "answer": "generate", "extractor": "regex", "pattern": r"is (\w+)"}
+    checks = "length: at most 5 words\ntone = lacks: sorry"
+    answer = browser.post("/evaluations", data={**typed, "checks": checks, "limit": "7", "metric": "macro_f1"})
+    assert answer.status_code == 303 and answer.headers["location"] == "/evaluations/1"
+    found = evaluations.find(person, 1).evaluation
+    assert found.row_limit == 7 and found.scheme["pattern"] == r"is (\w+)" and [one["kind"] for one in found.scheme["checks"]] == ["length", "lacks"]
+    assert "No figures yet" in get(browser, "/evaluations/1").text(".sentence")
+    assert "tickets v1" in get(browser, "/evaluations").text("tbody tr")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        ({"checks": "beauty: much"}, "checks"),
+        ({"fields": "total: nearly"}, "fields"),
+        ({"limit": "none"}, "limit"),
+        ({"extractor": "regex", "pattern": "("}, ""),
+    ],
+)
+def test_what_is_refused_is_said_in_the_form_and_nothing_typed_is_lost(browser: TestClient, person: Who, wrong: dict[str, str], field: str) -> None:
+    typed = {"model": str(add_model(person)), "dataset": add_dataset(person).reference, "split": "validation", "answer": "generate"} | wrong
+    answer = browser.post("/evaluations", data=typed)
+    assert answer.status_code == 422 and all(value in answer.text for value in wrong.values() if value != "(")
+    page = Dom(answer.text)
+    assert page.text(f"#{field}-error") if field else page.one("#pattern").get("value") == "("
+
+
+def test_a_finished_evaluation_shows_figures_confusions_calibration_and_rows(browser: TestClient, person: Who) -> None:
+    dataset = add_dataset(person).reference
+    model = add_model(person)
+    scheme = {"metric": "macro_f1", "checks": [{"kind": "length", "most": 1, "name": "short"}]}
+    first = evaluated(person, dataset, FIRST, scheme=scheme, model=model)
+    second = evaluated(person, dataset, ["billing", "delivery"] * 5, model=model)
+    page = get(browser, f"/evaluations/{first}")
+    assert page.texts(".figures dt")[:2] == ["Macro F1", "Accuracy"]
+    assert page.texts(".matrix thead th") == ["billing", "delivery", "(off the list)"] and len(page.all(".matrix tbody td")) == 6
+    assert len(page.all(".diagram svg")) == 2 and page.all(".diagram .dot") and page.one(".diagram .curve").get("points")
+    assert "short" in page.text("#checks-title + .scroll tbody tr")
+    assert page.texts(".predictions tbody tr") and len(page.all(".predictions tbody tr")) == 10
+    wrong = get(browser, f"/evaluations/{first}?only=wrong&other={second}&other_only=right")
+    assert len(wrong.all(".predictions tbody tr")) == 5 and f"In {second}" in wrong.text(".predictions thead")
+    row = get(browser, page.all(".predictions tbody a")[0].get("href") or "")
+    assert "Input:" in row.text(".prompt-read") and "Written" in row.text("main")
+    rows = get(browser, "/evaluations").texts("tbody tr")
+    assert len(rows) == 2 and "1.000" in rows[0] and "macro F1" in rows[1], rows
+
+
+def test_rows_that_were_made_to_fit_are_counted_wherever_the_figures_stand(browser: TestClient, person: Who) -> None:
+    dataset = add_dataset(person).reference
+    key = evaluated(person, dataset, FIRST, fit={"policy": "cut_head", "rows": 10, "too_long": 3, "window": 128, "longest": 200})
+    assert "3 of 10 rows did not fit 128 tokens: cut the start of the input." in get(browser, f"/evaluations/{key}").text("#evaluation")
+    other = evaluated(person, dataset, FIRST, fit={"policy": "refuse", "rows": 10, "too_long": 0, "window": 128, "longest": 20})
+    assert "did not fit" not in get(browser, f"/evaluations/{other}").text("#evaluation")
+    rows = get(browser, "/evaluations").texts("tbody tr")
+    assert "3 made to fit" in rows[1] and "made to fit" not in rows[0]
+
+
+def test_whether_rows_fit_stands_beside_the_policy_before_the_start(browser: TestClient, person: Who) -> None:
+    there = endpoints.create(person, name="there", url="https://api.example.com/v1", models=["tiny"], windows={"tiny": {"tokens": 90}})
+    version, remote = add_dataset(person), there.models[0].id
+    form = get(browser, f"/evaluations/new?model={remote}&split=validation&answer=generate")
+    place = form.one("[hx-get^='/evaluations/fit']").get("hx-get") or ""
+    assert f"model={remote}" in place and "split=validation" in place and "Looking whether the rows fit" in form.text("[hx-get^='/evaluations/fit']")
+    said = browser.get(place, headers={"HX-Request-Type": "partial"}).text
+    assert "10 of 10 rows do not fit (shots + input + answer) in the 90 tokens of there/tiny; the longest takes" in said and "reckoned from the text" in said
+    endpoints.update(person, there.endpoint.id, {"windows": {"*": {"tokens": 4096}}})
+    assert "Every row fits" in browser.get(place, headers={"HX-Request-Type": "partial"}).text
+    endpoints.update(person, there.endpoint.id, {"windows": {}})
+    said = browser.get(place, headers={"HX-Request-Type": "partial"}).text
+    assert "not known yet: How many tokens there/tiny takes" in said and "on its endpoint&#39;s page" in said
+    local = browser.get(f"/evaluations/fit?dataset={version.reference}&model={add_model(person)}", headers={"HX-Request-Type": "partial"}).text
+    assert "Whether the rows fit is not known yet: The engine process is not running" in local
+    typed = {"model": str(remote), "dataset": version.reference, "split": "validation", "answer": "generate", "fit": "cut_tail"}
+    answer = browser.post("/evaluations", data=typed)
+    assert answer.status_code == 422 and "nor make them fit" in Dom(answer.text).text("#fit-error")
+
+
+def test_what_an_endpoint_refused_as_too_long_stands_beside_the_figures(browser: TestClient, person: Who) -> None:
+    dataset = add_dataset(person).reference
+    fit = {"policy": "cut_tail", "rows": 10, "too_long": 1, "window": 90, "longest": 99, "refused": 2, "counted": "Tokens are reckoned from the text."}
+    said = get(browser, f"/evaluations/{evaluated(person, dataset, FIRST, fit=fit)}").text("#evaluation")
+    assert "1 of 10 rows did not fit 90 tokens: cut the end of the input. Tokens are reckoned from the text. 2 rows were refused by the endpoint" in said
+    said = get(browser, f"/evaluations/{evaluated(person, dataset, FIRST, fit={'policy': 'cut_tail', 'rows': 10})}").text("#evaluation")
+    assert "was not known, so no row was made to fit" in said
+
+
+def test_evaluations_of_two_versions_are_compared_on_the_rows_that_both_have(browser: TestClient, person: Who) -> None:
+    dataset, model = add_dataset(person), add_model(person)
+    first = evaluated(person, dataset.reference, ["billing"] * 10, model=model)
+    alone = get(browser, f"/evaluations/{first}")
+    assert not alone.all("#against"), "there is nothing to compare it with"
+    with transaction() as session:
+        rows = [row.id for row in datasets.rows(session, dataset, "validation")]
+    newer = versions.derive(person, dataset.reference, Drop(frozenset(rows[:2]))).version
+    second = evaluated(person, newer.reference, ["billing", "delivery"] * 4, model=model)
+    page = get(browser, f"/evaluations/{second}")
+    (option,) = page.all("#against option")
+    assert option.text.startswith(f"{first}: Starter, ") and option.text.endswith("v1, on version 1")
+    page = get(browser, f"/evaluations/{second}?against={first}")
+    assert "Compared on the 8 rows that versions 1 and 2 have in common (of 10 and 8)." in page.text("#against")
+    assert "Rows that came, went or changed between the versions count for neither." in page.text("#against")
+    assert f"evaluation {first}" in page.text("#against .sentence") or "Cannot tell from 8 validation rows" in page.text("#against .sentence")
+    other = evaluated(person, add_dataset(person, "mail").reference, FIRST, model=model)
+    page = get(browser, f"/evaluations/{second}?against={other}")
+    assert "different splits or datasets" in page.text("#against .error")
+
+
+def test_sealed_rows_stay_behind_their_seal(browser: TestClient, person: Who) -> None:
+    key = evaluated(person, add_dataset(person).reference, FIRST, split="test")
+    page = get(browser, f"/evaluations/{key}")
+    assert "Sealed" in page.text("#rows .empty") and "message" not in page.text("main") and page.all(".matrix")
+    assert get(browser, f"/evaluations/{key}/rows/31", 403).root is not None

@@ -1,0 +1,110 @@
+"""The Lab's columns: the page's own requests. What the browser does with them is in tests/browser/test_columns.py."""
+
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from app import queue
+from app.domain.access import Who
+from app.domain.generation import ENGINE_CHANNEL
+from app.domain.prompt import PromptVersion
+from app.services import marks, prompts
+from tests.dom import Dom, get
+from tests.rows import add_dataset, add_model
+
+WORDS: dict[str, Any] = {
+    "defaults": {},
+    "mode": "structured",
+    "instruction": "Answer billing or delivery.",
+    "input_prefix": "Input:",
+    "output_prefix": "Output:",
+    "shots": [],
+}
+
+
+@pytest.fixture
+def routing(person: Who) -> PromptVersion:
+    return prompts.create(person, "Routing", WORDS)
+
+
+def wanted(model: int, **more: Any) -> dict[str, Any]:
+    return {"columns": [{"model": model, "prompt": WORDS, "parameters": {}}], "dataset": "1@1", **more}
+
+
+def test_a_column_offers_every_saved_version_and_no_id_stands_twice(browser: TestClient, person: Who, routing: PromptVersion) -> None:
+    prompts.add_version(person, routing.prompt_id, {**WORDS, "instruction": "Shorter."})
+    prompts.create(person, "Other", WORDS)
+    page = get(browser, "/lab")
+    assert page.texts("[data-part=prompt] option") == ["The editor's prompt", "Other v1", "Routing v2", "Routing v1"]
+    ids = [element.get("id") for element in page.all("[id]")]
+    assert len(ids) == len(set(ids)) and all(element.get("id").startswith("c1-") for element in page.all("[data-column] [id]"))
+
+
+def test_rows_are_drawn_by_seed_and_never_from_test(browser: TestClient, person: Who) -> None:
+    add_dataset(person)
+    rows = browser.get("/lab/rows?dataset=1@1&split=validation&count=4&seed=3").json()["rows"]
+    assert len(rows) == 4 and all(
+        row["values"]["input"] == f"validation message {row['row'] - 1} about {'my bill' if row['answers'] == ['billing'] else 'my parcel'}" for row in rows
+    )
+    assert browser.get("/lab/rows?dataset=1@1&split=validation&count=4&seed=3").json()["rows"] == rows
+    assert browser.get("/lab/rows?dataset=1@1&split=validation&count=4&seed=4").json()["rows"] != rows
+    assert [row["row"] for row in browser.get("/lab/rows?dataset=1@1&split=validation&count=50").json()["rows"]] == list(range(1, 11))
+    assert browser.get("/lab/rows?dataset=1@1&split=test&count=2").status_code == 403
+    assert browser.get("/lab/rows?dataset=1@1&split=train&count=101").status_code == 422
+
+
+def test_the_page_hears_at_once_whether_an_engine_listens(browser: TestClient, broker: str) -> None:
+    queue._redis.cache_clear()
+    assert browser.get("/lab/engine").json() == {"engine": False}
+    line = queue._redis().pubsub()  # type: ignore[no-untyped-call]
+    line.subscribe(ENGINE_CHANNEL)
+    line.get_message(timeout=5)
+    assert browser.get("/lab/engine").json() == {"engine": True}
+    line.close()
+    assert browser.get("/lab/engine").json() == {"engine": False}
+
+
+def test_a_plan_says_what_a_test_takes_and_a_start_makes_a_version_and_a_chip(browser: TestClient, person: Who) -> None:
+    add_dataset(person)
+    model = add_model(person)
+    plan = Dom(browser.post("/lab/test/plan", json=wanted(model, limit=4)).text)
+    assert plan.one("[data-plan]").get("data-ok") and plan.texts("tbody td.num") == ["4", "not known not measured yet: this run will tell", "none"]
+    assert "“Lab draft for tickets”" in plan.text("tbody") and "1 evaluation, 4 answers" in plan.text("strong")
+    assert "nearest" not in plan.text("[data-plan]") and "nearest to this one input" in browser.post("/lab/test/plan", json=wanted(model, nearest=True)).text
+    done = browser.post("/lab/test", json=wanted(model, limit=4)).json()
+    assert done["opened"] == {"id": 1, "name": "Lab draft for tickets", "version": 1, "reference": "1@1"}
+    chips = Dom(browser.get(f"/lab/tests?job={done['jobs'][0]}").text)
+    assert (
+        chips.href("a") == f"/jobs/{done['jobs'][0]}"
+        and chips.text("a") == "queued Starter · Lab draft for tickets v1"
+        and chips.one("a").get("data-over") is None
+    )
+
+
+def test_what_cannot_be_tested_says_why(browser: TestClient, person: Who) -> None:
+    add_dataset(person)
+    bad = wanted(add_model(person))
+    bad["columns"][0]["prompt"] = {**WORDS, "instruction": "Be {tone}."}
+    plan = Dom(browser.post("/lab/test/plan", json=bad).text)
+    assert not plan.one("[data-plan]").get("data-ok") and "{tone}" in plan.text(".error")
+    assert browser.post("/lab/test", json=bad).status_code == 422
+    assert browser.post("/lab/test/plan", json={**bad, "split": "test"}).status_code == 422
+
+
+def test_marked_answers_are_listed_with_what_was_asked(browser: TestClient, person: Who, routing: PromptVersion) -> None:
+    assert "No answer is marked yet" in get(browser, "/lab/marks").text(".empty")
+    model = add_model(person)
+    about: dict[str, Any] = {
+        "model": model,
+        "prompt": None,
+        "parameters": None,
+        "prompt_version": routing.reference,
+        "variables": {"input": "Where is <b>it</b>?"},
+    }
+    for number in range(51):
+        marks.put(person, **about, text=f"answer {number}", thumb="up" if number % 2 else "down", note="<i>why</i>")
+    page = get(browser, "/lab/marks")
+    assert len(page.all("tbody tr")) == 50 and page.texts("tbody th .clip")[0] == "answer 50" and not page.all("tbody b, tbody i")
+    assert "Routing v1, by Ada" in page.text("tbody tr:first-child .full") and "bad" in page.text("tbody tr:first-child .end")
+    assert get(browser, page.href("a[rel=next]")).texts("tbody th .clip") == ["answer 0"]

@@ -1,0 +1,152 @@
+"""The machines' pages: what is there, what is wrong with it, and a token that works once."""
+
+import time
+
+import pytest
+from sqlalchemy import select, update
+from starlette.testclient import TestClient
+
+from app.db import transaction
+from app.domain import device as devices
+from app.domain import machine as machines
+from app.domain import worker as workers
+from app.domain.access import Who
+from app.domain.base import db_now
+from app.domain.machine import JoinToken
+from app.domain.worker import Worker
+from app.migrate import newest
+from app.services import jobs
+from app.services import machines as service
+from tests.dom import get
+from tests.queries import queries
+from tests.rows import add_dataset, add_model, claim
+
+REPORT = {
+    "machine": "gpu-2",
+    "version": service.FETTLE,
+    "python": "3.11.2",
+    "devices": [{"name": "cuda:0", "title": "A card", "memory": 24_000_000_000}],
+    "clock_ms": 0,
+}
+
+
+def report(**changes: object) -> dict[str, object]:
+    return {**REPORT, "schema": newest(), "clock_ms": time.time_ns() // 1_000_000, **changes}
+
+
+def ask(client: TestClient, token: str, **changes: object) -> tuple[int, dict[str, object]]:
+    answer = client.post("/api/v1/machines/join", json={"token": token, "report": report(**changes)})
+    return answer.status_code, answer.json()
+
+
+@pytest.fixture
+def fleet(person: Who) -> None:
+    """Two machines: a GPU with a model and a waiting job's lease, and one that is silent, of another version, with a wrong clock."""
+    del person
+    with transaction() as session:
+        devices.found(session, "one", [{"name": "cuda:0", "title": "A card", "memory": 8_000_000_000}])
+        device = devices.find(session, "one", "cuda:0")
+        assert device is not None
+        devices.hold(session, "one", "cuda:0", "one:77")
+        devices.ask(session, device, "one:78/interactive", "starter", "Starter", 2_000_000_000)
+        devices.mark(session, "one:78/interactive", ["starter"], ["starter"])
+        workers.present(
+            session, "one:77/gpu", "worker", "gpu", [], {"fettle": service.FETTLE, "torch": "2.13.0", "transformers": "5.23", "peft": "0.21", "clock_ms": 12}
+        )
+        workers.present(session, "two:5/gpu", "worker", "gpu", [], {"fettle": "0.0.9", "clock_ms": -90_000})
+        workers.present(session, "server:1/web", "web", "web", [], {"fettle": service.FETTLE})
+    with transaction() as session:
+        session.execute(update(Worker).where(Worker.name == "two:5/gpu").values(heartbeat_at=db_now() - 60_000))
+
+
+@pytest.mark.usefixtures("fleet")
+def test_every_machine_with_its_devices_and_what_is_wrong(browser: TestClient) -> None:
+    page = get(browser, "/machines")
+    assert page.texts("main h2") == ["one", "two"], "a web process is no machine that works"
+    said = page.text("#machine-1")
+    assert "2 GB of 8 GB" in said and "Starter 2 GB, answering, pinned" in said and "one:77" in said and "clock agrees" in said and "torch 2.13.0" in said
+    troubles = page.text("#machine-2 .notice")
+    assert all(words in troubles for words in ("Nothing was heard of it for", "It runs Fettle 0.0.9", "90.0 s behind")) and not page.all("#machine-1 .notice")
+    part = browser.get("/machines", headers={"HX-Request": "true", "HX-Request-Type": "partial"}).text
+    assert "<html" not in part and "one:77" in part
+
+
+@pytest.mark.usefixtures("fleet")
+def test_the_number_of_queries_does_not_grow_with_the_machines(browser: TestClient) -> None:
+    browser.get("/machines")
+    with queries() as few:
+        browser.get("/machines")
+    with transaction() as session:
+        for number in range(20):
+            devices.found(session, f"m{number}", [{"name": "cpu:0", "title": "CPU", "memory": 1}])
+            workers.present(session, f"m{number}:1/gpu", "worker", "gpu", [], {})
+    with queries() as many:
+        assert browser.get("/machines").status_code == 200
+    assert len(few) == len(many)
+
+
+def test_a_token_is_shown_once_works_once_and_the_page_says_who_came(browser: TestClient) -> None:
+    assert "Nothing has asked to join yet" in get(browser, "/machines/new").text("#reports")
+    shown = browser.post("/machines/token").text
+    token = shown.partition("--token ")[2].split()[0]
+    assert len(token) > 20 and shown.count(token) == 2 and token not in browser.get("/machines/new").text
+    with transaction() as session:
+        assert token not in str(session.scalars(select(JoinToken.token_hash)).all())
+    browser.headers.pop("Sec-Fetch-Site")  # the new machine is no browser
+    browser.cookies.clear()
+    for changes, words in (({"version": "0.0.1"}, "This machine has Fettle 0.0.1"), ({"schema": "abc"}, "code wants the database at abc")):
+        status, told = ask(browser, token, **changes)
+        assert status == 409 and words in str(told["error"]), told
+    status, told = ask(browser, token, clock_ms=time.time_ns() // 1_000_000 + 5_000)
+    assert status == 200 and 4_000 < int(str(told["ahead_ms"])) <= 5_100
+    assert ask(browser, token)[0] == 403, "it works once"
+    assert ask(browser, "guessed")[0] == 403
+
+
+def test_a_refusal_stands_on_the_page_in_words(browser: TestClient, person: Who) -> None:
+    token = service.make_token(person)
+    ask(browser, token, machine="old", version="0.0.1")
+    page = get(browser, "/machines/new")
+    assert page.texts("#reports tbody th") == ["old"] and f"Install {service.FETTLE} here." in page.text("#reports")
+    ask(browser, token, machine="old")
+    assert "joined" in get(browser, "/machines/new").text("#reports")
+
+
+def test_an_old_token_is_refused(browser: TestClient, person: Who) -> None:
+    token = service.make_token(person)
+    with transaction() as session:
+        session.execute(update(JoinToken).values(expires_at=db_now() - 1))
+    assert ask(browser, token)[0] == 403
+
+
+def test_only_an_administrator_makes_tokens_and_no_page_shows_a_password(browser: TestClient, person: Who, database: str) -> None:
+    shown = browser.post("/machines/token").text
+    if "postgresql" in database:
+        assert database not in shown and database.rpartition("@")[2] not in shown
+    with transaction() as session:
+        session.execute(update(machines.JoinToken).values(used_at=db_now()))
+    from app.domain.user import User
+
+    with transaction() as session:
+        session.execute(update(User).values(role="member"))
+    assert browser.post("/machines/token").status_code == 403
+    assert "Only an administrator adds machines" in get(browser, "/machines/new").text("main")
+    assert not get(browser, "/machines").all(".page-head .button")
+
+
+@pytest.mark.usefixtures("fleet")
+def test_a_job_that_waits_for_memory_says_so_on_its_page(browser: TestClient, person: Who) -> None:
+    made = jobs.start_tune(person, model=add_model(person), dataset=add_dataset(person).dataset_id, method="lora", parameters={}, prompt_version=None, seed=1)
+    key = made.job.id
+    with transaction() as session:
+        claim(session)
+        device = devices.find(session, "one", "cuda:0")
+        assert device is not None
+        assert devices.ask(session, device, devices.job_holder(key, 1), "job", "LoRA", 7_000_000_000, key) is False
+    said = get(browser, f"/jobs/{key}").text(".sentence")
+    assert said.startswith("Ready to begin. Waits for 7.00 GB of the GPU's memory; 6.00 of 8.00 GB are free. Starter (2.00 GB) is pinned")
+    assert f"job {key} 7 GB, waits" in get(browser, "/machines").text("#machine-1")
+    with transaction() as session:
+        devices.give_back(session, "one:78/interactive")
+        assert devices.ask(session, device, devices.job_holder(key, 1), "job", "LoRA", 7_000_000_000, key) is True
+    assert "Waits for" not in get(browser, f"/jobs/{key}").text(".sentence")

@@ -1,0 +1,155 @@
+"""The queue on the Tune page: order, priority, pause, who works, and why something waits."""
+
+import json
+
+import pytest
+from starlette.testclient import TestClient
+
+from app.db import transaction
+from app.domain import ending
+from app.domain import job as jobs
+from app.domain import worker as workers
+from app.domain.access import Who
+from app.domain.worker import Worker
+from app.services import jobs as services
+from tests.dom import Dom, get
+from tests.queries import queries
+from tests.rows import add_dataset, add_model, claim
+
+
+@pytest.fixture
+def keys(person: Who) -> list[int]:
+    """Three waiting jobs."""
+    return waiting(person, 3)
+
+
+def waiting(person: Who, count: int, **parameters: object) -> list[int]:
+    model, dataset = add_model(person, f"Model {count}"), add_dataset(person).dataset_id
+    wanted = {"model": model, "dataset": dataset, "method": "lora", "parameters": parameters, "prompt_version": None, "seed": 0}
+    return [job.id for job in services.start_many(person, [wanted] * count)]
+
+
+def answers(name: str = "vm:7/gpu", device: str = "cpu:0", silent_ms: int = 0) -> None:
+    with transaction() as session:
+        workers.present(
+            session, name, "worker", name.rpartition("/")[2], [{"name": device, "title": "2 CPU cores", "memory": 24_000_000_000, "used": 6_000_000_000}], {}
+        )
+        session.query(Worker).filter_by(name=name).update({"heartbeat_at": Worker.heartbeat_at - silent_ms})
+
+
+def rows(page: Dom) -> list[str]:
+    return [row.get("id", "") for row in page.all("section:first-of-type tbody tr")]
+
+
+def test_waiting_jobs_are_moved_with_their_buttons_and_the_answer_is_the_new_order(browser: TestClient, keys: list[int]) -> None:
+    page = get(browser, "/jobs")
+    first, second, third = keys
+    assert page.texts("section:first-of-type .progress") == ["next", "2nd in the queue", "3rd in the queue"] and page.one(f"#up-{first}").get(
+        "aria-disabled"
+    ) == "true" == page.one(f"#down-{third}").get("aria-disabled")
+    part = browser.post(f"/jobs/{third}/move", data={"to": "up"}, headers={"HX-Request": "true"})
+    assert part.status_code == 200 and "<html" not in part.text and rows(Dom(part.text)) == [f"job-{key}" for key in (first, third, second)]
+    assert browser.post(f"/jobs/{second}/move", data={"to": "first"}).headers["location"] == "/jobs"
+    assert rows(get(browser, "/jobs")) == [f"job-{key}" for key in (second, first, third)]
+    assert browser.post(f"/jobs/{second}/move", data={"to": "sideways"}).status_code == 422
+    page = get(browser, f"/jobs/{third}")
+    assert page.text("#job-status .sentence").startswith("Waiting, 3rd in the queue.") and "Move up" in page.texts("#job-actions button")
+    assert browser.post(f"/jobs/{third}/move", data={"to": "up", "back": str(third)}).headers["location"] == f"/jobs/{third}"
+    assert get(browser, f"/jobs/{third}").text("#job-status .sentence").startswith("Waiting, 2nd in the queue.")
+
+
+def test_a_priority_is_set_shown_and_refused_out_of_bounds(browser: TestClient, keys: list[int]) -> None:
+    assert browser.post(f"/jobs/{keys[2]}/priority", data={"priority": "7"}).status_code == 303
+    page = get(browser, "/jobs")
+    assert rows(page)[0] == f"job-{keys[2]}" and "priority 7" in page.text(f"#job-{keys[2]} th")
+    refused = browser.post(f"/jobs/{keys[2]}/priority", data={"priority": "101"}, headers={"HX-Request": "true"})
+    assert refused.status_code == 422 and "from -100 to 100" in refused.text
+
+
+def test_a_paused_queue_says_so_on_every_page_that_waits_for_it(browser: TestClient, keys: list[int]) -> None:
+    answers()
+    assert browser.post("/jobs/queues/gpu/pause").headers["location"] == "/jobs"
+    page = get(browser, "/jobs")
+    assert page.text("#queue-gpu") == "Queue paused by Grace, just now; 3 waiting" and page.text("#pause-gpu") == "Resume"
+    with transaction() as session:
+        assert jobs.claim(session, "gpu", "vm:7", 30) is None
+    job = get(browser, f"/jobs/{keys[1]}")
+    assert "The queue is paused by Grace" in job.text("#job-status .sentence") and job.text("#job-actions .primary") == "Resume the queue"
+    assert "queue 3, paused" in browser.get("/live").text
+    assert browser.post("/jobs/queues/gpu/resume", data={"back": str(keys[1])}).headers["location"] == f"/jobs/{keys[1]}"
+    with transaction() as session:
+        assert jobs.waiting(session, 60) == ["gpu"] * 3, "what waited is woken at once"
+        assert jobs.claim(session, "gpu", "vm:7", 30) is not None
+    assert browser.post("/jobs/queues/nowhere/pause").status_code == 422
+
+
+def test_the_queue_says_that_no_worker_answers_and_for_how_long(browser: TestClient, person: Who, keys: list[int]) -> None:
+    assert get(browser, "/jobs").text(".notice .message") == "No worker answers: run fettle worker. The 3 waiting jobs are safe."
+    answers(silent_ms=185_000)
+    page = get(browser, "/jobs")
+    assert page.text(".notice .message").startswith("No worker has answered for 3 min:") and page.text(".workers .badge") == "no answer for 3 min"
+    assert "No worker has answered for 3 min" in get(browser, f"/jobs/{keys[0]}").text("#job-status .sentence")
+    answers()
+    assert not get(browser, "/jobs").all(".notice")
+
+
+def test_a_job_that_needs_a_gpu_says_that_it_waits_for_one(browser: TestClient, person: Who) -> None:
+    (key,) = waiting(person, 1, four_bit=True)
+    answers()
+    assert get(browser, "/jobs").text(f"#job-{key} .progress") == "1st; waits for a worker with a GPU"
+    assert "waits for a worker with a GPU" in get(browser, f"/jobs/{key}").text("#job-status .sentence")
+    answers("big:9/gpu", "cuda:0")
+    assert get(browser, "/jobs").text(f"#job-{key} .progress") == "next"
+    said = get(browser, f"/jobs/{key}").text("#job-status .sentence")
+    assert said.startswith("Waiting, next in the queue.") and "GPU" not in said
+
+
+def test_a_job_that_waits_for_room_says_how_much(browser: TestClient, person: Who) -> None:
+    (key,) = waiting(person, 1)
+    with transaction() as session:
+        job = jobs.claim(session, "gpu", "vm:7", 60)
+        assert job is not None
+        ending.give_back(session, key, job.lease_token or "", "no room", counts=False, needs_bytes=12_300_000)
+        workers.present(session, "vm:7/gpu", "worker", "gpu", [{"name": "cpu:0"}], {"room": {"tune": 2_000_000, "export": 99_000_000}})
+    assert get(browser, "/jobs").text(f"#job-{key} .progress") == "1st; waits for 12.3 MB of disk"
+    said = get(browser, f"/jobs/{key}").text("#job-status .sentence")
+    assert "It waits for room on the disk: it needs 12.3 MB, and 2 MB are free. It starts by itself when there is room" in said
+    assert browser.get(f"/api/v1/jobs/{key}").json()["needs_bytes"] == 12_300_000
+    with transaction() as session:  # another machine has more
+        workers.present(session, "big:7/gpu", "worker", "gpu", [{"name": "cpu:0"}], {"room": {"tune": 90_000_000}})
+    assert get(browser, "/jobs").text(f"#job-{key} .progress") == "next"
+
+
+def test_workers_are_listed_with_device_memory_and_the_job_in_hand(browser: TestClient, keys: list[int]) -> None:
+    answers("vm:7/gpu")
+    answers("vm:8/interactive")
+    answers("old:3/gpu", silent_ms=4_000_000)
+    with transaction() as session:
+        job = jobs.claim(session, "gpu", "vm:7", 60)
+    assert job is not None
+    page = get(browser, "/jobs")
+    lines = page.texts(".workers tbody tr")
+    assert len(lines) == 2, "who has been silent for an hour is left out"
+    assert lines[0].startswith("vm process 7 tuning and evaluation cpu:0 2 CPU cores 6 GB of 24 GB") and f"job {job.id}" in lines[0] and "just now" in lines[0]
+    assert lines[1].startswith("vm process 8 Lab and /v1") and "–" in lines[1]
+
+
+def test_a_long_queue_takes_as_many_queries_and_says_how_much_there_is_more(browser: TestClient, person: Who) -> None:
+    counts = []
+    for more in (2, 70):
+        waiting(person, more)
+        with queries() as sent:
+            page = get(browser, "/jobs")
+        counts.append(len(sent))
+    assert counts[0] == counts[1] and "22 more wait behind these." in page.text("section:first-of-type")
+
+
+def test_what_ended_is_told_in_the_strip_of_every_page(browser: TestClient, keys: list[int]) -> None:
+    with transaction() as session:
+        (done, _), (broken, _) = held = [(job.id, job.lease_token or "") for job in (claim(session), claim(session))]
+        ending.succeed(session, *held[0], {})
+        ending.fail(session, *held[1], {"code": "x", "message": "It's <broken>.", "advice": ""})
+        ending.cancel(session, session.get_one(jobs.Job, keys[2]))
+    told = json.loads(get(browser, "/datasets").one("#live [data-ended]").get("data-ended") or "")
+    assert sorted((one["href"], one["bad"]) for one in told) == [(f"/jobs/{done}", False), (f"/jobs/{broken}", True)]
+    assert {one["text"] for one in told} == {"LoRA on tickets is done.", "LoRA on tickets failed: It's <broken>."}

@@ -1,0 +1,98 @@
+"""An experiment's report: one file that stands alone, in four forms."""
+
+import csv
+import io
+import json
+from typing import Any
+
+import pytest
+from lxml import html
+from starlette.testclient import TestClient
+
+from app.domain.access import Who
+from app.domain.targets import Targets
+from app.services import experiments
+from tests.pages.test_experiments import task
+from tests.rows import climb, climb_by
+
+__all__ = ["task"]
+
+
+@pytest.fixture
+def key(person: Who, task: tuple[int, str]) -> int:
+    rungs: list[dict[str, Any]] = [
+        {"technique": "zero_shot"},
+        {"technique": "few_shot", "shots": 4, "seeds": [3]},
+        {"technique": "lora", "parameters": {"max_steps": 7}},
+    ]
+    found = experiments.create(person, name="Tickets <b>", dataset=task[1], model=task[0], rungs=rungs, margin=0.02, targets=Targets(machine_hour=1.0))
+    climb(10, 15, 29)
+    return found
+
+
+def test_the_html_needs_nothing_beside_it(browser: TestClient, key: int) -> None:
+    answer = browser.get(f"/experiments/{key}/report.html")
+    assert answer.headers["content-disposition"] == f'attachment; filename="tickets-b-{key}.html"'
+    page = html.document_fromstring(answer.text)
+    assert not page.cssselect("script, link, a, img, form, [src], [href]") and "@import" not in answer.text
+    text = page.text_content()
+    for words in (
+        "Tickets <b>",
+        "Every cheaper rung is shown to be worse",
+        "majority",
+        "LoRA",
+        "0.967",
+        "better +63.3",
+        "scored 3 times",
+        '"max_steps": 7',
+        "Tango",
+    ):
+        assert words in text
+    assert len(page.cssselect("svg.whisker")) == 4
+
+
+def test_the_html_draws_the_label_curves(browser: TestClient, person: Who, task: tuple[int, str], key: int) -> None:
+    assert "more labels buy" not in browser.get(f"/experiments/{key}/report.html").text
+    rungs: list[dict[str, Any]] = [{"technique": "zero_shot"}, {"technique": "lora", "label_curve": [4, 8, 12]}]
+    rising = experiments.create(person, name="rising", dataset=task[1], model=task[0], rungs=rungs)
+    for queue in ("gpu", "light"):
+        climb_by(lambda rung, cell: 15 + (cell.labels or 20) // 2, queue)
+    page = html.document_fromstring(browser.get(f"/experiments/{rising}/report.html").text)
+    tables = page.cssselect("table.curve")
+    assert [row.text_content() for row in tables[-1].cssselect("tbody th")] == ["4", "8", "12", "20 you are here"]
+    assert len(page.cssselect("figure")) == len(tables) + 1 == 3 and "more labels buy" in page.text_content()
+    assert not page.cssselect("script, link, a, img, form, [src], [href]")
+
+
+def test_the_table_as_csv_has_every_figure(browser: TestClient, key: int) -> None:
+    rows = list(csv.DictReader(io.StringIO(browser.get(f"/experiments/{key}/report.csv").text)))
+    assert [row["rung"] for row in rows] == ["majority (always billing)", "TF-IDF + logistic regression", "zero-shot", "4-shot", "LoRA"]
+    assert (rows[4]["accuracy"][:6], rows[4]["n"], rows[4]["verdict"], rows[4]["labels_used"], rows[4]["trainable_parameters"]) == (
+        "0.9666",
+        "30",
+        "better",
+        "20",
+        "921600",
+    )
+    assert float(rows[2]["cost_per_1000"]) == pytest.approx(1000 * 0.02 / 3600) and rows[1]["state"] == "queued" and rows[1]["accuracy"] == ""
+
+
+def test_markdown_says_the_same(browser: TestClient, key: int) -> None:
+    text = browser.get(f"/experiments/{key}/report.md").text
+    assert text.startswith("# Tickets <b>\n\n**Use LoRA.") and "| LoRA | 0.967 |" in text and "```json" in text
+    (line,) = [line for line in text.splitlines() if line.startswith("| LoRA |")]
+    assert "| < 0.001 |" in line and "| 921,600 | 95.0 |" in line, line
+
+
+def test_the_json_makes_the_same_experiment(browser: TestClient, person: Who, key: int) -> None:
+    body = json.loads(browser.get(f"/experiments/{key}/report.json").text)
+    again = browser.post("/api/v1/experiments", json=body).json()["id"]
+    first, second = experiments.find(person, key), experiments.find(person, again)
+    assert (second.experiment.margin, second.experiment.targets) == (0.02, {"machine_hour": 1.0})
+    for one, other in zip(first.rows, second.rows, strict=True):
+        assert {**one.rung.settings, "drawn": None} == {**other.rung.settings, "drawn": None}
+        assert one.prompt.template() == other.prompt.template()
+
+
+def test_a_report_in_another_form_is_not_there(browser: TestClient, key: int) -> None:
+    assert browser.get(f"/experiments/{key}/report.pdf").status_code == 422

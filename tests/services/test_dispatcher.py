@@ -1,0 +1,44 @@
+"""The threads of web go on, whatever one of their duties meets."""
+
+import threading
+
+import pytest
+
+from app.db import reading
+from app.dispatcher import Dispatcher
+from app.domain import worker as workers
+from app.domain.access import Who
+from app.errors import Unavailable
+from app.rounds import Rounds
+from app.services import jobs
+from tests.faults.site import until
+from tests.rows import add_dataset, add_model
+
+
+@pytest.mark.parametrize("error", [Unavailable("away", "It is away.", ""), ZeroDivisionError()])
+def test_a_duty_that_fails_keeps_neither_the_others_nor_the_next_round_from_their_turn(error: Exception) -> None:
+    nudged, done = threading.Event(), list[str]()
+
+    def fails() -> None:
+        done.append("failed")
+        raise error
+
+    rounds = Rounds("test", [fails, lambda: done.append("well")], nudged)
+    nudged.set()
+    rounds.start()
+    until(lambda: len(done) >= 4, 20)
+    rounds.stop()
+    assert done[:4] == ["failed", "well", "failed", "well"] and not rounds.is_alive()
+
+
+def test_without_a_broker_the_dispatcher_still_says_that_the_web_process_is_there(person: Who) -> None:
+    jobs.start_tune(person, model=add_model(person), dataset=add_dataset(person).dataset_id, method="lora", parameters={}, prompt_version=None, seed=1)
+
+    def is_there() -> bool:
+        with reading() as session:
+            return bool(workers.alive(session, workers.WEB))
+
+    dispatcher = Dispatcher()
+    dispatcher.start()
+    until(is_there, 20)
+    dispatcher.stop()

@@ -1,0 +1,118 @@
+"""Columns of the Lab tested over a split: what that takes, which prompt versions it makes, and what it refuses."""
+
+from typing import Any
+
+import pytest
+
+from app.db import now, transaction
+from app.domain import evaluation as evaluations
+from app.domain import job as jobs
+from app.domain.access import Who, owned
+from app.domain.dataset import DatasetVersion
+from app.domain.endpoint import Endpoint
+from app.domain.model import Model
+from app.errors import Invalid
+from app.services import prompts, testing
+from app.services.testing import Column, Plan, Wanted
+from tests.rows import add_dataset, add_model, answer_evaluation, claim
+
+WORDS = {"instruction": "Answer billing or delivery."}
+
+
+@pytest.fixture
+def version(person: Who) -> DatasetVersion:
+    return add_dataset(person)
+
+
+@pytest.fixture
+def model(person: Who) -> int:
+    return add_model(person)
+
+
+def draft(model: int, **more: Any) -> Column:
+    return Column(model, WORDS, parameters=more.pop("parameters", {}), **more)
+
+
+def plan(person: Who, version: DatasetVersion, *columns: Column, **more: Any) -> Plan:
+    return testing.plan(person, columns, Wanted(**{"dataset": version.reference, "split": "validation", "answer": "generate", **more}))
+
+
+def test_a_plan_says_rows_time_and_cost_and_starts_nothing(person: Who, version: DatasetVersion, model: int) -> None:
+    found = plan(person, version, draft(model, latency_ms=500.0))
+    assert [(line.rows, line.seconds, line.cost, line.problem) for line in found.lines] == [(10, 5.0, 0.0, "")] and "at most" in found.lines[0].basis
+    assert plan(person, version, draft(model)).lines[0].seconds is None
+    assert plan(person, version, draft(model), limit=4).lines[0].rows == 4 and plan(person, version, draft(model), split="train").lines[0].rows == 20
+    assert prompts.recent(person)[0] == []
+
+
+def test_time_comes_from_what_the_model_took_before(person: Who, version: DatasetVersion, model: int) -> None:
+    started = testing.start(person, [draft(model)], Wanted(dataset=version.reference, split="validation", answer="generate"))
+    with transaction() as session:
+        job = claim(session)
+        jobs.enter(session, job.id, job.lease_token or "", "evaluate", 10)
+    answer_evaluation(job, 7)
+    with transaction() as session:
+        row = session.get_one(jobs.Job, started.views[0].job.id)
+        row.started_at, row.phases, row.finished_at = now(session) - 14_000, {"load": 0, "evaluate": now(session) - 10_000}, now(session)
+    line = plan(person, version, draft(model), split="train").lines[0]
+    assert line.seconds is not None and 23.9 < line.seconds < 24.1, "4 s to load, and 20 rows of a second each"
+    assert "measured on 10 rows" in line.basis
+    assert plan(person, version, draft(model), answer="likelihood").lines[0].seconds is None
+
+
+def test_a_draft_becomes_a_version_once_and_columns_that_say_the_same_are_one_test(person: Who, version: DatasetVersion, model: int) -> None:
+    saved = prompts.create(person, "Routing", {"instruction": "Old."})
+    columns = [draft(model), draft(model), Column(model, prompt_version=saved.reference, parameters={"temperature": 0.5})]
+    done = testing.start(person, columns, Wanted(dataset=version.reference, split="validation", answer="generate", under=saved.prompt_id))
+    assert [view.job.settings["prompt_version"] for view in done.views] == ["1@2", "1@3"] and done.version.reference == "1@2"
+    assert prompts.find(person, "1@2")[1].instruction == WORDS["instruction"] and prompts.find(person, "1@3")[1].parameters == {"temperature": 0.5}
+    again = testing.start(person, [draft(model)], Wanted(dataset=version.reference, split="validation", answer="generate", under=saved.prompt_id))
+    assert again.version.reference == "1@2", "what is saved already is not saved again"
+
+
+def test_a_new_draft_gets_a_prompt_of_its_own(person: Who, version: DatasetVersion, model: int) -> None:
+    done = testing.start(person, [draft(model)], Wanted(dataset=version.reference, split="validation", answer="likelihood", limit=5))
+    assert done.prompt.name == "Lab draft for tickets" and done.views[0].evaluation.row_limit == 5
+    shown = testing.tests(person, [done.views[0].job.id, 999])
+    assert [(test.prompt, test.job.state, test.model.id) for test in shown] == [("Lab draft for tickets v1", "queued", model)]
+
+
+def test_every_model_with_every_prompt(person: Who, version: DatasetVersion, model: int) -> None:
+    other = add_model(person, "Other", "other")
+    saved = prompts.create(person, "Routing", {"instruction": "Old."})
+    columns = [draft(model), Column(other, prompt_version=saved.reference, parameters={})]
+    assert len(plan(person, version, *columns).lines) == 2
+    assert plan(person, version, draft(model, parameters={"n": 3, "logprobs": 5, "max_tokens": 9})).lines[0].pair.fields["parameters"] == {"max_tokens": 9}
+    found = plan(person, version, *columns, every=True).lines
+    assert [(line.pair.model.id, line.pair.version is not None) for line in found] == [(model, False), (other, False), (model, True), (other, True)]
+
+
+def test_the_test_split_and_prompts_that_cannot_be_rendered_are_refused_and_nothing_starts(person: Who, version: DatasetVersion, model: int) -> None:
+    with pytest.raises(Invalid, match="does not score the test split"):
+        plan(person, version, draft(model), split="test")
+    bad = Column(model, {"instruction": "Be {tone}."}, parameters={})
+    assert "{tone}" in plan(person, version, draft(model), bad).lines[1].problem
+    with pytest.raises(Invalid, match="tone"):
+        testing.start(person, [draft(model), bad], Wanted(dataset=version.reference, split="validation", answer="generate"))
+    with transaction() as session:
+        assert session.query(jobs.Job).count() == session.query(evaluations.Evaluation).count() == 0
+    assert prompts.recent(person)[0] == []
+
+
+@pytest.mark.parametrize(("prices", "known"), [({}, False), ({"*": {"input": 10.0, "output": 1000.0}}, True)])
+def test_a_remote_model_costs_at_most_what_its_prices_say(person: Who, version: DatasetVersion, prices: dict[str, Any], known: bool) -> None:
+    with transaction() as session:
+        endpoint = Endpoint(**owned(person), name="there", url="http://h/v1", origin="http://h", sealed_key=None, prices=prices, probe=None, tested_at=None)
+        session.add(endpoint)
+        session.flush()
+        about = {"name": "m", "kind": "remote", "folder": "", "content_hash": "", "parameters": 0, "alias": "there/m"}
+        model = Model(**owned(person), **about, endpoint_id=endpoint.id, remote_name="m")
+        session.add(model)
+        session.flush()
+        key = model.id
+    cost = plan(person, version, draft(key, parameters={"max_tokens": 20})).lines[0].cost
+    if not known:
+        assert cost is None
+    else:
+        assert cost is not None and 10 * 20 * 1000 / 1e6 < cost < 10 * (20 * 1000 + 40 * 10) / 1e6
+    assert "likelihood" in plan(person, version, draft(key), answer="likelihood").lines[0].problem

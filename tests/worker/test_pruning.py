@@ -1,0 +1,95 @@
+"""What ended jobs leave goes by age, and never the result."""
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import update
+
+from app import storage
+from app.db import now, transaction
+from app.domain import ending
+from app.domain import job as jobs
+from app.domain.access import Who
+from app.domain.job import Job
+from app.domain.metric import LogLine
+from app.domain.model import Model, register_tuned
+from app.services import jobs as services
+from app.services import kept
+from app.settings import settings
+from worker.pruning import DAY_MS, prune
+
+LEFT = ("checkpoint-8/optimizer.pt", "best-8/trainable.safetensors", "artefact/adapter_model.safetensors", ".tmp-checkpoint-9-x/a", "process.log")
+
+
+def ended(person: Who, days: float, *, succeeded: bool) -> tuple[int, Path]:
+    """A job that ended so many days ago, with everything an attempt can leave."""
+    with transaction() as session:
+        key = jobs.add(session, person, "tune", "a tune", {"dataset": "1@1"}).id
+        job = jobs.claim(session, "gpu", "w", 30)
+        assert job is not None and job.id == key
+        folder = settings().storage_folder / "jobs" / str(key) / "attempt-1"
+        if succeeded:
+            about = {"content_hash": "", "parameters": 1, "licence": "", "source": "", "method": "lora", "method_parameters": {}}
+            more = {"base_model_id": None, "trainable_parameters": 1, "training_seconds": 1.0, "prompt_version_id": None, "dataset_version_id": None}
+            register_tuned(session, person, name="m", folder=str((folder / "artefact").relative_to(settings().storage_folder)), job_id=key, **about, **more)
+            ending.succeed(session, key, job.lease_token or "", {})
+        else:
+            ending.fail(session, key, job.lease_token or "", {"code": "x", "message": "x", "advice": ""})
+        session.execute(update(Job).where(Job.id == key).values(finished_at=now(session) - int(days * DAY_MS)))
+        session.add(LogLine(job_id=key, attempt=1, event=1, at=now(session) - int(days * DAY_MS), text="said"))
+    for name in LEFT:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"x" * 100)
+    return key, folder
+
+
+def test_checkpoints_in_the_object_store_go_by_the_same_rule(person: Who, bucket: str) -> None:
+    (old, folder), (young, _), (done, _) = ended(person, 15, succeeded=False), ended(person, 13, succeeded=False), ended(person, 1, succeeded=True)
+    del bucket
+    store = storage.store()
+    assert store is not None
+    for key in (old, young, done, 999):
+        store.push(folder / "checkpoint-8", f"checkpoints/jobs/{key}/attempt-1")
+    store.push(folder / "artefact", f"jobs/{done}/attempt-1/artefact")
+    prune()
+    assert store.names("checkpoints/jobs") == sorted((str(young), "999")), "what no row names may be of a job that a restored database does not know"
+    assert store.has(f"jobs/{done}/attempt-1/artefact")
+
+
+def there(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("days", "succeeded", "stays"),
+    [
+        (0.1, False, set(LEFT)),
+        (2, False, set(LEFT) - {".tmp-checkpoint-9-x/a"}),
+        (20, False, {"process.log"}),
+        (100, False, set()),
+        (100, True, {"artefact/adapter_model.safetensors"}),
+    ],
+)
+def test_what_is_due_goes_and_the_result_stays(person: Who, days: float, succeeded: bool, stays: set[str]) -> None:
+    key, folder = ended(person, days, succeeded=succeeded)
+    prune()
+    assert there(folder) == stays
+    assert len(services.log(person, key)) == (days < 90)
+    assert prune() == 0
+
+
+def test_a_job_that_waits_or_runs_is_left_alone(person: Who) -> None:
+    key, folder = ended(person, 100, succeeded=False)
+    with transaction() as session:
+        jobs.retry(session, session.get_one(Job, key))
+    prune()
+    assert there(folder) == set(LEFT)
+
+
+def test_what_is_kept_is_counted_by_its_use(person: Who) -> None:
+    key, _ = ended(person, 1, succeeded=True)
+    with transaction() as session:
+        job = session.get_one(Job, key)
+        assert session.query(Model).count() == 1
+    assert kept.of_job(job) == kept.Kept(results=100, checkpoints=300, logs=100) == kept.everything()
+    assert kept.goes_at(job) == (job.finished_at or 0) + 14 * DAY_MS

@@ -1,0 +1,136 @@
+"""Who gets what on a machine with two GPUs and a processor. The devices are simulated as what they are here: rows."""
+
+import os
+from typing import Any
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from app.db import transaction
+from app.domain import device as devices
+from app.domain import job as jobs
+from app.domain.access import Who
+from app.domain.model import Model
+from app.errors import Conflict, Invalid
+from app.settings import settings
+from tests.rows import add_dataset, add_model
+from worker import devices as machine
+from worker.engine.shelf import Waits
+from worker.room import LeasedRoom
+
+CARDS = [
+    {"name": "cuda:0", "title": "A card", "memory": 1000},
+    {"name": "cuda:1", "title": "A card", "memory": 1000},
+    {"name": "cpu:0", "title": "8 CPU cores", "memory": 5000},
+]
+
+
+@pytest.fixture(autouse=True)
+def cards(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    del database
+    monkeypatch.setattr(machine, "_there", lambda: CARDS)
+
+
+@pytest.fixture
+def job(person: Who) -> int:
+    """A running job that has the first GPU for ten minutes more."""
+    from app.services import jobs as service
+
+    made = service.start_tune(
+        person, model=add_model(person), dataset=add_dataset(person).dataset_id, method="lora", parameters={}, prompt_version=None, seed=1
+    )
+    with transaction() as session:
+        claimed = jobs.claim(session, "gpu", "here:1", 60)
+        assert claimed is not None
+        jobs.write(session, claimed.id, claimed.lease_token or "", eta_seconds=600.0)
+    return made.job.id
+
+
+def hold(job: int, needed: int) -> bool:
+    with transaction() as session:
+        devices.found(session, settings().machine_name, machine.here())
+        device = devices.find(session, settings().machine_name, "cuda:0", lock=True)
+        assert device is not None
+        return devices.ask(session, device, devices.job_holder(job, 1), "job", "LoRA", needed, job)
+
+
+def names() -> dict[str, list[str]]:
+    """Titles of the leases by device."""
+    with transaction() as session:
+        found: dict[str, Any] = {str(card["name"]): devices.find(session, settings().machine_name, str(card["name"])) for card in CARDS}
+        return {name: [lease.title for lease in devices.leases(session, device)] for name, device in found.items() if device}
+
+
+def test_the_lab_answers_on_the_cpu_while_a_job_has_the_gpu_and_comes_back(person: Who, job: int) -> None:
+    room = LeasedRoom("here:9/interactive")
+    with transaction() as session:
+        row = session.get_one(Model, 1)
+        room.know("starter", row)
+        running = session.get_one(jobs.Job, job)
+    assert room.take("starter", 400) == ("cuda:0", None)
+    assert hold(job, 700) is False, "the job waits until the model is given back"
+    room.give_back(["starter"])
+    assert hold(job, 700) is True
+    where, notice = room.take("starter", 400)
+    assert where == "cpu" and notice is not None and notice["text"] == f"The GPU is with job {job}" and notice["instead"] == "cpu"
+    assert notice["until"] % 60_000 == 0 and names() == {"cuda:0": ["LoRA"], "cuda:1": [], "cpu:0": ["Starter"]}
+    machine.free(running)
+    assert room.take("starter", 400) == ("cuda:0", None)
+    assert names() == {"cuda:0": ["Starter"], "cuda:1": [], "cpu:0": []}
+
+
+def test_a_model_that_fits_nowhere_waits_and_says_how_much_is_missing(job: int) -> None:
+    room = LeasedRoom("here:9/interactive")
+    hold(job, 700)
+    with pytest.raises(Waits, match=f"The GPU is with job {job}") as caught:
+        room.take("huge", 6000)
+    assert caught.value.lacking == 5700 and "instead" not in caught.value.notice
+
+
+def test_two_workers_take_two_gpus_and_the_third_is_told_who_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = []
+    for number in ("1", "1", "2"):  # processes that live; the second 1 is the same worker again
+        monkeypatch.setenv("FETTLE_WORKER_PROCESS", number if number == "1" else str(os.getpid()))
+        taken.append(machine.take())
+    assert taken == ["cuda:0", "cuda:0", "cuda:1"]
+    monkeypatch.setenv("FETTLE_WORKER_PROCESS", "2")
+    with pytest.raises(Conflict, match=r"cuda:0 is held by worker .*:1, cuda:1 is held by worker"):
+        machine.take()
+    monkeypatch.setenv("FETTLE_DEVICE", "cpu")
+    settings.cache_clear()
+    assert machine.take() == "cpu:0" and machine.own() == "cpu:0"
+    monkeypatch.setenv("FETTLE_DEVICE", "cuda:7")
+    settings.cache_clear()
+    with pytest.raises(Invalid, match="This machine has no cuda:7; it has cuda:0, cuda:1, cpu:0"):
+        machine.take()
+
+
+def test_a_job_over_both_gpus_takes_both_or_says_who_has_the_other(person: Who, job: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    with transaction() as session:
+        row = session.get_one(jobs.Job, job)
+    monkeypatch.setenv("FETTLE_WORKER_PROCESS", "1")
+    machine.take()
+    assert machine._span(row, 2) == ["cuda:0", "cuda:1"] and machine.keep() is None
+    machine.free(row)
+    with transaction() as session:
+        assert devices.hold(session, settings().machine_name, "cuda:1", "somebody:5") is None
+        assert devices.hold(session, settings().machine_name, "cuda:0", "somebody:5") == f"{settings().machine_name}:1"
+    with pytest.raises(Conflict, match="runs on 2 devices, and cuda:1 is held by worker somebody:5"):
+        machine._span(row, 2)
+
+
+def test_what_could_not_be_given_back_is_given_back_later(person: Who, monkeypatch: pytest.MonkeyPatch) -> None:
+    del person
+    room = LeasedRoom("here:9/interactive")
+    room.take("one", 300)
+    room.take("two", 300)
+
+    def away(*_: object) -> None:
+        raise OperationalError("give back", {}, OSError("away"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(devices, "give_back", away)
+        room.give_back(["one"])
+    assert names()["cuda:0"] == ["A model", "A model"]
+    room.give_back(["two"])
+    assert names()["cuda:0"] == []

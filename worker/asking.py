@@ -1,0 +1,176 @@
+"""Asking an endpoint about many rows, several at once, each for itself: what every light job does. Loads no torch.
+
+A row that the endpoint refuses (its text, its length) is kept as refused and told in the log. A row that was not answered (time-out, broken
+off) is left out and the others go on; then the job fails with how many are missing, and a retry asks only those. What cannot get better by
+asking on (a wrong key, no quota, nobody there for a while) ends the job at once. Answers are kept within a second: they were paid for.
+"""
+
+import asyncio
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Generic, Protocol, TypeVar
+
+from app.errors import FettleError
+from app.remote.client import Client
+from app.remote.spec import EndpointSpec, Price, Usage
+from worker import predictions
+from worker.engine.reporting import Stopped
+from worker.reporter import JobReporter
+
+SAVE_SECONDS = 1.0
+LOOK_SECONDS = 0.1
+END_SECONDS = 2.0
+"""How long requests under way may still take after a stop was asked for: they are paid for."""
+
+GIVE_UP = 10
+"""So many failures one after another, without an answer between them, are the endpoint's and not the rows'."""
+
+REFUSED_ONLY = 5
+"""So many refusals before the first answer are the request's fault and not the rows'."""
+
+OF_THE_ROW = ("request_refused", "prompt_too_long")
+FOR_GOOD = ("key_refused", "not_there", "no_quota", "redirected", "private_address", "plain_http", "compressed")
+
+REFUSED = {"latency_ms": 0.0, "input_tokens": 0, "output_tokens": 0}
+"""What a refused row took."""
+
+
+class Row(Protocol):
+    """What is asked about: `position` is its place in the file, from 0."""
+
+    @property
+    def position(self) -> int: ...
+
+
+Item = TypeVar("Item", bound=Row)
+
+
+class Asker(ABC, Generic[Item]):
+    """The rows under way, and what came of them."""
+
+    counts_as = "wrong"
+    """What a refused row is, in the log."""
+
+    of_the_row: Sequence[str] = OF_THE_ROW
+    """Errors that are the row's: asking it again would bring the same."""
+
+    def __init__(self, spec: EndpointSpec, reporter: JobReporter, waiting: Sequence[Item], of: int) -> None:
+        """Ask about `waiting`, out of `of` that there are: an earlier attempt has the others."""
+        self._spec, self._reporter, self._of, self._done = spec, reporter, of, of - len(waiting)
+        self._left, self._ready = deque(waiting), list[dict[str, Any]]()
+        self._answered, self._failed, self._refused, self._in_a_row = 0, 0, 0, 0
+        self._last: FettleError | None = None
+        self._fatal: FettleError | None = None
+        self.estimated = False
+        """Whether some tokens were reckoned from characters."""
+
+    @abstractmethod
+    async def answer(self, client: Client, row: Item) -> tuple[dict[str, Any], Usage]:
+        """What the endpoint answers about one row, and what that took. Raises RemoteError, Unavailable."""
+
+    @abstractmethod
+    def refused(self, row: Item, code: str) -> dict[str, Any]:
+        """What is kept of a row that the endpoint refuses, with the code of its error."""
+
+    @abstractmethod
+    def found(self, row: Item, values: dict[str, Any]) -> dict[str, Any]:
+        """What is kept of a row, from what was answered."""
+
+    @abstractmethod
+    def keep(self, ready: Sequence[dict[str, Any]]) -> None:
+        """Write what was found. Raises Fenced."""
+
+    async def before(self, client: Client) -> None:
+        """What is asked before any row. Raises what keeps the job from being done at all."""
+
+    async def ask(self) -> None:
+        """Ask for all rows. Raises Stopped, Fenced, or the error that ends the job."""
+        async with Client(self._spec) as client:
+            await self.before(client)
+            tasks = [asyncio.create_task(self._lane(client)) for _ in range(min(self._spec.concurrency, len(self._left)))]
+            try:
+                await self._watch(tasks)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                self._keep()
+        if self._fatal is not None:
+            raise self._fatal
+        if self._failed and self._last is not None:
+            raise predictions.rows_missing(self._failed, self._of, self._last)
+
+    async def _watch(self, tasks: list["asyncio.Task[None]"]) -> None:
+        """Save what comes, and look whether the job shall stop. Raises what a lane raised."""
+        running, saved, stop_at = set(tasks), time.monotonic(), 0.0
+        while running:
+            done, running = await asyncio.wait(running, timeout=LOOK_SECONDS)
+            for task in done:
+                task.result()
+            if time.monotonic() - saved > SAVE_SECONDS:
+                self._keep()
+                saved = time.monotonic()
+            if self._reporter.should_stop() and not stop_at:
+                self._left.clear()
+                stop_at = time.monotonic() + END_SECONDS
+            if stop_at and time.monotonic() > stop_at:
+                break
+        if stop_at:
+            self._keep()
+            raise Stopped
+
+    async def _lane(self, client: Client) -> None:
+        """One row after another, while there are rows."""
+        while self._left and self._fatal is None:
+            row = self._left.popleft()
+            try:
+                values, usage = await self.answer(client, row)
+            except FettleError as error:
+                self._note(row, error)
+                continue
+            self._answered, self._in_a_row = self._answered + 1, 0
+            self.estimated = self.estimated or usage.estimated
+            self._take(row, {**values, "input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens})
+
+    def _take(self, row: Item, values: dict[str, Any]) -> None:
+        self._ready.append(self.found(row, values))
+        self._reporter.progress(self._done + self._answered + self._refused, self._of, None)
+
+    def _note(self, row: Item, error: FettleError) -> None:
+        """A row without an answer: refused for good, missing when it could not be answered, the job's end when nobody could."""
+        self._last = error
+        line = f"row {row.position + 1}: {error.message}"
+        if error.code in FOR_GOOD:
+            self._fatal = error
+        elif error.code in self.of_the_row:
+            self._refused += 1
+            self._reporter.log(f"{line} It counts as {self.counts_as}.")
+            if not self._answered and not self._done and self._refused >= REFUSED_ONLY:
+                self._fatal, self._ready = error, []
+            else:
+                self._take(row, {**self.refused(row, error.code), **REFUSED})
+        else:
+            self._failed, self._in_a_row = self._failed + 1, self._in_a_row + 1
+            self._fatal = error if self._in_a_row >= GIVE_UP else self._fatal
+            self._reporter.log(f"{line} A retry asks it again.")
+
+    def _keep(self) -> None:
+        ready, self._ready = self._ready, []
+        self.keep(ready)
+
+
+def spent(tokens: Sequence[tuple[int, int]], price: Price | None) -> float | None:
+    """US dollars for (tokens in, tokens out) of many answers; None without a price."""
+    return None if price is None else sum(read * price.input + written * price.output for read, written in tokens) / 1e6
+
+
+def measured(spec: EndpointSpec, price: Price | None, estimated: bool) -> dict[str, Any]:
+    """Where and how rows were asked, in words."""
+    return {
+        "endpoint": spec.name,
+        "latency": f"as answered, up to {spec.concurrency} requests at once",
+        "price": "not known" if price is None else f"${price.input:g} in, ${price.output:g} out a million tokens",
+        "tokens": "some reckoned from characters" if estimated else "counted by the endpoint",
+    }

@@ -1,0 +1,101 @@
+"""What ended jobs leave, and when it goes. The result stays for ever, and so do curves and samples, which are rows.
+
+A job that succeeded keeps no checkpoint, one that did not keeps its newest two for a retry. By age go, counted from the job's end: checkpoints
+after FETTLE_KEEP_CHECKPOINTS_DAYS, log files and log lines after FETTLE_KEEP_LOGS_DAYS. What a killed process had begun to write, and the
+folder of a job whose row was deleted, go within a day.
+"""
+
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import structlog
+from sqlalchemy import func, select
+
+from app import storage
+from app.db import now, reading, transaction
+from app.domain import metric as metrics
+from app.domain.job import Job
+from app.domain.model import Model
+from app.errors import FettleError
+from app.settings import settings
+
+log = structlog.get_logger(__name__)
+
+DAY_MS = 86_400_000
+RESUMABLE = ("checkpoint-*", "best-*", "trial-*", "search.json", "finder.json", ".tmp-*", "artefact")
+"""What only a retry can use. An artefact that is a model's is not among it."""
+LINES = 2000
+
+
+def prune() -> int:
+    """Look at every job's folder once and remove what is due; returns how many things went."""
+    with reading() as session:
+        clock = now(session)
+        jobs = {row.id: row for row in session.execute(select(Job.id, Job.state, Job.finished_at))}
+        newest = session.scalar(select(func.max(Job.id))) or 0
+        results = {settings().storage_folder / folder for folder in session.scalars(select(Model.folder).where(Model.kind == "tuned"))}
+    gone = 0
+    for folder in (settings().storage_folder / "jobs").glob("*"):
+        job = jobs.get(int(folder.name)) if folder.name.isdigit() else None
+        if job is None:
+            # Only below the newest id: a storage that is older than its database (a restored backup) is left alone.
+            due = [folder] if folder.name.isdigit() and int(folder.name) < newest and _age_ms(folder) > DAY_MS else []
+        else:
+            due = [] if job.finished_at is None else [path for path in _due(folder, clock - job.finished_at) if path not in results]
+        for path in due:
+            _remove(path)
+        gone += len(due)
+    return gone + _in_store(jobs, clock) + _lines(clock - settings().keep_logs_days * DAY_MS)
+
+
+def _in_store(jobs: Mapping[int, Any], clock: int) -> int:
+    """The same rule for copies of checkpoints in the object store, of jobs that the database knows. What the store has besides is not ours to judge:
+    a restored database may know fewer."""
+    kept = settings().keep_checkpoints_days * DAY_MS
+    try:
+        if (remote := storage.store()) is None:
+            return 0
+        known = [(name, jobs.get(int(name))) for name in remote.names("checkpoints/jobs") if name.isdigit()]
+        due = [name for name, job in known if job is not None and job.finished_at is not None and (job.state == "succeeded" or clock - job.finished_at > kept)]
+        for name in due:
+            remote.remove(f"checkpoints/jobs/{name}")
+    except FettleError as error:
+        log.warning("checkpoints in the object store not pruned", reason=error.message)
+        return 0
+    return len(due)
+
+
+def _due(folder: Path, age_ms: int) -> Iterator[Path]:
+    for attempt in folder.glob("attempt-*"):
+        if age_ms > settings().keep_checkpoints_days * DAY_MS:
+            yield from (path for pattern in RESUMABLE for path in attempt.glob(pattern))
+        elif age_ms > DAY_MS:
+            yield from attempt.glob(".tmp-*")
+        if age_ms > settings().keep_logs_days * DAY_MS:
+            yield from attempt.glob("process.log")
+
+
+def _lines(before_ms: int) -> int:
+    """Log lines written before then, some in each transaction."""
+    gone = 0
+    while True:
+        with transaction() as session:
+            some = metrics.forget_lines(session, before_ms, LINES)
+        gone += some
+        if some < LINES:
+            return gone
+
+
+def _age_ms(folder: Path) -> float:
+    return (time.time() - folder.stat().st_mtime) * 1000
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+    log.info("pruned", path=str(path))

@@ -1,0 +1,75 @@
+"""The weights of models on this machine: what it lacks comes out of the object store, base models by what is in them, and is checked."""
+
+import threading
+from pathlib import Path
+from queue import SimpleQueue
+
+import structlog
+from sqlalchemy.orm import Session
+
+from app import storage
+from app.domain import model as models
+from app.domain.model import Model
+from app.errors import FettleError, Invalid
+from app.settings import settings
+from worker.engine.folders import fingerprint
+
+log = structlog.get_logger(__name__)
+
+
+def folders(session: Session, model: Model) -> tuple[Path, Path | None]:
+    """(folder of the base weights, folder of the adapter or None), both here. Raises Invalid for a remote model, or for files that are not the model's."""
+    here = settings()
+    base, adapter = models.folders(session, model, here.models_folder, here.storage_folder)
+    root = models.root(session, model)
+    if base.is_relative_to(here.storage_folder):  # fully tuned: its own base
+        return storage.fetched(base, storage.key_of(base)), None
+    _base(base, root)
+    return base, adapter and storage.fetched(adapter, storage.key_of(adapter))
+
+
+def _base(folder: Path, model: Model) -> None:
+    if folder.exists() or storage.store() is None:
+        return
+    storage.fetched(folder, storage.model_key(model.content_hash))
+    if folder.exists() and fingerprint(folder) != model.content_hash:
+        raise Invalid("files_changed", f"The files of {model.name} in the object store are not those that were registered.", "Add the model again.")
+
+
+def share(model: Model) -> None:
+    """Put a foundation model into the store, if there is one and it is not there yet. Raises Unavailable."""
+    folder, remote = settings().models_folder / model.folder, storage.store()
+    if remote is not None and model.kind == "foundation" and folder.exists() and not remote.has(storage.model_key(model.content_hash)):
+        remote.push(folder, storage.model_key(model.content_hash))
+
+
+class Sender:
+    """Copies an attempt's folder into the store beside the training, one copy at a time; what came meanwhile is in the next one."""
+
+    def __init__(self) -> None:
+        self._due: SimpleQueue[Path | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def send(self, folder: Path) -> None:
+        """Soon. A checkpoint that cannot be copied is still on this machine, so that only tells."""
+        if storage.store() is None:
+            return
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="sender", daemon=True)
+            self._thread.start()
+        self._due.put(folder)
+
+    def close(self) -> None:
+        """Wait for what is under way."""
+        if self._thread is not None:
+            self._due.put(None)
+            self._thread.join()
+            self._thread = None
+
+    def _run(self) -> None:
+        remote = storage.store()
+        while (folder := self._due.get()) is not None and remote is not None:
+            try:
+                remote.push(folder, storage.checkpoint_key(folder))
+            except (FettleError, OSError) as error:  # a file may go while it is read: older checkpoints do
+                log.warning("checkpoint not copied", reason=str(error))
