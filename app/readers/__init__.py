@@ -88,6 +88,7 @@ class Detected:
     one the first record. `line_ends` is what the beginning of a text file shows, or the one end that a person chose (`line_ends_given`):
     all other ends are text then. `packing` and `member` say what the table was packed in, `sheet` which one of a workbook, `under`
     which list of a JSON object it is. `members` are the files of an archive that are a split each; the rest says how the first of them is read.
+    `unicode` is set where the bytes of a text show that they are UTF-8 or UTF-16: mere ASCII could be nearly anything.
     """
 
     format: Format
@@ -103,6 +104,7 @@ class Detected:
     sheet: str = ""
     under: str = ""
     members: dict[str, Split] = field(default_factory=dict)
+    unicode: bool = False
 
     @property
     def unit(self) -> str:

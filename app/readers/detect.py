@@ -41,7 +41,7 @@ def detect(content: Content, wanted: Options) -> tuple[Detected, list[Note]] | P
     if isinstance(sniffed, Problem):
         return sniffed
     notes = [sniffed.note] if sniffed.note else []
-    detected = _text(sniffed, wanted)
+    detected = replace(_text(sniffed, wanted), unicode=sniffed.unicode)
     if detected.format == "csv" and detected.delimiter != "," and wanted.delimiter is None:
         shown = "a tab" if detected.delimiter == "\t" else f"'{detected.delimiter}'"
         notes.append(Note("delimiter", f"Read with {shown} as separator."))

@@ -12,6 +12,9 @@ from app.readers.excerpts import excerpt
 HEAD = 1 << 20
 """Bytes looked at to tell the format, the delimiter and the header. The encoding is checked to the end of the file."""
 
+TELLING = 1000
+"""Lines with bytes beyond ASCII that are enough to tell UTF-8 by."""
+
 PARQUET = b"PAR1"
 
 _NOT_READ = "{what} files are not read. Export the table as CSV (UTF-8) and upload that."
@@ -61,12 +64,14 @@ _NOT_IN_1252 = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")
 
 @dataclass(frozen=True)
 class Sniffed:
-    """The encoding, the decoded beginning (without the byte order mark), whether that is the whole file, and what to tell."""
+    """The encoding, the decoded beginning (without the byte order mark), whether that is the whole file, what to tell, and whether
+    the bytes themselves show that they are Unicode."""
 
     encoding: str
     head: str
     complete: bool
     note: Note | None = None
+    unicode: bool = False
 
 
 def sniff(content: Content, encoding: str | None = None) -> Sniffed | Problem:
@@ -75,19 +80,20 @@ def sniff(content: Content, encoding: str | None = None) -> Sniffed | Problem:
         head = stream.read(HEAD)
     if not head:
         return Problem("empty_file", 1, "", "", "The file is empty. Choose a file with a header such as input,output and rows below it.")
-    note = None
+    note, unicode = None, False
     if encoding is None:
         refused = _binary(head)
         found = refused or _encoding(content, head)
         if isinstance(found, Problem):
             return found
         encoding, note = found
+        unicode = encoding.startswith("utf") and (encoding != "utf-8" or _spells_utf8(content))
     elif encoding.startswith("utf-16"):
         # A mark decides which byte comes first; without one it is the lesser, as on nearly all machines.
         marked = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         encoding = "utf-16" if marked else "utf-16-le" if encoding == "utf-16" else encoding
     text = head.decode(encoding, errors="replace")
-    return _web_page(text) or Sniffed(encoding, text, len(head) < HEAD, note)
+    return _web_page(text) or Sniffed(encoding, text, len(head) < HEAD, note, unicode)
 
 
 def _binary(head: bytes) -> Problem | None:
@@ -172,6 +178,20 @@ def _one_byte_or_utf8(content: Content) -> tuple[str, Note | None]:
     shown = excerpt(first[1].decode("cp1252").strip())
     sentence = f"The file is not UTF-8 (first on line {first[0]}) and was read as Windows-1252: {shown}. Choose another encoding if this looks wrong."
     return "cp1252", Note("read_as_windows_1252", sentence)
+
+
+def _spells_utf8(content: Content) -> bool:
+    """Whether most of the bytes beyond ASCII are letters of UTF-8; by the first lines that have any, wherever in the file they stand."""
+    high = spelt = seen = 0
+    with content.open("rb") as stream:
+        for raw in iter(lambda: stream.readline(HEAD), b""):
+            if not raw.isascii():
+                high += sum(map(len, _HIGH_RUN.findall(raw)))
+                spelt += sum(map(len, _MULTIBYTE.findall(raw)))
+                seen += 1
+            if seen == TELLING:
+                break
+    return 2 * spelt > high
 
 
 def _web_page(text: str) -> Problem | None:

@@ -151,7 +151,10 @@ def _date(serial: float, tokens: tuple[Token, ...], since_1904: bool) -> str | N
     seconds = round(serial * 86_400, decimals)
     leap = not since_1904 and int(seconds // 86_400) == 60
     start = datetime(1904, 1, 1) if since_1904 else datetime(1899, 12, 31) if seconds < 60 * 86_400 else datetime(1899, 12, 30)  # noqa: DTZ001
-    moment = start + timedelta(seconds=seconds - (86_400 if leap else 0))
+    try:
+        moment = start + timedelta(seconds=seconds - (86_400 if leap else 0))
+    except OverflowError:  # a second before the year 10000 may round up to it, and the calendar from 1904 reaches it earlier
+        return None
     afternoon = any(kind == "clock" for kind, _ in tokens)
     written, last = [], ""
     for at, (kind, text) in enumerate(tokens):

@@ -8,6 +8,7 @@ from typing import Any
 
 from app.domain.dataset import DatasetVersion
 from app.readers import Detected
+from app.readers.columns import SPLIT_NAMES, is_known_name
 from app.readers.frames import Broken, Chunk, Found
 from app.readers.options import READING, Options
 from app.readers.parent import DETECT, read_file
@@ -35,12 +36,12 @@ def preset(version: DatasetVersion, path: Path, said: Options = DETECT) -> Optio
     asked = {name: value for name in READING if (value := getattr(said, name)) not in (None, ())}
     chosen = {name: value for name, value in (version.origin.get("options") or {}).items() if name in CARRIED}
     # Any bytes can be read in an encoding of one byte a character: what spells UTF-8 is taken for it, whatever the first file was.
-    if "encoding" in chosen and "encoding" not in asked and _beginning(path, said).unicode:
+    if "encoding" in chosen and "encoding" not in asked and (found := _beginning(path, said).detected) and found.unicode:
         del chosen["encoding"]
     if asked.keys() & {"member", "members"}:
         chosen = {name: value for name, value in chosen.items() if name not in ("member", "members")}
     best, most = DETECT, -1
-    for kept in _tries(version, chosen):
+    for kept in _tries(version, chosen, path, said):
         options = replace(options_of(kept | asked), mapping=said.mapping)
         options, fit = _fitted(version, path, options)
         if fit > most:
@@ -55,11 +56,13 @@ def columns_for(version: DatasetVersion, path: Path, options: Options) -> Option
     return _fitted(version, path, replace(options, mapping={}))[0]
 
 
-def _tries(version: DatasetVersion, chosen: dict[str, Any]) -> list[dict[str, Any]]:
+def _tries(version: DatasetVersion, chosen: dict[str, Any], path: Path, said: Options) -> list[dict[str, Any]]:
     """What to carry over from the first file, the likeliest first."""
     loose = {name: value for name, value in chosen.items() if name not in PLACES}
     detected = version.origin.get("detected") or {}
     found = {name: detected[name] for name in AS_FOUND.get(detected.get("format", ""), ()) if name in detected and (detected[name] != "" or name == "quote")}
+    if found.get("header") is False and (named := _beginning(path, said)).detected and named.detected.header and any(map(is_known_name, named.columns)):
+        found["first_line"] = named.detected.first_line + 1  # this one has names above its rows, which are no row
     tries: list[dict[str, Any]] = []
     for one in (chosen, loose, found | loose, {}):
         tries += [one] if one not in tries else []
@@ -88,9 +91,11 @@ def _fitted(version: DatasetVersion, path: Path, options: Options) -> tuple[Opti
 
 
 def columns_of(version: DatasetVersion) -> Columns:
-    """The columns that the dataset's first file was read by; none where it came otherwise."""
+    """The columns that the dataset's first file was read by; none where it came otherwise. A split that stood there and was not to be read is said to be none."""
     first_by: Mapping[str, Any] = version.origin.get("mapping") or {}
     columns: Columns = {key: column for key, column in first_by.items() if isinstance(column, str)}
+    if first_by and first_by.get("split") is None and any(name.casefold() in SPLIT_NAMES for name in version.columns or ()):
+        columns["split"] = None
     if more := first_by.get("more"):
         columns["input"] = [first_by["input"], *more]
     return columns
@@ -98,28 +103,23 @@ def columns_of(version: DatasetVersion) -> Columns:
 
 @dataclass(frozen=True)
 class _Beginning:
-    """How a file is read, its columns, whether the wanted ones are among them, and whether one of the first records is broken. `unicode`: the first ones have
-    letters beyond ASCII, and those are UTF-8 or UTF-16."""
+    """How a file is read, its columns, whether the wanted ones are among them, and whether one of the first records is broken."""
 
     detected: Detected | None = None
     columns: Sequence[str] = ()
     mapped: bool = False
     broken: bool = False
-    unicode: bool = False
 
 
 def _beginning(path: Path, options: Options) -> _Beginning:
-    found, texts = _Beginning(), list[str]()
+    found = _Beginning()
     with closing(read_file(path, options=options)) as frames:
         for frame in frames:
             match frame:
                 case Found():
-                    found = replace(found, detected=frame.detected, columns=frame.columns, mapped=frame.mapping is not None)
-                    texts = [cell for row in frame.head for cell in row.cells.values()]
+                    found = _Beginning(frame.detected, frame.columns, frame.mapping is not None)
                 case Broken():
                     return replace(found, broken=True)
                 case Chunk():
-                    texts += [example.input for example in frame.examples]
                     break
-    unicode = found.detected is not None and found.detected.encoding.startswith("utf") and not all(map(str.isascii, texts))
-    return replace(found, unicode=unicode)
+    return found

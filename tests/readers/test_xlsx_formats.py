@@ -58,6 +58,8 @@ def test_numbers_are_shown_as_their_format_says(raw: str, code: str, text: str) 
 
 def test_the_1904_calendar() -> None:
     assert shown("0", "yyyy-mm-dd", since_1904=True) == "1904-01-01"
+    assert shown("2957003", "yyyy-mm-dd", since_1904=True) == "9999-12-31"
+    assert shown("2957004", "yyyy-mm-dd", since_1904=True) == "2957004" and shown("2958465.99999999", "yyyy") == "2958465.99999999"
 
 
 @given(

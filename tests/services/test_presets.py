@@ -7,6 +7,7 @@ import pytest
 
 from app.domain.access import Who
 from app.domain.dataset import DatasetVersion
+from app.errors import Invalid
 from app.readers.options import Options
 from app.services import datasets, uploads, versions
 from app.services.appending import append_file
@@ -48,6 +49,24 @@ def test_what_spells_utf_8_is_utf_8_whatever_the_first_file_was(person: Who, pat
     assert preset(version, path).encoding is None and append_file(person, "1", path, "later.csv").version.rows == 60
 
 
+def test_utf_8_is_told_by_letters_that_stand_far_down_in_a_file_too(person: Who, path: Path) -> None:
+    ascii_header = str.maketrans("á", "a")
+    version = first(person, czech(40).translate(ascii_header).encode("cp1250"), encoding="cp1250", mapping={"input": "zprava", "output": "druh"})
+    plain = "".join(f"nothing but ASCII {n};vec\n" for n in range(2_000))
+    path.write_text(f"zprava;druh\n{plain}žluťoučký kůň;zásilka\n")
+    assert preset(version, path).encoding is None
+    rows = versions.values(append_file(person, "1", path, "later.csv").version)
+    assert any(row["input"] == "žluťoučký kůň" and row["output"] == "zásilka" for row in rows)
+
+
+def test_one_bad_byte_in_utf_8_is_told_and_no_reason_to_read_another_encoding(person: Who, path: Path) -> None:
+    first(person, czech(40).encode("cp1250"), encoding="cp1250", mapping=MAPPING)
+    path.write_bytes(czech(20, 100).encode() + b"bad \xe9;vec\n")
+    with pytest.raises(Invalid) as refused:
+        append_file(person, "1", path, "later.csv")
+    assert refused.value.detail["problems"][0]["code"] == "invalid_bytes"
+
+
 def test_what_is_said_of_the_later_file_goes_before_what_was_chosen_for_the_first(person: Who, path: Path) -> None:
     version = first(person, czech(40).encode("cp1250"), encoding="cp1250", leave_out=("empty_input",), mapping=MAPPING)
     path.write_bytes(czech(20, 100, "|").encode("utf-16-le"))
@@ -64,6 +83,21 @@ def test_a_file_too_short_to_show_its_delimiter_or_header_is_read_as_the_first_o
     path.write_text("a sentence about something else\t2\n")
     assert preset(bare, path).header is False
     assert append_file(person, "2", path, "later.tsv").version.rows == 41
+
+
+def test_names_above_the_rows_of_a_later_file_are_no_row_where_the_first_had_none(person: Who, path: Path) -> None:
+    first(person, "".join(f"a sentence about {n}\t{n % 3}\n" for n in range(40)))
+    path.write_text("text\tlabel\na sentence about something else\t2\n")
+    rows = versions.values(append_file(person, "1", path, "later.tsv").version)
+    assert [(row["input"], row["output"]) for row in rows if row["added_in"] == 2] == [("a sentence about something else", "2")]
+
+
+def test_a_split_that_was_not_to_be_read_is_not_read_of_a_later_file(person: Who, path: Path) -> None:
+    lines = [f"a sentence about {n},{'ab'[n % 2]},{('train', 'odd')[n % 2]}" for n in range(40)]
+    first(person, "\n".join(["text,label,split", *lines]) + "\n", mapping={"input": "text", "output": "label", "split": None})
+    path.write_text("text,label,split\na sentence about something else,a,train\n")
+    rows = versions.values(append_file(person, "1", path, "later.csv").version)
+    assert [row["cells"] for row in rows if row["added_in"] == 2] == [{"split": "train"}]
 
 
 def test_a_member_or_a_sheet_that_was_chosen_is_taken_where_there_is_one_of_that_name(person: Who, path: Path) -> None:
