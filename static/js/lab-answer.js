@@ -28,7 +28,7 @@ export class Answer {
 
   /** Show that it was asked for. `asked` is {column, variables}: the request without and with its input; `gold` what counts as right, or null. */
   begin(asked, gold, place) {
-    Object.assign(this, { asked, gold, place, state: "running", request: "", error: null, first: 0, instead: "", began: performance.now(), latency: null, weighed: null });
+    Object.assign(this, { asked, gold, place, state: "running", request: "", error: null, first: 0, loads: null, instead: "", began: performance.now(), latency: null, weighed: null });
     this.clear();
     this.busy(true);
     this.wait(`Waiting for the ${place}`);
@@ -60,7 +60,7 @@ export class Answer {
     clearInterval(this.clock);
     const tell = () => {
       const seconds = (performance.now() - this.began) / 1000;
-      this.parts.progress.textContent = seconds < 2 ? words : `${words}, ${Math.floor(seconds)} s`;
+      this.parts.progress.textContent = seconds < 2 || words.endsWith("left") ? words : `${words}, ${Math.floor(seconds)} s`;
     };
     tell();
     this.clock = setInterval(tell, 500);
@@ -73,10 +73,18 @@ export class Answer {
       this.request = data.request;
       this.wait(this.place === "engine" ? "In the engine's queue" : "Waiting for the endpoint");
     } else if (event === "notice") this.note(data);
-    else if (event === "loading") this.wait(data.fraction ? `Loading weights, ${Math.round(data.fraction * 100)} %` : "Loading weights");
+    else if (event === "loading") this.load(data.fraction);
     else if (event === "message") this.write(data);
     else if (event === "done") this.finish(data);
     else if (event === "error") this.fail(new Problem(data.error));
+  }
+
+  /** How much of the weights is there, and how long the rest takes at the pace so far. */
+  load(fraction) {
+    this.loads ||= { since: performance.now(), from: fraction };
+    const { since, from } = this.loads;
+    const left = fraction > from ? ((performance.now() - since) / 1000) * ((1 - fraction) / (fraction - from)) : 0;
+    this.wait(["Loading weights", ...(fraction ? [`${Math.round(fraction * 100)} %`] : []), ...(left >= 1 ? [`about ${Math.round(left)} s left`] : [])].join(", "));
   }
 
   /** Who has the device, until when, and what becomes of this answer meanwhile. */

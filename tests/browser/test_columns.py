@@ -307,3 +307,24 @@ def test_the_page_says_when_the_engine_is_gone_and_when_it_is_back(installation:
     no_violations(page)
     expect(page.locator("#away")).to_be_hidden(timeout=120_000)
     expect(page.locator("#why")).to_be_empty()
+
+
+def test_a_model_that_is_still_loading_says_how_far_it_is(page: Page) -> None:
+    # The engine process that came back has no model in memory.
+    progress = part(column(page, "A"), "progress")
+    progress.evaluate(
+        "element => { window.told = []; new MutationObserver(() => window.told.push(element.textContent)).observe(element, { childList: true }); }"
+    )
+    page.locator("#run").click()
+    settled(page)
+    assert any(words.startswith("Loading weights") for words in page.evaluate("window.told"))
+    half_way = """element => {
+        let place = element;
+        while (!place.answer) place = place.parentElement;
+        Object.assign(place.answer, { state: "running", loads: { since: performance.now() - 6000, from: 0 } });
+        place.answer.take("loading", { fraction: 0.5 });
+        clearInterval(place.answer.clock);
+        place.answer.state = "done";
+        return element.textContent;
+    }"""
+    assert progress.evaluate(half_way) == "Loading weights, 50 %, about 6 s left"

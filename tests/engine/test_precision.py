@@ -88,6 +88,22 @@ def test_attention_stays_exact_and_an_input_is_converted_once() -> None:
     assert torch.equal(found, torch.nn.functional.scaled_dot_product_attention(query.float(), key.float(), query.float(), is_causal=True))
 
 
+def test_a_frozen_weight_is_converted_once_and_anew_when_it_changed() -> None:
+    reads, numbers = torch.nn.Linear(4, 4).requires_grad_(False), torch.randn(3, 4)
+    made: list[torch.Tensor] = []
+    for _ in range(2):
+        with precision.computing(torch.device("cpu"), mixed=True):
+            reads(numbers)
+        made.append(precision._frozen[reads.weight][1])
+    assert made[0] is made[1]
+    reads.weight.add_(1)
+    with precision.computing(torch.device("cpu"), mixed=True):
+        changed = reads(numbers)
+    assert torch.equal(changed, torch.nn.functional.linear(numbers.bfloat16(), reads.weight.bfloat16(), reads.bias.bfloat16()))
+    precision.give_back()
+    assert not precision._frozen
+
+
 def test_what_did_not_fit_is_tried_again_in_float32(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[bool] = []
 

@@ -1,16 +1,21 @@
 """In which precision a training step computes: bfloat16 over float32 parameters where the device multiplies it much faster."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from app.domain.methods.base import MethodParameters
 
 WIDE = 256
 """Hidden size from which bfloat16 gains on a processor: of a narrower model the conversions cost more than the products."""
+
+_frozen: MutableMapping[torch.Tensor, tuple[int, torch.Tensor]] = WeakTensorKeyDictionary()
+"""Weights that no step changes, in bfloat16, with the version they were converted in: as long as their model lives. torch would convert them in every pass,
+and keep what it made until the way back."""
 
 
 def is_mixed(model: Any, parameters: MethodParameters) -> bool:
@@ -60,17 +65,35 @@ class _Processor(TorchFunctionMode):
 
     def __torch_function__(self, func: Callable[..., Any], types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
         given = kwargs or {}
-        if func is torch.nn.functional.linear and args and args[0].dtype == torch.float32:
-            return func(self._narrow(args[0]), *args[1:], **given)
+        if func is torch.nn.functional.linear and len(args) > 1:
+            read, weight, *bias = args
+            return func(self._narrow(read), _kept(weight), *bias, **given)
         if func is not torch.nn.functional.scaled_dot_product_attention:
             return func(*args, **given)
         with torch.autocast("cpu", enabled=False):
             return func(*map(_exact, args), **{name: _exact(value) for name, value in given.items()})
 
     def _narrow(self, tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.dtype != torch.float32:
+            return tensor
         if self.read is None or self.read[0] is not tensor or self.read[1] != tensor._version:
             self.read = (tensor, tensor._version, tensor.to(torch.bfloat16))
         return self.read[2]
+
+
+def give_back() -> None:
+    """Forget the converted weights; they are made again where they are needed."""
+    _frozen.clear()
+
+
+def _kept(weight: torch.Tensor) -> torch.Tensor:
+    """A weight as it is read: a frozen one converted, once for all passes."""
+    if weight.requires_grad or not weight.is_leaf or weight.dtype != torch.float32:
+        return weight
+    known = _frozen.get(weight)
+    if known is None or known[0] != weight._version:
+        known = _frozen[weight] = weight._version, weight.to(torch.bfloat16)
+    return known[1]
 
 
 def _exact(value: Any) -> Any:

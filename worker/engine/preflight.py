@@ -20,7 +20,7 @@ from worker.engine import layers
 from worker.engine.batches import Example, collate, decoder_start, divided, on_device, schedule, size
 from worker.engine.forward import NONE, Savings, answer_logits
 from worker.engine.memory import capped, forget_peak, is_out_of_memory, peak_memory, release, save_memory
-from worker.engine.precision import computing
+from worker.engine.precision import computing, give_back
 from worker.engine.ranks import ALONE, Ranks
 from worker.engine.shards import whole_tensor
 
@@ -180,6 +180,7 @@ def _tried(model: Any, parts: Sequence[Sequence[Example]], pad: int, savings: Sa
         if not is_out_of_memory(error):
             raise
         traceback.clear_frames(error.__traceback__)  # they hold the activations
+    give_back()
     release(model.device)
     return None
 
