@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from app.domain.results import Results
-from app.domain.stats import Difference, Verdict, corrected, verdict
+from app.domain.stats import Difference, Verdict, corrected, verdicts
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,9 @@ def compare(steps: Sequence[Step], baseline: int, margin: float = 0.0, rows: str
     compared, where that is not the share of right rows."""
     against = next(step for step in steps if step.position == baseline)
     others = [step for step in steps if step.position != baseline]
-    differences = corrected([paired(step, against) for step in others])
-    return {step.position: Comparison(baseline, one, verdict(one, margin, rows=rows, figure=figure)) for step, one in zip(others, differences, strict=True)}
+    differences = [paired(step, against) for step in others]
+    found = zip(others, corrected(differences), verdicts(differences, margin, rows, figure), strict=True)
+    return {step.position: Comparison(baseline, one, said) for step, one, said in found}
 
 
 def paired(step: Step, against: Step) -> Difference:

@@ -6,7 +6,6 @@ An answer wins where it wins in both orders; orders that disagree (a flip) make 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import isnan
 from typing import Any, Self
 
 from app.domain.agreement import alpha
@@ -176,17 +175,11 @@ def graded(scale: Scale, grades: Sequence[str]) -> dict[str, Any]:
         "n": len(read_grades),
         "unread": counts[UNREAD],
         "grades": {grade: counts[grade] for grade in scale.grades},
-        "mean": {"value": mean, "interval": None if mean is None else _bounds(scale, read_grades, mean)},
+        "mean": {"value": mean, "interval": None if mean is None else _bounds(scale, read_grades)},
     }
 
 
-def _bounds(scale: Scale, values: Sequence[float], mean: float) -> list[float]:
-    """Wilson's interval of passes, BCa of points. Where nearly all are alike the bootstrap has nothing to draw from: then Wilson's of the mean as a share of
-    the scale, which is wider than need be, for no grades vary more than those at the two ends."""
-    low, high = scale.number(scale.grades[0]), scale.number(scale.grades[-1])
-    if len(set(values)) > 1:
-        found = mean_interval(values)
-        if not isnan(found.low) and not isnan(found.high):
-            return [found.low, found.high]
-    share = wilson(round((mean - low) / (high - low) * len(values)), len(values))
-    return [low + (high - low) * share.low, low + (high - low) * share.high]
+def _bounds(scale: Scale, values: Sequence[float]) -> list[float]:
+    """Wilson's interval of passes, and the same of points between the scale's ends."""
+    found = mean_interval(values, low=scale.number(scale.grades[0]), high=scale.number(scale.grades[-1]))
+    return [found.low, found.high]

@@ -1,7 +1,7 @@
 """The recommendation over an experiment's rungs, computed: the cheapest rung that is shown to hold, or why nothing can be said. Pure.
 
 The best rung is the one with the highest validation score, so its test score is no lucky one. A cheaper rung holds when it is *shown* to be
-less than `margin` below the best: Tango's paired score test of "at least `margin` below", one-sided, with Holm's correction over all cheaper
+less than `margin` below the best: the paired score test (Tango's) of "at least `margin` below", one-sided, with Holm's correction over all cheaper
 rungs; of a figure that is no mean over rows the lower limit of its interval, at the same levels. "Not significantly different" never counts as "as good". What is cheap is one formula: twelve months of requests, and tuning and labels
 once. Where requests a month or a price is not known, the order of the ladder stands for it, and the reasons say so.
 """
@@ -12,11 +12,8 @@ from math import ceil, inf
 from typing import Literal
 
 from app.domain.ladder import Step, paired
-from app.domain.stats import Difference, holm, rows_for, rows_missing
+from app.domain.stats import ALPHA, Difference, holds, holm, rows_for, rows_missing
 from app.domain.targets import Terms
-
-ALPHA = 0.05
-"""How often a rung that is truly `margin` below the best may be recommended, over all rungs together."""
 
 Z95 = 1.96
 
@@ -57,22 +54,6 @@ def recommend(steps: Sequence[Step], terms: Terms = AS_USUAL, floor: Step | None
     return _targeted(view) if terms.asked else _cheapest(view)
 
 
-def holds(differences: Sequence[Difference], margin: float, alpha: float = ALPHA) -> list[bool]:
-    """Which of the rungs, each as its difference against the best, are shown to be less than `margin` below it.
-
-    Holm's steps (1979): all are held to alpha over how many are still open, and again when some are shown, until none is. With a p-value for each
-    that is the same as correcting it; a lower limit has none.
-    """
-    shown = [False] * len(differences)
-    while open_ := [at for at, held in enumerate(shown) if not held]:
-        found = [at for at in open_ if differences[at].clears(margin, alpha / len(open_))]
-        if not found:
-            break
-        for at in found:
-            shown[at] = True
-    return shown
-
-
 class _View:
     """The rungs from cheap to dear, the best one, and which of the cheaper ones hold against it."""
 
@@ -110,6 +91,15 @@ class _View:
         differences = [self.against_best[step.position] for step in self.cheaper]
         p_values = holm([one.p_value for one in differences])
         return {step.position for step, one, p in zip(self.cheaper, differences, p_values, strict=True) if p <= ALPHA and one.high < 0}
+
+    def above(self) -> Step | None:
+        """A dearer rung that is shown to be better than the best by validation, which is not shown to be less than the margin below it: the highest."""
+        dearer = self.steps[len(self.cheaper) + 1 :]
+        differences = [self.against_best[step.position] for step in dearer]
+        near = holds([one.turned for one in differences], self.terms.margin) if self.terms.margin > 0 else [False] * len(dearer)
+        found = zip(dearer, differences, holm([one.p_value for one in differences]), near, strict=True)
+        better = [step for step, one, p, within in found if p <= ALPHA and one.low > 0 and not within]
+        return max(better, key=lambda step: step.value, default=None)
 
 
 def yearly_cost(step: Step, terms: Terms) -> float | None:
@@ -155,6 +145,8 @@ def _cheapest(view: _View) -> Recommendation:
     if _few_labels(view, tuned) and (found := _label_more(view, choice, tuned)):
         return found
     reasons = _reasons(view)
+    if (above := view.above()) is not None:
+        return _disagree(view, above, reasons)
     advice = f"Use {choice.title}" + (": do not tune." if tuned and not choice.tunes else ".")
     if choice is not view.best:
         one = view.against_best[choice.position]
@@ -172,6 +164,16 @@ def _cheapest(view: _View) -> Recommendation:
     else:
         sentence = f"{advice} Every cheaper rung is shown to be worse; {rival.title} by {_span(one, -1)} {view.terms.points}."
     return Recommendation(choice.position, sentence, "best", reasons)
+
+
+def _disagree(view: _View, above: Step, reasons: tuple[str, ...]) -> Recommendation:
+    """The best by validation is not the best on the rows that are judged by: what cheaper rungs were held against is in doubt."""
+    one, rows = view.against_best[above.position], view.terms.rows
+    sentence = (
+        f"Cannot tell: validation and {rows} rows disagree. {view.best.title} has the best {view.chosen_by}, but {above.title} is shown to be better on "
+        f"{one.n:,} {rows} rows: {_signed_span(one)} {view.terms.points}. More validation rows would choose more surely; until then use {above.title}."
+    )
+    return Recommendation(above.position, sentence, "cannot_tell", reasons)
 
 
 def _cannot_tell(view: _View, open_: Sequence[Step], reasons: tuple[str, ...]) -> Recommendation:
@@ -216,31 +218,39 @@ def _targeted(view: _View) -> Recommendation:
     """The cheapest rung that is shown to meet what the user asked for."""
     terms = view.terms
     quick = [step for step in view.steps if _within(step.latency_ms, terms.latency_ms) and _within(_thousand(step), terms.price)]
-    if terms.quality is None:
-        met = quick
-    else:
-        intervals = {step.position: step.results.interval(1 - 2 * ALPHA) for step in view.steps}
-        met = [step for step in quick if intervals[step.position].low >= terms.quality]
+    limits = {} if terms.quality is None else _reaching(quick, terms.quality)
+    met = quick if terms.quality is None else [step for step in quick if step.position in limits]
     tuned = any(step.tunes for step in view.steps)
     if met:
         choice = met[0]
         # A p95 of a dozen requests and a price are what was measured: only quality has an interval to show it by.
         meets = "that meets" if terms.quality is None else "shown to meet"
         advice = f"Use {choice.title}" + (": do not tune." if tuned and not choice.tunes else ".")
-        return Recommendation(
-            choice.position, f"{advice} It is the cheapest rung {meets} the targets: {_measures(choice, terms)}.", "meets_targets", _reasons(view)
-        )
+        figures = _measures(choice, terms, limits.get(choice.position))
+        return Recommendation(choice.position, f"{advice} It is the cheapest rung {meets} the targets: {figures}.", "meets_targets", _reasons(view))
     near = max(quick or view.steps, key=lambda step: (step.value, -step.position))
     may = terms.quality is not None and bool(quick) and near.value > terms.quality
     if may and terms.quality is not None:
         gap, n, interval = near.value - terms.quality, len(near.results), near.results.interval()
         squared = n * ((interval.high - interval.low) / (2 * Z95)) ** 2  # of a row, from how far its mean is known
-        more = rows_missing(gap, max(squared, gap * gap), n, 2 * ALPHA)
+        more = rows_missing(gap, max(squared, gap * gap), n, 2 * ALPHA / len(quick))
         hope = f"; about {more:,} more {terms.rows} rows would tell" if more else ""
         sentence = f"Cannot tell whether a rung meets the targets: {near.title} comes nearest ({_measures(near, terms)}){hope}."
         return Recommendation(near.position, sentence, "cannot_tell", _reasons(view), more_rows=more)
     sentence = f"No rung meets the targets: {near.title} comes nearest ({_measures(near, terms)})."
     return Recommendation(near.position, sentence, "target_unmet", _reasons(view))
+
+
+def _reaching(steps: Sequence[Step], quality: float) -> dict[int, float]:
+    """Of the rungs that are shown to reach a quality, one-sided with Holm's steps over all of them, the limit that each is shown to lie above."""
+    shown: dict[int, float] = {}
+    while open_ := [step for step in steps if step.position not in shown]:
+        limits = {step.position: step.results.interval(1 - 2 * ALPHA / len(open_)).low for step in open_}
+        found = {position: low for position, low in limits.items() if low >= quality}
+        if not found:
+            break
+        shown |= found
+    return shown
 
 
 def _within(value: float | None, limit: float | None) -> bool:
@@ -252,12 +262,13 @@ def _thousand(step: Step) -> float | None:
     return None if step.cost.request is None else 1000 * step.cost.request
 
 
-def _measures(step: Step, terms: Terms) -> str:
-    """A rung's figures beside what was asked for."""
+def _measures(step: Step, terms: Terms, limit: float | None = None) -> str:
+    """A rung's figures beside what was asked for: the quality with the limit that it is shown to lie above, or else with its interval."""
     words = []
     if terms.quality is not None:
         interval = step.results.interval()
         span = f"[{_points(interval.low)}, {_points(interval.high)}]" if not terms.figure else f"[{interval.low:.3f}, {interval.high:.3f}]"
+        span = span if limit is None else f"and shown to be at least {_value(limit, terms, short=True)}"
         words.append(f"{_value(step.value, terms)} {span} against {_value(terms.quality, terms, short=True)}")
     if terms.latency_ms is not None:
         words.append(

@@ -17,7 +17,7 @@ from app.domain.scheme import Shape
 from app.domain.scoring.reading import found_json, number_in
 from app.domain.scoring.texts import PER_ROW
 from app.domain.scoring.whole import NAMES, dealt
-from app.domain.stats import Interval, mean_interval, wilson
+from app.domain.stats import mean_interval, wilson
 
 DRAWS = 2_000
 ONE_VALUE = "chrf"
@@ -130,8 +130,6 @@ def _share(k: int, n: int) -> dict[str, Any]:
 
 
 def _mean(values: Sequence[float]) -> dict[str, Any]:
-    """A mean of shares of rows. Where all rows are alike there is nothing to draw from: then Wilson's interval, which is wider than need be."""
-    mean = fmean(values)
-    alike = max(values) - min(values) < 1e-12
-    found: Interval = wilson(round(mean * len(values)), len(values)) if alike else mean_interval(values)
-    return {"value": mean, "interval": [found.low, found.high]}
+    """A mean of shares of rows."""
+    found = mean_interval(values)
+    return {"value": fmean(values), "interval": [found.low, found.high]}

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.domain.ladder import Step, paired
-from app.domain.recommendation import holds
+from app.domain.stats import holds
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,14 @@ def signal(steps: Sequence[Step], floor: Step | None, linear: Step | None) -> Si
     if not asked:
         return None
     lead = "" if large else "Without a large endpoint this signal is missing. "
-    best = max(asked, key=lambda step: (step.value, -step.position))
-    beaten = [one.title for one in (floor, linear) if one is not None and any(holds([paired(step, one) for step in asked], 0.0))]
     rivals = [one.title for one in (floor, linear) if one is not None]
+    beats = {step.position: list[str]() for step in asked}
+    for rival in (one for one in (floor, linear) if one is not None):
+        for step, shown in zip(asked, holds([paired(step, rival) for step in asked], 0.0), strict=True):
+            beats[step.position] += [rival.title] if shown else []
+    # The highest of those that are shown to beat most: a higher score alone shows nothing.
+    best = max(asked, key=lambda step: (len(beats[step.position]), step.value, -step.position))
+    beaten = beats[best.position]
     named = f"{best.title}, prompt {best.prompt}," if best.prompt else best.title
     who = named if large else f"The best local prompt, {named.removesuffix(',')},"
     if not rivals:

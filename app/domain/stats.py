@@ -2,16 +2,21 @@
 
 Pure: counts, booleans and shares in, plain values out. Differences and shares are fractions (0.014 is 1.4 points) everywhere
 except in sentences. Two systems are always compared on the same rows, so every comparison is paired. A row is right or wrong (1 or 0),
-or, where a system ran with several seeds, the share of its seeds that have it right, or has the value of a measure (0 to 1). Figures that are no
-mean over rows are compared in `scoring/whole.py`.
+or, where a system ran with several seeds, the share of its seeds that have it right, or has the value of a measure (0 to 1): `bounded.py` says how far
+the mean of those is known. Figures that are no mean over rows are compared in `scoring/whole.py`.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from math import ceil, copysign, inf, isclose, sqrt
+from math import ceil, copysign, inf, sqrt
 from statistics import NormalDist
-from typing import Any, Literal
+from typing import Any, Literal, Self
+
+from app.domain import bounded
+
+ALPHA = 0.05
+"""How often one of several rungs that are truly `margin` below may be shown not to be, over all of them together."""
 
 POWER = 0.8
 """How often a true difference shall be found: the convention behind `detectable` and `more_rows`."""
@@ -57,11 +62,21 @@ class Difference:
     def clears(self, margin: float, alpha: float) -> bool:
         """Whether a is shown, one-sided at `alpha`, to be less than `margin` below b: by `p_below`, or where there is no such p-value by the
         interval. With no margin that is being better, for which there is a p-value always."""
-        if self.draws is None:
-            return self.p_below(margin) <= alpha
-        if margin == 0:
-            return self.difference > 0 and self.p_value <= 2 * alpha
-        return self.lower(alpha) > -margin
+        return self.lower(alpha) > -margin if self.draws is not None and margin > 0 else self.p_below(margin) <= alpha
+
+    @property
+    def turned(self) -> Self:
+        """b minus a."""
+        return replace(
+            self,
+            difference=-self.difference,
+            low=-self.high,
+            high=-self.low,
+            gained=self.lost,
+            lost=self.gained,
+            by_row=tuple(-value for value in self.by_row),
+            draws=None if self.draws is None else -self.draws[::-1],
+        )
 
     def lower(self, alpha: float) -> float:
         """The one-sided lower limit of a difference that has `draws`."""
@@ -77,14 +92,15 @@ class Difference:
     def p_below(self, margin: float) -> float:
         """One-sided p-value of "a is at least `margin` below b" (non-inferiority): small where a is shown to be less than that below.
 
-        By Tango's score test, or by flipping signs about -margin where rows are not just right or wrong. Raises ValueError for a difference that has
-        `draws`: a bootstrap gives limits and no p-value.
+        By Tango's score test, or where rows are not just right or wrong by the same of their values (`bounded`); with no margin half of the two-sided
+        p-value. Raises ValueError for a margin and a difference that has `draws`: a bootstrap gives limits and no p-value.
         """
+        if margin == 0:
+            return self.p_value / 2 if self.difference > 0 else 1 - self.p_value / 2
         if self.draws is not None:
             raise ValueError("a figure that is no mean over rows has no p-value of a margin")
-        if self.by_row:
-            return _flipped_about(self.by_row, -margin)
-        return 1 - NormalDist().cdf(_score(self.gained, self.lost, self.n, -margin))
+        score = bounded.score(self.by_row, -margin, -1.0, 1.0) if self.by_row else _score(self.gained, self.lost, self.n, -margin)
+        return 1 - NormalDist().cdf(score)
 
 
 @dataclass(frozen=True)
@@ -123,7 +139,7 @@ def paired_difference(a: Sequence[float], b: Sequence[float], confidence: float 
 
     Rows right or wrong: Tango's score interval for paired proportions (1998, Statistics in Medicine 17:891), which keeps its
     coverage for few rows and few disagreements (Fagerland, Lydersen and Laake 2014, Statistics in Medicine 33:2850), and the exact
-    McNemar test. Shares of several seeds: the BCa bootstrap over rows (Efron 1987, JASA 82:171) and a permutation test that flips signs.
+    McNemar test. Shares of several seeds: the score interval of such values (`bounded`) and a permutation test that flips signs.
     """
     n = len(a)
     if n != len(b) or n == 0:
@@ -133,29 +149,15 @@ def paired_difference(a: Sequence[float], b: Sequence[float], confidence: float 
     if all(value in (-1.0, 0.0, 1.0) for value in by_row):
         interval = _tango(gained, lost, n, confidence)
         return Difference((gained - lost) / n, interval.low, interval.high, mcnemar(gained, lost), gained, lost, n)
-    interval = _bca(tuple(by_row), confidence)
-    return Difference(sum(by_row) / n, interval.low, interval.high, _flipped(tuple(by_row)), gained, lost, n, tuple(by_row))
+    low, high = bounded.interval(tuple(by_row), confidence, -1.0, 1.0)
+    return Difference(sum(by_row) / n, low, high, _flipped(tuple(by_row)), gained, lost, n, tuple(by_row))
 
 
-def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
-    """Interval of a mean over rows: Wilson's where every row is right or wrong, else BCa over the rows' shares of right seeds."""
-    if all(value in (0.0, 1.0) for value in values):
+def mean_interval(values: Sequence[float], confidence: float = 0.95, low: float = 0.0, high: float = 1.0) -> Interval:
+    """Interval of a mean over rows whose values lie between two ends: Wilson's where every row is right or wrong, else the same of such values."""
+    if (low, high) == (0.0, 1.0) and all(value in (0.0, 1.0) for value in values):
         return wilson(round(sum(values)), len(values), confidence)
-    return _bca(tuple(values), confidence)
-
-
-@lru_cache(maxsize=KEPT)
-def _bca(values: tuple[float, ...], confidence: float) -> Interval:
-    """Bias-corrected and accelerated bootstrap of a mean; the same values give the same interval. Values all alike, but for rounding, leave no
-    spread to draw from."""
-    from numpy import mean
-    from scipy.stats import bootstrap
-
-    low, high = min(values), max(values)
-    if isclose(low, high, abs_tol=1e-12):
-        return Interval(low, high)
-    found = bootstrap((values,), mean, n_resamples=RESAMPLES, confidence_level=confidence, method="BCa", rng=0, batch=200).confidence_interval
-    return Interval(float(found.low), float(found.high))
+    return Interval(*bounded.interval(tuple(values), confidence, low, high))
 
 
 @lru_cache(maxsize=KEPT)
@@ -177,29 +179,6 @@ def _flipped(values: tuple[float, ...]) -> float:
         as_extreme += int((abs(sums) >= abs(observed) - 1e-9).sum())
         drawn += some
     return (1 + as_extreme) / (1 + RESAMPLES)
-
-
-def _flipped_about(values: tuple[float, ...], centre: float) -> float:
-    """P-value that the values' mean is at most `centre`: the same, flipping signs about it. The draws are made once for all centres."""
-    import numpy as np
-
-    sums, signs = _signed(values)
-    observed = sum(values) - centre * len(values)
-    return float(1 + np.count_nonzero(sums - centre * signs >= observed - 1e-9)) / (1 + RESAMPLES)
-
-
-@lru_cache(maxsize=64)
-def _signed(values: tuple[float, ...]) -> tuple[Any, Any]:
-    """[RESAMPLES] each: the sum of the values under drawn signs, and the sum of those signs."""
-    import numpy as np
-
-    rng, all_values = np.random.default_rng(0), np.array(values)
-    sums, signs = [], []
-    for start in range(0, RESAMPLES, 500):
-        drawn = rng.integers(0, 2, (min(500, RESAMPLES - start), len(values)), dtype=np.int8) * 2.0 - 1.0
-        sums.append(drawn @ all_values)
-        signs.append(drawn.sum(1))
-    return np.concatenate(sums), np.concatenate(signs)
 
 
 def _score(gained: int, lost: int, n: int, delta: float) -> float:
@@ -243,22 +222,57 @@ def corrected(differences: Sequence[Difference]) -> list[Difference]:
     return [replace(one, p_value=p) for one, p in zip(differences, holm([one.p_value for one in differences]), strict=True)]
 
 
-def verdict(difference: Difference, margin: float = 0.0, alpha: float = 0.05, rows: str = "test", figure: str = "") -> Verdict:
-    """What may be said of a against b. `margin` is the loss (a fraction) that would be acceptable, `rows` which rows both answered, `figure` by what
-    they are compared where that is not the share of right rows.
+def holds(differences: Sequence[Difference], margin: float, alpha: float = ALPHA) -> list[bool]:
+    """Which of several rungs, each as its difference against the same one, are shown to be less than `margin` below it.
 
-    Better or worse needs both the p-value (Holm's, after `corrected`) and the interval, so the two never disagree on a page.
+    Holm's steps (1979): all are held to alpha over how many are still open, and again when some are shown, until none is. With a p-value for each
+    that is the same as correcting it; a lower limit has none.
+    """
+    shown = [False] * len(differences)
+    while open_ := [at for at, held in enumerate(shown) if not held]:
+        found = [at for at in open_ if differences[at].clears(margin, alpha / len(open_))]
+        if not found:
+            break
+        for at in found:
+            shown[at] = True
+    return shown
+
+
+def verdict(difference: Difference, margin: float = 0.0, rows: str = "test", figure: str = "") -> Verdict:
+    """What may be said of a against b, compared with nothing else: see `verdicts`."""
+    return verdicts([difference], margin, rows, figure)[0]
+
+
+def verdicts(differences: Sequence[Difference], margin: float = 0.0, rows: str = "test", figure: str = "") -> list[Verdict]:
+    """What may be said of several systems against one baseline. `margin` is the loss (a fraction) that would be acceptable, `rows` which rows all
+    answered, `figure` by what they are compared where that is not the share of right rows.
+
+    Every word holds for all of them together (Holm), and needs the interval of its own comparison as well, so the two never disagree on a page.
     A loss within the margin is acceptable even where it is certain, so that is looked at first.
     """
-    settled, said, seen = difference.p_value <= alpha, _points(difference, figure), _rows(difference, rows, figure)
-    if settled and difference.low > 0:
-        return Verdict("better", f"Better than the baseline by {said}: {seen}.")
-    if not settled and -margin <= difference.low and difference.high <= margin:
-        return Verdict("tie", f"A tie with the baseline: within {_number(margin)} points either way ({said}): {seen}.")
-    if margin > 0 and difference.low >= -margin:
-        return Verdict("at_most_margin_below", f"At most {_number(margin)} points below the baseline ({said}): {seen}.")
-    if settled and difference.high < 0:
-        return Verdict("worse", f"Worse than the baseline by {_points(difference, figure, -1)}: {seen}.")
+    settled = [one.p_value <= ALPHA for one in corrected(differences)]
+    below, above = ([False] * len(differences), [False] * len(differences))
+    if margin > 0:
+        below, above = holds(differences, margin), holds([one.turned for one in differences], margin)
+    found: list[Verdict | None] = []
+    for one, sure, under, over in zip(differences, settled, below, above, strict=True):
+        said, seen = _points(one, figure), _rows(one, rows, figure)
+        at_most = under and one.low >= -margin
+        if sure and one.low > 0:
+            found.append(Verdict("better", f"Better than the baseline by {said}: {seen}."))
+        elif not sure and at_most and over and one.high <= margin:
+            found.append(Verdict("tie", f"A tie with the baseline: within {_number(margin)} points either way ({said}): {seen}."))
+        elif at_most:
+            found.append(Verdict("at_most_margin_below", f"At most {_number(margin)} points below the baseline ({said}): {seen}."))
+        elif sure and one.high < 0:
+            found.append(Verdict("worse", f"Worse than the baseline by {_points(one, figure, -1)}: {seen}."))
+        else:
+            found.append(None)
+    open_ = found.count(None)
+    return [known or _cannot_tell(one, margin, ALPHA / open_, rows, said=_points(one, figure)) for known, one in zip(found, differences, strict=True)]
+
+
+def _cannot_tell(difference: Difference, margin: float, alpha: float, rows: str, said: str) -> Verdict:
     more = _more_rows(difference, margin, alpha)
     hope = f"about {more:,} more {rows} rows would, if the difference stays as it is" if more else f"more {rows} rows are unlikely to tell either"
     return Verdict("cannot_tell", f"Cannot tell from {difference.n:,} {rows} rows ({said}): {hope}.", more)

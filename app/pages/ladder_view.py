@@ -197,7 +197,7 @@ def measured_words(scores: Mapping[str, Any], figure: Metric, rows: str, *, tune
     """Of a figure with its interval: "29 of 30 test rows right; Wilson, 95 %. Macro F1 0.967, off the list 0."."""
     seeds, n = scores["seeds"], scores["n"]
     binary = figure.name == ACCURACY.name
-    over = "BCa over the rows\u2019 shares" if binary else "BCa over rows" if figure.by_row else "bootstrap over rows"
+    over = "score interval of the rows\u2019 shares" if binary else "score interval over rows" if figure.by_row else "bootstrap over rows"
     if len(seeds) > 1:
         each = ", ".join(number(one) for one in seeds)
         first = f"{len(seeds)} {'seeds' if tuned else 'draws'} on {n:,} {rows} rows: {each}; {over}, 95 %."
@@ -220,9 +220,9 @@ def rule(figure: Metric) -> str:
     if not figure.by_row:
         how = "the one-sided lower limit of a paired bootstrap over rows, at Holm\u2019s levels; p-values are those of swapping two rungs\u2019 answers within rows"
     elif figure.name == ACCURACY.name:
-        how = "Tango\u2019s paired score test, one-sided, with Holm\u2019s correction"
+        how = "Tango\u2019s paired score test, one-sided, with Holm\u2019s correction; of several seeds the same of the rows\u2019 shares"
     else:
-        how = "a permutation test over the rows\u2019 differences, one-sided, with Holm\u2019s correction"
+        how = "the score test of the rows\u2019 differences, one-sided, with Holm\u2019s correction"
     return f"A cheaper rung is recommended when it is shown to be less than the margin below the best one: {how}."
 
 
@@ -231,8 +231,8 @@ def intervals(figure: Metric) -> str:
     if not figure.by_row:
         return "bootstraps over rows; tests swap two rungs\u2019 answers within rows"
     if figure.name == ACCURACY.name:
-        return "Wilson, differences by Tango\u2019s interval and the exact McNemar test; of several seeds BCa and a permutation test"
-    return "BCa over rows; differences by a permutation test"
+        return "Wilson, differences by Tango\u2019s interval and the exact McNemar test; of several seeds score intervals of the rows\u2019 shares and a permutation test"
+    return "score intervals over rows; differences by a permutation test"
 
 
 def tested(difference: Difference) -> str:
@@ -240,7 +240,7 @@ def tested(difference: Difference) -> str:
     p = "p < 0.0001" if difference.p_value < 0.0001 else f"p = {number(difference.p_value, 4)}"
     if difference.draws is not None:
         return f"Answers swapped within rows, {p} (Holm); bootstrap interval, 95 %."
-    return f"Permutation test {p} (Holm); BCa interval, 95 %." if difference.by_row else f"Exact McNemar {p} (Holm); Tango\u2019s interval, 95 %."
+    return f"Permutation test {p} (Holm); score interval, 95 %." if difference.by_row else f"Exact McNemar {p} (Holm); Tango\u2019s interval, 95 %."
 
 
 def verdict(ladder: Ladder) -> tuple[str, str]:

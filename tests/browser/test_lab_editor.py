@@ -16,6 +16,7 @@ ASIDE = "[...document.querySelectorAll('#turns > li')].map((item) => [item.query
 
 def mode(page: Page, name: str) -> None:
     """Change the mode as the keyboard does: to the switch, then along it."""
+    expect(page.locator("#lab:not([inert])")).to_be_attached()  # keys are taken once the draft stands
     page.locator("input[name=mode]:checked").focus()
     order = ["structured", "freeform", "chat"]
     step = order.index(name) - order.index(page.locator("input[name=mode]:checked").get_attribute("value") or "")

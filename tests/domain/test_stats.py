@@ -11,8 +11,6 @@ from scipy.stats import binom, binomtest, permutation_test
 
 from app.domain.stats import (
     Difference,
-    Interval,
-    corrected,
     detectable,
     holm,
     mcnemar,
@@ -20,6 +18,7 @@ from app.domain.stats import (
     paired_difference,
     percentile,
     verdict,
+    verdicts,
     wilson,
 )
 
@@ -125,7 +124,22 @@ def test_holm_gives_the_figures_of_r() -> None:
 def test_correction_can_take_a_verdict_back() -> None:
     lucky = difference(9, 1, 100)
     assert verdict(lucky).kind == "better"
-    assert [verdict(one).kind for one in corrected([lucky, difference(5, 5, 100), difference(4, 5, 100)])] == ["cannot_tell"] * 3
+    assert [one.kind for one in verdicts([lucky, difference(5, 5, 100), difference(4, 5, 100)])] == ["cannot_tell"] * 3
+
+
+def test_every_word_holds_for_all_comparisons_together() -> None:
+    near, others = difference(80, 70, 1000), [difference(80, 100, 1000)] * 8
+    assert verdict(near, margin=0.015).kind == "at_most_margin_below"
+    assert verdicts([near, *others], margin=0.015)[0].kind == "cannot_tell", "one of nine is 1.5 points below by chance more often"
+    even = difference(10, 12, 1000)
+    assert verdict(even, margin=0.013).kind == "tie" and verdicts([even, *others], margin=0.013)[0].kind == "cannot_tell"
+
+
+def test_more_comparisons_ask_for_more_rows() -> None:
+    few = difference(20, 6, 300)
+    alone = verdict(difference(16, 6, 300)).more_rows
+    one, *_ = verdicts([few, *[difference(5, 5, 300)] * 9])
+    assert alone is not None and one.kind == "cannot_tell" and one.more_rows is not None and one.more_rows > 150
 
 
 def test_verdicts() -> None:
@@ -219,7 +233,6 @@ def test_several_seeds_are_compared_as_scipy_does(gap: float) -> None:
 def test_shares_that_are_all_alike_are_no_difference() -> None:
     one = paired_difference([0.5] * 30, [0.5] * 30)
     assert (one.difference, one.p_value) == (0.0, 1.0) and one.low < 0 < one.high
-    assert mean_interval([0.5] * 30) == Interval(0.5, 0.5)
     assert mean_interval([1.0, 0.0, 1.0, 1.0]) == wilson(3, 4)
 
 
@@ -237,7 +250,7 @@ def better(count: int, n: int, gap: float, comparisons: int) -> tuple[float, flo
     shares = [(0.1 + gap) / 2, (0.1 - gap) / 2, 0.9]
     first = some = 0
     for rows in np.random.default_rng(5).multinomial(n, shares, size=(count, comparisons)):
-        kinds = [verdict(one).kind == "better" for one in corrected([difference(int(g), int(x), n) for g, x, _ in rows])]
+        kinds = [one.kind == "better" for one in verdicts([difference(int(g), int(x), n) for g, x, _ in rows])]
         first, some = first + kinds[0], some + any(kinds)
     return first / count, some / count
 

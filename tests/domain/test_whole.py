@@ -9,11 +9,10 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sklearn import metrics
 
-from app.domain.recommendation import holds
 from app.domain.results import ByRow, Whole, of_answers
 from app.domain.scoring import whole
 from app.domain.scoring.whole import Given
-from app.domain.stats import holm, paired_difference
+from app.domain.stats import holds, holm, paired_difference
 
 THEIRS = {
     "macro_f1": lambda gold, answer: metrics.f1_score(gold, answer, average="macro", zero_division=0),

@@ -93,4 +93,10 @@ def test_a_killed_supervisor_leaves_nobody() -> None:
 
 
 def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
-    return [process for process in processes if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+    def lives(process: psutil.Process) -> bool:
+        try:
+            return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:  # ended between the two questions
+            return False
+
+    return list(filter(lives, processes))
