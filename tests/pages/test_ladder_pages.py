@@ -36,7 +36,7 @@ def test_a_grid_folds_out_its_cells_and_says_which_was_chosen(browser: TestClien
     assert len(page.all(".rung-cells tbody tr")) == 4 and len(page.all(".rung-cells [data-chosen]")) == 2
     assert len(page.all(".ladder > .scroll > table > tbody > tr")) == rows, "nothing jumps while it fills"
     assert page.text("#rung-1 td:nth-of-type(1)") == "0.700 0.700 to 0.700" and len(page.all("#rung-1 svg.whisker .draw")) == 2
-    assert "2 draws on 30 test rows: 0.700, 0.700; BCa over the rows’ shares, 95 %." in page.text("#score-1")
+    assert "2 draws on 30 test rows: 0.700, 0.700; score interval of the rows’ shares, 95 %." in page.text("#score-1")
 
 
 def test_the_button_says_how_often_the_rows_were_opened(browser: TestClient, person: Who, task: tuple[int, str]) -> None:
@@ -235,7 +235,7 @@ def test_free_text_is_offered_no_label_rungs(browser: TestClient, person: Who, t
     climb(10, 29)
     page = get(browser, f"/experiments/{key}")
     assert page.texts("thead th")[1] == "ROUGE-L" and page.texts("tbody th")[0].startswith("zero-shot") and "majority" not in page.text(".ladder")
-    assert "10 validation rows; BCa over rows, 95 %. chrF" in page.text("#score-1") and "are higher and" in page.text("#against-1")
+    assert "10 validation rows; score interval over rows, 95 %. chrF" in page.text("#score-1") and "are higher and" in page.text("#against-1")
     assert page.text("#rung-1 .sub a") == "rows", "right and wrong say nothing of a text"
 
 
