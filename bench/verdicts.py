@@ -1,9 +1,10 @@
 """How often the recommendation errs, and how often it can tell: `python -m bench.verdicts`. Needs nothing.
 
 Experiments are drawn with a fixed seed: so many cheaper rungs, each truly so far below the best and with another answer on so large a share of the
-rows. The rule is the one of the recommendation itself (`app.domain.recommendation.holds`), beside the same at 2.5 % and beside "not significantly
+rows. The rule is the one of the recommendation itself (`app.domain.stats.holds`), beside the same at 2.5 % and beside "not significantly
 different", by the exact McNemar test with Holm's correction. A second table is of rows that are not just right or wrong: one rung truly the margin
-below, by the score of its values (`app.domain.bounded`), beside signs flipped about the margin, and how often the 95 % intervals of both and of a BCa bootstrap hold the truth.
+below, by the score of its values (`app.domain.bounded`), beside signs flipped about the margin, and how often the 95 % intervals of both
+and of a BCa bootstrap hold the truth. A third is of how often Wilson's interval of right rows does, with few rows and extreme shares as well.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,10 +12,10 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-from scipy.stats import bootstrap
+from scipy.stats import binom, bootstrap
 
 from app.domain.bounded import interval, score
-from app.domain.stats import ALPHA, Difference, holds, holm, mcnemar
+from app.domain.stats import ALPHA, Difference, holds, holm, mcnemar, wilson
 
 MARGIN = 0.03
 DRAWS = 4000
@@ -57,6 +58,9 @@ SHARES: dict[str, Callable[[Any, int], Any]] = {
 
 SHARE_DRAWS, FLIPS = 1000, 999
 
+RATES = (0.005, 0.02, 0.05, 0.1, 0.3, 0.5)
+"""Shares of right rows; those above a half are as these, turned round."""
+
 
 def _anew(draw: Any, n: int, below: float) -> Any:
     """Three seeds each of two systems on rows that are easier and harder."""
@@ -91,6 +95,12 @@ def _bca(values: Any) -> tuple[float, float]:
     return float(found.low), float(found.high)
 
 
+def covered(n: int, p: float) -> float:
+    """How often Wilson's 95 % interval holds a share of right rows, over every count there is."""
+    holding = [k for k in range(n + 1) if (found := wilson(k, n)).low <= p <= found.high]
+    return float(binom.pmf(holding, n, p).sum())
+
+
 def main() -> None:
     print("| rows | cheaper rungs | points below | discordant | which passes | " + " | ".join(RULES) + " |")
     print("|" + "---|" * (5 + len(RULES)))
@@ -105,7 +115,11 @@ def main() -> None:
     for n in (50, 100, 300, 1000):
         for name in SHARES:
             print(line_of(name, n), flush=True)
-    print(f"\n{SHARE_DRAWS:,} drawn experiments a line, {FLIPS} flips and bootstrap draws each; what passes is truly {100 * MARGIN:g} points below")
+    print(f"\n{SHARE_DRAWS:,} drawn experiments a line, {FLIPS} flips and bootstrap draws each; what passes is truly {100 * MARGIN:g} points below\n")
+    print("| rows | " + " | ".join(f"{100 * p:g} % right" for p in RATES) + " |")
+    print("|" + "---|" * (1 + len(RATES)))
+    for n in (10, 20, 50, 100, 200, 300, 1000):
+        print(f"| {n:,} | " + " | ".join(f"{100 * covered(n, p):.1f} %" for p in RATES) + " |")
 
 
 if __name__ == "__main__":

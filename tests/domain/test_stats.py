@@ -255,8 +255,19 @@ def better(count: int, n: int, gap: float, comparisons: int) -> tuple[float, flo
     return first / count, some / count
 
 
-def test_without_a_difference_nothing_is_called_better() -> None:
-    assert better(400, 300, 0.0, 9)[1] <= 0.05
+@pytest.mark.parametrize("n", [50, 100, 300, 1000])
+def test_without_a_difference_nothing_is_called_better(n: int) -> None:
+    """Judged by what a true 5 % would give: at most so many of 400 as come in 999 of 1,000 simulations."""
+    assert 400 * better(400, n, 0.0, 9)[1] <= binom.ppf(0.999, 400, 0.05)
+
+
+def test_without_a_difference_no_rung_of_several_seeds_is_called_better() -> None:
+    some = 0
+    for draw in range(200):
+        base = seeds(100, 0.0, 1000 + draw)[0]
+        rungs = [seeds(100, 0.0, 7000 + 9 * draw + at)[1] for at in range(4)]
+        some += any(one.kind == "better" for one in verdicts([paired_difference(rung, base) for rung in rungs]))
+    assert some <= binom.ppf(0.999, 200, 0.05)
 
 
 @pytest.mark.parametrize(("n", "power"), [(1000, 0.95), (500, 0.7)])
