@@ -17,6 +17,7 @@ from app.domain.dataset import DatasetVersion
 from app.domain.evaluation import Evaluation
 from app.domain.experiment import LINEAR, Cell, Experiment, Rung
 from app.domain.job import ACTIVE, Job
+from app.domain.labels_read import LabelsRead, Readers
 from app.domain.ladder import Comparison, Cost, Step
 from app.domain.methods import METHODS
 from app.domain.model import Model
@@ -46,7 +47,12 @@ class CellRow:
     validation_job: Job | None
     evaluation: Evaluation | None
     evaluation_job: Job | None
-    labels: int
+    read: LabelsRead
+
+    @property
+    def labels(self) -> int:
+        """Distinct labelled train rows that it read, or will read: learnt from, looked through for candidates, or shown as shots."""
+        return self.read.train
 
     @property
     def job(self) -> Job | None:
@@ -129,7 +135,8 @@ class RungRow:
 
     @property
     def labels_used(self) -> int:
-        """Distinct labelled rows that a seed of it read outside test: those it was trained on, or its shots. Validation rows are told apart."""
+        """Distinct labelled rows that a seed of it read outside test: those it was trained on, its shots, and where there are many labels those that a
+        row's candidates are found by. Validation rows are told apart."""
         return self.lead.labels
 
     @property
@@ -171,11 +178,10 @@ def rows_of(session: Session, experiment: Experiment, version: DatasetVersion, n
     """The rungs with their cells, by a number of queries that does not grow with them."""
     found, work, cells = now.evaluations, now.jobs, [cell for rung in now.rungs for cell in now.cells[rung.id]]
     models, prompts = by_id(session, Model, (cell.model_id for cell in cells)), by_id(session, PromptVersion, (cell.prompt_version_id for cell in cells))
+    readers = Readers(experiment, version)
 
     def row(rung: Rung, cell: Cell) -> CellRow:
         validation, tested = found.get(cell.validation_id or 0), found.get(cell.evaluation_id or 0)
-        train = version.splits.get("train", 0)
-        labels = (cell.budget or train) if rung.tunes or rung.technique == LINEAR else len(prompts[cell.prompt_version_id].shots)
         return CellRow(
             cell,
             experiments.title(rung.technique, {**rung.settings, **cell.settings}),
@@ -186,7 +192,7 @@ def rows_of(session: Session, experiment: Experiment, version: DatasetVersion, n
             work[validation.job_id] if validation else None,
             tested,
             work[tested.job_id] if tested else None,
-            labels,
+            readers.of(rung, cell, prompts[cell.prompt_version_id]),
         )
 
     targets = Targets.model_validate(experiment.targets)
