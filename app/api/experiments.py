@@ -100,7 +100,7 @@ def shape(view: Ladder) -> dict[str, Any]:
         "provisional": view.provisional,
         "test": {
             "opened_at": view.experiment.opened_at,
-            "scored": view.version.scored,
+            "scored": view.looks["test"].scored,
             "ready": view.ready,
             "held_by": [row.rung.position for row in view.held],
         },

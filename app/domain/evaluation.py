@@ -199,9 +199,9 @@ def scored(
 
 
 def settle(session: Session, evaluation: Evaluation, scores: dict[str, Any], look: bool = True) -> None:
-    """Write the scores into an evaluation's row; a test split counts how often it was looked at. `look`: false for a further seed of a rung or run of a
+    """Write the scores into an evaluation's row; a sealed split counts how often it was scored. `look`: false for a further seed of a rung or run of a
     check (`climbing.is_look`)."""
     evaluation.scores = scores
-    if evaluation.split == "test" and look:
-        count_scored(session, evaluation.dataset_version_id)
+    if look:
+        count_scored(session, evaluation.dataset_version_id, evaluation.split)
     session.flush()

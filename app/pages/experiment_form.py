@@ -191,6 +191,7 @@ def context(person: Who, values: Mapping[str, str], error: FettleError | None) -
         "values": values,
         "datasets": views,
         "dataset": chosen,
+        "looked": datasets.looked_at(chosen.version) if chosen else {},
         "models": foundation,
         "model": model,
         "large": models.remote(person) if large else [],

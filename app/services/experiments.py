@@ -1,7 +1,7 @@
 """Experiments: queue the rungs of a ladder, read the table and its verdict, open the test rows."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Any
 
@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app import queue
 from app.db import reading, transaction
-from app.domain import climbing
+from app.domain import climbing, looks
 from app.domain import dataset as datasets
 from app.domain import experiment as experiments
 from app.domain import model as models
@@ -23,6 +23,7 @@ from app.domain.experiment import BELOW, QUICK_ROWS, TECHNIQUES, VALIDATION_ROWS
 from app.domain.fitting import Policy
 from app.domain.job import ACTIVE, FINAL
 from app.domain.ladder import Step
+from app.domain.looks import Looks
 from app.domain.model import Model
 from app.domain.recommendation import Recommendation
 from app.domain.rendering import check
@@ -58,6 +59,8 @@ class Ladder:
     given_up: Sequence[int] = ()
     """Places of the rungs that somebody cancelled: without them the test rows are opened by a person, not by themselves."""
     signal: Signal | None = None
+    looks: Mapping[str, Looks] = field(default_factory=dict)
+    """How often the rows of its sealed splits were scored and seen, in whichever version."""
     floor: Step | None = None
     """What always the most frequent label gets; none for free text."""
 
@@ -216,6 +219,7 @@ def find(person: Who, key: int) -> Ladder:
             experiment.opened_at is None and now.ready,
             [rung.position for rung in now.given_up],
             said.signal,
+            looks.of_sealed(session, version),
             floor,
         )
 

@@ -9,8 +9,10 @@ from app.domain import job as jobs
 from app.domain import metric as metrics
 from app.domain.access import Who
 from app.domain.job import Job
+from app.domain.lineage import Relabel
 from app.services import experiments
 from app.services import jobs as job_services
+from app.services.versions import derive
 from tests.dom import Dom, get
 from tests.queries import queries
 from tests.rows import add_dataset, add_model, answer_evaluation, claim, climb, tune
@@ -89,6 +91,12 @@ def test_many_looks_at_the_test_rows_are_said(browser: TestClient, person: Who, 
         ladder(person, task, "zero_shot", "one_shot")
         climb(20, 21)
     assert "These test rows have been scored 12 times. Intervals assume few looks" in get(browser, f"/experiments/{key}").text(".the-verdict .help:last-child")
+    relabelled = derive(person, "1", Relabel({"billing": "invoice"})).version
+    key = ladder(person, (task[0], relabelled.reference), "zero_shot", "one_shot")
+    page = get(browser, f"/experiments/{key}")
+    assert "scored 12 times" in page.text(".the-verdict") and "scored 12 times, viewed 0 times" in page.text("main"), "these rows, under another version"
+    assert "30 test rows, scored 12 times before" in get(browser, "/experiments/new").text("main")
+    assert "scored 12 times" in browser.get(f"/experiments/{key}/report.md").text and "scored 12 times" in get(browser, "/datasets/1").text(".figures")
 
 
 def test_a_rung_shows_its_validation_score_until_its_test_score_is_there(browser: TestClient, person: Who, task: tuple[int, str]) -> None:
