@@ -215,7 +215,7 @@ def _test(session: Session, person: Who, experiment: Experiment, rung: Rung, now
 
 
 def is_look(session: Session, evaluation: Evaluation) -> bool:
-    """Whether scores of this evaluation are one more look at the test rows, or at the reserve. Of a rung's seeds, and of the runs of a reliability check, the first that is
+    """Whether scores of this evaluation are one more look at test rows or a reserve. Of a rung's seeds, and of the runs of a reliability check, the first that is
     scored is one, whichever that is: the others are no further look. Until the transaction ends no other of them is asked about."""
     if evaluation.split not in datasets.SEALED:
         return False

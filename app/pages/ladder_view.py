@@ -40,6 +40,7 @@ class Line:
     trainable: int | None
     training_seconds: float | None
     labels: int
+    validation_labels: int
     best: bool
     is_baseline: bool
     provisional: bool
@@ -137,6 +138,7 @@ def _line(ladder: Ladder, row: RungRow, here: tuple[str, str] | None, base: Rung
         row.model.trainable_parameters if row.rung.tunes else None,
         row.model.training_seconds if row.rung.tunes else None,
         row.labels_used,
+        row.validation_labels,
         ladder.recommendation is not None and ladder.recommendation.position == row.rung.position,
         is_baseline,
         row.scores is None and row.validation is not None,

@@ -39,6 +39,7 @@ SHOWN = (
     "trainable_parameters",
     "training_seconds",
     "labels_used",
+    "validation_labels",
 )
 """The columns of the Markdown table; the CSV has all."""
 

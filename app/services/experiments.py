@@ -203,7 +203,7 @@ def find(person: Who, key: int) -> Ladder:
         rungs = experiments.rungs(session, key)
         now = climbing.Standing(session, rungs)
         rows = rows_of(session, experiment, version, now)
-        terms = terms_of(experiment, version)
+        terms = terms_of(experiment, version, rows)
         steps, floor = steps_of(session, experiment, rows, terms)
         said = judge(steps, floor, terms)
         rows = [replace(row, comparison=said.comparisons.get(row.rung.position)) for row in rows]

@@ -140,6 +140,11 @@ class RungRow:
         return self.lead.labels
 
     @property
+    def validation_labels(self) -> int:
+        """Distinct validation rows by which a setting, a rung or the best moment of a run is chosen."""
+        return self.lead.read.validation
+
+    @property
     def artefact_bytes(self) -> int | None:
         """What a tuned rung's files take; 0 for a prompt, none where the files are not here."""
         folder = settings().storage_folder / self.model.folder
@@ -178,7 +183,8 @@ def rows_of(session: Session, experiment: Experiment, version: DatasetVersion, n
     """The rungs with their cells, by a number of queries that does not grow with them."""
     found, work, cells = now.evaluations, now.jobs, [cell for rung in now.rungs for cell in now.cells[rung.id]]
     models, prompts = by_id(session, Model, (cell.model_id for cell in cells)), by_id(session, PromptVersion, (cell.prompt_version_id for cell in cells))
-    readers = Readers(experiment, version)
+    there = [models[cell.model_id] for rung in now.rungs if rung.tunes and not rung.trains for cell in now.cells[rung.id]]
+    readers = Readers(session, experiment, version, there)
 
     def row(rung: Rung, cell: Cell) -> CellRow:
         validation, tested = found.get(cell.validation_id or 0), found.get(cell.evaluation_id or 0)
@@ -192,7 +198,7 @@ def rows_of(session: Session, experiment: Experiment, version: DatasetVersion, n
             work[validation.job_id] if validation else None,
             tested,
             work[tested.job_id] if tested else None,
-            readers.of(rung, cell, prompts[cell.prompt_version_id]),
+            readers.of(rung, cell, prompts[cell.prompt_version_id], models[cell.model_id], work.get(cell.tune_job_id or 0)),
         )
 
     targets = Targets.model_validate(experiment.targets)
@@ -229,9 +235,13 @@ def pooled(session: Session, seeds: Sequence[Evaluation | None], figure: Metric)
     return {**each[0], **means, **same}
 
 
-def terms_of(experiment: Experiment, version: DatasetVersion) -> Terms:
-    """What the recommendation goes by: on the test rows once they are open, before that on validation rows."""
-    rows, classes = "validation" if experiment.opened_at is None else "test", len(version.label_texts()) or None
+def terms_of(experiment: Experiment, version: DatasetVersion, shown: Sequence[RungRow]) -> Terms:
+    """What the recommendation goes by: on the test rows once they are open, before that on validation rows.
+
+    More labels are no advice where tuning was too short to read those that are there: then it is not told how many classes they are of."""
+    read = [row.lead.read for row in shown if row.rung.tunes]
+    cut = bool(read) and max(one.train for one in read) < max(one.there for one in read)
+    rows, classes = "validation" if experiment.opened_at is None else "test", None if cut else len(version.label_texts()) or None
     figure = "" if experiment.figure == ACCURACY else experiment.figure.title
     return Terms(**Targets.model_validate(experiment.targets).model_dump(), margin=experiment.margin, classes=classes, rows=rows, figure=figure)
 

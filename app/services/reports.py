@@ -9,7 +9,7 @@ from app.services.ladders import RungRow
 
 COLUMNS = (
     "rung", "figure", "score", "low", "high", "n", "accuracy", "macro_f1", "off_list", "did_not_fit", "validation", "against_baseline", "against_low", "against_high", "p_value", "verdict",
-    "latency_p50_ms", "latency_p95_ms", "input_tokens", "output_tokens", "cost_per_1000", "trainable_parameters", "training_seconds", "artefact_bytes", "labels_used",
+    "latency_p50_ms", "latency_p95_ms", "input_tokens", "output_tokens", "cost_per_1000", "trainable_parameters", "training_seconds", "artefact_bytes", "labels_used", "validation_labels",
     "prompt_version", "model", "seeds", "seed_low", "seed_high", "state",
 )  # fmt: skip
 """What a row of the table says, in this order; `score` is of the figure that rungs are compared by, with its interval. `did_not_fit` counts
@@ -51,7 +51,16 @@ def table(view: Ladder) -> list[dict[str, Any]]:
     first: list[dict[str, Any]] = (
         []
         if majority is None
-        else [_filled(rung=f"majority (always {majority['label']})", figure=name, score=majority["value"], accuracy=majority["accuracy"], labels_used=0)]
+        else [
+            _filled(
+                rung=f"majority (always {majority['label']})",
+                figure=name,
+                score=majority["value"],
+                accuracy=majority["accuracy"],
+                labels_used=0,
+                validation_labels=0,
+            )
+        ]
     )
     return first + [_line(row, name) for row in view.all_rows]
 
@@ -86,6 +95,7 @@ def _line(row: RungRow, figure: str) -> dict[str, Any]:
         training_seconds=row.model.training_seconds if row.rung.tunes else None,
         artefact_bytes=row.artefact_bytes,
         labels_used=row.labels_used,
+        validation_labels=row.validation_labels,
         prompt_version=None if row.rung.technique == LINEAR else row.prompt.reference,
         model=None if row.rung.technique == LINEAR else row.model.slug or row.model.name,
         seeds=len(scores["seeds"]) if scores else None,
