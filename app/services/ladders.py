@@ -223,11 +223,14 @@ def pooled(session: Session, seeds: Sequence[Evaluation | None], figure: Metric)
     if not each:
         return None
     values = [value_of(scores, figure) for scores in each]
-    if len(each) == 1:
+    if len(each) == 1 and figure.by_row:
         known = (each[0].get("metrics") or {}).get(figure.name)
         return {**each[0], "value": values[0], "interval": known["interval"] if known else each[0]["interval"], "seeds": values}
+    # What is no mean over rows has percentiles in its scores, which say too much where a label has few rows.
     together = evaluations.results(session, done, figure)
     interval = together.interval()
+    if len(each) == 1:
+        return {**each[0], "value": values[0], "interval": [interval.low, interval.high], "seeds": values}
     means = {name: fmean(scores[name] for scores in each) for name in MEANS if all(name in scores for scores in each)}
     costs = [scores.get("cost") for scores in each]
     cost = None if None in costs else fmean(float(one or 0.0) for one in costs)
