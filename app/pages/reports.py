@@ -24,6 +24,7 @@ router = APIRouter(prefix="/experiments")
 TYPES = {"html": "text/html", "md": "text/markdown", "csv": "text/csv", "json": "application/json"}
 SHOWN = (
     "rung",
+    "rows",
     "score",
     "low",
     "high",
