@@ -142,6 +142,8 @@ def row_shape(row: RungRow, figure: Metric) -> dict[str, Any]:
         "latency_ms": scores.get("latency_ms"),
         "cost": scores.get("cost", 0.0) if scores else None,
         "cost_per_request": row.request_cost,
+        "elsewhere": row.elsewhere,
+        "trained_elsewhere": row.trained_elsewhere,
         "trainable_parameters": row.model.trainable_parameters if row.rung.tunes else 0,
         "training_seconds": row.model.training_seconds if row.rung.tunes else 0.0,
         "artefact_bytes": row.artefact_bytes,

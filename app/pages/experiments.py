@@ -102,6 +102,7 @@ def ladder_context(ladder: Ladder) -> dict[str, Any]:
         "untouched": "reserve" in ladder.looks and not ladder.looks["reserve"].scored and not ladder.looks["reserve"].opened,
         "policies": POLICIES,
         "pareto": plots.for_screens(lambda width: plots.pareto(lines, width)),
+        "left_out": plots.left_out(lines),
         "curves": any(row.curve for row in ladder.all_rows),
     }
 

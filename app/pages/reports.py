@@ -37,6 +37,7 @@ SHOWN = (
     "latency_p50_ms",
     "latency_p95_ms",
     "cost_per_1000",
+    "elsewhere",
     "trainable_parameters",
     "training_seconds",
     "labels_used",

@@ -85,6 +85,10 @@ class RungRow:
     validation: Scores | None
     request_cost: float | None
     comparison: Comparison | None = None
+    elsewhere: str = ""
+    """The device and dtype that it answered on where that is another than most rungs': its times, and what they cost, say nothing beside theirs."""
+    trained_elsewhere: str = ""
+    """The same of the device it was tuned on."""
 
     @property
     def own(self) -> list[CellRow]:
@@ -201,19 +205,31 @@ def rows_of(session: Session, experiment: Experiment, version: DatasetVersion, n
             readers.of(rung, cell, prompts[cell.prompt_version_id], models[cell.model_id], work.get(cell.tune_job_id or 0)),
         )
 
-    targets = Targets.model_validate(experiment.targets)
-    return [_rung_row(session, rung, [row(rung, cell) for cell in now.cells[rung.id]], targets, experiment.figure) for rung in now.rungs]
+    rows = [_rung_row(session, rung, [row(rung, cell) for cell in now.cells[rung.id]], experiment.figure) for rung in now.rungs]
+    here = place_of([one.scores or one.validation for one in rows if one.rung.position >= 0])
+    return [_placed(one, here, Targets.model_validate(experiment.targets)) for one in rows]
 
 
-def _rung_row(session: Session, rung: Rung, cells: list[CellRow], targets: Targets, figure: Metric) -> RungRow:
+def _rung_row(session: Session, rung: Rung, cells: list[CellRow], figure: Metric) -> RungRow:
     row = RungRow(rung, [one for one in cells if not one.cell.labels], [one for one in cells if one.cell.labels], None, None, None)
     if rung.chosen is None:
         return row
     under_way = any(one.evaluation_job and one.evaluation_job.state in ACTIVE for one in row.own)
     scores = None if under_way else pooled(session, [one.evaluation for one in row.own], figure)
     validation = pooled(session, [one.validation for one in row.own], figure)
-    cost = request_cost(shown, row.model.remote, targets.machine_hour) if (shown := scores or validation) and "latency_ms" in shown else None
-    return replace(row, scores=scores, validation=validation, request_cost=cost)
+    return replace(row, scores=scores, validation=validation)
+
+
+def _placed(row: RungRow, here: tuple[str, str] | None, targets: Targets) -> RungRow:
+    """The row with what its requests cost, or with where it ran when that is not where most did: an hour of this machine is no price of another one's."""
+    shown = row.scores or row.validation
+    if shown is None or "latency_ms" not in shown:
+        return row
+    away = row.rung.technique != LINEAR and elsewhere(shown, here)  # the linear baseline runs on a processor wherever the others do
+    told = " ".join(shown["measured"][name] for name in ("device", "dtype") if name in shown["measured"]) if away else ""
+    trained = str((row.tune_job.result or {}).get("device", "")) if row.tune_job else ""
+    cost = None if away else request_cost(shown, row.model.remote, targets.machine_hour)
+    return replace(row, request_cost=cost, elsewhere=told, trained_elsewhere=trained if here and trained != here[0].partition(":")[0] else "")
 
 
 def pooled(session: Session, seeds: Sequence[Evaluation | None], figure: Metric) -> Scores | None:
@@ -253,8 +269,7 @@ def steps_of(session: Session, experiment: Experiment, rows: Sequence[RungRow], 
     """The scored rungs as the comparison takes them, and what always the most frequent label has right; none for free text."""
     provisional = experiment.opened_at is None
     scored = [row for row in rows if (row.validation if provisional else row.scores)]
-    here = place_of([row.validation if provisional else row.scores for row in scored if row.rung.position >= 0])
-    found = [_step(session, row, terms, provisional, here, experiment.figure) for row in scored]
+    found = [_step(session, row, terms, provisional, experiment.figure) for row in scored]
     return found, _floor(session, scored[0], provisional, experiment.figure) if scored else None
 
 
@@ -295,11 +310,9 @@ def elsewhere(scores: Mapping[str, Any], here: tuple[str, str] | None) -> bool:
     return bool(where["device"] != here[0]) or where.get("dtype", here[1]) != here[1]  # what has no dtype, the linear baseline, is of no other
 
 
-def _step(session: Session, row: RungRow, terms: Targets, provisional: bool, here: tuple[str, str] | None, figure: Metric) -> Step:
-    scores = (row.validation if provisional else row.scores) or {}
-    apart = row.rung.technique != LINEAR and elsewhere(scores, here)
-    hour = terms.machine_hour
-    tuning = 0.0 if not row.rung.tunes else None if hour is None else (row.model.training_seconds or 0.0) / 3600 * hour
+def _step(session: Session, row: RungRow, terms: Targets, provisional: bool, figure: Metric) -> Step:
+    scores, hour = (row.validation if provisional else row.scores) or {}, terms.machine_hour
+    tuning = 0.0 if not row.rung.tunes else None if hour is None or row.trained_elsewhere else (row.model.training_seconds or 0.0) / 3600 * hour
     latency = scores["latency_ms"]
     return Step(
         row.rung.position,
@@ -307,9 +320,9 @@ def _step(session: Session, row: RungRow, terms: Targets, provisional: bool, her
         evaluations.results(session, _evaluated(row, provisional), figure),
         row.rung.tunes,
         row.validation["value"] if row.validation else None,
-        None if apart else latency["p95"],
+        None if row.elsewhere else latency["p95"],
         latency["n"],
-        Cost(None if apart else request_cost(scores, row.model.remote, hour), tuning, row.labels_used),
+        Cost(row.request_cost, tuning, row.labels_used),
         bool(row.rung.settings.get("signal")),
         row.wording,
     )
