@@ -15,7 +15,7 @@ from app.errors import FettleError, Invalid
 from app.pages import experiment_form, ladder_view, plots
 from app.pages.forms import typed
 from app.pages.render import fragment, is_fragment, page, seen
-from app.services import datasets, experiments, fits
+from app.services import datasets, experiments, fits, standings
 from app.services.experiments import Ladder
 from app.services.fits import Question
 
@@ -24,8 +24,8 @@ router = APIRouter(prefix="/experiments")
 
 @router.get("")
 def index(request: Request, person: Person, after: int | None = None) -> HTMLResponse:
-    lines, following = experiments.lines(person, after)
-    return page(request, "experiments/index.html", person, "compare", lines=lines, following=following, paged=after is not None)
+    ladders, following = standings.recent(person, after)
+    return page(request, "experiments/index.html", person, "compare", ladders=ladders, following=following, paged=after is not None)
 
 
 @router.get("/new")

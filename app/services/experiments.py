@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from statistics import fmean
 from typing import Any
 
 from sqlalchemy import or_, select
@@ -16,7 +15,6 @@ from app.domain import experiment as experiments
 from app.domain import model as models
 from app.domain import prompt as prompts
 from app.domain.access import Who, owned, page, read, visible, write
-from app.domain.base import by_id
 from app.domain.dataset import Dataset, DatasetVersion
 from app.domain.evaluation import Evaluation
 from app.domain.experiment import BELOW, QUICK_ROWS, TECHNIQUES, VALIDATION_ROWS, Cell, Experiment, Rung
@@ -27,7 +25,7 @@ from app.domain.looks import Looks
 from app.domain.model import Model
 from app.domain.recommendation import Recommendation
 from app.domain.rendering import check
-from app.domain.scheme import Metric, Scheme, value_of
+from app.domain.scheme import Scheme
 from app.domain.signal import Signal
 from app.domain.targets import MARGIN, Targets
 from app.errors import Invalid
@@ -100,24 +98,18 @@ class Ladder:
         return next((row for row in self.all_rows if row.rung.position == position), None)
 
     @property
+    def best(self) -> RungRow | None:
+        """The recommended rung, or while there is no recommendation the one that scored highest; none before test rows are scored."""
+        scored = [row for row in self.rows if row.scores]
+        recommended = self.recommended
+        return recommended if recommended and recommended.scores else max(scored, key=lambda row: (row.scores or {})["value"], default=None)
+
+    @property
     def majority(self) -> dict[str, Any] | None:
         """The most frequent label with its share of the rows, and what always answering it is worth by the figure."""
         shown = [row.validation if self.provisional else row.scores for row in self.rows]
         found = next((scores["majority"] for scores in shown if scores and "majority" in scores), None)
         return {**found, "value": self.floor.value} if found and self.floor else None
-
-
-@dataclass(frozen=True)
-class Line:
-    """An experiment as a list shows it: `states` of its rungs in ladder order, the best rung scored so far and its scores."""
-
-    experiment: Experiment
-    dataset: Dataset
-    version: DatasetVersion
-    model: Model
-    states: list[str]
-    best: str | None
-    scores: dict[str, Any] | None
 
 
 def create(
@@ -222,38 +214,6 @@ def find(person: Who, key: int) -> Ladder:
             looks.of_sealed(session, version),
             floor,
         )
-
-
-def lines(person: Who, after: int | None = None, limit: int = 50) -> tuple[list[Line], int | None]:
-    """Experiments with their best score so far, newest first: the same number of queries however many there are."""
-    with reading() as session:
-        rows, following = page(session, visible(person, Experiment), Experiment, after, limit)
-        versions = by_id(session, DatasetVersion, {row.dataset_version_id for row in rows})
-        names = by_id(session, Dataset, {version.dataset_id for version in versions.values()})
-        bases = by_id(session, Model, {row.model_id for row in rows})
-        found = select(Rung).where(Rung.experiment_id.in_([row.id for row in rows]), Rung.position != BELOW).order_by(Rung.position)
-        rungs = session.scalars(found).all()
-        now = climbing.Standing(session, rungs)
-        listed = []
-        for row in rows:
-            mine = [rung for rung in rungs if rung.experiment_id == row.id]
-            tested = [(rung, one) for rung in mine if (one := _best(rung, now, row.figure))]
-            best = max(tested, key=lambda pair: (pair[1][1]["value"], -pair[0].position), default=None)
-            version, states = versions[row.dataset_version_id], [now.state(rung) for rung in mine]
-            title, scores = best[1] if best else (None, None)
-            listed.append(Line(row, names[version.dataset_id], version, bases[row.model_id], states, title, scores))
-        return listed, following
-
-
-def _best(rung: Rung, now: climbing.Standing, figure: Metric) -> tuple[str, dict[str, Any]] | None:
-    """(title, value and interval on test rows) of a rung; of several seeds their mean, whose interval takes more than a list has time for."""
-    cells = now.own(rung)
-    found = [scores for cell in cells if cell.evaluation_id and (scores := now.evaluations[cell.evaluation_id].scores)]
-    if not found:
-        return None
-    title = experiments.title(rung.technique, {**rung.settings, **cells[0].settings})
-    alone = (found[0].get("metrics") or {}).get(figure.name, found[0])["interval"] if len(found) == 1 else None
-    return title, {"value": fmean(value_of(one, figure) for one in found), "interval": alone}
 
 
 def of_job(person: Who, job: int) -> Experiment | None:
