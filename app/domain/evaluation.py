@@ -15,7 +15,7 @@ from app.domain.job import Job
 from app.domain.label_book import LabelBook
 from app.domain.prompt import PromptVersion
 from app.domain.prompt_form import Form
-from app.domain.rendering import LABELS, template_variables
+from app.domain.rendering import LABELS, Template, template_variables
 from app.domain.results import ByRow, Results, Whole, of_answers, of_seeds
 from app.domain.scheme import ACCURACY, MANY_LABELS, METRICS, Metric, Scheme, Shape
 from app.domain.scoring.whole import answering
@@ -149,10 +149,10 @@ def always(session: Session, evaluation: Evaluation, label: str, figure: Metric)
     return Whole(figure.name, answering(known, label))
 
 
-def narrows(book: LabelBook, scheme: Scheme, answer: str, prompt: PromptVersion) -> bool:
+def narrows(book: LabelBook, scheme: Scheme, answer: str, template: Template) -> bool:
     """Whether a row is offered the labels most like it instead of all: of many labels, where they are scored or the prompt names them."""
     many = len(book.offered) > MANY_LABELS and scheme.shape in ("auto", "labels")
-    return many and (answer == "likelihood" or LABELS in template_variables(prompt.template()))
+    return many and (answer == "likelihood" or LABELS in template_variables(template))
 
 
 def candidates(session: Session, evaluation: Evaluation) -> Candidates | None:
@@ -160,7 +160,7 @@ def candidates(session: Session, evaluation: Evaluation) -> Candidates | None:
     those within it: nothing may be known of labels that are not there yet."""
     version, scheme = session.get_one(DatasetVersion, evaluation.dataset_version_id), Scheme.model_validate(evaluation.scheme)
     book = version.book
-    if not narrows(book, scheme, evaluation.answer, session.get_one(PromptVersion, evaluation.prompt_version_id)):
+    if not narrows(book, scheme, evaluation.answer, session.get_one(PromptVersion, evaluation.prompt_version_id).template()):
         return None
     asked = session.get_one(Job, evaluation.job_id).settings
     if budget := asked.get("label_budget"):

@@ -72,4 +72,4 @@ class Readers:
 
     def _narrows(self, rung: Rung, prompt: PromptVersion) -> bool:
         answer = rung.settings.get("answer", "likelihood")
-        return answer != LINEAR and narrows(self._book, self._scheme, answer, prompt)
+        return answer != LINEAR and narrows(self._book, self._scheme, answer, prompt.template())
