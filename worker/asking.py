@@ -9,7 +9,7 @@ import asyncio
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 from app.errors import FettleError
@@ -56,10 +56,12 @@ class Asker(ABC, Generic[Item]):
     of_the_row: Sequence[str] = OF_THE_ROW
     """Errors that are the row's: asking it again would bring the same."""
 
-    def __init__(self, spec: EndpointSpec, reporter: JobReporter, waiting: Sequence[Item], of: int) -> None:
-        """Ask about `waiting`, out of `of` that there are: an earlier attempt has the others."""
+    def __init__(self, spec: EndpointSpec, reporter: JobReporter, waiting: Sequence[Item], of: int, alone: Collection[int] = ()) -> None:
+        """Ask about `waiting`, out of `of` that there are: an earlier attempt has the others. Rows at the places `alone` are asked one at a time, after
+        the others: what they take is what one request takes."""
         self._spec, self._reporter, self._of, self._done = spec, reporter, of, of - len(waiting)
-        self._left, self._ready = deque(waiting), list[dict[str, Any]]()
+        self._left, self._ready = deque(row for row in waiting if row.position not in alone), list[dict[str, Any]]()
+        self._alone = [row for row in waiting if row.position in alone]
         self._answered, self._failed, self._refused, self._in_a_row = 0, 0, 0, 0
         self._last: FettleError | None = None
         self._fatal: FettleError | None = None
@@ -89,18 +91,25 @@ class Asker(ABC, Generic[Item]):
         """Ask for all rows. Raises Stopped, Fenced, or the error that ends the job."""
         async with Client(self._spec) as client:
             await self.before(client)
-            tasks = [asyncio.create_task(self._lane(client)) for _ in range(min(self._spec.concurrency, len(self._left)))]
-            try:
-                await self._watch(tasks)
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
-                self._keep()
+            await self._ask(client, min(self._spec.concurrency, len(self._left)))
+            if self._fatal is None:
+                self._left = deque(self._alone)
+                await self._ask(client, min(1, len(self._left)))
         if self._fatal is not None:
             raise self._fatal
         if self._failed and self._last is not None:
             raise predictions.rows_missing(self._failed, self._of, self._last)
+
+    async def _ask(self, client: Client, lanes: int) -> None:
+        """Ask about what is left, so many at once. Raises what a lane raised, Stopped."""
+        tasks = [asyncio.create_task(self._lane(client)) for _ in range(lanes)]
+        try:
+            await self._watch(tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._keep()
 
     async def _watch(self, tasks: list["asyncio.Task[None]"]) -> None:
         """Save what comes, and look whether the job shall stop. Raises what a lane raised."""
@@ -166,11 +175,11 @@ def spent(tokens: Sequence[tuple[int, int]], price: Price | None) -> float | Non
     return None if price is None else sum(read * price.input + written * price.output for read, written in tokens) / 1e6
 
 
-def measured(spec: EndpointSpec, price: Price | None, estimated: bool) -> dict[str, Any]:
-    """Where and how rows were asked, in words."""
+def measured(spec: EndpointSpec, price: Price | None, estimated: bool, latency: str = "") -> dict[str, Any]:
+    """Where and how rows were asked, in words; `latency`: how it was measured where not on all of them."""
     return {
         "endpoint": spec.name,
-        "latency": f"as answered, up to {spec.concurrency} requests at once",
+        "latency": latency or f"as answered, up to {spec.concurrency} requests at once",
         "price": "not known" if price is None else f"${price.input:g} in, ${price.output:g} out a million tokens",
         "tokens": "some reckoned from characters" if estimated else "counted by the endpoint",
     }

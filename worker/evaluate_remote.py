@@ -72,21 +72,23 @@ def finish(work: Work, spec: EndpointSpec, price: Price | None, asked: "Asker") 
     with reading() as session:
         rows = kept(session, work.evaluation.id)
     tokens = [(row.input_tokens, row.output_tokens) for row in rows]
-    about = asking.measured(spec, price, asked.estimated)
+    about = asking.measured(spec, price, asked.estimated, "one request at a time, as answered")
     if asked.extra is not None:  # prompts without an input, asked for calibration: paid for, though no row's
         about["calibration_tokens"] = f"{asked.extra.input_tokens:,} read, {asked.extra.output_tokens:,} written"
         tokens.append((asked.extra.input_tokens, asked.extra.output_tokens))
     fit: dict[str, Any] = {"policy": work.policy, "rows": len(work.rows)} if asked.fitting is None else asked.fitting.as_json()
     if too_long := sum((row.judged or {}).get("refused") == "prompt_too_long" for row in rows):
         fit["refused"] = too_long
-    work.finish([row.latency_ms for row in rows if row.latency_ms > 0] or [0.0], about, cost=asking.spent(tokens, price), fit=fit)
+    timed = {row.id for row in work.timed}
+    latency = [row.latency_ms for row in rows if row.example_id in timed and row.latency_ms > 0]
+    work.finish(latency or [0.0], about, cost=asking.spent(tokens, price), fit=fit)
 
 
 class Asker(asking.Asker[Case]):
     """The rows of an evaluation."""
 
     def __init__(self, work: Work, spec: EndpointSpec, fitting: Fitting | None) -> None:
-        super().__init__(spec, work.reporter, work.waiting, len(work.rows))
+        super().__init__(spec, work.reporter, work.waiting, len(work.rows), {row.position for row in work.timed})
         self.fitting = fitting
         """How rows are made to fit, where the model's window is known."""
         self._work, self._name = work, work.model.remote_name or ""
@@ -96,7 +98,7 @@ class Asker(asking.Asker[Case]):
 
     async def before(self, client: Client) -> None:
         """The labels' likelihoods without an input, where the evaluation is calibrated by them."""
-        for values in self._work.content_free() if self._work.evaluation.answer == "likelihood" and self._left else []:
+        for values in self._work.content_free() if self._work.evaluation.answer == "likelihood" and self._work.waiting else []:
             answers = [answer_text(self._work.template, label) for label in self._work.labels]
             sums, usage = await client.likelihoods(self._name, render(self._work.template, values).text, answers)
             self._free.append(dict(zip(self._work.labels, sums, strict=True)))

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, File, Form, Query, Response, UploadFile
@@ -74,8 +74,10 @@ def json_object(text: str, field: str) -> Mapping[str, Any] | None:
 
 @router.get("/{reference}")
 def show(person: Person, reference: str) -> dict[str, Any]:
+    """`scored` and `viewed` are of the test rows in this version; `looks` has those of every sealed split in all versions that hold its rows, and in which of
+    them they were opened as a reserve."""
     view = datasets.find(person, reference)
-    return shapes.dataset(view.dataset, view.version)
+    return shapes.dataset(view.dataset, view.version) | {"looks": {split: asdict(one) for split, one in datasets.looked_at(view.version).items()}}
 
 
 @router.get("/{reference}/examples")

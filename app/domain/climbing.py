@@ -215,9 +215,9 @@ def _test(session: Session, person: Who, experiment: Experiment, rung: Rung, now
 
 
 def is_look(session: Session, evaluation: Evaluation) -> bool:
-    """Whether scores of this evaluation are one more look at the test rows. Of a rung's seeds, and of the runs of a reliability check, the first that is
+    """Whether scores of this evaluation are one more look at test rows or a reserve. Of a rung's seeds, and of the runs of a reliability check, the first that is
     scored is one, whichever that is: the others are no further look. Until the transaction ends no other of them is asked about."""
-    if evaluation.split != "test":
+    if evaluation.split not in datasets.SEALED:
         return False
     if evaluation.run is not None:
         session.execute(select(Job.id).where(Job.id == evaluation.job_id).with_for_update())

@@ -17,7 +17,7 @@ from app.domain.label_book import LabelBook
 from app.domain.rendering import LABELS
 from app.domain.shots import Candidate
 from app.domain.validation import Measure, measure_of
-from app.errors import Conflict, Invalid, NotFound, Sealed
+from app.errors import Invalid, NotFound, Sealed
 
 SEALED = ("test", "reserve")
 """Splits whose rows nobody sees before they are opened on purpose. The reserve cannot be scored before that either."""
@@ -262,21 +262,24 @@ def reveal(session: Session, person: Who, version: DatasetVersion, reason: str) 
     session.refresh(version)
 
 
-def open_reserve(session: Session, person: Who, version: DatasetVersion, reason: str) -> None:
-    """Open the reserve split for its one look, at the end, on the record. Raises Invalid without a reserve or a reason; Conflict the second time."""
-    if not version.splits.get("reserve"):
-        raise Invalid("no_reserve", f"Version {version.number} has no reserve split.", "A reserve is set aside from a test split that nobody has scored yet.")
-    if not reason.strip():
-        raise Invalid("no_reason", "Say why the reserve is opened now.", "One sentence is enough; it is kept with the version.")
-    if version.reserve_opened is not None:
-        raise Conflict("reserve_opened", "The reserve was opened already.", f"It said: {version.reserve_opened['reason']}")
-    version.reserve_opened = {"by": person.name, "reason": reason.strip(), "at": int(session.scalar(select(db_now())) or 0)}
-    session.flush()
+def count_scored(session: Session, version_id: int, split: str) -> None:
+    """One more scoring of a sealed split; other splits are not counted."""
+    _count(session, version_id, "scored", {split})
 
 
-def count_scored(session: Session, version_id: int) -> None:
-    session.execute(update(DatasetVersion).where(DatasetVersion.id == version_id).values(scored=DatasetVersion.scored + 1))
+def count_viewed(session: Session, version_id: int, splits: Collection[str]) -> None:
+    """One more look at each sealed split among these."""
+    _count(session, version_id, "viewed", splits)
 
 
-def count_viewed(session: Session, version_id: int) -> None:
-    session.execute(update(DatasetVersion).where(DatasetVersion.id == version_id).values(viewed=DatasetVersion.viewed + 1))
+def _count(session: Session, version_id: int, what: str, splits: Collection[str]) -> None:
+    """The counters of the test split are columns; those of the reserve, which nobody sees before it is opened, stand with its opening."""
+    if "test" in splits:
+        counter = getattr(DatasetVersion, what)
+        session.execute(update(DatasetVersion).where(DatasetVersion.id == version_id).values({counter: counter + 1}))
+    if "reserve" in splits:
+        query = select(DatasetVersion).where(DatasetVersion.id == version_id).with_for_update()
+        row = session.scalars(query, execution_options={"populate_existing": True}).one()
+        if row.reserve_opened is not None:
+            row.reserve_opened = {**row.reserve_opened, what: row.reserve_opened.get(what, 0) + 1}
+            session.flush()

@@ -6,11 +6,16 @@ from typing import Any
 from sqlalchemy import ForeignKey, insert, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
+from app.domain import label_budget
 from app.domain.base import Base, Json, Owned
 from app.domain.candidates import MOST_ROWS, Candidates
-from app.domain.dataset import DatasetVersion, cases, count_scored
+from app.domain.dataset import Case, DatasetVersion, cases, count_scored
 from app.domain.figures import Row, figures
+from app.domain.job import Job
+from app.domain.label_book import LabelBook
+from app.domain.prompt import PromptVersion
 from app.domain.prompt_form import Form
+from app.domain.rendering import LABELS, Template, template_variables
 from app.domain.results import ByRow, Results, Whole, of_answers, of_seeds
 from app.domain.scheme import ACCURACY, MANY_LABELS, METRICS, Metric, Scheme, Shape
 from app.domain.scoring.whole import answering
@@ -144,13 +149,25 @@ def always(session: Session, evaluation: Evaluation, label: str, figure: Metric)
     return Whole(figure.name, answering(known, label))
 
 
+def narrows(book: LabelBook, scheme: Scheme, answer: str, template: Template) -> bool:
+    """Whether a row is offered the labels most like it instead of all: of many labels, where they are scored or the prompt names them."""
+    many = len(book.offered) > MANY_LABELS and scheme.shape in ("auto", "labels")
+    return many and (answer == "likelihood" or LABELS in template_variables(template))
+
+
 def candidates(session: Session, evaluation: Evaluation) -> Candidates | None:
-    """What chooses the labels that a row is offered; None where all of them are. Its index is built anew from the train rows."""
+    """What chooses the labels that a row is offered; None where all of them are. Its index is built anew from the train rows, under a label budget from
+    those within it: nothing may be known of labels that are not there yet."""
     version, scheme = session.get_one(DatasetVersion, evaluation.dataset_version_id), Scheme.model_validate(evaluation.scheme)
-    if len(version.book.offered) <= MANY_LABELS or scheme.shape not in ("auto", "labels"):
+    book = version.book
+    if not narrows(book, scheme, evaluation.answer, session.get_one(PromptVersion, evaluation.prompt_version_id).template()):
         return None
-    known = ((row.input, row.answer) for row in cases(session, version, "train", MOST_ROWS))
-    return Candidates(version.book, known, scheme.candidates)
+    asked = session.get_one(Job, evaluation.job_id).settings
+    if budget := asked.get("label_budget"):
+        rows: Iterable[Case] = label_budget.train_rows(session, version, min(budget, MOST_ROWS), asked.get("seed", 0))
+    else:
+        rows = cases(session, version, "train", MOST_ROWS)
+    return Candidates(book, ((row.input, row.answer) for row in rows), scheme.candidates)
 
 
 def scored(
@@ -182,9 +199,9 @@ def scored(
 
 
 def settle(session: Session, evaluation: Evaluation, scores: dict[str, Any], look: bool = True) -> None:
-    """Write the scores into an evaluation's row; a test split counts how often it was looked at. `look`: false for a further seed of a rung or run of a
+    """Write the scores into an evaluation's row; a sealed split counts how often it was scored. `look`: false for a further seed of a rung or run of a
     check (`climbing.is_look`)."""
     evaluation.scores = scores
-    if evaluation.split == "test" and look:
-        count_scored(session, evaluation.dataset_version_id)
+    if look:
+        count_scored(session, evaluation.dataset_version_id, evaluation.split)
     session.flush()

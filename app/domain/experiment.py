@@ -245,7 +245,7 @@ def queue_scoring(session: Session, person: Who, experiment: Experiment, rung: R
     prompt, model = session.get_one(PromptVersion, cell.prompt_version_id), session.get_one(Model, cell.model_id)
     answer, fit = rung.settings.get("answer", "likelihood"), rung.settings.get("fit", "refuse")
     more: dict[str, Any] = {}
-    if rung.technique == LINEAR and cell.budget:
+    if cell.budget:
         more = {"label_budget": cell.budget, "seed": cell.seed}
     own = {"scoring": cell.settings["calibration"]} if cell.settings.get("calibration") else {}
     scheme = Scheme.model_validate({**experiment.scheme, **own})

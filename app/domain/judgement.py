@@ -185,7 +185,7 @@ def rulings(session: Session, judgement_id: int) -> Sequence[Ruling]:
 
 
 def settle(session: Session, judgement: Judgement, measured: Mapping[str, Any], cost: float | None = 0.0) -> dict[str, Any]:
-    """Compute a judgement's scores from its rulings and write them into its row; a test split counts how often it was scored.
+    """Compute a judgement's scores from its rulings and write them into its row; a sealed split counts how often it was scored.
 
     `cost` is in US dollars, None without a price; tokens are those of all rulings, each of which was asked once.
     """
@@ -202,8 +202,7 @@ def settle(session: Session, judgement: Judgement, measured: Mapping[str, Any], 
     tokens = {name: sum(getattr(one, name) for one in known) for name in ("input_tokens", "output_tokens")}
     judgement.scores = {**found, **tokens, "cost": cost, "measured": dict(measured)}
     evaluation = session.get_one(Evaluation, judgement.evaluation_id)
-    if evaluation.split == "test":
-        count_scored(session, evaluation.dataset_version_id)
+    count_scored(session, evaluation.dataset_version_id, evaluation.split)
     session.flush()
     return judgement.scores
 

@@ -30,6 +30,9 @@ MOST = 20
 RUN_OF = ("model_id", "prompt_version_id", "dataset_version_id", "split", "answer", "row_limit", "scheme")
 """What a run has of the evaluation that is checked."""
 
+BUDGET = ("label_budget", "seed")
+"""What its job has of that one's: which train labels candidates may be found from."""
+
 
 class Reliability(Owned, Base):
     """`repeats` further runs with other seeds, `forms` in other forms, drawn by `seed`. `scores` stays empty until the job that fills the runs has
@@ -51,7 +54,8 @@ def add(session: Session, person: Who, evaluation: Evaluation, repeats: int, for
     version = session.get_one(DatasetVersion, evaluation.dataset_version_id)
     settings: dict[str, Any] = {"model": model.id, "prompt_version": prompt.reference, "dataset": version.reference, "split": evaluation.split}
     settings |= {"answer": evaluation.answer, "limit": evaluation.row_limit}
-    settings["fit"] = session.get_one(Job, evaluation.job_id).settings.get("fit", "refuse")
+    its = session.get_one(Job, evaluation.job_id).settings
+    settings |= {"fit": its.get("fit", "refuse"), **{name: its[name] for name in BUDGET if name in its}}
     counts = ", ".join(f"{count} {of}{'' if count == 1 else 's'}" for count, of in ((repeats, "repeat"), (len(forms), "form")) if count)
     name = f"reliability of evaluation {evaluation.id}: {counts}"
     job = jobs.add(session, person, "evaluate", name, {**settings, "reliability": evaluation.id}, light=model.remote)

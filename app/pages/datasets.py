@@ -48,8 +48,7 @@ def _show(
     offset = from_start(offset, ROWS)
     found = grid.find(person, view.version.reference, q, chosen, after, ROWS) if q and not sealed else None
     rows = found.rows if found else [] if sealed else grid.examples(person, view.version.reference, chosen, offset, ROWS)
-    # Looking at test rows is counted, and the page says the count with this look in it.
-    version = datasets.find(person, view.version.reference).version if rows and chosen == "test" else view.version
+    version = view.version
     return page(
         request,
         "datasets/show.html",
@@ -80,6 +79,7 @@ def _show(
         told=told(version, view.dataset.source),
         why=reason(version),
         opened_before=history.opened_before(version),
+        looked=datasets.looked_at(version),  # counted with the look at the rows above
         **health_pages.context(health.known(person, version.reference)),
     )
 

@@ -30,7 +30,7 @@ EXTRACTORS = (("auto", "the usual"), ("exact", "all of it"), ("first_line", "the
 SHAPES = (("auto", "seen from the rows"), ("labels", "labels"), ("text", "text"), ("json", "JSON"), ("number", "a number"))
 REFUSALS = {
     "no_such_split": "split", "no_label_set": "answer", "unknown_variable": "prompt_version", "no_prompt": "prompt_version", "no_likelihood": "answer",
-    "not_weighed": "scoring", "no_token_counts": "scoring", "nothing_written": "extractor",
+    "not_weighed": "scoring", "not_one_calibration": "scoring", "no_token_counts": "scoring", "nothing_written": "extractor",
 }  # fmt: skip
 """The form's field at which an error of the service is shown."""
 

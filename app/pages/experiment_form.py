@@ -53,7 +53,7 @@ REFUSALS = {
     "no_rungs": "rungs", "no_such_split": "dataset", "no_label_set": "dataset", "too_few_shots": "shots", "unknown_variable": "prompt_version",
     "not_a_foundation_model": "model", "not_this_method": "rungs", "no_place_for_shots": "prompt_version", "no_such_selection": "selection",
     "too_many_cells": "shots", "no_validation": "dataset", "bad_budget": "curve", "bad_parameter": "rates",
-    "not_weighed": "calibration", "nothing_written": "extractor", "no_such_metric": "metric",
+    "not_weighed": "calibration", "not_one_calibration": "calibration", "nothing_written": "extractor", "no_such_metric": "metric",
 }  # fmt: skip
 """The form's field at which an error of the service is shown."""
 
@@ -191,6 +191,7 @@ def context(person: Who, values: Mapping[str, str], error: FettleError | None) -
         "values": values,
         "datasets": views,
         "dataset": chosen,
+        "looked": datasets.looked_at(chosen.version) if chosen else {},
         "models": foundation,
         "model": model,
         "large": models.remote(person) if large else [],

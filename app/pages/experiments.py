@@ -15,7 +15,7 @@ from app.errors import FettleError, Invalid
 from app.pages import experiment_form, ladder_view, plots
 from app.pages.forms import typed
 from app.pages.render import fragment, is_fragment, page, seen
-from app.services import datasets, experiments, fits
+from app.services import datasets, experiments, fits, standings
 from app.services.experiments import Ladder
 from app.services.fits import Question
 
@@ -24,8 +24,8 @@ router = APIRouter(prefix="/experiments")
 
 @router.get("")
 def index(request: Request, person: Person, after: int | None = None) -> HTMLResponse:
-    lines, following = experiments.lines(person, after)
-    return page(request, "experiments/index.html", person, "compare", lines=lines, following=following, paged=after is not None)
+    ladders, following = standings.recent(person, after)
+    return page(request, "experiments/index.html", person, "compare", ladders=ladders, following=following, paged=after is not None)
 
 
 @router.get("/new")
@@ -97,9 +97,12 @@ def ladder_context(ladder: Ladder) -> dict[str, Any]:
         "tested": ladder_view.tested,
         "intervals": ladder_view.intervals(ladder.experiment.figure),
         "value_of": value_of,
-        "many_looks": ladder.version.scored > ladder_view.MANY_LOOKS,
+        "looked": ladder.looks["test"],
+        "many_looks": ladder.looks["test"].scored > ladder_view.MANY_LOOKS,
+        "untouched": "reserve" in ladder.looks and not ladder.looks["reserve"].scored and not ladder.looks["reserve"].opened,
         "policies": POLICIES,
         "pareto": plots.for_screens(lambda width: plots.pareto(lines, width)),
+        "left_out": plots.left_out(lines),
         "curves": any(row.curve for row in ladder.all_rows),
     }
 

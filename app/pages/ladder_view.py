@@ -10,7 +10,6 @@ from app.domain.ladder import Comparison
 from app.domain.scheme import ACCURACY, METRICS, Metric, Shape
 from app.domain.stats import Difference
 from app.pages.formatting import Axis, axis, number, points
-from app.services import ladders
 from app.services.experiments import Ladder
 from app.services.ladders import CellRow, RungRow
 
@@ -40,6 +39,7 @@ class Line:
     trainable: int | None
     training_seconds: float | None
     labels: int
+    validation_labels: int
     best: bool
     is_baseline: bool
     provisional: bool
@@ -49,6 +49,8 @@ class Line:
     chosen: int | None
     elsewhere: str
     """The device and dtype it ran on where that is another than most rungs': its times say nothing beside theirs."""
+    trained_elsewhere: str
+    """The same of its tuning."""
     rows_at: tuple[int, int] | None
     """The evaluations of this rung and of the baseline whose rows can be looked at side by side: those of one seed."""
     measured: str
@@ -106,9 +108,8 @@ class Line:
 def lines(ladder: Ladder) -> list[Line]:
     """The rungs in their order; under them the linear baseline, once it is there."""
     linear = [ladder.linear] if ladder.linear and (ladder.linear.scores or ladder.linear.validation) else []
-    here = ladders.place_of([row.scores or row.validation for row in ladder.rows])
     base = next((row for row in ladder.all_rows if row.rung.position == ladder.baseline), None)
-    return [_line(ladder, row, here, base) for row in [*linear, *ladder.rows]]
+    return [_line(ladder, row, base) for row in [*linear, *ladder.rows]]
 
 
 def _beside(row: RungRow, base: RungRow | None) -> tuple[int, int] | None:
@@ -119,7 +120,7 @@ def _beside(row: RungRow, base: RungRow | None) -> tuple[int, int] | None:
     return (pair[0].id, pair[1].id) if pair[0] and pair[1] else None
 
 
-def _line(ladder: Ladder, row: RungRow, here: tuple[str, str] | None, base: RungRow | None) -> Line:
+def _line(ladder: Ladder, row: RungRow, base: RungRow | None) -> Line:
     scores = row.scores or row.validation
     is_baseline = row.rung.position == ladder.baseline
     return Line(
@@ -137,13 +138,15 @@ def _line(ladder: Ladder, row: RungRow, here: tuple[str, str] | None, base: Rung
         row.model.trainable_parameters if row.rung.tunes else None,
         row.model.training_seconds if row.rung.tunes else None,
         row.labels_used,
+        row.validation_labels,
         ladder.recommendation is not None and ladder.recommendation.position == row.rung.position,
         is_baseline,
         row.scores is None and row.validation is not None,
         row.own,
         row.cells if len({one.cell.number for one in row.cells}) > 1 else [],
         row.rung.chosen,
-        " ".join(scores["measured"][name] for name in ("device", "dtype") if name in scores["measured"]) if scores and ladders.elsewhere(scores, here) else "",
+        row.elsewhere,
+        row.trained_elsewhere,
         _beside(row, base),
         measured_words(scores, ladder.experiment.figure, "validation" if row.scores is None else "test", tuned=row.rung.tunes) if scores else "",
     )

@@ -99,9 +99,22 @@ def _ups(of: Axis) -> list[Tick]:
     return [Tick(_up(tick, of), f"{tick:.{of.digits}f}") for tick in of.ticks]
 
 
+def drawable(lines: Sequence[Line]) -> list[Line]:
+    """The scored rungs that may stand in one drawing: those of one device, and of test rows once there are any."""
+    here = [line for line in lines if line.scores and not line.elsewhere]
+    return [line for line in here if not line.provisional] or here
+
+
+def left_out(lines: Sequence[Line]) -> str:
+    """Which scored rungs are not drawn, and why; nothing where all are."""
+    drawn = {line.position for line in drawable(lines)}
+    words = [f"{line.title} ({f'on {line.elsewhere}' if line.elsewhere else 'validation rows so far'})" for line in lines if line.scores and line.position not in drawn]
+    return f"Not drawn, because it cannot be compared: {', '.join(words)}." if words else ""
+
+
 def pareto(lines: Sequence[Line], width: float = WIDTH) -> Plot | None:
     """Quality over what 1,000 requests cost; over latency where no request has a price. None before two rungs are scored."""
-    scored = [line for line in lines if line.scores]
+    scored = drawable(lines)
     priced = bool(scored) and all(line.request_cost for line in scored)
     if len(scored) < 2:
         return None

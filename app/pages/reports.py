@@ -24,6 +24,7 @@ router = APIRouter(prefix="/experiments")
 TYPES = {"html": "text/html", "md": "text/markdown", "csv": "text/csv", "json": "application/json"}
 SHOWN = (
     "rung",
+    "rows",
     "score",
     "low",
     "high",
@@ -36,9 +37,11 @@ SHOWN = (
     "latency_p50_ms",
     "latency_p95_ms",
     "cost_per_1000",
+    "elsewhere",
     "trainable_parameters",
     "training_seconds",
     "labels_used",
+    "validation_labels",
 )
 """The columns of the Markdown table; the CSV has all."""
 
@@ -77,10 +80,10 @@ def _markdown(view: Ladder) -> str:
         lines += [*(f"- {ladder_view.typographic(reason)}" for reason in view.recommendation.reasons), ""]
     lines += ["| " + " | ".join(figure.title if name == "score" else name.replace("_", " ") for name in SHOWN) + " |", "|" + "---|" * len(SHOWN)]
     lines += ["| " + " | ".join(_cell(name, row[name]) for name in SHOWN) + " |" for row in reports.table(view)]
-    of = view.version
+    of, looked = view.version, view.looks["test"]
     lines += [
         "",
-        f"Test rows: {view.dataset.name} v{of.number}, {of.splits.get('test', 0):,} rows, sha256 `{of.content_hash}`, scored {of.scored} times, viewed {of.viewed} times.",
+        f"Test rows: {view.dataset.name} v{of.number}, {of.splits.get('test', 0):,} rows, sha256 `{of.content_hash}`, scored {looked.scored} times, viewed {looked.viewed} times.",
         f"Model: {view.model.name}, sha256 `{view.model.content_hash}`. Margin: {100 * view.experiment.margin:g} points, fixed before the run.",
         f"Compared by {figure.title}, differences paired on the same rows, with Holm's correction; intervals are 95 %: {ladder_view.intervals(figure)}.",
         "",

@@ -100,9 +100,9 @@ def grid(
         total = session.scalar(select(func.count()).where(*where)) or 0
         rows = session.scalars(select(Example).where(*where).order_by(Example.position).offset(offset).limit(limit)).all()
         page = Grid(dataset, version, splits, chosen, _with_given(session, person, dataset.id, rows), total, _progress(session, person, version))
-    if chosen == "test" and rows:
+    if chosen in datasets.SEALED and rows:
         with transaction() as session:
-            datasets.count_viewed(session, version.id)
+            datasets.count_viewed(session, version.id, {chosen})
     return page
 
 

@@ -6,8 +6,10 @@ from sqlalchemy import select
 
 from app.db import reading, transaction
 from app.domain import dataset as datasets
+from app.domain import looks
 from app.domain.access import Who, page, visible
 from app.domain.dataset import Dataset, DatasetVersion
+from app.domain.looks import Looks
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,12 @@ def recent(person: Who, after: int | None = None, limit: int = 100) -> tuple[lis
         query = select(DatasetVersion).where(DatasetVersion.dataset_id.in_([row.id for row in rows]), DatasetVersion.sealed_at.is_not(None))
         newest = {version.dataset_id: version for version in session.scalars(query.order_by(DatasetVersion.number))}
         return [DatasetView(row, newest[row.id]) for row in rows if row.id in newest], following
+
+
+def looked_at(version: DatasetVersion) -> dict[str, Looks]:
+    """How often the rows of each sealed split were scored and seen, in this version and in others that hold them."""
+    with reading() as session:
+        return looks.of_sealed(session, version)
 
 
 def reveal(person: Who, reference: int | str, reason: str) -> DatasetView:

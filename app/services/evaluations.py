@@ -24,7 +24,7 @@ from app.domain.fitting import Policy
 from app.domain.job import Job
 from app.domain.model import Model
 from app.domain.prompt import Prompt, PromptVersion
-from app.domain.rendering import check
+from app.domain.rendering import LABELS, Template, check, template_variables
 from app.domain.scheme import ACCURACY, METRICS, Scheme
 from app.domain.stats import Difference, Verdict, paired_difference, verdict
 from app.errors import Conflict, Invalid, Sealed, first_problem
@@ -71,6 +71,7 @@ def create(
         else:
             raise Invalid("no_prompt", f"{row.name} was not tuned here, so a prompt version is needed.", "Save a prompt in the lab and name it here.")
         check(prompt.template(), version.variables)
+        check_calibrated(version, wanted, answer, prompt.template())
         check_answer(session, row, answer, version.label_texts(), prompt.mode)
         check_window(session, row, fit)
         evaluation = queue_evaluation(session, person, row, prompt, version, split, answer, limit, fit, scheme=wanted)
@@ -97,6 +98,16 @@ def check_scheme(scheme: Scheme, answer: str, *, remote: bool) -> None:
         raise Invalid("not_weighed", f"Answers that are generated are not compared by likelihood, so they cannot be {scheme.scoring}.", "Leave scoring on raw.")
     if scheme.extractor != "auto" and answer == "likelihood":
         raise Invalid("nothing_written", "By likelihood nothing is written, so there is nothing to extract an answer from.", "Leave extractor on auto.")
+
+
+def check_calibrated(version: DatasetVersion, scheme: Scheme, answer: str, template: Template) -> None:
+    """Raises Invalid for calibration that would divide by something else in every row: where there are many labels, a prompt that names them names
+    others to each row, and the prompt without an input has none of its own."""
+    many = evaluations.narrows(version.book, scheme, answer, template)
+    if scheme.scoring == "calibrated" and many and LABELS in template_variables(template):
+        message = f"Likelihoods cannot be calibrated where the prompt names {{labels}} and there are {len(version.book.offered):,} of them."
+        advice = "Each row is offered labels of its own, so there is no one prompt without an input. Choose raw or normalised, or a prompt without {labels}."
+        raise Invalid("not_one_calibration", message, advice)
 
 
 def usable(version: DatasetVersion, split: str, answer: str) -> None:

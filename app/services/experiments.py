@@ -1,8 +1,7 @@
 """Experiments: queue the rungs of a ladder, read the table and its verdict, open the test rows."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from statistics import fmean
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import or_, select
@@ -10,23 +9,23 @@ from sqlalchemy.orm import Session
 
 from app import queue
 from app.db import reading, transaction
-from app.domain import climbing
+from app.domain import climbing, looks
 from app.domain import dataset as datasets
 from app.domain import experiment as experiments
 from app.domain import model as models
 from app.domain import prompt as prompts
 from app.domain.access import Who, owned, page, read, visible, write
-from app.domain.base import by_id
 from app.domain.dataset import Dataset, DatasetVersion
 from app.domain.evaluation import Evaluation
 from app.domain.experiment import BELOW, QUICK_ROWS, TECHNIQUES, VALIDATION_ROWS, Cell, Experiment, Rung
 from app.domain.fitting import Policy
 from app.domain.job import ACTIVE, FINAL
 from app.domain.ladder import Step
+from app.domain.looks import Looks
 from app.domain.model import Model
 from app.domain.recommendation import Recommendation
 from app.domain.rendering import check
-from app.domain.scheme import Metric, Scheme, value_of
+from app.domain.scheme import Scheme
 from app.domain.signal import Signal
 from app.domain.targets import MARGIN, Targets
 from app.errors import Invalid
@@ -58,6 +57,8 @@ class Ladder:
     given_up: Sequence[int] = ()
     """Places of the rungs that somebody cancelled: without them the test rows are opened by a person, not by themselves."""
     signal: Signal | None = None
+    looks: Mapping[str, Looks] = field(default_factory=dict)
+    """How often the rows of its sealed splits were scored and seen, in whichever version."""
     floor: Step | None = None
     """What always the most frequent label gets; none for free text."""
 
@@ -97,24 +98,18 @@ class Ladder:
         return next((row for row in self.all_rows if row.rung.position == position), None)
 
     @property
+    def best(self) -> RungRow | None:
+        """The recommended rung, or while there is no recommendation the one that scored highest; none before test rows are scored."""
+        scored = [row for row in self.rows if row.scores]
+        recommended = self.recommended
+        return recommended if recommended and recommended.scores else max(scored, key=lambda row: (row.scores or {})["value"], default=None)
+
+    @property
     def majority(self) -> dict[str, Any] | None:
         """The most frequent label with its share of the rows, and what always answering it is worth by the figure."""
         shown = [row.validation if self.provisional else row.scores for row in self.rows]
         found = next((scores["majority"] for scores in shown if scores and "majority" in scores), None)
         return {**found, "value": self.floor.value} if found and self.floor else None
-
-
-@dataclass(frozen=True)
-class Line:
-    """An experiment as a list shows it: `states` of its rungs in ladder order, the best rung scored so far and its scores."""
-
-    experiment: Experiment
-    dataset: Dataset
-    version: DatasetVersion
-    model: Model
-    states: list[str]
-    best: str | None
-    scores: dict[str, Any] | None
 
 
 def create(
@@ -200,7 +195,7 @@ def find(person: Who, key: int) -> Ladder:
         rungs = experiments.rungs(session, key)
         now = climbing.Standing(session, rungs)
         rows = rows_of(session, experiment, version, now)
-        terms = terms_of(experiment, version)
+        terms = terms_of(experiment, version, rows)
         steps, floor = steps_of(session, experiment, rows, terms)
         said = judge(steps, floor, terms)
         rows = [replace(row, comparison=said.comparisons.get(row.rung.position)) for row in rows]
@@ -216,40 +211,9 @@ def find(person: Who, key: int) -> Ladder:
             experiment.opened_at is None and now.ready,
             [rung.position for rung in now.given_up],
             said.signal,
+            looks.of_sealed(session, version),
             floor,
         )
-
-
-def lines(person: Who, after: int | None = None, limit: int = 50) -> tuple[list[Line], int | None]:
-    """Experiments with their best score so far, newest first: the same number of queries however many there are."""
-    with reading() as session:
-        rows, following = page(session, visible(person, Experiment), Experiment, after, limit)
-        versions = by_id(session, DatasetVersion, {row.dataset_version_id for row in rows})
-        names = by_id(session, Dataset, {version.dataset_id for version in versions.values()})
-        bases = by_id(session, Model, {row.model_id for row in rows})
-        found = select(Rung).where(Rung.experiment_id.in_([row.id for row in rows]), Rung.position != BELOW).order_by(Rung.position)
-        rungs = session.scalars(found).all()
-        now = climbing.Standing(session, rungs)
-        listed = []
-        for row in rows:
-            mine = [rung for rung in rungs if rung.experiment_id == row.id]
-            tested = [(rung, one) for rung in mine if (one := _best(rung, now, row.figure))]
-            best = max(tested, key=lambda pair: (pair[1][1]["value"], -pair[0].position), default=None)
-            version, states = versions[row.dataset_version_id], [now.state(rung) for rung in mine]
-            title, scores = best[1] if best else (None, None)
-            listed.append(Line(row, names[version.dataset_id], version, bases[row.model_id], states, title, scores))
-        return listed, following
-
-
-def _best(rung: Rung, now: climbing.Standing, figure: Metric) -> tuple[str, dict[str, Any]] | None:
-    """(title, value and interval on test rows) of a rung; of several seeds their mean, whose interval takes more than a list has time for."""
-    cells = now.own(rung)
-    found = [scores for cell in cells if cell.evaluation_id and (scores := now.evaluations[cell.evaluation_id].scores)]
-    if not found:
-        return None
-    title = experiments.title(rung.technique, {**rung.settings, **cells[0].settings})
-    alone = (found[0].get("metrics") or {}).get(figure.name, found[0])["interval"] if len(found) == 1 else None
-    return title, {"value": fmean(value_of(one, figure) for one in found), "interval": alone}
 
 
 def of_job(person: Who, job: int) -> Experiment | None:

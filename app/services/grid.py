@@ -55,9 +55,9 @@ def _page(session: Session, version: DatasetVersion, split: str | None, offset: 
 
 
 def _looked_at(version: DatasetVersion, rows: Sequence[Example]) -> None:
-    if any(row.split == "test" for row in rows):
+    if looked := {row.split for row in rows} & set(datasets.SEALED):
         with transaction() as session:
-            datasets.count_viewed(session, version.id)
+            datasets.count_viewed(session, version.id, looked)
 
 
 def find(person: Who, reference: int | str, asked: str, split: str | None = None, after: int = -1, limit: int = 50) -> Found:

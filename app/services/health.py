@@ -284,10 +284,10 @@ def rows(person: Who, reference: int | str, code: str, offset: int = 0, limit: i
 
 
 def count_viewed(version: DatasetVersion, shown: Sequence[Example]) -> None:
-    """Count a look at test rows, when there is one among those that are shown."""
-    if any(row.split == "test" for row in shown):
+    """Count a look at rows of a sealed split, when there is one among those that are shown."""
+    if looked := {row.split for row in shown} & set(datasets.SEALED):
         with transaction() as session:
-            datasets.count_viewed(session, version.id)
+            datasets.count_viewed(session, version.id, looked)
 
 
 def first_rows(whole: Report, count: int = 3) -> Mapping[str, tuple[list[Example], int]]:

@@ -101,14 +101,14 @@ def diff(person: Who, reference: int | str, since: int, kind: str | None = None,
         counts = {one: sum(splits[one].values()) for one in KINDS}
         chosen = _chosen(kind, counts)
         rows = _rows(session, older, newer, chosen, offset, limit)
-        looked = {row.version_id for pair in rows for row in (pair.before, pair.after) if row is not None and row.split == "test"}
+        looked = {(row.version_id, row.split) for pair in rows for row in (pair.before, pair.after) if row is not None and row.split in datasets.SEALED}
         told = {one: _told(splits[one]) for one in KINDS}
         dataset = session.get_one(Dataset, newer.dataset_id)
         found = Diff(dataset, older, newer, counts, sealed, told, chosen, rows, counts[chosen] - sealed[chosen])
     if looked:
         with transaction() as session:
-            for key in looked:
-                datasets.count_viewed(session, key)
+            for key, split in sorted(looked):
+                datasets.count_viewed(session, key, {split})
     return found
 
 

@@ -120,7 +120,7 @@ def _uncompared(dataset: Dataset, version: DatasetVersion, tried: bool) -> Task:
 def _compared(dataset: Dataset, version: DatasetVersion, ladder: Ladder) -> Task:
     """A task with an experiment: follow it, mend it, or read its verdict."""
     here = f"/experiments/{ladder.experiment.id}"
-    best, states = _best(ladder), [row.state for row in ladder.rows]
+    best, states = ladder.best, [row.state for row in ladder.rows]
     if ladder.state == "provisional" and ladder.ready:
         step = Next("Open the test rows", here, "every rung is scored on validation rows")
         return Task(dataset, version, "compared", "provisional", best, step)
@@ -135,13 +135,6 @@ def _compared(dataset: Dataset, version: DatasetVersion, ladder: Ladder) -> Task
         return Task(dataset, version, "compared", "compared", best, Next("See the verdict", here, ladder.recommendation.verdict))
     again = Next("Run the ladder", f"/experiments/new?dataset={version.reference}", "one rung alone says nothing yet" if best else "the last one was cancelled")
     return Task(dataset, version, "open", "not compared", best, again)
-
-
-def _best(ladder: Ladder) -> RungRow | None:
-    """The recommended rung, or while there is no recommendation the one that scored highest."""
-    scored = [row for row in ladder.rows if row.scores]
-    recommended = ladder.recommended
-    return recommended if recommended and recommended.scores else max(scored, key=lambda row: (row.scores or {})["value"], default=None)
 
 
 def since(person: Who, moment: int) -> Since:

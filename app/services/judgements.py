@@ -210,8 +210,7 @@ def rows(person: Who, key: int, only: str = "all", *, offset: int = 0, limit: in
         evaluation = session.get_one(Evaluation, judgement.evaluation_id)
         version = session.get_one(DatasetVersion, evaluation.dataset_version_id)
         datasets.readable(version, evaluation.split)
-        if evaluation.split == "test":
-            datasets.count_viewed(session, version.id)
+        datasets.count_viewed(session, version.id, {evaluation.split})
         kinds = _judgings(session, judgement)
         wanted = sorted(example for example, one in kinds.items() if one.is_one_of(only))
         counts = {name: sum(one.is_one_of(name) for one in kinds.values()) for name in known}
@@ -227,8 +226,7 @@ def whole(person: Who, key: int, example: int) -> Ruled:
         found = _ruled(session, judgement, [example])
         if not found:
             raise NotFound("row", example)
-        if evaluation.split == "test":
-            datasets.count_viewed(session, evaluation.dataset_version_id)
+        datasets.count_viewed(session, evaluation.dataset_version_id, {evaluation.split})
         return found[0]
 
 

@@ -17,6 +17,7 @@ from app.domain.dataset import DatasetVersion
 from app.domain.evaluation import Evaluation
 from app.domain.experiment import LINEAR, Cell, Experiment, Rung
 from app.domain.job import ACTIVE, Job
+from app.domain.labels_read import LabelsRead, Readers
 from app.domain.ladder import Comparison, Cost, Step
 from app.domain.methods import METHODS
 from app.domain.model import Model
@@ -46,7 +47,12 @@ class CellRow:
     validation_job: Job | None
     evaluation: Evaluation | None
     evaluation_job: Job | None
-    labels: int
+    read: LabelsRead
+
+    @property
+    def labels(self) -> int:
+        """Distinct labelled train rows that it read, or will read: learnt from, looked through for candidates, or shown as shots."""
+        return self.read.train
 
     @property
     def job(self) -> Job | None:
@@ -79,6 +85,10 @@ class RungRow:
     validation: Scores | None
     request_cost: float | None
     comparison: Comparison | None = None
+    elsewhere: str = ""
+    """The device and dtype that it answered on where that is another than most rungs': its times, and what they cost, say nothing beside theirs."""
+    trained_elsewhere: str = ""
+    """The same of the device it was tuned on."""
 
     @property
     def own(self) -> list[CellRow]:
@@ -129,8 +139,14 @@ class RungRow:
 
     @property
     def labels_used(self) -> int:
-        """Distinct labelled rows that a seed of it read outside test: those it was trained on, or its shots. Validation rows are told apart."""
+        """Distinct labelled rows that a seed of it read outside test: those it was trained on, its shots, and where there are many labels those that a
+        row's candidates are found by. Validation rows are told apart."""
         return self.lead.labels
+
+    @property
+    def validation_labels(self) -> int:
+        """Distinct validation rows by which a setting, a rung or the best moment of a run is chosen."""
+        return self.lead.read.validation
 
     @property
     def artefact_bytes(self) -> int | None:
@@ -171,11 +187,11 @@ def rows_of(session: Session, experiment: Experiment, version: DatasetVersion, n
     """The rungs with their cells, by a number of queries that does not grow with them."""
     found, work, cells = now.evaluations, now.jobs, [cell for rung in now.rungs for cell in now.cells[rung.id]]
     models, prompts = by_id(session, Model, (cell.model_id for cell in cells)), by_id(session, PromptVersion, (cell.prompt_version_id for cell in cells))
+    there = [models[cell.model_id] for rung in now.rungs if rung.tunes and not rung.trains for cell in now.cells[rung.id]]
+    readers = Readers(session, experiment, version, there)
 
     def row(rung: Rung, cell: Cell) -> CellRow:
         validation, tested = found.get(cell.validation_id or 0), found.get(cell.evaluation_id or 0)
-        train = version.splits.get("train", 0)
-        labels = (cell.budget or train) if rung.tunes or rung.technique == LINEAR else len(prompts[cell.prompt_version_id].shots)
         return CellRow(
             cell,
             experiments.title(rung.technique, {**rung.settings, **cell.settings}),
@@ -186,22 +202,34 @@ def rows_of(session: Session, experiment: Experiment, version: DatasetVersion, n
             work[validation.job_id] if validation else None,
             tested,
             work[tested.job_id] if tested else None,
-            labels,
+            readers.of(rung, cell, prompts[cell.prompt_version_id], models[cell.model_id], work.get(cell.tune_job_id or 0)),
         )
 
-    targets = Targets.model_validate(experiment.targets)
-    return [_rung_row(session, rung, [row(rung, cell) for cell in now.cells[rung.id]], targets, experiment.figure) for rung in now.rungs]
+    rows = [_rung_row(session, rung, [row(rung, cell) for cell in now.cells[rung.id]], experiment.figure) for rung in now.rungs]
+    here = place_of([one.scores or one.validation for one in rows if one.rung.position >= 0])
+    return [_placed(one, here, Targets.model_validate(experiment.targets)) for one in rows]
 
 
-def _rung_row(session: Session, rung: Rung, cells: list[CellRow], targets: Targets, figure: Metric) -> RungRow:
+def _rung_row(session: Session, rung: Rung, cells: list[CellRow], figure: Metric) -> RungRow:
     row = RungRow(rung, [one for one in cells if not one.cell.labels], [one for one in cells if one.cell.labels], None, None, None)
     if rung.chosen is None:
         return row
     under_way = any(one.evaluation_job and one.evaluation_job.state in ACTIVE for one in row.own)
     scores = None if under_way else pooled(session, [one.evaluation for one in row.own], figure)
     validation = pooled(session, [one.validation for one in row.own], figure)
-    cost = request_cost(shown, row.model.remote, targets.machine_hour) if (shown := scores or validation) and "latency_ms" in shown else None
-    return replace(row, scores=scores, validation=validation, request_cost=cost)
+    return replace(row, scores=scores, validation=validation)
+
+
+def _placed(row: RungRow, here: tuple[str, str] | None, targets: Targets) -> RungRow:
+    """The row with what its requests cost, or with where it ran when that is not where most did: an hour of this machine is no price of another one's."""
+    shown = row.scores or row.validation
+    if shown is None or "latency_ms" not in shown:
+        return row
+    away = row.rung.technique != LINEAR and elsewhere(shown, here)  # the linear baseline runs on a processor wherever the others do
+    told = " ".join(shown["measured"][name] for name in ("device", "dtype") if name in shown["measured"]) if away else ""
+    trained = str((row.tune_job.result or {}).get("device", "")) if row.tune_job else ""
+    cost = None if away else request_cost(shown, row.model.remote, targets.machine_hour)
+    return replace(row, request_cost=cost, elsewhere=told, trained_elsewhere=trained if here and trained != here[0].partition(":")[0] else "")
 
 
 def pooled(session: Session, seeds: Sequence[Evaluation | None], figure: Metric) -> Scores | None:
@@ -211,11 +239,14 @@ def pooled(session: Session, seeds: Sequence[Evaluation | None], figure: Metric)
     if not each:
         return None
     values = [value_of(scores, figure) for scores in each]
-    if len(each) == 1:
+    if len(each) == 1 and figure.by_row:
         known = (each[0].get("metrics") or {}).get(figure.name)
         return {**each[0], "value": values[0], "interval": known["interval"] if known else each[0]["interval"], "seeds": values}
+    # What is no mean over rows has percentiles in its scores, which say too much where a label has few rows.
     together = evaluations.results(session, done, figure)
     interval = together.interval()
+    if len(each) == 1:
+        return {**each[0], "value": values[0], "interval": [interval.low, interval.high], "seeds": values}
     means = {name: fmean(scores[name] for scores in each) for name in MEANS if all(name in scores for scores in each)}
     costs = [scores.get("cost") for scores in each]
     cost = None if None in costs else fmean(float(one or 0.0) for one in costs)
@@ -223,9 +254,13 @@ def pooled(session: Session, seeds: Sequence[Evaluation | None], figure: Metric)
     return {**each[0], **means, **same}
 
 
-def terms_of(experiment: Experiment, version: DatasetVersion) -> Terms:
-    """What the recommendation goes by: on the test rows once they are open, before that on validation rows."""
-    rows, classes = "validation" if experiment.opened_at is None else "test", len(version.label_texts()) or None
+def terms_of(experiment: Experiment, version: DatasetVersion, shown: Sequence[RungRow]) -> Terms:
+    """What the recommendation goes by: on the test rows once they are open, before that on validation rows.
+
+    More labels are no advice where tuning was too short to read those that are there: then it is not told how many classes they are of."""
+    read = [row.lead.read for row in shown if row.rung.tunes]
+    cut = bool(read) and max(one.train for one in read) < max(one.there for one in read)
+    rows, classes = "validation" if experiment.opened_at is None else "test", None if cut else len(version.label_texts()) or None
     figure = "" if experiment.figure == ACCURACY else experiment.figure.title
     return Terms(**Targets.model_validate(experiment.targets).model_dump(), margin=experiment.margin, classes=classes, rows=rows, figure=figure)
 
@@ -234,8 +269,7 @@ def steps_of(session: Session, experiment: Experiment, rows: Sequence[RungRow], 
     """The scored rungs as the comparison takes them, and what always the most frequent label has right; none for free text."""
     provisional = experiment.opened_at is None
     scored = [row for row in rows if (row.validation if provisional else row.scores)]
-    here = place_of([row.validation if provisional else row.scores for row in scored if row.rung.position >= 0])
-    found = [_step(session, row, terms, provisional, here, experiment.figure) for row in scored]
+    found = [_step(session, row, terms, provisional, experiment.figure) for row in scored]
     return found, _floor(session, scored[0], provisional, experiment.figure) if scored else None
 
 
@@ -276,11 +310,9 @@ def elsewhere(scores: Mapping[str, Any], here: tuple[str, str] | None) -> bool:
     return bool(where["device"] != here[0]) or where.get("dtype", here[1]) != here[1]  # what has no dtype, the linear baseline, is of no other
 
 
-def _step(session: Session, row: RungRow, terms: Targets, provisional: bool, here: tuple[str, str] | None, figure: Metric) -> Step:
-    scores = (row.validation if provisional else row.scores) or {}
-    apart = row.rung.technique != LINEAR and elsewhere(scores, here)
-    hour = terms.machine_hour
-    tuning = 0.0 if not row.rung.tunes else None if hour is None else (row.model.training_seconds or 0.0) / 3600 * hour
+def _step(session: Session, row: RungRow, terms: Targets, provisional: bool, figure: Metric) -> Step:
+    scores, hour = (row.validation if provisional else row.scores) or {}, terms.machine_hour
+    tuning = 0.0 if not row.rung.tunes else None if hour is None or row.trained_elsewhere else (row.model.training_seconds or 0.0) / 3600 * hour
     latency = scores["latency_ms"]
     return Step(
         row.rung.position,
@@ -288,9 +320,9 @@ def _step(session: Session, row: RungRow, terms: Targets, provisional: bool, her
         evaluations.results(session, _evaluated(row, provisional), figure),
         row.rung.tunes,
         row.validation["value"] if row.validation else None,
-        None if apart else latency["p95"],
+        None if row.elsewhere else latency["p95"],
         latency["n"],
-        Cost(None if apart else request_cost(scores, row.model.remote, hour), tuning, row.labels_used),
+        Cost(row.request_cost, tuning, row.labels_used),
         bool(row.rung.settings.get("signal")),
         row.wording,
     )

@@ -77,9 +77,9 @@ def find(person: Who, key: int, wanted: Filter = ALL, *, offset: int = 0, limit:
 
 def _count_look(evaluation: Evaluation) -> None:
     """In a short write of its own: nobody waits for SQLite's lock while rows are looked for."""
-    if evaluation.split == "test":
+    if evaluation.split in datasets.SEALED:
         with transaction() as session:
-            datasets.count_viewed(session, evaluation.dataset_version_id)
+            datasets.count_viewed(session, evaluation.dataset_version_id, {evaluation.split})
 
 
 def _other(session: Session, person: Who, evaluation: Evaluation, key: int) -> Evaluation:

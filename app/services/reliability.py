@@ -258,9 +258,9 @@ def _opened(session: Session, person: Who, key: int) -> tuple[Reliability, list[
 
 def _count_look(evaluation: Evaluation) -> None:
     """Rows are read and sorted before it, so that nobody waits to write meanwhile."""
-    if evaluation.split == "test":
+    if evaluation.split in datasets.SEALED:
         with transaction() as session:
-            datasets.count_viewed(session, evaluation.dataset_version_id)
+            datasets.count_viewed(session, evaluation.dataset_version_id, {evaluation.split})
 
 
 def _kinds(check: Reliability, given: Sequence[Answered], shape: Shape) -> set[str]:

@@ -8,12 +8,14 @@ from app.services.experiments import Ladder
 from app.services.ladders import RungRow
 
 COLUMNS = (
-    "rung", "figure", "score", "low", "high", "n", "accuracy", "macro_f1", "off_list", "did_not_fit", "validation", "against_baseline", "against_low", "against_high", "p_value", "verdict",
-    "latency_p50_ms", "latency_p95_ms", "input_tokens", "output_tokens", "cost_per_1000", "trainable_parameters", "training_seconds", "artefact_bytes", "labels_used",
+    "rung", "figure", "rows", "score", "low", "high", "n", "accuracy", "macro_f1", "off_list", "did_not_fit", "validation", "against_baseline", "against_low", "against_high", "p_value", "verdict",
+    "latency_p50_ms", "latency_p95_ms", "input_tokens", "output_tokens", "cost_per_1000", "elsewhere", "trainable_parameters", "training_seconds", "artefact_bytes", "labels_used", "validation_labels",
     "prompt_version", "model", "seeds", "seed_low", "seed_high", "state",
 )  # fmt: skip
-"""What a row of the table says, in this order; `score` is of the figure that rungs are compared by, with its interval. `did_not_fit` counts
-rows made to fit by the rung's policy. Fractions, not percent; milliseconds, seconds and US dollars; empty where it is not known."""
+"""What a row of the table says, in this order; `score` is of the figure that rungs are compared by, with its interval. `rows` says from
+which rows a line's figures and its comparison are: validation before the test rows are opened. `did_not_fit` counts
+rows made to fit by the rung's policy. Fractions, not percent; milliseconds, seconds and US dollars; empty where it is not known. `elsewhere`: the
+device that it answered on where most rungs have another, whose times and prices it cannot be compared with."""
 
 
 def request(view: Ladder) -> dict[str, Any]:
@@ -47,22 +49,22 @@ def _rung(row: RungRow) -> dict[str, Any]:
 
 def table(view: Ladder) -> list[dict[str, Any]]:
     """The majority, the linear baseline and the rungs, each as COLUMNS."""
-    majority, name = view.majority, view.experiment.figure.title
-    first: list[dict[str, Any]] = (
-        []
-        if majority is None
-        else [_filled(rung=f"majority (always {majority['label']})", figure=name, score=majority["value"], accuracy=majority["accuracy"], labels_used=0)]
-    )
+    majority, name, rows = view.majority, view.experiment.figure.title, "validation" if view.provisional else "test"
+    first: list[dict[str, Any]] = []
+    if majority is not None:
+        told = {"score": majority["value"], "accuracy": majority["accuracy"], "n": len(view.floor.results) if view.floor else None}
+        first = [_filled(rung=f"majority (always {majority['label']})", figure=name, rows=rows, **told, labels_used=0, validation_labels=0)]
     return first + [_line(row, name) for row in view.all_rows]
 
 
 def _line(row: RungRow, figure: str) -> dict[str, Any]:
-    scores, against = row.scores or {}, row.comparison
+    scores, against = row.scores or row.validation or {}, row.comparison
     low, high = scores.get("interval") or (None, None)
     latency = scores.get("latency_ms") or {}
     return _filled(
         rung=row.title,
         figure=figure,
+        rows=None if not scores else "test" if row.scores else "validation",
         score=scores.get("value"),
         accuracy=scores.get("accuracy"),
         low=low,
@@ -82,10 +84,12 @@ def _line(row: RungRow, figure: str) -> dict[str, Any]:
         input_tokens=scores.get("input_tokens"),
         output_tokens=scores.get("output_tokens"),
         cost_per_1000=1000 * row.request_cost if row.request_cost is not None else None,
+        elsewhere=row.elsewhere or None,
         trainable_parameters=row.model.trainable_parameters if row.rung.tunes else 0,
         training_seconds=row.model.training_seconds if row.rung.tunes else None,
         artefact_bytes=row.artefact_bytes,
         labels_used=row.labels_used,
+        validation_labels=row.validation_labels,
         prompt_version=None if row.rung.technique == LINEAR else row.prompt.reference,
         model=None if row.rung.technique == LINEAR else row.model.slug or row.model.name,
         seeds=len(scores["seeds"]) if scores else None,

@@ -4,7 +4,7 @@ from sqlalchemy import func, select
 
 from app.db import reading, transaction
 from app.domain import dataset as datasets
-from app.domain import lineage
+from app.domain import lineage, looks
 from app.domain.access import Who
 from app.domain.dataset import Dataset, DatasetVersion, Example
 from app.domain.lineage import SetAside
@@ -45,5 +45,5 @@ def open_reserve(person: Who, reference: int | str, reason: str) -> DatasetView:
     """Open the reserve split, for scoring and for reading, on the record. Raises Invalid, and Conflict the second time."""
     with transaction() as session:
         version = datasets.find(session, person, reference)
-        datasets.open_reserve(session, person, version, reason)
+        looks.open_reserve(session, person, version, reason)
         return DatasetView(session.get_one(Dataset, version.dataset_id), version)

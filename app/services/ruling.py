@@ -55,8 +55,8 @@ def queue(person: Who, key: int, limit: int) -> Queue:
         left = judgements.unjudged(session, judgement, person.user_id or 0)
         progress = _progress(session, person, judgement)
         evaluation = session.get_one(Evaluation, judgement.evaluation_id)
-        if evaluation.split == "test" and not progress.mine:
-            datasets.count_viewed(session, evaluation.dataset_version_id)
+        if not progress.mine:
+            datasets.count_viewed(session, evaluation.dataset_version_id, {evaluation.split})
         drawn_next = sorted(left, key=lambda example: place(judgement.seed, example))[:limit]
         known = {row.id: row for row in judgements.rows(session, judgement, {example: left[example] for example in drawn_next})}
         return Queue([_waiting(person, judgement, known[example]) for example in drawn_next], progress)

@@ -23,7 +23,7 @@ from app.domain.scheme import Scheme
 from app.domain.shots import SELECTIONS, Candidate, Fixed, draw
 from app.errors import Invalid
 from app.services import yardstick
-from app.services.evaluations import check_scheme, usable
+from app.services.evaluations import check_calibrated, check_scheme, usable
 
 LISTS = ("prompt_version", "shots", "selection", "calibration", "constrained")
 """What a rung may have several of: each combination is a cell of its grid. Tuning parameters may be lists too."""
@@ -193,9 +193,11 @@ def _tuned(place: Place, rung: Rung, model: Model, wanted: Wanted, seed: int) ->
     own = _prompt_of(place, wanted)
     if "model" in rung.settings:
         prompt = place.session.get_one(PromptVersion, model.prompt_version_id) if model.prompt_version_id else own
+        check_calibrated(place.version, place.scheme, rung.settings["answer"], prompt.template())
         return Cell(rung_id=rung.id, seed=seed, settings={"parameters": model.method_parameters}, prompt_version_id=prompt.id, model_id=model.id)
     parameters = parse(METHODS, rung.technique, {"fit": rung.settings["fit"], **(wanted.get("parameters") or {})})
     place.version.measure(parameters.validate_by)
+    check_calibrated(place.version, place.scheme, rung.settings["answer"], own.template())
     bare = prompts.derive(place.session, place.person, own, [], f"{place.experiment.name}: without shots")
     settings: Wanted = {"parameters": parameters.model_dump(), "prompt_version": own.reference, "through": bare.id}
     if wanted.get("label_budget"):
@@ -223,6 +225,8 @@ def _prompted(place: Place, rung: Rung, model: Model, wanted: Wanted, seed: int)
         known = ", ".join(CALIBRATIONS)
         message = f"Answers cannot be weighed as {calibration!r}." if calibration not in CALIBRATIONS else "Only likelihoods can be calibrated."
         raise Invalid("no_such_calibration", message, f"Choose from: {known}, with answer = likelihood.", detail={"field": "calibration"})
+    scheme = place.scheme.model_copy(update={"scoring": calibration}) if calibration != "raw" else place.scheme
+    check_calibrated(place.version, scheme, rung.settings["answer"], own.template())
     if calibration != "raw":
         settings["calibration"] = calibration
     if wanted.get("label_budget"):

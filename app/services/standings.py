@@ -30,6 +30,13 @@ def ladders(person: Who, keys: Collection[int]) -> dict[int, Ladder]:
     return {row.id: _ladder(person, row.id, _stamp(row, [rung for rung in rungs if rung.experiment_id == row.id], now)) for row in found}
 
 
+def recent(person: Who, after: int | None = None, limit: int = 50) -> tuple[list[Ladder], int | None]:
+    """Experiments as their pages show them, newest first."""
+    rows, following = experiments.recent(person, after, limit)
+    found = ladders(person, [row.id for row in rows])
+    return [found[row.id] for row in rows if row.id in found], following
+
+
 @lru_cache(maxsize=KEPT)
 def _ladder(person: Who, key: int, stamp: str) -> Ladder:
     del stamp  # what the answer holds for

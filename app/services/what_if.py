@@ -65,7 +65,7 @@ def ask(person: Who, key: int, moved: dict[str, int]) -> WhatIf:
         experiment = read(session, person, Experiment, key, "experiment")
         version = session.get_one(DatasetVersion, experiment.dataset_version_id)
         rows = rows_of(session, experiment, version, Standing(session, experiments.rungs(session, key)))
-        own = terms_of(experiment, version)
+        own = terms_of(experiment, version, rows)
         steps, floor = steps_of(session, experiment, rows, own)
     said = {"requests_a_month": own.requests_a_month, "label_price": own.label_price, "margin": own.margin}
     where = {name: min(moved[name], len(places) - 1) if name in moved else _nearest(places, said[name], USUAL[name]) for name, places in STEPS.items()}

@@ -117,6 +117,10 @@ def test_a_reserve_is_neither_read_nor_scored_before_it_is_opened(client: TestCl
     assert client.post("/api/v1/datasets/1/reserve/open", json={"reason": "the end"}).status_code == 200
     assert client.post("/api/v1/datasets/1/reserve/open", json={"reason": "again"}).status_code == 409
     assert client.post("/api/v1/evaluations", json=evaluation).status_code == 202
+    client.get("/api/v1/datasets/1/examples?split=reserve")
+    looks = {"test": {"scored": 0, "viewed": 0, "opened": []}, "reserve": {"scored": 0, "viewed": 1, "opened": [2]}}
+    assert client.get("/api/v1/datasets/1").json()["looks"] == looks
+    assert client.get("/api/v1/datasets/1@1").json()["looks"] == {"test": {"scored": 0, "viewed": 1, "opened": [2]}}, "they were its test rows"
 
 
 def prompt(person: Who) -> str:

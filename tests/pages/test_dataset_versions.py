@@ -5,7 +5,7 @@ import re
 from starlette.testclient import TestClient
 
 from app.domain.access import Who
-from app.domain.lineage import Drop, Edit, Keep, Move
+from app.domain.lineage import Drop, Edit, Keep, Move, Relabel
 from app.services import datasets, experiments, versions
 from app.services.versions import New, derive
 from tests.dom import Dom, get
@@ -74,6 +74,11 @@ def test_a_reserve_is_set_aside_and_opened_with_a_reason(browser: TestClient, pe
     opened = get(browser, "/datasets/1?split=reserve")
     assert opened.all(".examples tbody tr") and "the end" in opened.text(".facts:not(#background)")
     assert not get(browser, "/datasets/1/versions").all("section h2")
+    assert "opened, never scored, viewed once" in opened.text(".figures")
+    derive(person, "1", Relabel({"billing": "invoice"}))
+    later = get(browser, "/datasets/1?split=reserve")
+    assert "opened in version 2" in later.text(".figures") and "opened once: they are shown and scored there" in later.text(".empty p")
+    assert not later.all("#open-reserve") and browser.post("/datasets/1@3/reserve/open", data={"reason": "again"}).status_code == 409
 
 
 def test_a_dataset_in_use_is_not_deleted_and_another_one_is(browser: TestClient, person: Who) -> None:

@@ -1,5 +1,7 @@
 """The Compare room: the verdict first, then the ladder, filled in place while its jobs run."""
 
+from typing import Any
+
 import pytest
 from starlette.testclient import TestClient
 
@@ -9,11 +11,13 @@ from app.domain import job as jobs
 from app.domain import metric as metrics
 from app.domain.access import Who
 from app.domain.job import Job
+from app.domain.lineage import Relabel
 from app.services import experiments
 from app.services import jobs as job_services
+from app.services.versions import derive
 from tests.dom import Dom, get
 from tests.queries import queries
-from tests.rows import add_dataset, add_model, answer_evaluation, claim, climb, tune
+from tests.rows import add_dataset, add_model, answer_evaluation, claim, climb, climb_by, tune
 
 
 @pytest.fixture
@@ -89,6 +93,12 @@ def test_many_looks_at_the_test_rows_are_said(browser: TestClient, person: Who, 
         ladder(person, task, "zero_shot", "one_shot")
         climb(20, 21)
     assert "These test rows have been scored 12 times. Intervals assume few looks" in get(browser, f"/experiments/{key}").text(".the-verdict .help:last-child")
+    relabelled = derive(person, "1", Relabel({"billing": "invoice"})).version
+    key = ladder(person, (task[0], relabelled.reference), "zero_shot", "one_shot")
+    page = get(browser, f"/experiments/{key}")
+    assert "scored 12 times" in page.text(".the-verdict") and "scored 12 times, viewed 0 times" in page.text("main"), "these rows, under another version"
+    assert "30 test rows, scored 12 times before" in get(browser, "/experiments/new").text("main")
+    assert "scored 12 times" in browser.get(f"/experiments/{key}/report.md").text and "scored 12 times" in get(browser, "/datasets/1").text(".figures")
 
 
 def test_a_rung_shows_its_validation_score_until_its_test_score_is_there(browser: TestClient, person: Who, task: tuple[int, str]) -> None:
@@ -233,6 +243,7 @@ def test_the_list_costs_the_same_for_twice_the_experiments(browser: TestClient, 
         ladder(person, task, "zero_shot", "few_shot")
         climb(10, 20)
         ladder(person, task, "zero_shot", name="running")
+        get(browser, "/experiments")  # works the new verdicts out, once
         with queries() as sent:
             page = get(browser, "/experiments")
         counts.append(len(sent))
@@ -241,3 +252,24 @@ def test_the_list_costs_the_same_for_twice_the_experiments(browser: TestClient, 
     assert page.texts("tbody th a") == ["running", "tickets", "running", "tickets"]
     assert page.texts("tbody tr:nth-child(2) td")[2:5] == ["8-shot", "0.667 [0.488, 0.808]", "succeeded 2 rungs"]
     assert page.texts("tbody tr:nth-child(1) td")[2:5] == ["–", "–", "queued 0 of 1 rungs"]
+
+
+def test_the_list_names_the_rung_that_the_verdict_names_with_its_figure(browser: TestClient, person: Who) -> None:
+    """LoRA is lucky on the test rows; the best on validation rows, and the one to use, is cheaper. Macro F1 of two seeds is that of all their answers."""
+    model, version = add_model(person), add_dataset(person, test=60)
+    same: dict[str, Any] = {"dataset": version.reference, "model": model, "scheme": {"metric": "macro_f1"}}
+    seeds: dict[str, Any] = {"technique": "lora", "seeds": [0, 1]}
+    key = experiments.create(person, name="lucky", rungs=[{"technique": "zero_shot"}, seeds], margin=0.2, **same)
+    climb_by(lambda rung, cell: 58 if rung.tunes and cell.seed else 59 if rung.tunes else 57)
+    view = experiments.find(person, key)
+    zero, lora = view.rows
+    assert view.recommended is zero and zero.scores and lora.scores and lora.scores["value"] > zero.scores["value"]
+    shown = get(browser, "/experiments").texts("tbody td")
+    low, high = zero.scores["interval"]
+    assert shown[2:4] == ["zero-shot", f"{zero.scores['value']:.3f} [{low:.3f}, {high:.3f}] macro F1"]
+    other = experiments.create(person, name="seeds", rungs=[seeds], **same)
+    climb_by(lambda rung, cell: 40 if cell.seed else 20)
+    (pooled,) = experiments.find(person, other).rows
+    assert pooled.scores
+    low, high = pooled.scores["interval"]
+    assert get(browser, "/experiments").texts("tbody td")[2:4] == ["LoRA", f"{pooled.scores['value']:.3f} [{low:.3f}, {high:.3f}] macro F1"]

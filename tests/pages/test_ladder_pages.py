@@ -10,8 +10,10 @@ from starlette.testclient import TestClient
 
 from app.db import transaction
 from app.domain.access import Who
+from app.domain.evaluation import Evaluation
 from app.domain.job import ACTIVE, Job
 from app.domain.model import Model
+from app.domain.targets import Targets
 from app.services import experiments, forecast, jobs
 from tests.dom import Dom, get
 from tests.pages.test_experiments import task
@@ -146,6 +148,30 @@ def test_quality_is_drawn_over_cost(browser: TestClient, person: Who, task: tupl
         ]
         assert page.texts(".pareto .across-title") == 2 * ["Latency of one request, p50"], "a drawing for a wide screen, and one for a narrow"
         assert page.text(".pareto .narrow-plot .across-title") == "Latency of one request, p50"
+
+
+def test_a_rung_that_cannot_be_compared_is_not_drawn(browser: TestClient, person: Who, task: tuple[int, str]) -> None:
+    key = add(person, task, {"technique": "zero_shot"}, {"technique": "few_shot"}, {"technique": "lora"}, targets=Targets(machine_hour=36.0))
+    climb(20, 29, 28)
+    with transaction() as session:
+        row = session.get_one(Evaluation, experiments.find(person, key).rows[2].evaluation.id)  # type: ignore[union-attr]
+        row.scores = {**(row.scores or {}), "measured": {"device": "cuda:0", "dtype": "bfloat16"}}
+    for page in (get(browser, f"/experiments/{key}"), Dom(browser.get(f"/experiments/{key}/report.html").text)):
+        assert [(mark.text or "").partition(":")[0] for mark in page.all(".pareto .wide-plot g title")] == ["8-shot", "zero-shot"]
+        assert page.texts(".pareto .across-title") == 2 * ["Price of 1,000 requests"], "what cannot be priced does not take the others' price away"
+        assert page.text(".pareto + .help") == "Not drawn, because it cannot be compared: LoRA (on cuda:0 bfloat16)."
+    row = browser.get(f"/api/v1/experiments/{key}").json()["rows"][2]
+    assert (row["cost_per_request"], row["elsewhere"], row["score"]) == (None, "cuda:0 bfloat16", pytest.approx(28 / 30))
+
+
+def test_validation_rows_are_not_drawn_beside_test_rows(browser: TestClient, person: Who, task: tuple[int, str]) -> None:
+    key = add(person, task, {"technique": "zero_shot"}, {"technique": "few_shot"}, {"technique": "lora"}, open_test=False)
+    climb(20, 29, 28)
+    assert not get(browser, f"/experiments/{key}").all(".pareto + .help"), "all of validation rows"
+    browser.post(f"/experiments/{key}/test")
+    climb_by(lambda rung, cell: None if rung.tunes else 25)
+    page = get(browser, f"/experiments/{key}")
+    assert len(page.all(".pareto .wide-plot g title")) == 2 and "LoRA (validation rows so far)" in page.text(".pareto + .help")
 
 
 def test_the_label_curve_is_a_tab_of_its_own(browser: TestClient, person: Who, task: tuple[int, str]) -> None:

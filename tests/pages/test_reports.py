@@ -79,9 +79,27 @@ def test_the_table_as_csv_has_every_figure(browser: TestClient, key: int) -> Non
 
 def test_markdown_says_the_same(browser: TestClient, key: int) -> None:
     text = browser.get(f"/experiments/{key}/report.md").text
-    assert text.startswith("# Tickets <b>\n\n**Use LoRA.") and "| LoRA | 0.967 |" in text and "```json" in text
+    assert text.startswith("# Tickets <b>\n\n**Use LoRA.") and "| LoRA | test | 0.967 |" in text and "```json" in text
     (line,) = [line for line in text.splitlines() if line.startswith("| LoRA |")]
     assert "| < 0.001 |" in line and "| 921,600 | 95.0 |" in line, line
+
+
+def test_a_provisional_table_is_of_validation_rows_throughout(browser: TestClient, person: Who, task: tuple[int, str]) -> None:
+    rungs: list[dict[str, Any]] = [{"technique": "zero_shot"}, {"technique": "lora"}]
+    key = experiments.create(person, name="early", dataset=task[1], model=task[0], rungs=rungs, open_test=False)
+    climb_by(lambda rung, cell: 15 if rung.position == 0 else 30)
+    rows = list(csv.DictReader(io.StringIO(browser.get(f"/experiments/{key}/report.csv").text)))
+    majority, linear, zero, lora = rows
+    validated = experiments.find(person, key).rows[1].validation
+    assert validated and (lora["rows"], lora["n"], lora["score"], lora["low"]) == ("validation", "10", "1.0", str(validated["interval"][0]))
+    assert lora["verdict"] and lora["p_value"] and (zero["rows"], zero["score"], zero["validation"]) == ("validation", "0.5", "0.5")
+    assert (majority["rows"], majority["n"], linear["rows"], linear["score"]) == ("validation", "10", "", "")
+    (line,) = [line for line in browser.get(f"/experiments/{key}/report.md").text.splitlines() if line.startswith("| LoRA |")]
+    assert line.startswith("| LoRA | validation | 1.000 |")
+    browser.post(f"/experiments/{key}/test")
+    climb_by(lambda rung, cell: 15 if rung.position == 0 else None)
+    rows = list(csv.DictReader(io.StringIO(browser.get(f"/experiments/{key}/report.csv").text)))
+    assert [(row["rows"], row["n"]) for row in rows] == [("test", "30"), ("", ""), ("test", "30"), ("validation", "10")] and not rows[3]["verdict"]
 
 
 def test_the_json_makes_the_same_experiment(browser: TestClient, person: Who, key: int) -> None:

@@ -157,6 +157,14 @@ async def moody(writer: Writer) -> None:
     await (stall(writer) if counts["moody"] % 5 == 0 else fine(writer))
 
 
+async def crowded(writer: Writer) -> None:
+    """The slower the more requests are under way."""
+    counts["crowd"] += 1
+    await asyncio.sleep(0.15 * counts["crowd"])
+    counts["crowd"] -= 1
+    writer.write(whole(ANSWER))
+
+
 async def tell(writer: Writer) -> None:
     writer.write(whole(json.dumps({"requests": log, "most": counts["most"]}).encode()))
 
@@ -164,7 +172,7 @@ async def tell(writer: Writer) -> None:
 FAULTS: dict[str, Callable[[Writer], Awaitable[None]]] = {
     one.__name__: one
     for one in (
-        stall, drip, drop, short, long, garbage, html, shape, noise, bomb, headers, big, endless, half, mad, sorry, redirect, page, quota, busy, later, fine, slow, moody,
+        stall, drip, drop, short, long, garbage, html, shape, noise, bomb, headers, big, endless, half, mad, sorry, redirect, page, quota, busy, later, fine, slow, moody, crowded,
     )
 }  # fmt: skip
 

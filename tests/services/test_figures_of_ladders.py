@@ -13,6 +13,7 @@ from app.domain.dataset import Case, DatasetVersion, cases
 from app.domain.evaluation import Evaluation
 from app.domain.scheme import Scheme, judge
 from app.domain.scoring import score
+from app.domain.targets import Targets
 from app.errors import Invalid
 from app.services import experiments, label_curve, prompts, reports, what_if
 from tests.rows import add_dataset, add_model, add_rows, climb, climb_by
@@ -73,6 +74,7 @@ def test_labels_are_compared_by_macro_f1_from_the_choice_to_the_verdict(person: 
     moved = what_if.ask(person, key, {"margin": 20})
     assert moved.recommendation is not None
     table = reports.table(view)
+    assert table[4]["low"] == lora.scores["interval"][0] and table[4]["high"] == lora.scores["interval"][1]
     assert [row["figure"] for row in table] == ["macro F1"] * 5 and table[4]["score"] == lora.scores["value"] != table[4]["accuracy"]
 
 
@@ -163,3 +165,24 @@ def test_a_label_curve_is_of_the_figure(person: Who) -> None:
         climb_by(lambda rung, cell: 18 + (cell.labels or 20) // 2, queue)
     lora = label_curve.find(person, key).rising[1]
     assert lora.points[-1].score == pytest.approx(lora.points[-1].seeds[0]) and lora.points[-1].score < 0.95
+
+
+@pytest.mark.parametrize("metric", ["macro_f1", "balanced_accuracy", "mcc"])
+def test_a_figure_has_one_interval_wherever_it_is_told_and_30_of_30_is_not_certain(person: Who, metric: str) -> None:
+    model, version = add_model(person), add_dataset(person, validation=20)
+    rungs: list[dict[str, Any]] = [{"technique": "zero_shot"}, {"technique": "lora"}]
+    targets = Targets(quality=0.5)
+    key = experiments.create(person, name="", dataset=version.reference, model=model, rungs=rungs, scheme={"metric": metric}, targets=targets)
+    climb_by(lambda rung, cell: 24 if rung.position == 0 else 30)
+    climb(27, queue="light")
+    view = experiments.find(person, key)
+    for row in view.rows:
+        with reading() as session:
+            found = evaluations.results(session, [scored(row)], view.experiment.figure).interval()
+        assert row.scores and row.validation and row.scores["interval"] == [found.low, found.high]
+    lora = view.rows[1].scores or {}
+    assert lora["value"] == 1.0 == lora["interval"][1] and lora["interval"][0] < 0.95
+    assert (view.rows[1].validation or {})["interval"][0] < lora["interval"][0], "20 rows say less than 30"
+    assert view.recommendation is not None and view.recommended is not None
+    told = view.recommended.scores or {}
+    assert f"[{told['interval'][0]:.3f}, {told['interval'][1]:.3f}]" in view.recommendation.verdict

@@ -267,6 +267,17 @@ def test_rows_that_were_not_answered_are_asked_again_alone(person: Who, toys: Da
 
 
 @ONE
+def test_the_latency_sample_is_asked_one_at_a_time_after_the_other_rows(person: Who, toys: DatasetVersion, fault_server: Server) -> None:
+    add(person, fault_server, "crowded/v1", "m", concurrency=8)
+    job = evaluate(person, toys, "there/m", split="validation")
+    assert parent.run_one("light")
+    done, scores = ended(person, job)
+    assert done.state == "succeeded" and scores["n"] == 20, done.error
+    assert scores["latency_ms"]["n"] == 12 and 150 <= scores["latency_ms"]["p50"] <= scores["latency_ms"]["p95"] < 290, "two at once take 300 ms"
+    assert scores["measured"]["latency"] == "one request at a time, as answered"
+
+
+@ONE
 def test_rows_that_time_out_do_not_hold_up_the_others(person: Who, toys: DatasetVersion, fault_server: Server) -> None:
     add(person, fault_server, "moody/v1", "m", concurrency=4, time_out=1.0)
     job, before = evaluate(person, toys, "there/m"), len(fault_server.requests("moody"))

@@ -65,6 +65,8 @@ class TrainResult:
     validated_rows: int
     peak_memory_bytes: int
     threads: int
+    device: str
+    """What kind it was trained on: cpu or cuda."""
     versions: Mapping[str, str]
     fit: Mapping[str, Any]
     """How the rows fitted `max_length` and what was done about it, see `worker.engine.fit.told`."""
@@ -294,6 +296,7 @@ def result_of(saved: artefact.Artefact) -> TrainResult:
         validated_rows=facts["rows"]["validation"],
         peak_memory_bytes=facts["peak_memory_bytes"],
         threads=facts["threads"],
+        device=facts["device"],
         versions=facts["versions"],
         fit=facts["fit"],
         parameters=facts["parameters"],

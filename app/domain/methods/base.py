@@ -143,6 +143,13 @@ class MethodParameters(BaseModel, ABC):
             return self.max_steps
         return max(1, round(-(-examples // self.batch_size) * self.epochs))
 
+    def rows_read(self, examples: int, steps: int | None = None) -> int:
+        """Distinct examples that so many steps read, without a number those of the whole run: each pass is shuffled and cut into steps of about equal size,
+        so within the first one no example comes twice."""
+        made = self.total_steps(examples) if steps is None else steps
+        a_pass = -(-examples // self.batch_size)
+        return examples if made >= a_pass else -(-examples * made // a_pass)
+
     @abstractmethod
     def trainable(self, shape: ModelShape, text_tokens: int = 0) -> int:
         """Parameters this trains on a model of that shape; `text_tokens` are those of the text a soft prompt starts from."""

@@ -20,7 +20,7 @@ AT_ONCE = 500
 """Draws whose counts are in memory together."""
 
 KEPT = 128
-"""Comparisons that are remembered: a page that is drawn again asks for the same ones."""
+"""Comparisons, and intervals, that are remembered: a page that is drawn again asks for the same ones."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,7 @@ def interval(rows: Sequence[Given], name: str, confidence: float = 0.95) -> Inte
     Two right and two wrong rows are added before rows are drawn again, spread over the gold labels as the rows are (Agresti and Coull 1998, The
     American Statistician 52:119): a bootstrap of rows that are all right would claim to be certain. Raises ValueError without rows.
     """
-    cells = _counted([(row, row) for row in rows])
-    draws, alpha = _drawn(_Table(cells, right=2.0, wrong=2.0), name, one=True), (1 - confidence) / 2
-    found, seen = value(rows, name), _Table(cells, right=1.0, wrong=1.0, by_label=True).known(name, one=True)
-    return Interval(max(-1.0 if name == "mcc" else 0.0, seen.low(found, draws, alpha)), min(1.0, seen.high(found, draws, alpha)))
+    return _interval(_counted([(row, row) for row in rows]), name, confidence)
 
 
 def difference(a: Sequence[Given], b: Sequence[Given], name: str) -> Difference:
@@ -131,6 +128,15 @@ def _drawn(table: _Table, name: str, *, one: bool = False) -> Any:
         counts = rng.multinomial(table.n, shares, size=min(AT_ONCE, RESAMPLES - start)).astype(float)
         found.append(table.ahead(counts, name, one=one))
     return np.sort(np.concatenate(found))
+
+
+@lru_cache(maxsize=KEPT)
+def _interval(cells: _Cells, name: str, confidence: float) -> Interval:
+    table = _Table(cells)
+    found = float(table.figure(table.counts[None], name, 0)[0])
+    draws, alpha = _drawn(_Table(cells, right=2.0, wrong=2.0), name, one=True), (1 - confidence) / 2
+    seen = _Table(cells, right=1.0, wrong=1.0, by_label=True).known(name, one=True)
+    return Interval(max(-1.0 if name == "mcc" else 0.0, seen.low(found, draws, alpha)), min(1.0, seen.high(found, draws, alpha)))
 
 
 @lru_cache(maxsize=KEPT)
