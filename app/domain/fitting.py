@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import repeat
 from typing import Any, Literal
 
-from app.domain.rendering import Rendered, Template, blank, filled, render, template_variables
+from app.domain.rendering import LABELS, Rendered, Template, blank, filled, render, template_variables
 from app.errors import Invalid
 
 Policy = Literal["refuse", "fewer_shots", "cut_head", "cut_middle", "cut_tail"]
@@ -32,11 +32,12 @@ SLACK = 16
 
 @dataclass(frozen=True)
 class Fitted:
-    """A row that fits: the template and values to render, and what it lost (shots, characters of its longest value)."""
+    """A row that fits: the template and values to render, and what it lost (shots, or characters of a variable)."""
 
     template: Template
     values: Mapping[str, str]
     shots: int = 0
+    variable: str = ""
     characters: int = 0
 
     @property
@@ -74,9 +75,11 @@ def _with_fewer_shots(template: Template, values: Mapping[str, str], room: int, 
 
 
 def _shortened(template: Template, values: Mapping[str, str], room: int, policy: str, count: Count, tokens: int) -> Fitted:
-    """The longest value the prompt reads is cut, to as many characters as fit."""
+    """The longest value that the prompt reads of the row is cut, to as many characters as fit; of several as long it is the input."""
     values = filled(template, values)
-    name = max(template_variables(template), key=lambda one: len(values[one]), default="")
+    # The list of labels is no part of the row: without its end a model could not know what it may answer.
+    own = [name for name in template_variables(template) if name != LABELS]
+    name = max(own, key=lambda one: (len(values[one]), one == "input"), default="")
     text = values.get(name, "")
     # One more character seldom makes fewer tokens; where it does, a little less than what would fit is kept.
     low, high = 0, len(text)
@@ -87,7 +90,7 @@ def _shortened(template: Template, values: Mapping[str, str], room: int, policy:
     shorter = {**values, name: cut(text, low, policy)}
     if not low or count(template, shorter) > room:
         raise DoesNotFit(tokens, room)
-    return Fitted(template, shorter, characters=len(text) - low)
+    return Fitted(template, shorter, variable=name, characters=len(text) - low)
 
 
 def cut(text: str, keep: int, policy: str) -> str:

@@ -65,6 +65,28 @@ def test_the_longest_value_is_the_one_that_is_cut() -> None:
     assert found.values["title"] == "T" * 10 and len(found.values["input"]) < 500
 
 
+LABELLED = Template(instruction="Answer with one of: {labels}.")
+MANY = {"labels": ", ".join(f"label {number}" for number in range(77)), "input": "i" * 300}
+
+
+@pytest.mark.parametrize("policy", CUTS)
+def test_the_labels_stay_whole_however_long_their_list_is(policy: Policy) -> None:
+    room = characters(LABELLED, MANY) - 200
+    found = fit(LABELLED, MANY, room, policy, characters)
+    assert found.values == {"labels": MANY["labels"], "input": "i" * 100} and (found.variable, found.characters) == ("input", 200)
+
+
+@pytest.mark.parametrize("template", [LABELLED, Template("freeform", text="{labels}\nLabel:")])
+def test_a_row_whose_labels_alone_are_too_long_does_not_fit(template: Template) -> None:
+    with pytest.raises(DoesNotFit):
+        fit(template, MANY, 200, "cut_tail", characters)
+
+
+def test_of_columns_as_long_as_each_other_the_input_is_cut() -> None:
+    template = Template("freeform", text="{title}\n{input}\nLabel:")
+    assert fit(template, {"title": "T" * 90, "input": "i" * 90}, 150, "cut_tail", characters).variable == "input"
+
+
 def test_a_look_at_rows_is_a_sentence() -> None:
     found = Fit(window=100, answer=10).and_row(50).and_row(95)
     assert (found.rows, found.too_long, found.longest, found.room) == (2, 1, 95, 90)
