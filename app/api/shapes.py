@@ -186,7 +186,7 @@ def evaluation(row: Evaluation, of: Job) -> dict[str, Any]:
 
 
 def prediction(row: Prediction, of: Example, other: Prediction | None = None) -> dict[str, Any]:
-    names = ("gold", "answer", "correct", "off_list", "cut_off", "offered", "confidence", "margin", "written", "likelihoods")
+    names = ("gold", "answer", "correct", "off_list", "cut_off", "offered", "confidence", "margin", "written", "likelihoods", "lost")
     more = {} if other is None else {"other": {name: getattr(other, name) for name in ("answer", "correct", "off_list", "confidence")}}
     return {
         "example": row.example_id,

@@ -44,6 +44,31 @@ class Fitted:
     def whole(self) -> bool:
         return not (self.shots or self.characters)
 
+    def as_json(self, policy: Policy) -> dict[str, Any] | None:
+        """What the row lost, as it is kept beside its prediction (`applied` does it again); None where it is whole."""
+        if self.whole:
+            return None
+        kept = len(self.values[self.variable]) if self.variable else 0
+        return {"shots": self.shots} if self.shots else {"variable": self.variable, "kept": kept, "of": kept + self.characters, "policy": policy}
+
+
+def applied(lost: Mapping[str, Any] | None, template: Template, values: Mapping[str, str]) -> tuple[Template, Mapping[str, str]]:
+    """The template and values that a row was rendered with, from what `Fitted.as_json` kept; no tokenizer is needed for that."""
+    if not lost:
+        return template, values
+    if "shots" in lost:
+        return template.with_shots(template.shots[: len(template.shots) - lost["shots"]]), values
+    values = filled(template, values)
+    return template, {**values, lost["variable"]: cut(values[lost["variable"]], lost["kept"], lost["policy"])}
+
+
+def said(lost: Mapping[str, Any]) -> str:
+    """The same in a sentence."""
+    if "shots" in lost:
+        return f"The last {lost['shots']:,} shots were left out." if lost["shots"] > 1 else "The last shot was left out."
+    part = {"cut_head": "start", "cut_middle": "middle", "cut_tail": "end"}[lost["policy"]]
+    return f"The {part} of {{{lost['variable']}}} was cut: the model read {lost['kept']:,} of its {lost['of']:,} characters."
+
 
 class DoesNotFit(Invalid):
     """A row that is too long, and stays so under the chosen policy."""
@@ -178,6 +203,11 @@ class Fitting:
     def render(self, key: int, values: Mapping[str, str]) -> Rendered:
         fitted = self.touched.get(key)
         return render(fitted.template, fitted.values) if fitted else render(self.template, values)
+
+    def lost(self, key: int) -> dict[str, Any] | None:
+        """What a row lost, as it stands beside its prediction."""
+        fitted = self.touched.get(key)
+        return None if fitted is None else fitted.as_json(self.policy)
 
     def as_json(self) -> dict[str, Any]:
         """What stands beside the scores."""
