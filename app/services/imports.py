@@ -20,7 +20,7 @@ from app.readers import Problem
 from app.readers.frames import Broken, Chunk, End, Found
 from app.readers.parent import read_file
 from app.readers.preview import Preview, looking
-from app.services import upload_files
+from app.services import likeness, upload_files
 from app.services.appending import Meeting, append_file, refused
 from app.services.datasets import find
 from app.services.filling import Filling
@@ -152,6 +152,8 @@ def _stored(upload: Upload, store: Callable[[], object]) -> None:
     except FettleError as refused:
         clear(upload.id, refused.as_dict(), looked_at=upload.report is not None)
         return
+    except SystemExit:  # told to end: taking its rows out may take longer than it is given, so whoever comes next does
+        raise
     except BaseException:
         clear(upload.id, LOST)
         raise
@@ -241,7 +243,7 @@ def sweep() -> int:
     with transaction() as session:
         session.execute(delete(Upload).where(Upload.id.in_(old)))
         known = set(session.scalars(select(Upload.file).where(Upload.state.not_in(("done", "failed")))))
-    return len(lost) + len(old) + len(orphans) + upload_files.remove_unknown(known)
+    return len(lost) + len(old) + len(orphans) + upload_files.remove_unknown(known) + likeness.sweep()
 
 
 def _unsealed() -> Select[int]:

@@ -2,7 +2,6 @@
 
 import secrets
 import shutil
-import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,14 +11,12 @@ from typing import Any, BinaryIO
 import msgspec
 
 from app.readers.options import Options
+from app.services.held import YOUNG_SECONDS, held, older, sweep
 from app.settings import settings
 
 PIECE = 1 << 20
-YOUNG_SECONDS = 20
-"""A file without a row is left alone for so long: its row may be on the way."""
-
-PASSING, PASSING_SECONDS = "passing-", 24 * 3600
-"""Files that never get a row, and how long reading one may take."""
+PASSING = "passing-"
+"""Files that never get a row."""
 
 
 def folder() -> Path:
@@ -45,7 +42,7 @@ def store(stream: BinaryIO) -> tuple[str, int]:
 @contextmanager
 def passing(stream: BinaryIO) -> Iterator[Path]:
     """What was sent as a file while it is read; gone when the block ends."""
-    with NamedTemporaryFile(dir=folder(), prefix=PASSING) as target:
+    with NamedTemporaryFile(dir=folder(), prefix=PASSING) as target, held(Path(target.name)):
         shutil.copyfileobj(stream, target, PIECE)
         target.flush()
         yield Path(target.name)
@@ -66,17 +63,7 @@ def remove(name: str) -> None:
 
 def remove_unknown(known: Collection[str]) -> int:
     """Delete files that no upload has: their process was killed before it could, or before it wrote the row."""
-    now = time.time()
-    strays = [path for path in folder().glob("upload-*") if path.name not in known and _older(path, now - YOUNG_SECONDS)]
-    strays += [path for path in folder().glob(f"{PASSING}*") if _older(path, now - PASSING_SECONDS)]
+    strays = [path for path in folder().glob("upload-*") if path.name not in known and older(path, YOUNG_SECONDS)]
     for path in strays:
         path.unlink(missing_ok=True)
-    return len(strays)
-
-
-def _older(path: Path, seconds: float) -> bool:
-    """Whether a file was written before then. One that is gone meanwhile was not."""
-    try:
-        return path.stat().st_mtime < seconds
-    except FileNotFoundError:
-        return False
+    return len(strays) + sweep(folder(), f"{PASSING}*")
