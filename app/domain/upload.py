@@ -197,15 +197,19 @@ def give_up(session: Session, key: int) -> bool:
     )
 
 
-def fail(session: Session, key: int, error: dict[str, Any]) -> None:
-    """It has come to nothing; the row says why."""
-    session.execute(update(Upload).where(Upload.id == key).values(state="failed", error=error, dataset_id=None, lease_token=None, touched_at=db_now()))
+def fail(session: Session, key: int, error: dict[str, Any]) -> bool:
+    """It has come to nothing; the row says why. False when it was cancelled meanwhile."""
+    return _told(session, key, state="failed", error=error)
 
 
-def hand_back(session: Session, key: int, error: dict[str, Any]) -> None:
-    """An import was refused, and its file can still be read otherwise: back to the report, which says why."""
-    values = {"state": "ready", "aim": "report", "error": error, "dataset_id": None, "lease_token": None, "touched_at": db_now()}
-    session.execute(update(Upload).where(Upload.id == key).values(**values))
+def hand_back(session: Session, key: int, error: dict[str, Any]) -> bool:
+    """An import was refused, and its file can still be read otherwise: back to the report, which says why. False when it was cancelled meanwhile."""
+    return _told(session, key, state="ready", aim="report", error=error)
+
+
+def _told(session: Session, key: int, **values: Any) -> bool:
+    wanted = update(Upload).where(Upload.id == key, Upload.cancel_requested_at.is_(None))
+    return bool(_changed(session, wanted.values(dataset_id=None, lease_token=None, touched_at=db_now(), **values)))
 
 
 def forgotten(session: Session) -> Sequence[Upload]:

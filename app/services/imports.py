@@ -186,21 +186,20 @@ def clear(key: int, error: dict[str, Any] | None = None, *, looked_at: bool = Fa
         if upload is None or upload.state == "done":
             return
         uploads.give_up(session, key)
-        dataset, draft, wanted = upload.dataset_id, upload.cut.get("draft"), upload.cancel_requested_at is None
-    looked_at = looked_at and wanted
+        dataset, draft, file = upload.dataset_id, upload.cut.get("draft"), upload.file
     if not looked_at:
-        upload_files.remove(upload.file)
+        upload_files.remove(file)
     if dataset is not None:
         purge(dataset, key)
     if draft is not None:
         purge_draft(draft)
     with transaction() as session:
-        if error is not None and looked_at:
-            uploads.hand_back(session, key, error)
-        elif error is None or not wanted:
+        # It may be cancelled up to this moment: taking rows out takes seconds.
+        told = error is not None and (uploads.hand_back if looked_at else uploads.fail)(session, key, error)
+        if not told:
             session.execute(delete(Upload).where(Upload.id == key))
-        else:
-            uploads.fail(session, key, error)
+    if not told:
+        upload_files.remove(file)
 
 
 def lost(key: int) -> None:

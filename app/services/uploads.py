@@ -78,11 +78,13 @@ def onto(person: Who, upload: Upload) -> DatasetView | None:
 
 
 def import_now(person: Who, sent: Sent) -> int:
-    """Take a file in and make it a dataset before this returns its id. Raises Invalid with the problems of a broken file."""
+    """Take a file in and make it a dataset before this returns its id. Raises Invalid with the problems of a broken file, Conflict when it is cancelled meanwhile."""
     upload, token = _added(person, sent, "import", here=True)
     imports.work(upload, token)
     with reading() as session:
-        ended = session.get_one(Upload, upload.id)
+        ended = session.get(Upload, upload.id)
+    if ended is None:
+        raise Conflict("import_cancelled", f"The import of {upload.filename} was cancelled while it ran. Nothing of it was stored.", "Send the file again.")
     if ended.dataset_id is None:
         error = dict(ended.error or imports.LOST)
         imports.clear(upload.id)
