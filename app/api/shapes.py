@@ -81,6 +81,12 @@ def dataset(row: Dataset, version: DatasetVersion) -> dict[str, Any]:
     }
 
 
+def read(version: DatasetVersion) -> dict[str, Any]:
+    """How the file was read that a version came with: its own, or that of the dataset's first one."""
+    about = version.change if version.change and version.change.get("kind") == "append" else version.origin
+    return {"detected": about.get("detected"), "notes": about.get("notes", [])}
+
+
 def run(row: Run) -> dict[str, Any]:
     names = ("id", "session", "ticket", "prompt_version", "prompt", "variables", "parameters", "output", "texts", "reason", "error")
     more = ("input_tokens", "output_tokens", "latency_ms", "cost", "created_at")

@@ -110,6 +110,7 @@ class _Arrivals:
             elif isinstance(frame, End) and frame.problems:
                 raise refused(problems, frame.problems)
             elif isinstance(frame, End):
+                self._about["notes"] = [asdict(note) for note in frame.notes]
                 self._about.update({"left_out": sum(frame.left_out.values())} if frame.left_out else {})
         if not came and not self._about["labelled"]:
             raise Invalid("nothing_new", f"All {self._about['repeated']:,} rows of the file are in the dataset already.", "There is nothing to append.")

@@ -17,7 +17,7 @@ from app.domain.intake import Line, Tally, cells_text
 from app.domain.splits import assign_splits, shares_wanted
 from app.domain.upload import Upload
 from app.errors import Invalid
-from app.readers import Example
+from app.readers import Example, Note
 from app.readers.columns import used_up
 from app.readers.frames import Chunk, Found
 from app.readers.near_duplicates import near_duplicate_groups
@@ -136,6 +136,10 @@ class Filling:
             began = time.perf_counter()
             intake.put(session, lines)
         self._pace.took(len(lines), time.perf_counter() - began)
+
+    def note(self, notes: Sequence[Note]) -> None:
+        """What a person should know about how the file was read."""
+        self._origin["notes"] = [asdict(note) for note in notes]
 
     def finish(self) -> None:
         """Store what is left, seal the version, and leave its chores to the background. Raises Invalid when nothing can be learnt from it."""

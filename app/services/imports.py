@@ -174,6 +174,8 @@ def _pour(upload: Upload, filling: Filling) -> None:
                     problems.append(frame.problem)
                 case End() if frame.problems:
                     raise refused(problems, frame.problems)
+                case End():
+                    filling.note(frame.notes)
 
 
 def clear(key: int, error: dict[str, Any] | None = None, *, looked_at: bool = False) -> None:
