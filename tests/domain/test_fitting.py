@@ -82,7 +82,7 @@ def test_a_row_whose_labels_alone_are_too_long_does_not_fit(template: Template) 
         fit(template, MANY, 200, "cut_tail", characters)
 
 
-@given(some.sampled_from(["fewer_shots", *CUTS]), some.integers(30, 200))
+@given(some.sampled_from(["fewer_shots", *CUTS]), some.integers(30, 150))
 def test_what_a_row_lost_is_left_out_again_without_a_tokenizer(policy: Policy, less: int) -> None:
     template = Template(instruction="About {title}, in {tongue}:", shots=TEMPLATE.shots, defaults=(("tongue", "English"),))
     values = {"title": "T" * 150, "input": "".join(map(str, range(100)))}

@@ -48,7 +48,7 @@ def elsewhere(code: str) -> Iterator["subprocess.Popen[str]"]:
         yield process
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
 
 
 @ONE
