@@ -82,9 +82,9 @@ def dataset(row: Dataset, version: DatasetVersion) -> dict[str, Any]:
 
 
 def read(version: DatasetVersion) -> dict[str, Any]:
-    """How the file was read that a version came with: its own, or that of the dataset's first one."""
+    """The file that a version came with, its own or the dataset's first one: how it was read, and the sha256 of its bytes."""
     about = version.change if version.change and version.change.get("kind") == "append" else version.origin
-    return {"detected": about.get("detected"), "notes": about.get("notes", [])}
+    return {"detected": about.get("detected"), "notes": about.get("notes", []), "sha256": about.get("sha256")}
 
 
 def run(row: Run) -> dict[str, Any]:

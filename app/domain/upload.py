@@ -33,7 +33,7 @@ class Dropped(Exception):
 
 
 class Upload(Owned, Base):
-    """`file` names the stored bytes in the upload folder. `options` say how it is read, `cut` how it is split (splits, seed, group).
+    """`file` names the stored bytes in the upload folder, `sha256` is theirs. `options` say how it is read, `cut` how it is split (splits, seed, group).
 
     `aim` is what it waits for: report (to be looked at), import, or append. Where its rows go behind those of a dataset, `cut` says behind which
     version (onto, reason, repeats), and which one is in the making (draft) and was made (made, its number). `report` is what a look found. `share` of the file is read, from
@@ -46,6 +46,7 @@ class Upload(Owned, Base):
     filename: Mapped[str]
     file: Mapped[str] = mapped_column(unique=True)
     size: Mapped[int]
+    sha256: Mapped[str | None] = mapped_column(default=None)
     source: Mapped[str] = mapped_column(default="upload")
     description: Mapped[str] = mapped_column(default="")
     state: Mapped[str] = mapped_column(default="waiting", index=True)

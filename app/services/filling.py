@@ -59,6 +59,7 @@ class Filling:
         upload = self._upload
         self._origin = {
             "filename": upload.filename,
+            "sha256": upload.sha256,
             "detected": asdict(found.detected),
             "mapping": asdict(found.mapping) if found.mapping else {},
             "options": {name: upload.options[name] for name in READING if upload.options.get(name) not in (None, [], ())},

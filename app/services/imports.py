@@ -118,7 +118,7 @@ def _append(upload: Upload, token: str) -> None:
         options = options_of(upload.options)
         if upload.report is None:
             options = preset(find(person, wanted["onto"]).version, path, options)
-        append_file(person, wanted["onto"], path, upload.filename, options, wanted["reason"], wanted["repeats"], watch)
+        append_file(person, wanted["onto"], path, upload.filename, options, wanted["reason"], wanted["repeats"], watch, upload.sha256)
 
     _stored(upload, store)
 

@@ -1,12 +1,12 @@
 """The bytes of uploads: one private folder, one file an upload, gone as soon as nobody needs it."""
 
+import hashlib
 import secrets
-import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import msgspec
 
@@ -25,27 +25,35 @@ def folder() -> Path:
     return found
 
 
-def store(stream: BinaryIO) -> tuple[str, int]:
-    """Copy what was sent; returns the stored file's name and its size in bytes. A copy that fails leaves nothing."""
+def store(stream: BinaryIO) -> tuple[str, int, str]:
+    """Copy what was sent; returns the stored file's name, its size in bytes and their sha256. A copy that fails leaves nothing."""
     name = f"upload-{secrets.token_hex(16)}"
     path = folder() / name
     try:
         with path.open("xb") as target:
             path.chmod(0o600)
-            shutil.copyfileobj(stream, target, PIECE)
+            sha256 = _copied(stream, target)
     except BaseException:
         path.unlink(missing_ok=True)
         raise
-    return name, path.stat().st_size
+    return name, path.stat().st_size, sha256
 
 
 @contextmanager
-def passing(stream: BinaryIO) -> Iterator[Path]:
-    """What was sent as a file while it is read; gone when the block ends."""
+def passing(stream: BinaryIO) -> Iterator[tuple[Path, str]]:
+    """What was sent as a file while it is read, and the sha256 of its bytes; gone when the block ends."""
     with NamedTemporaryFile(dir=folder(), prefix=PASSING) as target, held(Path(target.name)):
-        shutil.copyfileobj(stream, target, PIECE)
+        sha256 = _copied(stream, target)
         target.flush()
-        yield Path(target.name)
+        yield Path(target.name), sha256
+
+
+def _copied(stream: BinaryIO, target: IO[bytes]) -> str:
+    digest = hashlib.sha256()
+    while piece := stream.read(PIECE):
+        target.write(piece)
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 def place(name: str) -> Path:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,14 @@ def test_the_answer_says_how_a_file_was_read_and_what_to_know_about_that(client:
     assert (grown["detected"]["delimiter"], [note["code"] for note in grown["notes"]]) == (",", ["read_as_windows_1252"]), grown
     plain = upload(client, "plain.csv", ("text,label\n" + data.replace("ü", "ue").replace("ß", "ss").replace(";", ",")).encode()).json()
     assert plain["notes"] == [] and plain["detected"]["encoding"] == "utf-8"
+
+
+def test_a_version_remembers_the_sha256_of_the_bytes_that_were_sent(client: TestClient) -> None:
+    first, later = (table(60, seed=seed).encode() for seed in range(2))
+    made = upload(client, "a.csv", first).json()
+    assert made["sha256"] == sha256(first).hexdigest() == client.get(f"/api/v1/datasets/{made['id']}").json()["sha256"]
+    grown = client.post(f"/api/v1/datasets/{made['id']}/append", files={"file": ("b.csv", later)}).json()
+    assert grown["sha256"] == grown["change"]["sha256"] == sha256(later).hexdigest()
 
 
 def test_files_of_an_archive_become_given_splits_when_somebody_says_which(client: TestClient) -> None:
