@@ -20,6 +20,8 @@ from app.services.uploads import nudged
 log = structlog.get_logger(__name__)
 
 SWEEP_SECONDS = 5.0
+STOP_SECONDS = 3.0
+"""Children have so long to put away what they have in hand."""
 MOST_UPLOADS = 2
 """Uploads worked on at once by one web process; each takes a core and a half."""
 
@@ -37,9 +39,16 @@ class Importer(Rounds):
 
     def stop(self) -> None:
         super().stop()
-        for child in (*self._uploads.values(), *((self._chore,) if self._chore else ())):
+        children = (*self._uploads.values(), *((self._chore,) if self._chore else ()))
+        for child in children:
             child.terminate()
-            child.wait(timeout=3)
+        ending = time.monotonic() + STOP_SECONDS
+        for child in children:
+            try:
+                child.wait(timeout=max(0.0, ending - time.monotonic()))
+            except subprocess.TimeoutExpired:  # whatever it leaves is swept
+                child.kill()
+                child.wait()
 
     def _begin(self) -> None:
         with reading() as session:

@@ -68,7 +68,8 @@ trimmed, folded or normalised. A file that Fettle exported comes back as it went
 
 ## What can be said
 
-Encoding, delimiter, header and line ends are detected. Where that is wrong, or has to ask, `options` of `POST /api/v1/datasets` says it:
+Encoding, delimiter, header and line ends are detected. `POST /api/v1/datasets` answers with what was found (`detected`) and with what somebody should know about
+it (`notes`: code and sentence), such as a file that is not UTF-8 and was read as Windows-1252. Where that is wrong, or has to ask, `options` says it:
 
 | option | meaning |
 |---|---|

@@ -125,7 +125,7 @@ class Asker(asking.Asker[Case]):
 
     def found(self, row: Case, values: dict[str, Any]) -> dict[str, Any]:
         refused = values.pop("refused", None)
-        kept = self._work.predicted(row, values)
+        kept = self._work.predicted(row, {**values, "lost": self.fitting and self.fitting.lost(row.id)})
         return kept if refused is None else {**kept, "judged": {**(kept["judged"] or {}), "refused": refused}}
 
     def keep(self, ready: Sequence[dict[str, Any]]) -> None:

@@ -42,6 +42,8 @@ def create(
     how the file is read where detection is wrong or has to ask: format, encoding, delimiter, quote, header, first_line, line_ends, member
     (of a ZIP), members (those of a ZIP that are a split each: {"train.csv": "train", "test.csv": "test"}), sheet (of a workbook), under (which list of
     a JSON object), and leave_out, the codes of problems whose rows are left out instead of refusing the file. A file above 20 MB answers 202 {upload}: see /api/v1/uploads.
+
+    The answer says how the file was read (`detected`: format, encoding, delimiter, header and more) and what somebody should know about that (`notes`).
     """
     sent = Sent(
         file.file, file.filename or "upload", name, reading(options, mapping), {"splits": json_object(splits, "splits"), "seed": seed, "group": group or None}
@@ -50,7 +52,7 @@ def create(
         response.status_code = 202
         return {"upload": uploads.accept(person, sent, "import").id}
     view = datasets.find(person, uploads.import_now(person, sent))
-    return shapes.dataset(view.dataset, view.version) | {"problems": []}
+    return shapes.dataset(view.dataset, view.version) | shapes.read(view.version) | {"problems": []}
 
 
 def reading(options: str, mapping: str) -> Options:
@@ -77,7 +79,8 @@ def show(person: Person, reference: str) -> dict[str, Any]:
     """`scored` and `viewed` are of the test rows in this version; `looks` has those of every sealed split in all versions that hold its rows, and in which of
     them they were opened as a reserve."""
     view = datasets.find(person, reference)
-    return shapes.dataset(view.dataset, view.version) | {"looks": {split: asdict(one) for split, one in datasets.looked_at(view.version).items()}}
+    looks = {split: asdict(one) for split, one in datasets.looked_at(view.version).items()}
+    return shapes.dataset(view.dataset, view.version) | shapes.read(view.version) | {"looks": looks}
 
 
 @router.get("/{reference}/examples")

@@ -81,6 +81,12 @@ def dataset(row: Dataset, version: DatasetVersion) -> dict[str, Any]:
     }
 
 
+def read(version: DatasetVersion) -> dict[str, Any]:
+    """The file that a version came with, its own or the dataset's first one: how it was read, and the sha256 of its bytes."""
+    about = version.change if version.change and version.change.get("kind") == "append" else version.origin
+    return {"detected": about.get("detected"), "notes": about.get("notes", []), "sha256": about.get("sha256")}
+
+
 def run(row: Run) -> dict[str, Any]:
     names = ("id", "session", "ticket", "prompt_version", "prompt", "variables", "parameters", "output", "texts", "reason", "error")
     more = ("input_tokens", "output_tokens", "latency_ms", "cost", "created_at")
@@ -186,7 +192,7 @@ def evaluation(row: Evaluation, of: Job) -> dict[str, Any]:
 
 
 def prediction(row: Prediction, of: Example, other: Prediction | None = None) -> dict[str, Any]:
-    names = ("gold", "answer", "correct", "off_list", "cut_off", "offered", "confidence", "margin", "written", "likelihoods")
+    names = ("gold", "answer", "correct", "off_list", "cut_off", "offered", "confidence", "margin", "written", "likelihoods", "lost")
     more = {} if other is None else {"other": {name: getattr(other, name) for name in ("answer", "correct", "off_list", "confidence")}}
     return {
         "example": row.example_id,

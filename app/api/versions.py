@@ -88,12 +88,12 @@ def append(
     """The next version with a file's rows behind the others. Rows that are there already are left out unless `repeats`.
 
     It is read as the dataset's first file was, by the same columns; `mapping` and `options` (as in POST /api/v1/datasets) say otherwise.
-    A file above 2 MB, or a version of more than 20,000 rows, answers 202 {upload}: see /api/v1/uploads.
+    The answer says how in `detected` and `notes`. A file above 2 MB, or a version of more than 20,000 rows, answers 202 {upload}: see /api/v1/uploads.
     """
     sent = Sent(file.file, file.filename or "upload", options=reading(options, mapping))
     made = uploads.append(person, reference, sent, file.size or 0, reason, repeats)
     if isinstance(made, DatasetView):
-        return shown(made)
+        return shown(made) | shapes.read(made.version)
     response.status_code = 202
     return {"upload": made.id}
 

@@ -7,7 +7,7 @@ from sqlalchemy import ForeignKey, insert, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from app.domain import label_budget
-from app.domain.base import Base, Json, Owned
+from app.domain.base import Base, Json, JsonOrNull, Owned
 from app.domain.candidates import MOST_ROWS, Candidates
 from app.domain.dataset import Case, DatasetVersion, cases, count_scored
 from app.domain.figures import Row, figures
@@ -53,6 +53,7 @@ class Prediction(Base):
     """What the model answered for one example. `written` is all that it wrote, where that is more than the answer; `cut_off`: it reached the limit of
     tokens; `off_list`: the answer is none of the labels; `offered`: the gold label was among those it could choose from.
 
+    `lost` is what was left out of the row's prompt to make it fit (app/domain/fitting.py).
     `confidence` is the answered label's share among those offered, `margin` the gold label's log-likelihood above the best other one: the smaller, the
     worse the row went.
     """
@@ -72,6 +73,7 @@ class Prediction(Base):
     confidence: Mapped[float | None] = mapped_column(default=None)
     margin: Mapped[float | None] = mapped_column(default=None)
     judged: Mapped[dict[str, Any] | None] = mapped_column(Json, default=None)
+    lost: Mapped[dict[str, Any] | None] = mapped_column(JsonOrNull, default=None)
     latency_ms: Mapped[float]
     input_tokens: Mapped[int]
     output_tokens: Mapped[int]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import repeat
 from typing import Any, Literal
 
-from app.domain.rendering import Rendered, Template, blank, filled, render, template_variables
+from app.domain.rendering import LABELS, Rendered, Template, blank, filled, render, template_variables
 from app.errors import Invalid
 
 Policy = Literal["refuse", "fewer_shots", "cut_head", "cut_middle", "cut_tail"]
@@ -32,16 +32,42 @@ SLACK = 16
 
 @dataclass(frozen=True)
 class Fitted:
-    """A row that fits: the template and values to render, and what it lost (shots, characters of its longest value)."""
+    """A row that fits: the template and values to render, and what it lost (shots, or characters of a variable)."""
 
     template: Template
     values: Mapping[str, str]
     shots: int = 0
+    variable: str = ""
     characters: int = 0
 
     @property
     def whole(self) -> bool:
         return not (self.shots or self.characters)
+
+    def as_json(self, policy: Policy) -> dict[str, Any] | None:
+        """What the row lost, as it is kept beside its prediction (`applied` does it again); None where it is whole."""
+        if self.whole:
+            return None
+        kept = len(self.values[self.variable]) if self.variable else 0
+        return {"shots": self.shots} if self.shots else {"variable": self.variable, "kept": kept, "of": kept + self.characters, "policy": policy}
+
+
+def applied(lost: Mapping[str, Any] | None, template: Template, values: Mapping[str, str]) -> tuple[Template, Mapping[str, str]]:
+    """The template and values that a row was rendered with, from what `Fitted.as_json` kept; no tokenizer is needed for that."""
+    if not lost:
+        return template, values
+    if "shots" in lost:
+        return template.with_shots(template.shots[: len(template.shots) - lost["shots"]]), values
+    values = filled(template, values)
+    return template, {**values, lost["variable"]: cut(values[lost["variable"]], lost["kept"], lost["policy"])}
+
+
+def said(lost: Mapping[str, Any]) -> str:
+    """The same in a sentence."""
+    if "shots" in lost:
+        return f"The last {lost['shots']:,} shots were left out." if lost["shots"] > 1 else "The last shot was left out."
+    part = {"cut_head": "start", "cut_middle": "middle", "cut_tail": "end"}[lost["policy"]]
+    return f"The {part} of {{{lost['variable']}}} was cut: the model read {lost['kept']:,} of its {lost['of']:,} characters."
 
 
 class DoesNotFit(Invalid):
@@ -74,9 +100,11 @@ def _with_fewer_shots(template: Template, values: Mapping[str, str], room: int, 
 
 
 def _shortened(template: Template, values: Mapping[str, str], room: int, policy: str, count: Count, tokens: int) -> Fitted:
-    """The longest value the prompt reads is cut, to as many characters as fit."""
+    """The longest value that the prompt reads of the row is cut, to as many characters as fit; of several as long it is the input."""
     values = filled(template, values)
-    name = max(template_variables(template), key=lambda one: len(values[one]), default="")
+    # The list of labels is no part of the row: without its end a model could not know what it may answer.
+    own = [name for name in template_variables(template) if name != LABELS]
+    name = max(own, key=lambda one: (len(values[one]), one == "input"), default="")
     text = values.get(name, "")
     # One more character seldom makes fewer tokens; where it does, a little less than what would fit is kept.
     low, high = 0, len(text)
@@ -87,7 +115,7 @@ def _shortened(template: Template, values: Mapping[str, str], room: int, policy:
     shorter = {**values, name: cut(text, low, policy)}
     if not low or count(template, shorter) > room:
         raise DoesNotFit(tokens, room)
-    return Fitted(template, shorter, characters=len(text) - low)
+    return Fitted(template, shorter, variable=name, characters=len(text) - low)
 
 
 def cut(text: str, keep: int, policy: str) -> str:
@@ -175,6 +203,11 @@ class Fitting:
     def render(self, key: int, values: Mapping[str, str]) -> Rendered:
         fitted = self.touched.get(key)
         return render(fitted.template, fitted.values) if fitted else render(self.template, values)
+
+    def lost(self, key: int) -> dict[str, Any] | None:
+        """What a row lost, as it stands beside its prediction."""
+        fitted = self.touched.get(key)
+        return None if fitted is None else fitted.as_json(self.policy)
 
     def as_json(self) -> dict[str, Any]:
         """What stands beside the scores."""

@@ -41,6 +41,11 @@ def words_of(text_: str, output: str | None, cells: dict[str, str] | None) -> li
     return tokens(" ".join((text_, output or "", *(cells or {}).values())))
 
 
+def has(words: Sequence[str], asked: Sequence[str]) -> bool:
+    """Whether a row with these words is found by the ones asked for: all of them, the last of which may go on."""
+    return set(asked[:-1]) <= set(words) and any(word.startswith(asked[-1]) for word in words)
+
+
 Entry = tuple[int, int, str, list[str]]
 """Example id, position, split and words of a row."""
 

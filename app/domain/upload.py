@@ -33,7 +33,7 @@ class Dropped(Exception):
 
 
 class Upload(Owned, Base):
-    """`file` names the stored bytes in the upload folder. `options` say how it is read, `cut` how it is split (splits, seed, group).
+    """`file` names the stored bytes in the upload folder, `sha256` is theirs. `options` say how it is read, `cut` how it is split (splits, seed, group).
 
     `aim` is what it waits for: report (to be looked at), import, or append. Where its rows go behind those of a dataset, `cut` says behind which
     version (onto, reason, repeats), and which one is in the making (draft) and was made (made, its number). `report` is what a look found. `share` of the file is read, from
@@ -46,6 +46,7 @@ class Upload(Owned, Base):
     filename: Mapped[str]
     file: Mapped[str] = mapped_column(unique=True)
     size: Mapped[int]
+    sha256: Mapped[str | None] = mapped_column(default=None)
     source: Mapped[str] = mapped_column(default="upload")
     description: Mapped[str] = mapped_column(default="")
     state: Mapped[str] = mapped_column(default="waiting", index=True)
@@ -197,15 +198,19 @@ def give_up(session: Session, key: int) -> bool:
     )
 
 
-def fail(session: Session, key: int, error: dict[str, Any]) -> None:
-    """It has come to nothing; the row says why."""
-    session.execute(update(Upload).where(Upload.id == key).values(state="failed", error=error, dataset_id=None, lease_token=None, touched_at=db_now()))
+def fail(session: Session, key: int, error: dict[str, Any]) -> bool:
+    """It has come to nothing; the row says why. False when it was cancelled meanwhile."""
+    return _told(session, key, state="failed", error=error)
 
 
-def hand_back(session: Session, key: int, error: dict[str, Any]) -> None:
-    """An import was refused, and its file can still be read otherwise: back to the report, which says why."""
-    values = {"state": "ready", "aim": "report", "error": error, "dataset_id": None, "lease_token": None, "touched_at": db_now()}
-    session.execute(update(Upload).where(Upload.id == key).values(**values))
+def hand_back(session: Session, key: int, error: dict[str, Any]) -> bool:
+    """An import was refused, and its file can still be read otherwise: back to the report, which says why. False when it was cancelled meanwhile."""
+    return _told(session, key, state="ready", aim="report", error=error)
+
+
+def _told(session: Session, key: int, **values: Any) -> bool:
+    wanted = update(Upload).where(Upload.id == key, Upload.cancel_requested_at.is_(None))
+    return bool(_changed(session, wanted.values(dataset_id=None, lease_token=None, touched_at=db_now(), **values)))
 
 
 def forgotten(session: Session) -> Sequence[Upload]:

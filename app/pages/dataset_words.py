@@ -17,6 +17,7 @@ TITLES = {
     "conflicting_labels": ("Conflicting duplicates", "no text with two labels"),
     "one_class": ("Only one label", "more than one label"),
     "unseen_labels": ("Labels that train never shows", "every label is trained"),
+    "untested_labels": ("Labels that test never shows", "every label is tested"),
     "label_in_text": ("The label stands in the text", "labels do not stand in the texts"),
     "swapped_columns": ("Columns may be swapped", "columns are the right way round"),
     "few_rows": ("Too few rows", "enough rows"),
@@ -34,7 +35,7 @@ TITLES = {
     "missing_markers": ("Markers of missing values", "no markers of missing values"),
     "control_characters": ("Control characters", "no control characters"),
     "special_tokens": ("Special tokens", "no special tokens of models"),
-    "personal_data": ("Personal data or secrets", "no e-mail addresses, card numbers or keys"),
+    "personal_data": ("Personal data or secrets", "no e-mail addresses, phone, card or account numbers, or keys"),
 }
 """By the code of a finding: its title, and what is said when it is not there."""
 

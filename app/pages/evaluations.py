@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import HTMLResponse, Response
 
 from app.domain.access import Who
-from app.domain.fitting import POLICIES
+from app.domain.fitting import POLICIES, said
 from app.domain.scheme import METRICS, Scheme
 from app.domain.scoring.check_lines import read_checks, read_fields
 from app.doors import Person
@@ -198,5 +198,5 @@ def row(request: Request, person: Person, key: int, example: int) -> HTMLRespons
     """One row: the prompt as the model read it, what it answered, and what is said of that."""
     view, found = evaluations.find(person, key), predictions.whole(person, key, example)
     most = max((value for _, value in found.likelihoods), default=0.0)
-    context: dict[str, Any] = {"evaluation": view.evaluation, "named": evaluations.named(person, view.evaluation), "row": found, "most": most}
+    context: dict[str, Any] = {"evaluation": view.evaluation, "named": evaluations.named(person, view.evaluation), "row": found, "most": most, "said": said}
     return page(request, "evaluations/row.html", person, "compare", **context)

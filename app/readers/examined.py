@@ -20,20 +20,23 @@ SPLITS = ("", "train", "validation", "test", "reserve")
 
 NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 
+Mark = Callable[[Example], object]
+"""Whether there is something about an example."""
+
 DIGEST = 16
 """Bytes that stand for a text: among a million texts two have the same by chance once in 10**26 versions."""
 
 
 class Table:
     """The examples of a version. `examples` are walked over twice, in the same order; `near` are groups of examples with nearly the same input, by
-    their numbers; `marks` are patterns that are looked for in every input, by the code of their finding.
+    their numbers; `marks` are looked for in every example, by the code of their finding.
 
     A row without an output has the answer -1, an empty one too; what `answer` is equal for is equal.
     """
 
-    def __init__(self, examples: Iterable[Example], near: Sequence[Group], marks: Mapping[str, "re.Pattern[str]"]) -> None:
+    def __init__(self, examples: Iterable[Example], near: Sequence[Group], marks: Mapping[str, Mark]) -> None:
         self._examples, self.near, self.free = examples, near, False
-        self._marks = {code: (1 << place, pattern) for place, (code, pattern) in enumerate(marks.items())}
+        self._marks = {code: (1 << place, mark) for place, (code, mark) in enumerate(marks.items())}
         self.lengths, self.lines, self._splits, self._flags = array("q"), array("q"), bytearray(), bytearray()
         self.numeric = self.output_characters = self.input_characters = 0
         self._inside, self._empty = array("q"), -1
@@ -56,7 +59,7 @@ class Table:
         self.lengths.append(len(example.input))
         self.lines.append(example.line)
         self._splits.append(SPLITS.index(example.split or ""))
-        self._flags.append(sum(bit for bit, pattern in self._marks.values() if pattern.search(example.input)))
+        self._flags.append(sum(bit for bit, mark in self._marks.values() if mark(example)))
         if example.output is not None:
             self.numeric += NUMBER.fullmatch(example.output) is not None
             self.output_characters += len(example.output)
@@ -140,7 +143,7 @@ class Table:
         return self._texts[code] if code >= 0 else ""
 
     def marked(self, code: str) -> list[int]:
-        """The rows whose input holds a pattern."""
+        """The rows that have a mark."""
         bit = self._marks[code][0]
         return [number for number, flags in enumerate(self._flags) if flags & bit]
 

@@ -8,10 +8,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from app.readers import Example
-from app.readers.examined import Table
+from app.readers.examined import Mark, Table
 from app.readers.excerpts import excerpt
 from app.readers.findings import Finding, Fix, Group, Health, drop
 from app.readers.lookalikes import look_alike_groups
+from app.readers.personal import has_personal_data
 
 __all__ = ["CODES", "Finding", "Health", "examine"]
 
@@ -26,9 +27,12 @@ MISSING_MARKERS = {"na", "n/a", "nan", "null", "none", "nil", "#n/a", "-", "?"}
 
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _SPECIAL_TOKEN = re.compile(r"<\|[^|<>\s]{1,40}\|>|</?s>|\[(?:MASK|PAD|CLS|SEP|UNK|INST)\]|<(?:bos|eos|pad|unk)>")
-_PERSONAL = re.compile(r"\b[\w.+-]{1,64}@[\w-]{1,63}\.[\w.]{2,63}\b|\b(?:\d[ -]?){15}\d\b|\b(?:sk|ghp|xox[bp])[-_]\w{16,}")
-MARKS = {"control_characters": _CONTROL, "special_tokens": _SPECIAL_TOKEN, "personal_data": _PERSONAL}
-"""What is looked for in every input, by the code of its finding."""
+MARKS: dict[str, Mark] = {
+    "control_characters": lambda row: _CONTROL.search(row.input),
+    "special_tokens": lambda row: _SPECIAL_TOKEN.search(row.input),
+    "personal_data": has_personal_data,
+}
+"""What is looked for in every row, by the code of its finding."""
 
 _SEVERAL = re.compile(r"[;|]")
 
@@ -143,6 +147,17 @@ def _unseen(table: Table) -> Finding | None:
     sentence = f"{', '.join(map(str.capitalize, splits))} has labels that train never shows: {_listed(labels)}."
     fix = Fix("move", tuple(found), "train") if splits == ["validation"] else drop(found)
     return table.finding("unseen_labels", 3, len(found), sentence, found, fix=fix) if found else None
+
+
+def _untested(table: Table) -> Finding | None:
+    tested = table.per_split.get("test")
+    labels = [label for label in table.per_split.get("train", ()) if label not in tested] if tested else []
+    if not labels:
+        return None
+    them = "it" if len(labels) == 1 else "them"
+    sentence = f"Test has no row of {_n(len(labels), 'label', 'labels')} that train shows: {_listed(labels)}. No score on it says anything about {them}: append rows of {them}, or move some to test before anything is trained."
+    rows = [number for number in _with_labels(table, labels) if table.split(number) == "train"]
+    return table.finding("untested_labels", 2, len(labels), sentence, rows)
 
 
 def _few_rows(table: Table) -> Finding | None:
@@ -268,7 +283,7 @@ def unreadable(rows: int, model: str) -> Finding:
 
 
 def _where(table: Table, code: str, verb: tuple[str, str], sentence: str, dropped: bool = False) -> Finding | None:
-    """A finding about the examples whose input holds the pattern of its code; the sentence goes on after "n rows" and the verb (for one row, for many)."""
+    """A finding about the examples that have the mark of its code; the sentence goes on after "n rows" and the verb (for one row, for many)."""
     rows = table.marked(code)
     fix = drop(rows) if dropped else None
     return table.finding(code, 1, len(rows), f"{_n(len(rows), f'row {verb[0]}', f'rows {verb[1]}')} {sentence}", rows, fix=fix) if rows else None
@@ -283,7 +298,7 @@ def _special_tokens(table: Table) -> Finding | None:
 
 
 def _personal(table: Table) -> Finding | None:
-    sentence = "to contain an e-mail address, a card number or a key. Think about who may read this dataset."
+    sentence = "to contain an e-mail address, a phone, card or account number, or a key. Think about who may read this dataset."
     return _where(table, "personal_data", ("seems", "seem"), sentence, dropped=True)
 
 
@@ -309,6 +324,7 @@ CHECKS: dict[str, Callable[[Table], Finding | None]] = {
     "conflicting_labels": _conflicts,
     "one_class": _one_class,
     "unseen_labels": _unseen,
+    "untested_labels": _untested,
     "label_in_text": _label_in_text,
     "swapped_columns": _swapped,
     "few_rows": _few_rows,

@@ -8,17 +8,24 @@ from sqlalchemy.orm import Session, aliased
 
 from app.db import reading, transaction
 from app.domain import annotation as annotations
+from app.domain import chore as chores
 from app.domain import dataset as datasets
+from app.domain import text_search
 from app.domain.access import Who, write
 from app.domain.annotation import Annotation
 from app.domain.dataset import STRETCH, Dataset, DatasetVersion, Example, known_by
 from app.domain.lineage import Edit
 from app.domain.splits import SPLITS
+from app.domain.words import tokens
 from app.errors import Conflict, Invalid
+from app.services import grid as pages
 from app.services.datasets import DatasetView
 from app.services.versions import derive
 
 POSITIONS_AT_ONCE = 500
+
+READ_THROUGH = 20_000
+"""A version of up to so many rows is searched without its index."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,8 @@ class Grid:
     rows: list[GivenRow]
     total: int
     progress: Progress
+    indexing: float | None = None
+    """How far the index of words is, where rows were asked for by words and it does not stand yet."""
 
 
 @dataclass(frozen=True)
@@ -83,27 +92,73 @@ class Queue:
 def grid(
     person: Who, key: int | str, *, split: str = "", label: str | None = None, text: str = "", changed: bool = False, offset: int = 0, limit: int = 50
 ) -> Grid:
-    """Rows of the newest version that may be shown, in file order, with what was given. Reading an opened test split counts as a look."""
+    """Rows of the newest version that may be shown, in file order, with what was given: those with all the words of `text`, the last of which may go on,
+    up to text_search.MOST_FOUND of them. Reading an opened test split counts as a look.
+    """
+    if text.strip():
+        pages.ensure_search(person, str(key).split("@", maxsplit=1)[0])
     with reading() as session:
         version, dataset = _newest(session, person, key)
         shut = datasets.closed(version)
         splits = {name: version.splits[name] for name in SPLITS if name in version.splits and name not in shut}
         chosen = split if split in splits else next(iter(splits), "")
-        mine = annotations.standing(person, dataset.id)
-        where: list[ColumnElement[bool]] = [Example.version_id == version.id, Example.split == chosen]
-        if label is not None:
-            where.append(Example.output == label)
+        where = _of(version, chosen)
+        also = _also(person, dataset.id, label, changed)
+        indexing = None
         if text.strip():
-            where.append(Example.input.icontains(text.strip(), autoescape=True))
-        if changed:
-            where.append(Example.position.in_(select(Annotation.position).where(Annotation.id.in_(mine), Annotation.skipped.is_(False))))
-        total = session.scalar(select(func.count()).where(*where)) or 0
-        rows = session.scalars(select(Example).where(*where).order_by(Example.position).offset(offset).limit(limit)).all()
-        page = Grid(dataset, version, splits, chosen, _with_given(session, person, dataset.id, rows), total, _progress(session, person, version))
+            found, indexing = _having(session, version, chosen, text)
+            there = _narrowed(session, where, also, found) if also else found
+            query, total = select(Example).where(*where, Example.position.in_(there[offset : offset + limit])).order_by(Example.position), len(there)
+        elif also:
+            query = select(Example).where(*where, *also).order_by(Example.position).offset(offset).limit(limit)
+            total = session.scalar(select(func.count()).where(*where, *also)) or 0
+        else:
+            query, total = pages.page(session, version, chosen, offset, limit), splits.get(chosen, 0)
+        rows = session.scalars(query).all()
+        page = Grid(dataset, version, splits, chosen, _with_given(session, person, dataset.id, rows), total, _progress(session, person, version), indexing)
     if chosen in datasets.SEALED and rows:
         with transaction() as session:
             datasets.count_viewed(session, version.id, {chosen})
     return page
+
+
+def _also(person: Who, dataset_id: int, label: str | None, changed: bool) -> list[ColumnElement[bool]]:
+    """What else rows are asked for by."""
+    also = [] if label is None else [Example.output == label]
+    if changed:
+        mine = annotations.standing(person, dataset_id)
+        also.append(Example.position.in_(select(Annotation.position).where(Annotation.id.in_(mine), Annotation.skipped.is_(False))))
+    return also
+
+
+def _having(session: Session, version: DatasetVersion, split: str, text: str) -> tuple[Sequence[int], float | None]:
+    """The positions of a split's rows that have all words of a text, in order, and how far the index is while only it could tell.
+
+    A short version, such as one that was saved a moment ago, is read through until its index stands.
+    """
+    words = tokens(text)[: text_search.MOST_WORDS]
+    if not words:
+        return [], None
+    chore = chores.find(session, version.id, "search")
+    if chore is not None and chore.state == "done":
+        return pages.look_up(session, version, words, split, -1, text_search.MOST_FOUND)[0], None
+    if version.rows > READ_THROUGH:
+        return [], chore.fraction if chore else 0.0
+    rows = session.execute(select(Example.position, Example.input, Example.output, Example.cells).where(*_of(version, split)).order_by(Example.position))
+    return [row.position for row in rows if text_search.has(text_search.words_of(row.input, row.output, row.cells), words)], None
+
+
+def _of(version: DatasetVersion, split: str) -> tuple[ColumnElement[bool], ...]:
+    return Example.version_id == version.id, Example.split == split
+
+
+def _narrowed(session: Session, where: Sequence[ColumnElement[bool]], also: Sequence[ColumnElement[bool]], positions: Sequence[int]) -> list[int]:
+    """Of these positions those of rows that are as asked for otherwise, too."""
+    found: list[int] = []
+    for start in range(0, len(positions), POSITIONS_AT_ONCE):
+        part = Example.position.in_(positions[start : start + POSITIONS_AT_ONCE])
+        found += session.scalars(select(Example.position).where(*where, part, *also).order_by(Example.position))
+    return found
 
 
 def _newest(session: Session, person: Who, key: int | str) -> tuple[DatasetVersion, Dataset]:
@@ -140,11 +195,15 @@ def queue(person: Who, key: int | str, limit: int = 8, after: int = -1) -> Queue
     """The next unlabelled rows that have no label yet, those behind position `after` first to come; skipped ones wait until all others are done."""
     with reading() as session:
         version, dataset = _newest(session, person, key)
-        given = select(Annotation.position, Annotation.skipped, Annotation.output).where(Annotation.id.in_(annotations.standing(person, dataset.id))).subquery()
-        query = select(Example).where(Example.version_id == version.id, Example.split == "unlabelled").outerjoin(given, given.c.position == Example.position)
-        query = query.where(or_(given.c.position.is_(None), given.c.skipped.is_(True), given.c.output.is_(None)))
-        skipped = func.coalesce(given.c.skipped, False)
-        rows = session.scalars(query.order_by(skipped, Example.position <= after, Example.position).limit(limit)).all()
+        given = select(Annotation.position).where(Annotation.id.in_(annotations.standing(person, dataset.id)))
+        done = given.where(or_(Annotation.skipped.is_(True), Annotation.output.is_not(None)))
+        skipped = given.where(Annotation.skipped.is_(True))
+        rows: list[Example] = []
+        # Each part in the order of its index, as far as rows are missing: of a million rows only the first ones are read.
+        for some in (Example.position.not_in(done), Example.position.in_(skipped)):
+            for place in (Example.position > after, Example.position <= after):
+                query = select(Example).where(*_of(version, "unlabelled"), place, some).order_by(Example.position)
+                rows += session.scalars(query.limit(limit - len(rows))) if len(rows) < limit else []
         return Queue(dataset, version, _with_given(session, person, dataset.id, rows), _progress(session, person, version))
 
 

@@ -110,6 +110,7 @@ class _Arrivals:
             elif isinstance(frame, End) and frame.problems:
                 raise refused(problems, frame.problems)
             elif isinstance(frame, End):
+                self._about["notes"] = [asdict(note) for note in frame.notes]
                 self._about.update({"left_out": sum(frame.left_out.values())} if frame.left_out else {})
         if not came and not self._about["labelled"]:
             raise Invalid("nothing_new", f"All {self._about['repeated']:,} rows of the file are in the dataset already.", "There is nothing to append.")
@@ -162,14 +163,16 @@ def append_file(
     reason: str = "",
     repeats: bool = False,
     watch: Watch | None = None,
+    sha256: str | None = None,
 ) -> DatasetView:
     """The next version with a file's rows behind the others. Without options the file is read as the dataset's first one was (app/services/presets.py).
+    The version remembers the file's name and the `sha256` of its bytes.
 
     A row that is in the dataset already is left out unless `repeats`; one whose text waits unlabelled there gives it its label.
     Raises Invalid with the problems of a broken file, or when nothing in it is new; Conflict when the version is not the newest.
     """
     watch = watch or Watch()
     version = find(person, reference).version
-    about: dict[str, Any] = {"filename": filename}
+    about: dict[str, Any] = {"filename": filename, **({"sha256": sha256} if sha256 else {})}
     arrivals = _Arrivals(path, preset(version, path) if options is None else options, repeats, about, watch)
     return derive(person, version.reference, Keep("append", about), reason, arrivals, watch)

@@ -17,7 +17,7 @@ from app.domain.intake import Line, Tally, cells_text
 from app.domain.splits import assign_splits, shares_wanted
 from app.domain.upload import Upload
 from app.errors import Invalid
-from app.readers import Example
+from app.readers import Example, Note
 from app.readers.columns import used_up
 from app.readers.frames import Chunk, Found
 from app.readers.near_duplicates import near_duplicate_groups
@@ -59,6 +59,7 @@ class Filling:
         upload = self._upload
         self._origin = {
             "filename": upload.filename,
+            "sha256": upload.sha256,
             "detected": asdict(found.detected),
             "mapping": asdict(found.mapping) if found.mapping else {},
             "options": {name: upload.options[name] for name in READING if upload.options.get(name) not in (None, [], ())},
@@ -136,6 +137,10 @@ class Filling:
             began = time.perf_counter()
             intake.put(session, lines)
         self._pace.took(len(lines), time.perf_counter() - began)
+
+    def note(self, notes: Sequence[Note]) -> None:
+        """What a person should know about how the file was read."""
+        self._origin["notes"] = [asdict(note) for note in notes]
 
     def finish(self) -> None:
         """Store what is left, seal the version, and leave its chores to the background. Raises Invalid when nothing can be learnt from it."""

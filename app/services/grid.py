@@ -33,12 +33,12 @@ def examples(person: Who, reference: int | str, split: str | None = None, offset
     with reading() as session:
         version = datasets.find(session, person, reference)
         datasets.readable(version, split)
-        rows = list(session.scalars(_page(session, version, split, offset, limit)))
+        rows = list(session.scalars(page(session, version, split, offset, limit)))
     _looked_at(version, rows)
     return rows
 
 
-def _page(session: Session, version: DatasetVersion, split: str | None, offset: int, limit: int) -> Select[Example]:
+def page(session: Session, version: DatasetVersion, split: str | None, offset: int, limit: int) -> Select[Example]:
     """The rows of one page. Deep inside a long version the way is short all the same: from the mark before it."""
     splits = list(version.splits) if split is None else [split]
     query = select(Example).where(Example.version_id == version.id, Example.split.in_(splits)).order_by(Example.position).limit(limit)
@@ -71,14 +71,14 @@ def find(person: Who, reference: int | str, asked: str, split: str | None = None
             return Found([], indexing=chore.fraction if chore else 0.0, words=words)
         if not words:
             return Found([])
-        positions, total = _look_up(session, version, words, split, after, limit + 1)
+        positions, total = look_up(session, version, words, split, after, limit + 1)
         wanted = select(Example).where(Example.version_id == version.id, Example.split.in_([split] if split else list(version.splits)))
         rows = list(session.scalars(wanted.where(Example.position.in_(positions[:limit])).order_by(Example.position)))
     _looked_at(version, rows)
     return Found(rows, total, positions[limit - 1] if len(positions) > limit else None, words=words)
 
 
-def _look_up(session: Session, version: DatasetVersion, words: Sequence[str], split: str | None, after: int, limit: int) -> tuple[list[int], int]:
+def look_up(session: Session, version: DatasetVersion, words: Sequence[str], split: str | None, after: int, limit: int) -> tuple[list[int], int]:
     if on_sqlite():
         file = index_file(version)
         return file.positions(words, split, after, limit), file.count(words, split)

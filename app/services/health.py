@@ -181,9 +181,9 @@ class _Rows:
             self.splits.append(intern(row.split))
 
     def __iter__(self) -> Iterator[Read]:
-        for row in walk(self._version, (Example.id, Example.position, Example.line, Example.input, Example.output, Example.split)):
+        for row in walk(self._version, (Example.id, Example.position, Example.line, Example.input, Example.output, Example.split, Example.cells)):
             split = row.split if row.split != "unlabelled" else None
-            yield Read(row.line or row.position + 1, row.input, row.output, cast("Split | None", split))
+            yield Read(row.line or row.position + 1, row.input, row.output, cast("Split | None", split), row.cells or {})
 
     def numbers(self, groups: Iterable[Sequence[int]]) -> list[list[int]]:
         """Groups of positions as groups of rows' numbers."""

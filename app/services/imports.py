@@ -20,7 +20,7 @@ from app.readers import Problem
 from app.readers.frames import Broken, Chunk, End, Found
 from app.readers.parent import read_file
 from app.readers.preview import Preview, looking
-from app.services import upload_files
+from app.services import likeness, upload_files
 from app.services.appending import Meeting, append_file, refused
 from app.services.datasets import find
 from app.services.filling import Filling
@@ -118,7 +118,7 @@ def _append(upload: Upload, token: str) -> None:
         options = options_of(upload.options)
         if upload.report is None:
             options = preset(find(person, wanted["onto"]).version, path, options)
-        append_file(person, wanted["onto"], path, upload.filename, options, wanted["reason"], wanted["repeats"], watch)
+        append_file(person, wanted["onto"], path, upload.filename, options, wanted["reason"], wanted["repeats"], watch, upload.sha256)
 
     _stored(upload, store)
 
@@ -152,6 +152,8 @@ def _stored(upload: Upload, store: Callable[[], object]) -> None:
     except FettleError as refused:
         clear(upload.id, refused.as_dict(), looked_at=upload.report is not None)
         return
+    except SystemExit:  # told to end: taking its rows out may take longer than it is given, so whoever comes next does
+        raise
     except BaseException:
         clear(upload.id, LOST)
         raise
@@ -172,6 +174,8 @@ def _pour(upload: Upload, filling: Filling) -> None:
                     problems.append(frame.problem)
                 case End() if frame.problems:
                     raise refused(problems, frame.problems)
+                case End():
+                    filling.note(frame.notes)
 
 
 def clear(key: int, error: dict[str, Any] | None = None, *, looked_at: bool = False) -> None:
@@ -184,21 +188,20 @@ def clear(key: int, error: dict[str, Any] | None = None, *, looked_at: bool = Fa
         if upload is None or upload.state == "done":
             return
         uploads.give_up(session, key)
-        dataset, draft, wanted = upload.dataset_id, upload.cut.get("draft"), upload.cancel_requested_at is None
-    looked_at = looked_at and wanted
+        dataset, draft, file = upload.dataset_id, upload.cut.get("draft"), upload.file
     if not looked_at:
-        upload_files.remove(upload.file)
+        upload_files.remove(file)
     if dataset is not None:
         purge(dataset, key)
     if draft is not None:
         purge_draft(draft)
     with transaction() as session:
-        if error is not None and looked_at:
-            uploads.hand_back(session, key, error)
-        elif error is None or not wanted:
+        # It may be cancelled up to this moment: taking rows out takes seconds.
+        told = error is not None and (uploads.hand_back if looked_at else uploads.fail)(session, key, error)
+        if not told:
             session.execute(delete(Upload).where(Upload.id == key))
-        else:
-            uploads.fail(session, key, error)
+    if not told:
+        upload_files.remove(file)
 
 
 def lost(key: int) -> None:
@@ -241,7 +244,7 @@ def sweep() -> int:
     with transaction() as session:
         session.execute(delete(Upload).where(Upload.id.in_(old)))
         known = set(session.scalars(select(Upload.file).where(Upload.state.not_in(("done", "failed")))))
-    return len(lost) + len(old) + len(orphans) + upload_files.remove_unknown(known)
+    return len(lost) + len(old) + len(orphans) + upload_files.remove_unknown(known) + likeness.sweep()
 
 
 def _unsealed() -> Select[int]:

@@ -14,11 +14,15 @@ from app.db import reading, transaction
 from app.domain.chore import NearDuplicate
 from app.domain.dataset import Example
 from app.readers.near_duplicates import Sketches, groups_of
+from app.services import held
 from app.services.pacing import Pace
 from app.settings import settings
 
 if TYPE_CHECKING:
     from app.services.chores import Work
+
+SKETCHES = "near-"
+"""The beginning of a folder's name."""
 
 SKETCHING = 0.8
 """The share of the work that goes into sketches."""
@@ -29,10 +33,15 @@ Place = tuple[str, int]
 
 @contextmanager
 def sketching() -> Iterator[Sketches]:
-    """Sketches on disk, gone in the end."""
+    """Sketches on disk, gone in the end: 400 bytes a row or so."""
     settings().folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with tempfile.TemporaryDirectory(dir=settings().folder, prefix="near-") as name, closing(Sketches(Path(name))) as sketches:
+    with tempfile.TemporaryDirectory(dir=settings().folder, prefix=SKETCHES) as name, held.held(Path(name)), closing(Sketches(Path(name))) as sketches:
         yield sketches
+
+
+def sweep() -> int:
+    """Remove the sketches of processes that were killed. Returns how many had left some."""
+    return held.sweep(settings().folder, f"{SKETCHES}*")
 
 
 def find(work: "Work") -> dict[str, Any]:

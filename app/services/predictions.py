@@ -13,11 +13,12 @@ from app.domain import evaluation as evaluations
 from app.domain.access import Who, read
 from app.domain.dataset import DatasetVersion, Example
 from app.domain.evaluation import Evaluation, Prediction
+from app.domain.fitting import applied
 from app.domain.prompt import PromptVersion
 from app.domain.rendering import LABELS, render, template_variables
 from app.errors import Conflict, Invalid, NotFound
 
-Only = Literal["all", "right", "wrong", "off_list", "cut_off", "not_offered"]
+Only = Literal["all", "right", "wrong", "off_list", "cut_off", "not_offered", "fitted"]
 ONLY: Mapping[str, str] = {
     "all": "all",
     "right": "right",
@@ -25,6 +26,7 @@ ONLY: Mapping[str, str] = {
     "off_list": "off the list",
     "cut_off": "cut off",
     "not_offered": "label not offered",
+    "fitted": "made to fit",
 }
 """What can be asked for, as a page names it."""
 
@@ -112,6 +114,7 @@ def _conditions(table: Any, only: str) -> list[ColumnElement[bool]]:
         "off_list": table.off_list.is_(True),
         "cut_off": table.cut_off.is_(True),
         "not_offered": table.offered.is_(False),
+        "fitted": table.lost.is_not(None),
     }
     if only not in ONLY:
         raise Invalid("no_such_filter", f"There is no filter {only!r}.", f"Choose one of: {', '.join(ONLY)}.")
@@ -136,8 +139,8 @@ class Whole:
 
 
 def whole(person: Who, key: int, example: int) -> Whole:
-    """One row of an evaluation. The prompt is rendered from the prompt version and the row, which never change; what was left out of rows that did not
-    fit stands in it. A look at a test row is counted.
+    """One row of an evaluation. The prompt is rendered from the prompt version and the row, which never change, without what was left out to make it fit.
+    A look at a test row is counted.
 
     Raises Sealed, NotFound, Conflict for a row that has lost what the prompt reads.
     """
@@ -156,7 +159,7 @@ def whole(person: Who, key: int, example: int) -> Whole:
             offered = _offered(session, evaluation, version, row, dict(likelihoods))
             values = form.listed(version.book.narrowed(values, offered), version.book, offered)
         try:
-            prompt = render(template, values).text
+            prompt = render(*applied(found.lost, template, values)).text
         except Invalid as error:
             raise Conflict("not_rendered", f"The prompt cannot be rendered: {error.message}", error.advice) from error
     _count_look(evaluation)

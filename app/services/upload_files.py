@@ -1,25 +1,22 @@
 """The bytes of uploads: one private folder, one file an upload, gone as soon as nobody needs it."""
 
+import hashlib
 import secrets
-import shutil
-import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import msgspec
 
 from app.readers.options import Options
+from app.services.held import YOUNG_SECONDS, held, older, sweep
 from app.settings import settings
 
 PIECE = 1 << 20
-YOUNG_SECONDS = 20
-"""A file without a row is left alone for so long: its row may be on the way."""
-
-PASSING, PASSING_SECONDS = "passing-", 24 * 3600
-"""Files that never get a row, and how long reading one may take."""
+PASSING = "passing-"
+"""Files that never get a row."""
 
 
 def folder() -> Path:
@@ -28,27 +25,35 @@ def folder() -> Path:
     return found
 
 
-def store(stream: BinaryIO) -> tuple[str, int]:
-    """Copy what was sent; returns the stored file's name and its size in bytes. A copy that fails leaves nothing."""
+def store(stream: BinaryIO) -> tuple[str, int, str]:
+    """Copy what was sent; returns the stored file's name, its size in bytes and their sha256. A copy that fails leaves nothing."""
     name = f"upload-{secrets.token_hex(16)}"
     path = folder() / name
     try:
         with path.open("xb") as target:
             path.chmod(0o600)
-            shutil.copyfileobj(stream, target, PIECE)
+            sha256 = _copied(stream, target)
     except BaseException:
         path.unlink(missing_ok=True)
         raise
-    return name, path.stat().st_size
+    return name, path.stat().st_size, sha256
 
 
 @contextmanager
-def passing(stream: BinaryIO) -> Iterator[Path]:
-    """What was sent as a file while it is read; gone when the block ends."""
-    with NamedTemporaryFile(dir=folder(), prefix=PASSING) as target:
-        shutil.copyfileobj(stream, target, PIECE)
+def passing(stream: BinaryIO) -> Iterator[tuple[Path, str]]:
+    """What was sent as a file while it is read, and the sha256 of its bytes; gone when the block ends."""
+    with NamedTemporaryFile(dir=folder(), prefix=PASSING) as target, held(Path(target.name)):
+        sha256 = _copied(stream, target)
         target.flush()
-        yield Path(target.name)
+        yield Path(target.name), sha256
+
+
+def _copied(stream: BinaryIO, target: IO[bytes]) -> str:
+    digest = hashlib.sha256()
+    while piece := stream.read(PIECE):
+        target.write(piece)
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 def place(name: str) -> Path:
@@ -66,17 +71,7 @@ def remove(name: str) -> None:
 
 def remove_unknown(known: Collection[str]) -> int:
     """Delete files that no upload has: their process was killed before it could, or before it wrote the row."""
-    now = time.time()
-    strays = [path for path in folder().glob("upload-*") if path.name not in known and _older(path, now - YOUNG_SECONDS)]
-    strays += [path for path in folder().glob(f"{PASSING}*") if _older(path, now - PASSING_SECONDS)]
+    strays = [path for path in folder().glob("upload-*") if path.name not in known and older(path, YOUNG_SECONDS)]
     for path in strays:
         path.unlink(missing_ok=True)
-    return len(strays)
-
-
-def _older(path: Path, seconds: float) -> bool:
-    """Whether a file was written before then. One that is gone meanwhile was not."""
-    try:
-        return path.stat().st_mtime < seconds
-    except FileNotFoundError:
-        return False
+    return len(strays) + sweep(folder(), f"{PASSING}*")

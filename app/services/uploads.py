@@ -78,11 +78,13 @@ def onto(person: Who, upload: Upload) -> DatasetView | None:
 
 
 def import_now(person: Who, sent: Sent) -> int:
-    """Take a file in and make it a dataset before this returns its id. Raises Invalid with the problems of a broken file."""
+    """Take a file in and make it a dataset before this returns its id. Raises Invalid with the problems of a broken file, Conflict when it is cancelled meanwhile."""
     upload, token = _added(person, sent, "import", here=True)
     imports.work(upload, token)
     with reading() as session:
-        ended = session.get_one(Upload, upload.id)
+        ended = session.get(Upload, upload.id)
+    if ended is None:
+        raise Conflict("import_cancelled", f"The import of {upload.filename} was cancelled while it ran. Nothing of it was stored.", "Send the file again.")
     if ended.dataset_id is None:
         error = dict(ended.error or imports.LOST)
         imports.clear(upload.id)
@@ -120,9 +122,9 @@ def append(person: Who, reference: int | str, sent: Sent, size: int, reason: str
     """
     view = datasets.find(person, reference)
     if at_once(person, reference, size):
-        with upload_files.passing(sent.stream) as path:
+        with upload_files.passing(sent.stream) as (path, sha256):
             options = preset(view.version, path, sent.options)
-            return append_file(person, reference, path, sent.filename, options, reason, repeats)
+            return append_file(person, reference, path, sent.filename, options, reason, repeats, sha256=sha256)
     with reading() as session:
         lineage.newest(session, view.version)
     cut = {"onto": view.version.reference, "reason": reason, "repeats": repeats}
@@ -134,8 +136,8 @@ def append(person: Who, reference: int | str, sent: Sent, size: int, reason: str
 def _added(person: Who, sent: Sent, aim: str, *, here: bool, how: Callable[[Path], Options] | None = None) -> tuple[Upload, str]:
     """The row of a stored file. `here`: it is taken in the same breath, so that no importing child takes it. `how` says how that file is read."""
     shares_wanted(sent.cut.get("splits"))
-    file, size = upload_files.store(sent.stream)
-    values = {"filename": sent.filename, "file": file, "size": size, "source": sent.source, "description": sent.description, "aim": aim}
+    file, size, sha256 = upload_files.store(sent.stream)
+    values = {"filename": sent.filename, "file": file, "size": size, "sha256": sha256, "source": sent.source, "description": sent.description, "aim": aim}
     try:
         options = asdict(how(place(file)) if how else sent.options)
         with transaction() as session:

@@ -185,7 +185,9 @@ def test_it8_personal_data_is_an_optional_warning_and_in_no_log(
     with caplog.at_level(logging.DEBUG):
         found = said(client, lines(*rows))
         broken = upload(client, "b.csv", lines(*rows) + f'"{secret} is never closed,a\n'.encode())
-    assert found["personal_data"].startswith("3 rows seem to contain an e-mail address, a card number or a key.") and broken.status_code == 422
+    assert (
+        found["personal_data"].startswith("3 rows seem to contain an e-mail address, a phone, card or account number, or a key.") and broken.status_code == 422
+    )
     logged = caplog.text + "".join(capfd.readouterr())
     assert secret not in logged and address not in logged and "4111" not in logged
     assert client.put("/api/v1/datasets/1/health/personal_data/warn", json={"on": False}).json() == {"code": "personal_data", "on": False}

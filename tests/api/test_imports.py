@@ -2,6 +2,7 @@
 
 import json
 import os
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,32 @@ def test_rows_are_left_out_only_when_somebody_says_so(client: TestClient) -> Non
     assert refused.status_code == 422 and [one["code"] for one in refused.json()["problems"]] == ["empty_input"] * 2
     assert upload(client, "a.csv", data, options='{"leave_out": ["empty_input"]}').json()["rows"] == 40
     assert upload(client, "a.csv", data, options='{"leave_out": ["unclosed_quote"]}').json()["error"]["code"] == "bad_leave_out"
+
+
+def test_the_answer_says_how_a_file_was_read_and_what_to_know_about_that(client: TestClient) -> None:
+    data = "".join(f"Grüße Nummer {n};{'ab'[n % 2]}\n" for n in range(40))
+    made = upload(client, "a.csv", ("text;label\n" + data).encode("cp1252")).json()
+    assert {name: made["detected"][name] for name in ("format", "encoding", "delimiter", "header")} == {
+        "format": "csv",
+        "encoding": "cp1252",
+        "delimiter": ";",
+        "header": True,
+    }
+    assert [note["code"] for note in made["notes"]] == ["read_as_windows_1252", "delimiter"] and "Windows-1252" in made["notes"][0]["sentence"]
+    assert made["problems"] == [] and client.get(f"/api/v1/datasets/{made['id']}").json()["notes"] == made["notes"]
+    later = ("text,label\n" + data.replace("Nummer", "Nr.").replace(";", ",")).encode("cp1252")
+    grown = client.post(f"/api/v1/datasets/{made['id']}/append", files={"file": ("b.csv", later)}).json()
+    assert (grown["detected"]["delimiter"], [note["code"] for note in grown["notes"]]) == (",", ["read_as_windows_1252"]), grown
+    plain = upload(client, "plain.csv", ("text,label\n" + data.replace("ü", "ue").replace("ß", "ss").replace(";", ",")).encode()).json()
+    assert plain["notes"] == [] and plain["detected"]["encoding"] == "utf-8"
+
+
+def test_a_version_remembers_the_sha256_of_the_bytes_that_were_sent(client: TestClient) -> None:
+    first, later = (table(60, seed=seed).encode() for seed in range(2))
+    made = upload(client, "a.csv", first).json()
+    assert made["sha256"] == sha256(first).hexdigest() == client.get(f"/api/v1/datasets/{made['id']}").json()["sha256"]
+    grown = client.post(f"/api/v1/datasets/{made['id']}/append", files={"file": ("b.csv", later)}).json()
+    assert grown["sha256"] == grown["change"]["sha256"] == sha256(later).hexdigest()
 
 
 def test_files_of_an_archive_become_given_splits_when_somebody_says_which(client: TestClient) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from app.domain.fitting import POLICIES, DoesNotFit, Fit, Policy, cut, fit
+from app.domain.fitting import POLICIES, DoesNotFit, Fit, Policy, applied, cut, fit, said
 from app.domain.rendering import Shot, Template, render
 
 TEMPLATE = Template(instruction="Say which.", shots=tuple(Shot(f"example {number}", "yes") for number in range(4)))
@@ -63,6 +63,52 @@ def test_the_longest_value_is_the_one_that_is_cut() -> None:
     template = Template(instruction="About {title}:", shots=())
     found = fit(template, {"title": "T" * 10, "input": "i" * 500}, 200, "cut_tail", characters)
     assert found.values["title"] == "T" * 10 and len(found.values["input"]) < 500
+
+
+LABELLED = Template(instruction="Answer with one of: {labels}.")
+MANY = {"labels": ", ".join(f"label {number}" for number in range(77)), "input": "i" * 300}
+
+
+@pytest.mark.parametrize("policy", CUTS)
+def test_the_labels_stay_whole_however_long_their_list_is(policy: Policy) -> None:
+    room = characters(LABELLED, MANY) - 200
+    found = fit(LABELLED, MANY, room, policy, characters)
+    assert found.values == {"labels": MANY["labels"], "input": "i" * 100} and (found.variable, found.characters) == ("input", 200)
+
+
+@pytest.mark.parametrize("template", [LABELLED, Template("freeform", text="{labels}\nLabel:")])
+def test_a_row_whose_labels_alone_are_too_long_does_not_fit(template: Template) -> None:
+    with pytest.raises(DoesNotFit):
+        fit(template, MANY, 200, "cut_tail", characters)
+
+
+@given(some.sampled_from(["fewer_shots", *CUTS]), some.integers(30, 150))
+def test_what_a_row_lost_is_left_out_again_without_a_tokenizer(policy: Policy, less: int) -> None:
+    template = Template(instruction="About {title}, in {tongue}:", shots=TEMPLATE.shots, defaults=(("tongue", "English"),))
+    values = {"title": "T" * 150, "input": "".join(map(str, range(100)))}
+    try:
+        found = fit(template, values, characters(template, values) - less, policy, characters)
+    except DoesNotFit:
+        assert policy == "fewer_shots"
+        return
+    kept = found.as_json(policy)
+    assert kept and render(*applied(kept, template, values)) == render(found.template, found.values)
+
+
+def test_a_whole_row_has_lost_nothing() -> None:
+    found = fit(TEMPLATE, {"input": "short"}, 1000, "cut_tail", characters)
+    assert found.as_json("cut_tail") is None and applied(None, TEMPLATE, {"input": "short"}) == (TEMPLATE, {"input": "short"})
+
+
+def test_what_a_row_lost_is_a_sentence() -> None:
+    assert (said({"shots": 1}), said({"shots": 3})) == ("The last shot was left out.", "The last 3 shots were left out.")
+    lost = {"variable": "input", "kept": 1200, "of": 4000, "policy": "cut_middle"}
+    assert said(lost) == "The middle of {input} was cut: the model read 1,200 of its 4,000 characters."
+
+
+def test_of_columns_as_long_as_each_other_the_input_is_cut() -> None:
+    template = Template("freeform", text="{title}\n{input}\nLabel:")
+    assert fit(template, {"title": "T" * 90, "input": "i" * 90}, 150, "cut_tail", characters).variable == "input"
 
 
 def test_a_look_at_rows_is_a_sentence() -> None:

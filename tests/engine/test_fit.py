@@ -74,6 +74,15 @@ def test_rows_are_made_to_fit_before_any_is_answered(tiny: Path) -> None:
         assert refused.value.code == "rows_do_not_fit"
 
 
+def test_training_cuts_the_input_and_never_the_list_of_labels(tiny: Path) -> None:
+    tokenizer, template = load(tiny, device="cpu").tokenizer, Template(instruction="{labels}")
+    row = {"labels": "positive, negative, " * 8, "input": "bad " * 30}
+    prompt, answer = encode_pair(tokenizer, render(template, row, "negative"))
+    examples, _ = fit_examples(tokenizer, template, [(row, "negative")], len(prompt) + len(answer) - 10, "cut_tail")
+    kept = tokenizer.decode(examples[0].prompt)
+    assert kept.count("positive, negative,") == 8 and 0 < kept.count("bad") < 30
+
+
 def test_examples_are_made_to_fit_with_their_answers_whole(tiny: Path) -> None:
     tokenizer = load(tiny, device="cpu").tokenizer
     rows = [({"input": "good"}, "positive"), ({"input": "bad " * 40}, "negative")]

@@ -7,10 +7,10 @@ from app.db import transaction
 from app.domain import dataset as datasets
 from app.domain.access import Who
 from app.domain.lineage import Drop
-from app.services import endpoints, evaluations, versions
+from app.services import endpoints, evaluations, predictions, versions
 from tests.dom import Dom, get
 from tests.rows import add_dataset, add_model
-from tests.services.test_predictions import FIRST, evaluated
+from tests.services.test_predictions import FIRST, evaluated, lose
 
 pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 
@@ -75,6 +75,18 @@ def test_rows_that_were_made_to_fit_are_counted_wherever_the_figures_stand(brows
     assert "did not fit" not in get(browser, f"/evaluations/{other}").text("#evaluation")
     rows = get(browser, "/evaluations").texts("tbody tr")
     assert "3 made to fit" in rows[1] and "made to fit" not in rows[0]
+
+
+def test_the_page_of_a_row_says_what_was_left_out_to_make_it_fit(browser: TestClient, person: Who) -> None:
+    key = evaluated(person, add_dataset(person).reference, FIRST)
+    place = f"/evaluations/{key}/rows/{(row := predictions.find(person, key).rows[0]).example.id}"
+    assert not get(browser, place).all("#lost") and "made to fit" not in get(browser, f"/evaluations/{key}").text("main")
+    lose(key, row.example.id, {"variable": "input", "kept": 5, "of": 900, "policy": "cut_tail"})
+    page = get(browser, place)
+    assert "The end of {input} was cut: the model read 5 of its 900 characters." in page.text("#lost")
+    assert page.text(".prompt-read").startswith(f"Input: {row.example.input[:5]}")
+    page = get(browser, f"/evaluations/{key}?only=fitted")
+    assert len(page.all(".predictions tbody tr")) == 1 and "made to fit" in page.text(".predictions tbody") and "made to fit 1" in page.text(".tabs")
 
 
 def test_whether_rows_fit_stands_beside_the_policy_before_the_start(browser: TestClient, person: Who) -> None:

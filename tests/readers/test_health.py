@@ -223,6 +223,20 @@ def test_unseen_labels_train_where_no_test_row_has_them() -> None:
     assert finding(table, "unseen_labels").fix == Fix("drop", (41, 43, 45, 47, 49, 50, 51))
 
 
+def test_labels_that_test_never_shows() -> None:
+    table = [*rows(40, ("praise", "blame", "thanks"), "train"), *rows(10, ("praise",), "test", start=40)]
+    found = finding(table, "untested_labels")
+    assert (found.harm, found.count, found.fix) == (2, 2, None) and set(found.rows) == {number for number in range(40) if number % 3}
+    assert found.sentence.startswith("Test has no row of 2 labels that train shows: 'blame', 'thanks'.") and "append rows of them" in found.sentence
+    assert "untested_labels" not in codes(rows(40, ("praise", "blame"), "train")), "there is no test split"
+    assert "untested_labels" not in codes([*table, *rows(6, ("blame", "thanks"), "test", start=60)])
+
+
+def test_personal_data_is_seen_in_outputs_and_other_columns() -> None:
+    table = [*rows(40), Example(90, sentence(90), "jo@example.org"), Example(91, sentence(91), "praise", None, {"from": "+49 30 1234567"})]
+    assert finding(table, "personal_data").lines == (90, 91)
+
+
 def test_very_long_inputs() -> None:
     table = [*rows(40), Example(100, "x" * (LONG + 1), "praise"), Example(101, "y" * (LONG + 2), "praise")]
     found = finding(table, "long_inputs")

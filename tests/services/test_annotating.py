@@ -1,9 +1,12 @@
 """Labels given row by row: kept for the person who gave them, taken back one by one, and saved as one version."""
 
+from typing import Any
+
 import pytest
 from sqlalchemy import select
 
 from app.db import reading, transaction
+from app.domain import chore as chores_
 from app.domain import dataset as datasets
 from app.domain import intake
 from app.domain.access import Who, owned
@@ -11,11 +14,11 @@ from app.domain.annotation import Annotation
 from app.domain.dataset import Dataset, DatasetVersion, Example
 from app.domain.lineage import Drop, Edit
 from app.errors import Conflict, Invalid, NotFound, Sealed
-from app.services import annotating, label_books, uploads
+from app.services import annotating, chores, label_books, uploads
 from app.services import datasets as dataset_service
 from app.services.versions import derive
 from tests.rows import add_dataset
-from tests.services.uploading import sent
+from tests.services.uploading import sent, table
 from tests.unhealthy import text
 
 
@@ -109,6 +112,64 @@ def test_the_grid_is_filtered_by_label_text_and_what_was_changed(person: Who) ->
     annotating.give(person, 1, row(version, 3).id, "billing")
     assert [one.example.position for one in annotating.grid(person, 1, changed=True).rows] == [3]
     assert [one.example.position for one in annotating.grid(person, 1, offset=18, limit=5).rows] == [18, 19]
+
+
+def found(person: Who, **asked: Any) -> list[int]:
+    grid = annotating.grid(person, 1, limit=1000, **asked)
+    assert grid.total == len(grid.rows) and grid.indexing is None
+    return [one.example.position for one in grid.rows]
+
+
+def test_rows_are_found_by_their_words_with_an_index_and_without(person: Who) -> None:
+    words = ["Über den Preis", "teuer ist es", "straße gesperrt", "preis über alles", "die Kosten über"]
+    file = "text,label,split\n" + "".join(f"{words[number % 5]} {number},{'ab'[number % 2]},train\n" for number in range(100))
+    uploads.import_now(person, sent(file))
+    annotating.give(person, 1, row(dataset_service.find(person, 1).version, 3).id, "a")
+    for indexed in (False, True):
+        if indexed:
+            with reading() as session:
+                key = chores_.waiting(session, ["search"])
+            assert key is not None
+            chores.run(key)
+        assert found(person, text="über") == [number for number in range(100) if number % 5 in (0, 3, 4)] == found(person, text="ÜB")
+        assert found(person, text="STRASSE") == list(range(2, 100, 5)) and found(person, text="ber") == found(person, text="!") == []
+        assert found(person, text="preis über", label="a") == [number for number in range(0, 100, 2) if number % 5 in (0, 3)]
+        assert found(person, text="preis", changed=True) == [3] and found(person, text="kosten", changed=True) == []
+        page = annotating.grid(person, 1, text="über", offset=55, limit=4)
+        assert page.total == 60 and [one.example.position for one in page.rows] == [93, 94, 95, 98]
+
+
+def test_a_long_version_says_how_far_its_index_is(person: Who, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(annotating, "READ_THROUGH", 10)
+    add_waiting(person)
+    shown = annotating.grid(person, 1, text="parcel")
+    assert (shown.rows, shown.total, shown.indexing) == ([], 0, 0.0)
+    with reading() as session:
+        assert chores_.waiting(session, ["search"]) is not None, "it had none, and gets one"
+
+
+def test_pages_follow_each_other_far_inside_a_split(person: Who) -> None:
+    uploads.import_now(person, sent(table(2_600, split=lambda number: "train" if number % 7 else "validation")))
+    with reading() as session:
+        version = dataset_service.find(person, 1).version
+        wanted = [one.position for one in datasets.rows(session, version, "train")]
+    seen: list[int] = []
+    for offset in range(0, len(wanted), 300):
+        page = annotating.grid(person, 1, split="train", offset=offset, limit=300)
+        seen += [one.example.position for one in page.rows]
+        assert page.total == len(wanted)
+    assert seen == wanted
+
+
+def test_the_queue_begins_behind_the_row_that_was_last_and_leaves_out_what_is_labelled(person: Who) -> None:
+    version = add_waiting(person, 12)
+    labelled, skipped, taken_away = {41, 44, 50}, {42, 47, 51}, {45}
+    for position in sorted(labelled | skipped | taken_away):
+        annotating.give(person, 1, row(version, position).id, "billing" if position in labelled else None, skipped=position in skipped)
+    for after in (-1, 40, 46, 51, 99):
+        wanted = sorted(set(range(40, 52)) - labelled, key=lambda position: (position in skipped, position <= after, position))
+        for limit in (1, 3, 8, 50):
+            assert [one.example.position for one in annotating.queue(person, 1, limit, after).rows] == wanted[:limit], (after, limit)
 
 
 def test_the_queue_gives_skipped_rows_last_and_counts(person: Who) -> None:

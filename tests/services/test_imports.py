@@ -229,6 +229,38 @@ def test_a_refused_import_goes_back_to_its_report_with_its_file(person: Who) -> 
     assert done.state == "done" and done.error is None and done.dataset_id is not None
 
 
+def test_a_cancel_while_a_refused_import_is_cleared_is_heeded(person: Who, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filling, "HELD_ROWS", 100)
+    upload = uploads.accept(person, sent(table(700)), "report")
+    imports.run(upload.id)
+    with place(upload.file).open("a") as file:
+        file.write("one,too,many\n")  # damaged after it was looked at
+    uploads.freeze(person, upload.id)
+    purge = imports.purge
+
+    def cancelled(dataset: int, key: int | None = None) -> None:
+        uploads.cancel(person, upload.id)
+        purge(dataset, key)
+
+    monkeypatch.setattr(imports, "purge", cancelled)
+    imports.run(upload.id)
+    assert nothing_is_left() and uploads.unfinished(person) == []
+
+
+def test_an_import_at_once_that_is_cancelled_says_so(person: Who, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filling, "HELD_ROWS", 100)
+    write = filling.Filling._write
+
+    def cancelling(self: filling.Filling) -> None:
+        write(self)
+        uploads.cancel(person, uploads.unfinished(person)[0].id)
+
+    monkeypatch.setattr(filling.Filling, "_write", cancelling)
+    with pytest.raises(Conflict, match=r"tickets\.csv was cancelled while it ran") as told:
+        imported(person, table(700))
+    assert told.value.code == "import_cancelled" and nothing_is_left()
+
+
 def test_whoever_lost_an_upload_writes_nothing_more(person: Who) -> None:
     upload = uploads.accept(person, sent(table(60)), "report")
     with transaction() as session:

@@ -11,7 +11,7 @@ from app.domain import evaluation as evaluations
 from app.domain import prompt as prompts
 from app.domain.access import Who
 from app.domain.dataset import DatasetVersion
-from app.domain.evaluation import Evaluation
+from app.domain.evaluation import Evaluation, Prediction
 from app.domain.scheme import Scheme, judge
 from app.errors import Conflict, FettleError, Invalid, NotFound, Sealed
 from app.services import evaluations as service
@@ -57,7 +57,7 @@ FIRST = ["billing", "billing", "delivery", "", "billing", "delivery", "billing",
 def test_the_worst_rows_come_first_and_each_kind_can_be_asked_for(person: Who) -> None:
     key = evaluated(person, add(person), FIRST)
     found = predictions.find(person, key)
-    assert found.counts == {"all": 10, "right": 5, "wrong": 5, "off_list": 2, "cut_off": 1, "not_offered": 0}
+    assert found.counts == {"all": 10, "right": 5, "wrong": 5, "off_list": 2, "cut_off": 1, "not_offered": 0, "fitted": 0}
     margins = [row.prediction.margin for row in found.rows]
     assert margins == sorted(margins, key=lambda one: one or 0.0) and not found.rows[0].prediction.correct
     for only, number in found.counts.items():
@@ -103,6 +103,21 @@ def test_a_row_comes_with_the_prompt_that_was_read(person: Who) -> None:
     assert found.prompt == f"Input: {row.example.input}\nOutput:" and found.prediction.written == f"{row.prediction.answer}!"
     with pytest.raises(NotFound):
         predictions.whole(person, key, 10_000)
+
+
+def lose(key: int, example: int, lost: dict[str, Any]) -> None:
+    """As if the row had not fitted the model, and this had been left out of it."""
+    with transaction() as session:
+        session.get_one(Prediction, (key, example)).lost = lost
+
+
+def test_a_row_that_was_made_to_fit_is_shown_as_the_model_read_it_and_can_be_asked_for(person: Who) -> None:
+    key = evaluated(person, add(person), FIRST)
+    row = predictions.find(person, key).rows[0]
+    lose(key, row.example.id, {"variable": "input", "kept": 5, "of": len(row.example.input), "policy": "cut_head"})
+    assert predictions.whole(person, key, row.example.id).prompt == f"Input: {row.example.input[-5:]}\nOutput:"
+    found = predictions.find(person, key, Filter("fitted"))
+    assert found.found == found.counts["fitted"] == 1 and found.rows[0].example.id == row.example.id
 
 
 def test_two_evaluations_are_paired_over_any_figure(person: Who) -> None:

@@ -196,7 +196,9 @@ def test_rows_that_are_too_long_for_an_endpoint_are_cut_as_they_would_be_here(
     of = evaluations.of_job(person, job.id)
     assert of is not None
     with transaction() as session:
-        took = {row.example_id: row.input_tokens for row in kept.predictions(session, of.id)}
+        rows = kept.predictions(session, of.id)
+        took, lost = {row.example_id: row.input_tokens for row in rows}, {row.example_id: row.lost for row in rows if row.lost}
+    assert set(lost) == set(long) and all(one["policy"] == policy and 0 < one["kept"] < one["of"] == 4000 for one in lost.values())
     assert all(300 < took[key] <= 400 for key in long) and max(count for key, count in took.items() if key not in long) < 100
 
 

@@ -18,10 +18,13 @@ from app.domain.rendering import Template
 from app.domain.scheme import MANY_LABELS
 from app.services import evaluations as service
 from app.services import predictions
+from app.services.predictions import Filter
 from tests.rows import add_rows
 from worker import evaluate, parent
+from worker.engine.fit import tokenizer_of
 from worker.predictions import Work
 from worker.reporter import JobReporter
+from worker.weights import folders
 
 pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 
@@ -57,6 +60,19 @@ def test_generated_answers_are_extracted_and_cut_off_ones_counted(person: Who, b
     assert evaluation.scores["cut_off"] == sum(row.cut_off for row in rows) == sum(row.output_tokens == 4 for row in rows) > 0
     assert evaluation.scores["off_list"] == sum(row.off_list for row in rows) == 20 and evaluation.scores["correct"] == 0
     assert evaluation.scores["checks"][0]["n"] == 20 and rows[0].judged and "checks" in rows[0].judged
+
+
+def test_a_row_that_was_cut_is_shown_as_the_model_read_it(person: Who, base: Model) -> None:
+    version = add_rows(person, "long", [("good", "positive", "train"), ("bad " * 2000, "negative", "validation"), ("good", "positive", "validation")])
+    _, rows = run(person, base, version, fit="cut_tail")
+    cut, whole = (predictions.whole(person, row.evaluation_id, row.example_id) for row in rows)
+    with reading() as session:
+        folder, _ = folders(session, session.get_one(Model, base.id))
+    tokenizer = tokenizer_of(folder)
+    for one in (cut, whole):
+        assert len(tokenizer(one.prompt).input_ids) == one.prediction.input_tokens
+    assert cut.prediction.lost and cut.prediction.lost["policy"] == "cut_tail" and whole.prediction.lost is None
+    assert predictions.find(person, rows[0].evaluation_id, Filter("fitted")).found == 1
 
 
 @pytest.fixture
