@@ -1,7 +1,7 @@
 """The Lab: a prompt beside the answer of one model. What its editor asks for is in editor.py; generation itself goes through /api/v1/generate."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Le
@@ -186,6 +186,5 @@ def saved(person: Person, prompt: str) -> HTMLResponse:
 
 @router.get("/row")
 def row(person: Person, dataset: str, split: str, offset: Annotated[int, Query(ge=0, le=2**31)] = 0) -> dict[str, Any]:
-    """One row of a dataset as a prompt takes it: {values, answers}. What counts as right comes first as its display text; null for unlabelled rows."""
-    found = lab.row(person, dataset, split, offset)
-    return {"values": found.values, "answers": list(found.answers) or None}
+    """One row of a dataset as a prompt takes it: {values, gold: {text, dataset, split, place}}; gold is null for unlabelled rows."""
+    return asdict(lab.row(person, dataset, split, offset))

@@ -1,4 +1,5 @@
 // One answer: from its place in the queue to its last token, to Stop, or to an error with Retry. Everything it shows is inside its own element.
+import { judge, shown } from "./lab-gold.js";
 import { BROKEN, Problem } from "./lab-stream.js";
 import { Text } from "./lab-text.js";
 import { dollars, moment, parts, plain, say, took } from "./lab-words.js";
@@ -26,9 +27,9 @@ export class Answer {
   get text() { return this.texts[0].text; }
   get finished() { return this.state === "done"; }
 
-  /** Show that it was asked for. `asked` is {column, variables}: the request without and with its input; `gold` what counts as right, or null. */
+  /** Show that it was asked for. `asked` is {column, variables}: the request without and with its input; `gold` the row's gold answer, or null. */
   begin(asked, gold, place) {
-    Object.assign(this, { asked, gold, place, state: "running", request: "", error: null, first: 0, loads: null, instead: "", began: performance.now(), latency: null, weighed: null });
+    Object.assign(this, { asked, gold, place, state: "running", request: "", error: null, first: 0, loads: null, instead: "", whole: true, began: performance.now(), latency: null, weighed: null });
     this.clear();
     this.busy(true);
     this.wait(`Waiting for the ${place}`);
@@ -115,7 +116,7 @@ export class Answer {
     const first = this.first ? `first token after ${took(Math.max(0, this.first - this.began - waited))}` : "";
     const seen = [first, waited > WAIT_MS ? `waited ${took(waited)} before` : "", tries > 1 ? `${tries} tries` : ""];
     for (const { index } of answers) this.nth(index);
-    this.latency = told.latency_ms;
+    Object.assign(this, { latency: told.latency_ms, whole: why !== "cancelled" });
     const reasons = Object.fromEntries(answers.map((one) => [one.index, one.reason]));
     this.end(this.figures(told, seen, [this.instead, this.brief && why === "stop" ? "" : FINISH[why]]), reasons);
   }
@@ -139,7 +140,7 @@ export class Answer {
 
   /** It was asked for before: say so until `show` or `fail`. */
   seek(reference) {
-    Object.assign(this, { state: "sought", reference, ticket: reference.ticket, gold: reference.gold, asked: null, error: null, weighed: null });
+    Object.assign(this, { state: "sought", reference, ticket: reference.ticket, gold: reference.gold?.dataset ? reference.gold : null, asked: null, error: null, weighed: null });
     this.clear();
     this.parts.progress.textContent = "Looking for its answer in the notebook";
     this.changed();
@@ -151,7 +152,7 @@ export class Answer {
     const { model, prompt_version: version, parameters } = asked.column;
     // A column without a version of its own has the editor's prompt: whether that is still the same is seen by the wording.
     const column = version && this.column.version ? asked.column : { model, prompt, parameters };
-    Object.assign(this, { asked: { ...asked, column }, latency: told.latency_ms, weighed: labels });
+    Object.assign(this, { asked: { ...asked, column }, latency: told.latency_ms, weighed: labels, whole: reason !== "cancelled" });
     texts.forEach((text, index) => this.nth(index).write(text, logprobs?.[index]));
     if (error) this.fail(new Problem(error));
     else this.end(this.figures(told, [], [this.brief && reason === "stop" ? "" : why, this.brief ? "" : moment(at)]));
@@ -165,6 +166,12 @@ export class Answer {
     this.parts.counts.textContent = words;
     this.parts.progress.textContent = "The model wrote nothing.";
     this.settle();
+  }
+
+  /** Stopped, and nobody waits for what the server says of it. */
+  halt() {
+    this.whole = false;
+    this.end(FINISH.cancelled);
   }
 
   fail(error) {
@@ -187,16 +194,23 @@ export class Answer {
     this.changed();
   }
 
-  /** Right or wrong in words, every text of it, where the row says what is right. */
-  judge() {
-    const words = this.texts.map((text) => text.judge(this.finished ? this.gold : null)).filter(Boolean);
-    if (words.length) this.parts.said.textContent = words.join("; ");
+  /** Every text of it beside the row's gold answer: right or wrong as the server says. A row that the prompt shows, and what was stopped, is not judged. */
+  async judge() {
+    const { asked, texts } = this;
+    const gold = this.finished ? this.gold : null;
+    const why = gold && shown(asked.column.prompt, asked.variables, gold) ? "among the shots, so not judged" : "";
+    for (const text of texts) text.judge(gold, null, why);
+    if (!gold || why || !this.whole) return;
+    const right = await judge(gold, texts.map((text) => text.text));
+    if (asked !== this.asked || !this.finished) return;
+    this.parts.said.textContent = texts.map((text, index) => text.judge(gold, right?.[index] ?? null)).filter(Boolean).join("; ");
+    this.element.dispatchEvent(new CustomEvent("lab:judged", { bubbles: true }));
   }
 
-  /** Has what would be asked now moved on since? `gold` is what is known by now to be right for this input. */
+  /** Has what would be asked now moved on since? `gold` is the gold answer that is known by now of what it was asked. */
   compare(asked, gold) {
     this.parts.stale.hidden = !this.finished || plain(this.asked) === plain(asked);
-    if (!this.finished || !gold || this.gold || this.asked.variables.input !== asked.variables.input) return;
+    if (!this.finished || !gold || this.gold || plain(this.asked.variables) !== plain(asked.variables)) return;
     this.gold = gold;
     this.judge();
   }

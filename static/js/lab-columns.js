@@ -212,6 +212,7 @@ export function start() {
     answer.compare({ column: answer.column.body(), variables: inputs.list()[answer.row]?.variables ?? {} }, null);
     if (answer.finished) bars.follow(answer);
   });
+  strip.addEventListener("lab:judged", heads);
   by("add-column").addEventListener("click", () => add(list.at(-1)));
   by("diff").addEventListener("change", changed);
   by("run").addEventListener("click", runFocused);

@@ -4,7 +4,7 @@ import * as rows from "./lab-rows.js";
 
 const by = (id) => document.getElementById(id);
 const MOST = 100;
-/** The table: {values, answers, from}; `answers` is what counts as right, or null, `from` where the row stands. */
+/** The table: {values, gold, row}; `gold` is the row's gold answer with its place, or null. */
 let table = [];
 
 export const several = () => document.querySelector("[name=inputs][value=several]").checked;
@@ -12,7 +12,7 @@ export const several = () => document.querySelector("[name=inputs][value=several
 /** The inputs to ask now, each {variables, gold, label}. */
 export function list() {
   if (!several()) return [{ variables: form.variables(), gold: rows.gold(), label: "" }];
-  return table.map((row, index) => ({ variables: { ...form.variables(), ...row.values }, gold: row.answers, label: `${index + 1} · ${row.values.input ?? ""}` }));
+  return table.map((row, index) => ({ variables: { ...form.variables(), ...row.values }, gold: row.gold ?? null, label: `${index + 1} · ${row.values.input ?? ""}` }));
 }
 
 /** Why there is nothing to ask; "" when there is. */
@@ -38,9 +38,8 @@ function draw() {
   by("inputs-draw").hidden = !rows.dataset();
   by("inputs-list").replaceChildren(...table.map((row, index) => {
     const item = by("inputs-row").content.firstElementChild.cloneNode(true);
-    const [text] = row.answers ?? [];
     item.firstElementChild.textContent = row.values.input;
-    item.firstElementChild.title = `${row.values.input}${text ? ` → ${text}` : ""}`;
+    item.firstElementChild.title = `${row.values.input}${row.gold ? ` → ${row.gold.text}` : ""}`;
     const remove = item.querySelector("button");
     remove.setAttribute("aria-label", `Remove input ${index + 1}`);
     remove.addEventListener("click", () => {
@@ -50,7 +49,7 @@ function draw() {
     });
     return item;
   }));
-  const judged = table.filter((row) => row.answers).length;
+  const judged = table.filter((row) => row.gold).length;
   by("inputs-note").textContent = table.length ? `${table.length} inputs, ${judged} with a gold answer.${rows.dataset() ? "" : " Choose a dataset to draw rows from its train or validation split."}` : `No input yet: ${rows.dataset() ? "draw rows or paste lines." : "paste lines, or choose a dataset to draw rows from."}`;
 }
 
@@ -82,7 +81,7 @@ function paste() {
   const lines = by("inputs-lines").value.split("\n").map((line) => line.trim()).filter(Boolean);
   if (!lines.length) return complain("Paste at least one line.");
   by("inputs-lines").value = "";
-  return add(lines.map((input) => ({ values: { input }, answers: null })));
+  return add(lines.map((input) => ({ values: { input }, gold: null })));
 }
 
 export function start() {

@@ -60,7 +60,7 @@ class Run {
     }
     const hangUp = () => {
       if (!this.left.every((answer) => this.stopping.has(answer))) return;
-      for (const answer of this.left) answer.end("stopped by you");
+      for (const answer of this.left) answer.halt();
       this.controller.abort();
     };
     if (this.left.some((answer) => !answer.request)) hangUp();

@@ -14,12 +14,8 @@ export function moment(at) {
 /** A value as JSON in which the order of names says nothing: the same for what asks the same. */
 export const plain = (value) => JSON.stringify(value, (_, one) => (one?.constructor === Object ? Object.fromEntries(Object.entries(one).sort(([a], [b]) => (a < b ? -1 : 1))) : one));
 
-/** One spelling for texts that look the same, as app/domain/scoring.py: normalise() has it. */
-export const normal = (text) => text.normalize("NFC").trim().split(/\s+/).join(" ");
-export const folded = (text) => normal(text).toLowerCase();
-
-/** The first line that is not blank is the answer, as in an evaluation by generation. */
-export const answerIn = (text) => normal(text.trim().split("\n")[0]);
+/** The first line that is not blank: what an answer is called when it is read out. */
+export const answerIn = (text) => text.trim().split("\n")[0].trim();
 
 /** A sentence into an element; words between backticks are code, as app/pages/text.py: ticks() has it. */
 export function say(element, sentence) {
