@@ -34,7 +34,9 @@ async function load(index, fill) {
   if (!response?.ok || mine !== turn) return;
   row = await response.json();
   const { labels } = row.values;
-  writeVariables(fill ? row.values : { ...variables(), ...(labels && { labels }) });
+  // What belongs to no column is the person's own, and stays.
+  const columns = Object.fromEntries(names().map((name) => [name, ""]));
+  writeVariables(fill ? { ...variables(true), ...columns, ...row.values } : { ...variables(true), ...(labels && { labels }) });
   document.dispatchEvent(new CustomEvent("lab:changed"));
 }
 

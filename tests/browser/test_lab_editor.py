@@ -74,6 +74,13 @@ def test_a_misspelt_variable_is_told_while_it_is_written(page: Page, complaints:
     expect(page.locator("#template-problem")).to_contain_text("{tone} of the prompt has no value here and no default.")
     page.keyboard.type("friendly")
     expect(page.locator("#template-error")).to_be_hidden()
+    page.get_by_label("{tone}", exact=True).fill("kind")
+    for button in ("#row-next", "#row-previous"):
+        before = page.locator("#input").input_value()
+        page.locator(button).press("Enter")
+        expect(page.locator("#input")).not_to_have_value(before)
+        expect(page.get_by_label("{tone}", exact=True)).to_have_value("kind")
+    page.get_by_label("{tone}", exact=True).fill("")
     page.locator("#seen summary").focus()
     page.keyboard.press("Enter")
     expect(page.locator("#seen-text")).to_contain_text("in a friendly tone.")
