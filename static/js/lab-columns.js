@@ -3,6 +3,7 @@ import * as bars from "./lab-bars.js";
 import { Column, blank, offer } from "./lab-column.js";
 import * as inputs from "./lab-inputs.js";
 import { recall as find } from "./lab-recall.js";
+import { pending } from "./lab-shots.js";
 import { send, stop as stopAnswers } from "./lab-run.js";
 
 const by = (id) => document.getElementById(id);
@@ -22,7 +23,7 @@ const changed = () => document.dispatchEvent(new CustomEvent("lab:changed"));
 const focused = () => list.find((column) => column.element.contains(document.activeElement)) ?? first();
 
 /** Why a column cannot run, or "". */
-export const why = (column = focused()) => column.why(page) || inputs.why() || (column === first() ? page.crowded : "");
+export const why = (column = focused()) => column.why(page) || inputs.why() || (column.version ? "" : pending()) || (column === first() ? page.crowded : "");
 
 /** Why none of them can run, or "". */
 export const whyNone = () => (list.some((column) => !why(column)) ? "" : why(first()));

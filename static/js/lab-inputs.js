@@ -1,5 +1,6 @@
 // What the columns are asked: the editor's one input, or a table of inputs from a dataset's split and from pasted lines.
 import * as form from "./lab-form.js";
+import { shown } from "./lab-gold.js";
 import * as rows from "./lab-rows.js";
 
 const by = (id) => document.getElementById(id);
@@ -35,7 +36,6 @@ function draw() {
   const on = several();
   by("inputs-table").hidden = !on;
   by("input").closest(".field").hidden = on;
-  by("inputs-draw").hidden = !rows.dataset();
   by("inputs-list").replaceChildren(...table.map((row, index) => {
     const item = by("inputs-row").content.firstElementChild.cloneNode(true);
     item.firstElementChild.textContent = row.values.input;
@@ -49,8 +49,19 @@ function draw() {
     });
     return item;
   }));
+  note();
+}
+
+/** What is said of the rows: how many can be judged, and which are shots of the editor's prompt, whose gold answer the model is shown. */
+function note() {
+  const prompt = form.prompt();
+  const known = table.map((row) => Boolean(row.gold) && shown(prompt, row.values, row.gold));
+  [...by("inputs-list").children].forEach((item, index) => { item.querySelector("[data-known]").hidden = !known[index]; });
   const judged = table.filter((row) => row.gold).length;
-  by("inputs-note").textContent = table.length ? `${table.length} inputs, ${judged} with a gold answer.${rows.dataset() ? "" : " Choose a dataset to draw rows from its train or validation split."}` : `No input yet: ${rows.dataset() ? "draw rows or paste lines." : "paste lines, or choose a dataset to draw rows from."}`;
+  const leaks = known.filter(Boolean).length;
+  const of = leaks ? ` ${leaks === 1 ? "One is" : `${leaks} are`} among the shots and not judged where the editor's prompt is used.` : "";
+  by("inputs-draw").hidden = !rows.dataset();
+  by("inputs-note").textContent = table.length ? `${table.length} inputs, ${judged} with a gold answer.${of}${rows.dataset() ? "" : " Choose a dataset to draw rows from its train or validation split."}` : `No input yet: ${rows.dataset() ? "draw rows or paste lines." : "paste lines, or choose a dataset to draw rows from."}`;
 }
 
 function complain(sentence) {
@@ -88,5 +99,5 @@ export function start() {
   for (const radio of document.querySelectorAll("[name=inputs]")) radio.addEventListener("change", changed);
   by("inputs-take").addEventListener("click", take);
   by("inputs-add").addEventListener("click", paste);
-  document.addEventListener("lab:changed", () => { by("inputs-draw").hidden = !rows.dataset(); });
+  document.addEventListener("lab:changed", note);
 }

@@ -2,7 +2,7 @@
 import * as columns from "./lab-columns.js";
 import { ask } from "./lab-look.js";
 import * as rows from "./lab-rows.js";
-import { following } from "./lab-shots.js";
+import { drawnNear } from "./lab-shots.js";
 import { Problem, post } from "./lab-stream.js";
 import { toast } from "./toasts.js";
 
@@ -26,7 +26,7 @@ function wanted() {
     limit: Number(by("test-limit").value) || null,
     every: chosen("test-every") === "every",
     under: opened()?.id ?? null,
-    nearest: following(),
+    nearest: drawnNear(),
   };
 }
 

@@ -237,6 +237,25 @@ def test_json_is_judged_by_its_fields_and_only_while_the_row_stands(installation
     no_violations(page)
 
 
+def test_a_row_that_the_prompt_shows_is_not_judged(page: Page) -> None:
+    page.locator("input[name=shots][value='1']").check(force=True)
+    expect(page.locator("#shots-note")).to_have_text("1 drawn, balanced, seed 0")
+    page.locator("#split").select_option("train")
+    page.get_by_role("radio", name="A table of inputs").check(force=True)
+    page.get_by_role("button", name="Draw rows").click()
+    expect(page.locator("#inputs-note")).to_have_text(
+        "2 inputs, 2 with a gold answer. One is among the shots and not judged where the editor's prompt is used."
+    )
+    expect(page.locator("#inputs-list").get_by_text("a shot")).to_have_count(1)
+    page.keyboard.press("Control+Enter")
+    settled(page)
+    expect(part(page, "tally")).to_have_text("0 right, 1 wrong (0 % of 1)")
+    expect(page.get_by_text("among the shots, so not judged")).to_have_count(1)
+    no_violations(page)
+    page.locator("input[name=shots][value='0']").check(force=True)
+    expect(page.locator("#inputs-note")).to_have_text("2 inputs, 2 with a gold answer.")
+
+
 @pytest.mark.parametrize("width", [390, 1280])
 def test_several_answers_fit_their_column(installation: Running, page: Page, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 900})

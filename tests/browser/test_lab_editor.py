@@ -131,6 +131,23 @@ def test_shots_are_drawn_picked_and_put_in_order(page: Page, complaints: list[st
     page.locator("#input").fill("My parcel never arrived, where is my parcel?")
     expect(page.locator("#shots [data-shot=input]").last).to_have_value(re.compile("parcel", re.IGNORECASE))
     assert inputs(page) != near, "the nearest follow the input"
+    near = inputs(page)
+    page.reload()
+    expect(page.locator("#lab:not([inert])")).to_be_attached()
+    expect(page.locator("#shots-note")).to_have_text("3 drawn, nearest to the input")
+    assert inputs(page) == near
+    page.locator("#input").fill("I was charged twice.")
+    expect(page.locator("#why")).to_have_text("The shots are being drawn anew.")
+    expect(page.locator("#run")).to_have_attribute("aria-disabled", "true")
+    expect(page.locator("#shots-note")).to_have_text("3 drawn, nearest to the input")
+    expect(page.locator("#why")).to_have_text("")
+    assert inputs(page) != near, "also after a reload"
+    page.get_by_role("radio", name="A table of inputs").check(force=True)
+    expect(page.locator("#shots-note")).to_have_text("3 drawn, nearest to the one input, the same for all rows")
+    expect(page.locator("#draw-note")).to_be_empty()
+    page.get_by_role("radio", name="One input").check(force=True)
+    page.locator("#input").fill("My parcel never arrived, where is my parcel?")
+    expect(page.locator("#shots [data-shot=input]").last).to_have_value(re.compile("parcel", re.IGNORECASE))
     page.locator("#pick-open").press("Enter")
     page.keyboard.type("refund")
     expect(page.locator("#pick-rows button").first).to_contain_text(re.compile("refund", re.IGNORECASE))
