@@ -29,7 +29,7 @@ export class Answer {
 
   /** Show that it was asked for. `asked` is {column, variables}: the request without and with its input; `gold` the row's gold answer, or null. */
   begin(asked, gold, place) {
-    Object.assign(this, { asked, gold, place, state: "running", request: "", error: null, first: 0, loads: null, instead: "", whole: true, began: performance.now(), latency: null, weighed: null });
+    Object.assign(this, { asked, gold, place, state: "running", request: "", error: null, first: 0, loads: null, instead: "", whole: true, reference: null, began: performance.now(), latency: null, weighed: null });
     this.clear();
     this.busy(true);
     this.wait(`Waiting for the ${place}`);
@@ -124,8 +124,8 @@ export class Answer {
   /** What it took, in words; `seen` is what only a page knows that was there, `last` what is said of every answer, also where there is one line. */
   figures({ input_tokens: read, output_tokens: written, latency_ms: latency, estimated, cost }, seen, last) {
     const words = [];
-    if (Number.isFinite(read)) words.push(`${estimated ? "about " : ""}${read.toLocaleString("en")} tokens read, ${written.toLocaleString("en")} written`);
-    if (Number.isFinite(latency)) words.push(took(latency));
+    if (read || written) words.push(`${estimated ? "about " : ""}${read.toLocaleString("en")} tokens read, ${written.toLocaleString("en")} written`);
+    if (latency) words.push(took(latency));
     if (written && latency > 0) words.push(`${(written / (latency / 1000)).toFixed(1)} tokens/s`);
     return [...[...words, ...seen].filter(Boolean).slice(0, this.brief ? WITH_LINES : undefined), cost ? dollars(cost) : "", ...last].filter(Boolean).join(" · ");
   }
@@ -133,14 +133,15 @@ export class Answer {
   // ---- after the page was loaded anew ----
   /** What a draft keeps of it; null while nothing was asked. A browser may break a stream off before its page hears that it is left: that is no end. */
   kept() {
-    if (this.state === "empty") return null;
+    // Stopped before the server had begun with it, it stands in no notebook.
+    if (this.state === "empty" || (this.finished && !this.request && !this.reference)) return null;
     if (this.sought) return this.reference;
     return { ticket: this.ticket, gold: this.gold, over: !this.running && this.error?.code !== BROKEN, error: this.error ?? undefined };
   }
 
   /** It was asked for before: say so until `show` or `fail`. */
   seek(reference) {
-    Object.assign(this, { state: "sought", reference, ticket: reference.ticket, gold: reference.gold?.dataset ? reference.gold : null, asked: null, error: null, weighed: null });
+    Object.assign(this, { state: "sought", request: "", reference, ticket: reference.ticket, gold: reference.gold?.dataset ? reference.gold : null, asked: null, error: null, weighed: null });
     this.clear();
     this.parts.progress.textContent = "Looking for its answer in the notebook";
     this.changed();
@@ -164,7 +165,7 @@ export class Answer {
     this.texts.forEach((text, index) => text.end(reasons[index]));
     this.parts.foot.hidden = false;
     this.parts.counts.textContent = words;
-    this.parts.progress.textContent = "The model wrote nothing.";
+    this.parts.progress.textContent = this.whole ? "The model wrote nothing." : "Nothing had been written yet.";
     this.settle();
   }
 
