@@ -180,7 +180,13 @@ def test_a_chat_goes_on_from_the_models_answer_and_is_sent_again_from_any_turn(p
         "messages": [{"role": "system", "content": "Answer in {one} word."}, {"role": "user", "content": "What is the capital of France?"}],
     }
     page.locator("#paste-text").fill(json.dumps(request))
+    for keys in ("Control+Enter", "Control+Shift+Enter", "Control+s"):
+        page.keyboard.press(keys)
+    expect(page.locator("dialog[open]")).to_have_attribute("id", "paste-dialog")
+    page.locator("#paste-dialog").get_by_role("button", name="Cancel").focus()
+    page.keyboard.press("c")
     page.get_by_role("button", name="Use it").click()
+    expect(page.locator("[data-column]")).to_have_count(1)
     expect(page.locator("#turns > li")).to_have_count(2)
     assert page.locator("#turns textarea").first.input_value() == "Answer in {{one}} word.", "another's braces are text"
     expect(page.locator("#input-field")).to_be_hidden()
