@@ -105,13 +105,15 @@ const DO = {
   remove,
 };
 const IN_MENU = ["duplicate", "left", "right", "remove"];
+/** In the menu too, but lab-keep.js does it. */
+const CODE = "code";
 
 function act(event) {
   const button = event.target.closest("[data-do]");
   const column = event.target.closest("[data-column]")?.column;
   if (!button || !column || button.getAttribute("aria-disabled") === "true") return;
   const answer = button.closest("[data-answer]")?.answer;
-  if (IN_MENU.includes(button.dataset.do)) button.closest("[popover]").hidePopover();
+  if ([...IN_MENU, CODE].includes(button.dataset.do)) button.closest("[popover]").hidePopover();
   if (answer && ["retry", "again"].includes(button.dataset.do)) again(answer);
   else DO[button.dataset.do]?.(column);
 }

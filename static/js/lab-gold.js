@@ -2,7 +2,7 @@
 import { post } from "./lab-stream.js";
 
 const PAUSE_MS = 30;
-const MOST = 100;
+const MOST = 25;
 let waiting = [];
 let timer = 0;
 

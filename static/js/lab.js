@@ -219,8 +219,8 @@ function fields() {
   return { ...form.prompt(), parameters: form.readParameters() };
 }
 
-/** What a program would ask for: the first column's model with what stands in the editor. */
-const asked = () => ({ model: Number(columns.first().model), prompt: form.asked(), variables: form.variables(), parameters: form.readParameters() });
+/** What a program would ask for: what a column asks of the one input, or of the first of a table. */
+const asked = (column = columns.first()) => ({ ...column.body(), variables: inputs.list()[0]?.variables ?? form.variables() });
 
 async function begin() {
   const text = await drafts.latest(given);

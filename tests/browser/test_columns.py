@@ -1,5 +1,6 @@
 """The Lab's columns in a real browser with the starter model, with the keyboard alone where a person would: side by side, tables, tests. In this order."""
 
+import json
 import os
 import re
 import signal
@@ -232,6 +233,11 @@ def test_a_table_of_inputs_fills_cell_by_cell_with_a_tally(page: Page, complaint
     settled(page)
     expect(part(cell, "counts")).to_contain_text("tokens read")
     assert part(column(page, "A"), "counts").all_inner_texts() == others
+    menu(page, "B", "View code")
+    expect(page.locator("#code-curl")).to_contain_text(json.dumps(page.locator("#inputs-list .clip").first.text_content(), ensure_ascii=False)[:40])
+    expect(page.locator("#code-curl")).to_contain_text('"input": ')
+    page.keyboard.press("Escape")
+    expect(page.locator("#code-dialog")).to_be_hidden()
     assert complaints == []
 
 
@@ -328,3 +334,10 @@ def test_a_model_that_is_still_loading_says_how_far_it_is(page: Page) -> None:
         return element.textContent;
     }"""
     assert progress.evaluate(half_way) == "Loading weights, 50 %, about 6 s left"
+
+
+def test_code_of_what_cannot_be_asked_says_why(page: Page) -> None:
+    set_parameter(column(page, "A"), json_schema="{")
+    page.get_by_role("button", name="Code", exact=True).click()
+    expect(page.locator(".toast").last).to_contain_text("json_schema")
+    set_parameter(column(page, "A"), json_schema="")
