@@ -38,13 +38,15 @@ export class Answer {
 
   /** As before anything was written. */
   clear() {
-    const { waiting, failure, foot, stale, bars, body, progress, said, counts, others } = this.parts;
+    const { waiting, failure, foot, stale, bars, body, progress, said, counts, others, stream } = this.parts;
+    const retried = failure.contains(document.activeElement);
     for (const part of [waiting, failure, foot, stale, bars]) part.hidden = true;
     for (const part of [body, progress]) part.hidden = false;
     for (const part of [said, counts]) part.textContent = "";
     others.replaceChildren();
     this.texts.length = 1;
     this.texts[0].clear();
+    if (retried) stream.focus();
   }
 
   busy(on) {
@@ -179,8 +181,10 @@ export class Answer {
     const { stream, failure } = this.parts;
     this.state = "failed";
     this.error = { code: error.code, message: error.message, advice: error.advice };
+    const lost = stream === document.activeElement && !stream.textContent;
     stream.hidden = !stream.textContent;
     failure.hidden = false;
+    if (lost) failure.querySelector("[data-do=retry]").focus();
     say(this.parts["failure-message"], error.message);
     say(this.parts["failure-advice"], error.advice);
     this.parts["failure-code"].textContent = error.code;

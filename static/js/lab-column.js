@@ -2,7 +2,7 @@
 import { Answer } from "./lab-answer.js";
 import * as form from "./lab-form.js";
 import * as parameters from "./lab-parameters.js";
-import { parts } from "./lab-words.js";
+import { parts, standIn } from "./lab-words.js";
 
 /** What new columns are made from. */
 export const blank = document.querySelector("[data-column]").cloneNode(true);
@@ -114,8 +114,7 @@ export class Column {
     tally.hidden = !tally.textContent;
     why.textContent = reason;
     why.hidden = alone || !reason;
-    this.button("run").hidden = this.running;
-    this.button("stop").hidden = !this.running;
+    standIn([this.button("run"), this.running], [this.button("stop"), !this.running]);
     this.button("run").setAttribute("aria-disabled", String(Boolean(reason)));
     for (const [name, text] of [["run", "Run"], ["stop", "Stop"]]) this.button(name).setAttribute("aria-label", `${text} column ${letter}`);
   }

@@ -5,6 +5,7 @@ import * as inputs from "./lab-inputs.js";
 import { recall as find } from "./lab-recall.js";
 import { pending } from "./lab-shots.js";
 import { send, stop as stopAnswers } from "./lab-run.js";
+import { standIn } from "./lab-words.js";
 
 const by = (id) => document.getElementById(id);
 const MOST = 6;
@@ -148,11 +149,9 @@ function heads() {
     for (const name of IN_MENU) column.button(name).setAttribute("aria-disabled", String(!allowed(column, name)));
   }
   by("lab-panes").classList.toggle("one", alone);
-  by("run-all").hidden = alone || list.every((column) => column.running);
   by("diff-field").hidden = alone;
   by("add-column").setAttribute("aria-disabled", String(list.length >= MOST));
-  by("run").hidden = first().running;
-  by("stop").hidden = !running();
+  standIn([by("run"), first().running], [by("stop"), !running()], [by("run-all"), alone || list.every((column) => column.running)]);
 }
 
 /** Say again what stands on the page after something was changed. `now` is {engine, problem, crowded}. */
@@ -202,6 +201,8 @@ const offered = ({ detail }) => { for (const element of [blank, ...list.map((col
 
 export function start() {
   strip.addEventListener("click", act);
+  // Run goes where Stop comes: a key that is held down means one of them only.
+  document.addEventListener("keydown", (event) => { if (event.repeat && event.key === "Enter" && event.target.closest?.("button")) event.preventDefault(); });
   strip.addEventListener("input", changed);
   strip.addEventListener("change", (event) => {
     const { column } = event.target.closest("[data-column]");

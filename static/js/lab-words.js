@@ -1,4 +1,4 @@
-// How the Lab says things: times, money, sentences with code in them, texts that count as the same.
+// How the Lab says and shows things: times, money, sentences with code in them, buttons that stand in for each other.
 export const took = (ms) => (ms < 1000 ? `${Math.round(ms)}\u00a0ms` : `${(ms / 1000).toFixed(1)}\u00a0s`);
 export const dollars = (cost) => (cost >= 0.01 ? `$${cost.toFixed(2)}` : `$${Number(cost.toPrecision(2))}`);
 export const percent = (share) => (share > 0 && share < 0.001 ? "<0.1\u00a0%" : `${(share * 100).toFixed(share < 0.0995 ? 1 : 0)}\u00a0%`);
@@ -25,3 +25,10 @@ export function say(element, sentence) {
 
 /** The named parts of an element, by name. */
 export const parts = (element) => Object.fromEntries([...element.querySelectorAll("[data-part]")].map((part) => [part.dataset.part, part]));
+
+/** Show and hide buttons that stand in for each other, [button, hidden] each: the keyboard goes on from one that goes to the first that is there. */
+export function standIn(...states) {
+  const lost = states.some(([button, hidden]) => hidden && button === document.activeElement);
+  for (const [button, hidden] of states) button.hidden = hidden;
+  if (lost) states.find(([, hidden]) => !hidden)?.[0].focus();
+}

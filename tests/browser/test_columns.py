@@ -86,6 +86,18 @@ def test_one_column_runs_again_alone_and_control_enter_means_the_one_with_the_ke
     settled(page)
     expect(part(column(page, "B"), "counts")).to_contain_text("tokens read")
     assert part(column(page, "A"), "counts").inner_text() == before
+    column(page, "B").get_by_role("button", name="Run column B").focus()
+    for keys in ("Enter", "Control+Enter"):
+        page.keyboard.press(keys)
+        expect(column(page, "B").get_by_role("button", name="Stop column B")).to_be_focused()
+        settled(page)
+        expect(column(page, "B").get_by_role("button", name="Run column B")).to_be_focused()
+    assert part(column(page, "A"), "counts").inner_text() == before
+    page.locator("#run").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#stop")).to_be_focused()
+    settled(page)
+    expect(page.locator("#run")).to_be_focused()
     page.locator("#diff").focus()
     page.keyboard.press("Space")
     expect(part(column(page, "B"), "diff")).to_be_visible()
@@ -134,6 +146,7 @@ def test_an_error_stays_in_its_column_and_is_retried_there(installation: Running
     part(column(page, "B"), "prompt").select_option(label="The editor's prompt")
     column(page, "B").get_by_role("button", name="Retry").focus()
     page.keyboard.press("Enter")
+    expect(part(column(page, "B"), "stream")).to_be_focused()
     expect(part(column(page, "B"), "counts")).to_contain_text("tokens read", timeout=120_000)
 
 
