@@ -1,6 +1,7 @@
 """The Lab: a prompt beside the answer of one model. What its editor asks for is in editor.py; generation itself goes through /api/v1/generate."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
@@ -48,6 +49,17 @@ UNBOUNDED = 2**31
 """A limit above this is no range that a person reads."""
 
 
+_ESCAPES = str.maketrans({"\n": "\\n", "\t": "\\t", "\r": "\\r", "\\": "\\\\"})
+_NOTHING = "[]"
+
+
+def listed(texts: Sequence[str]) -> str:
+    """A list as it stands in a text field, one text a line; static/js/lab-parameters.js reads it back. Without any text it is not the same as none given."""
+    if not texts:
+        return _NOTHING
+    return f"\\{_NOTHING}" if list(texts) == [_NOTHING] else "\n".join(text.translate(_ESCAPES) for text in texts)
+
+
 @dataclass(frozen=True)
 class Setting:
     """One generation parameter as the drawer shows it: what `Parameters` says about it, and the value of the opened prompt."""
@@ -64,10 +76,10 @@ class Setting:
     @property
     def text(self) -> str:
         """The value as it stands in a text field."""
-        if self.value in (None, [], {}, ""):
+        if self.value in (None, {}, ""):
             return ""
         if self.kind == "list":
-            return "\n".join(str(one).replace("\n", "\\n") for one in self.value)
+            return listed(self.value)
         return json.dumps(self.value, indent=2, ensure_ascii=False) if self.kind == "json" else str(self.value)
 
     @property
@@ -75,7 +87,7 @@ class Setting:
         if self.kind in ("text", "json"):
             return ""
         if self.kind == "list":
-            return "One a line; \\n is a line end."
+            return "One a line; \\n is a line end, \\t a tab, \\\\ a backslash; [] alone is none at all."
         if self.high is None:
             return f"{_plain(self.low)} or more."
         return f"{'Above ' if self.name == 'top_p' else ''}{_plain(self.low)} to {_plain(self.high)}; {_plain(self.default)} unless set."

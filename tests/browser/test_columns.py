@@ -8,8 +8,10 @@ import signal
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from app.pages.lab import listed
 from tests.browser.steps import address, no_violations, sign_up, tab_to
 from tests.installation import Running
+from tests.pages.test_lab import LISTS
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -125,6 +127,22 @@ def test_a_difference_holds_both_texts_whole_and_marks_no_more_than_it_must(page
         assert "".join(text for kind, text in pieces if kind != "ins") == before and "".join(text for kind, text in pieces if kind != "del") == after
     assert found[2] == [["same", "the "], ["del", "cat"], ["ins", "dog"], ["same", " sat"]]
     assert found[6][0] == ["del", PAIRS[6][0]], "too long to compare word by word: one change"
+
+
+def test_lists_come_back_out_of_their_fields_as_they_were(page: Page) -> None:
+    script = """async ([texts, field]) => {
+      const { read, write } = await import("/static/js/lab-parameters.js");
+      const area = Object.assign(document.createElement("textarea"), { value: field });
+      Object.assign(area.dataset, { parameter: "stop", kind: "list" });
+      const box = document.createElement("div");
+      box.append(area);
+      const before = read(box);
+      write(box, { stop: texts });
+      return [before, area.value, read(box)];
+    }"""
+    for texts in LISTS:
+        assert page.evaluate(script, [texts, listed(texts)]) == [{"stop": texts}, listed(texts), {"stop": texts}]
+    assert page.evaluate(script, [["x"], "\n"])[0] == {}
 
 
 def test_an_error_stays_in_its_column_and_is_retried_there(installation: Running, page: Page) -> None:
