@@ -1,7 +1,7 @@
 """The Lab: a prompt beside the answer of one model. What its editor asks for is in editor.py; generation itself goes through /api/v1/generate."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
@@ -10,12 +10,13 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 
 from app.domain.access import Who
+from app.domain.endpoint import Endpoint
 from app.domain.generation import Parameters
 from app.domain.shots import SELECTIONS
 from app.doors import Person
 from app.pages.formatting import number
 from app.pages.render import fragment, page
-from app.services import datasets, gallery, lab, models, prompts
+from app.services import datasets, endpoints, gallery, lab, models, prompts
 from app.services.datasets import DatasetView
 from app.services.lab import Opened
 from app.services.models import Lineage
@@ -44,6 +45,8 @@ KINDS = {"list": "list", "dict": "json", "str": "text", "float": "number"}
 
 ROW_SPLITS = ("validation", "train")
 """Splits whose rows may be tried one by one: never the test split."""
+
+MOST_ENDPOINTS = 200
 
 UNBOUNDED = 2**31
 """A limit above this is no range that a person reads."""
@@ -130,6 +133,7 @@ def show(
     chosen = models.find(person, model).model if model else None
     views, _ = datasets.recent(person)
     made = models.lineages(person)
+    places = {view.endpoint.id: view.endpoint for view in endpoints.recent(person, limit=MOST_ENDPOINTS)[0]}
     given = {
         "prompt": _named(opened),
         "explicit": found.explicit or new,
@@ -149,9 +153,9 @@ def show(
         fields=opened.fields,
         given=given,
         settings=settings_of(opened.fields["parameters"]),
-        foundation=[_model(one) for one in made if one.model.kind == "foundation"],
-        tuned=[_model(one) for one in made if one.model.kind == "tuned"],
-        remote=[_model(one) for one in made if one.model.remote],
+        foundation=[_model(one, places) for one in made if one.model.kind == "foundation"],
+        tuned=[_model(one, places) for one in made if one.model.kind == "tuned"],
+        remote=[_model(one, places) for one in made if one.model.remote],
         datasets=[_dataset(view) for view in views if set(view.version.splits) & set(ROW_SPLITS)],
         own=next((view for view in views if view.dataset.source != "sample"), None),
         samples=lab.samples(person),
@@ -162,11 +166,14 @@ def show(
     )
 
 
-def _model(one: Lineage) -> dict[str, Any]:
+def _model(one: Lineage, places: Mapping[int, Endpoint]) -> dict[str, Any]:
+    """A model as a column offers it; `unweighed` is why it weighs no labels, empty where it does."""
+    place = places.get(one.model.endpoint_id or 0)
     return {
         "id": one.model.id,
         "name": one.model.shown,
         "remote": one.model.remote,
+        "unweighed": place.likelihood_refused if place else "",
         "prompt": one.prompt.reference if one.prompt else "",
         "through": f"{one.prompt_name} v{one.prompt.number}" if one.prompt else "",
     }

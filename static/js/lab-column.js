@@ -41,6 +41,8 @@ export class Column {
   get model() { return this.parts.model.value; }
   get option() { return this.parts.model.selectedOptions[0]; }
   get remote() { return this.option?.hasAttribute("data-remote") ?? false; }
+  /** Why its model weighs no labels, or "". */
+  get unweighed() { return this.option?.dataset.unweighed ?? ""; }
   get through() { return this.option?.dataset ?? {}; }
   get version() { return this.parts.prompt.value; }
   get running() { return this.answers.some((answer) => answer.running); }
