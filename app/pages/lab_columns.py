@@ -13,7 +13,7 @@ from app.domain.mark import Mark
 from app.domain.notebook import Run
 from app.domain.prompt import fields_of
 from app.doors import Person
-from app.errors import FettleError
+from app.errors import Conflict, FettleError
 from app.pages.editor import Words
 from app.pages.render import fragment, page
 from app.services import lab, marks, notebook, testing
@@ -45,7 +45,7 @@ def rows(
 
 
 class AnsweredRow(BaseModel):
-    """Answers to a row of a dataset: the row's place, as its gold answer came with it."""
+    """Answers to a row of a dataset: the row's place, as its gold answer came with it, and the saved prompt that was asked, if one was."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -53,6 +53,7 @@ class AnsweredRow(BaseModel):
     split: str
     place: int = Field(ge=0, le=2**31)
     texts: list[str] = Field(max_length=8)
+    prompt_version: str | None = None
 
 
 class ToJudge(BaseModel):
@@ -61,15 +62,16 @@ class ToJudge(BaseModel):
 
 @router.post("/judge")
 def judge(person: Person, body: ToJudge) -> dict[str, Any]:
-    """{judged}: for each row which of its answers are right, as an evaluation judges them; null where the row has no gold answer, or none to be seen any more."""
+    """{judged}: for each row which of its answers are right, as an evaluation judges them; "shown" where the prompt has the row among its shots, null where it has
+    no gold answer, or none to be seen any more."""
     return {"judged": [_judged(person, row) for row in body.rows]}
 
 
-def _judged(person: Who, row: AnsweredRow) -> list[bool] | None:
+def _judged(person: Who, row: AnsweredRow) -> list[bool] | str | None:
     try:
-        return lab.judged(person, row.dataset, row.split, row.place, row.texts)
-    except FettleError:
-        return None
+        return lab.judged(person, row.dataset, row.split, row.place, row.texts, row.prompt_version)
+    except FettleError as error:
+        return error.code if isinstance(error, Conflict) else None
 
 
 @router.get("/answers")

@@ -16,10 +16,10 @@ from app.domain.access import Who
 from app.domain.dataset import DatasetVersion, Example
 from app.domain.modes import Converted, convert
 from app.domain.prompt import Prompt, PromptVersion, fields_of
-from app.domain.rendering import DEFAULT, LABELS, Mode, Part, Rendered, Template, check, render, sections, template_variables, unknown
+from app.domain.rendering import DEFAULT, LABELS, Mode, Part, Rendered, Shot, Template, check, render, sections, template_variables, unknown
 from app.domain.scheme import Shape, judge
 from app.domain.variables import nearest
-from app.errors import NotFound
+from app.errors import Conflict, NotFound
 from app.services import datasets, generate, grid, prompts
 from app.services.datasets import DatasetView
 from app.services.shots import drawn
@@ -147,12 +147,16 @@ def _to_try(version: DatasetVersion, split: str, place: int, example: Example) -
     return TryRow({**version.shown_labels(), **example.values()}, gold)
 
 
-def judged(person: Who, reference: str, split: str, place: int, texts: Sequence[str]) -> list[bool] | None:
-    """Which of these answers to a row are right, read and judged as an evaluation of its split would; none for a row without a gold answer. Raises Sealed."""
+def judged(person: Who, reference: str, split: str, place: int, texts: Sequence[str], prompt: str | None = None) -> list[bool] | None:
+    """Which of these answers to a row are right, read and judged as an evaluation of its split would; none for a row without a gold answer. Raises Sealed,
+    and Conflict where the saved prompt that was asked has the row among its shots."""
     version = datasets.find(person, reference).version
-    gold = row(person, reference, split, place).gold
+    found = row(person, reference, split, place)
+    gold = found.gold
     if gold is None:
         return None
+    if prompt is not None and Shot(found.values["input"], gold.text) in prompts.find(person, prompt)[1].template().shots:
+        raise Conflict("shown", "The prompt has this row among its shots.", "Judge it on other rows.")
     shape = _shape(version.id, version.content_hash, split)
     return [judge(scheme.DEFAULT, shape, gold.text, scheme.DEFAULT.read(text, shape, version.book)).correct for text in texts]
 

@@ -5,6 +5,7 @@ import { Text } from "./lab-text.js";
 import { dollars, moment, parts, plain, say, took } from "./lab-words.js";
 
 const FINISH = { stop: "stopped by itself", length: "cut at max tokens", cancelled: "stopped by you" };
+const SHOWN = "among the shots, so not judged";
 const WAIT_MS = 1000;
 const WITH_LINES = 2;
 
@@ -203,12 +204,13 @@ export class Answer {
   async judge() {
     const { asked, texts } = this;
     const gold = this.finished ? this.gold : null;
-    const why = gold && shown(asked.column.prompt, asked.variables, gold) ? "among the shots, so not judged" : "";
+    const why = gold && shown(asked.column.prompt, asked.variables, gold) ? SHOWN : "";
     for (const text of texts) text.judge(gold, null, why);
     if (!gold || why || !this.whole) return;
-    const right = await judge(gold, texts.map((text) => text.text));
+    const right = await judge(gold, asked.column, texts.map((text) => text.text));
     if (asked !== this.asked || !this.finished) return;
-    this.parts.said.textContent = texts.map((text, index) => text.judge(gold, right?.[index] ?? null)).filter(Boolean).join("; ");
+    const told = texts.map((text, index) => (right === "shown" ? text.judge(gold, null, SHOWN) : text.judge(gold, right?.[index] ?? null)));
+    this.parts.said.textContent = told.filter(Boolean).join("; ");
     this.element.dispatchEvent(new CustomEvent("lab:judged", { bubbles: true }));
   }
 

@@ -6,10 +6,10 @@ const MOST = 25;
 let waiting = [];
 let timer = 0;
 
-/** Which of the texts are right for a row, by its gold answer {text, dataset, split, place}; null where nobody says. */
-export function judge({ dataset, split, place }, texts) {
+/** Which of the texts are right for a row, by its gold answer {text, dataset, split, place}; "shown" where the column's saved prompt shows it, null where nobody says. */
+export function judge({ dataset, split, place }, { prompt_version }, texts) {
   timer ||= setTimeout(send, PAUSE_MS);
-  return new Promise((resolve) => waiting.push({ row: { dataset, split, place, texts }, resolve }));
+  return new Promise((resolve) => waiting.push({ row: { dataset, split, place, prompt_version, texts }, resolve }));
 }
 
 async function send() {

@@ -93,6 +93,10 @@ def test_what_cannot_be_judged_is_not(browser: TestClient, person: Who) -> None:
     ]
     rows = [*asked, {**asked[0], "dataset": "9@1"}]
     assert browser.post("/lab/judge", json={"rows": rows}).json()["judged"] == [[True], None, None, None, None]
+    showing = prompts.create(person, "Showing", {**WORDS, "shots": [{"input": "a message", "output": "billing"}]})
+    other = prompts.create(person, "Other", {**WORDS, "shots": [{"input": "a message", "output": "delivery"}]})
+    rows = [{**asked[0], "prompt_version": version.reference} for version in (showing, other)]
+    assert browser.post("/lab/judge", json={"rows": rows}).json()["judged"] == ["shown", [True]]
 
 
 def test_the_page_hears_at_once_whether_an_engine_listens(browser: TestClient, broker: str) -> None:
