@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from app.api.table import AT_ONCE
 from tests.browser.steps import address, command, no_violations, sign_up
 from tests.installation import Running, free_port, start
 from tests.remote.servers import Server, running
@@ -123,7 +124,31 @@ def test_a_busy_endpoint_is_asked_again_and_a_silent_one_is_stopped(installation
     assert complaints == []
 
 
-def test_an_answer_held_to_a_schema_is_json_that_keeps_to_it(page: Page) -> None:
+def test_a_column_that_is_stopped_drops_the_cells_that_still_wait(page: Page, complaints: list[str]) -> None:
+    page.get_by_role("radio", name="A table of inputs").check(force=True)
+    page.get_by_label("Lines to add").fill("\n".join(f"line {number}" for number in range(AT_ONCE + 2)))
+    page.get_by_role("button", name="Add", exact=True).click()
+    page.locator("#add-column").click()
+    first, second = (page.get_by_role("region", name=f"Column {letter}", exact=True) for letter in "AB")
+    first.locator("[data-part=model]").select_option(label="stall/m")
+    page.keyboard.press("Control+Shift+Enter")
+    page.wait_for_function(f"[...document.querySelectorAll('[data-answer]')].filter((one) => one.answer.request).length === {2 * AT_ONCE}")
+    first.get_by_role("button", name="Stop column A").click()
+    expect(first.locator("[data-part=counts]").filter(has_text="stopped by you")).to_have_count(AT_ONCE + 2)
+    expect(second.get_by_role("button", name="Stop column B")).to_be_visible()
+    page.locator("#stop").click()
+    expect(page.locator("#stop")).to_be_hidden()
+    with page.expect_response(lambda response: "/lab/answers" in response.url):
+        page.reload()
+    expect(first.locator("[data-part=counts]").filter(has_text="stopped by you")).to_have_count(AT_ONCE)
+    expect(page.get_by_text("not in the notebook any more")).to_have_count(0)
+    assert complaints == []
+
+
+def test_an_answer_held_to_a_schema_is_json_that_keeps_to_it(installation: Running, page: Page) -> None:
+    page.goto(f"{address(installation)}/lab?new=1")
+    page.get_by_label("Instruction").fill("Is it urgent?")
+    page.get_by_label("Input", exact=True).fill("My parcel has not arrived.")
     page.locator("[data-part=model]").select_option(label="SmolLM2-135M-Instruct")
     schema = {"type": "object", "properties": {"urgent": {"type": "boolean"}}, "required": ["urgent"], "additionalProperties": False}
     page.locator("[data-part=parameters] summary").click()
