@@ -43,8 +43,8 @@ def add_dataset(person: Who, name: str = "tickets", train: int = 20, validation:
     return add_rows(person, name, rows)
 
 
-def add_rows(person: Who, name: str, rows: Iterable[tuple[str, str, str]]) -> DatasetVersion:
-    """A sealed dataset of these rows: input, output, split."""
+def add_rows(person: Who, name: str, rows: Iterable[tuple[str, str | None, str]]) -> DatasetVersion:
+    """A sealed dataset of these rows: input, output (none for an unlabelled one), split."""
     with transaction() as session:
         dataset = Dataset(**owned(person), name=name)
         session.add(dataset)

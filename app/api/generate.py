@@ -13,6 +13,7 @@ from pydantic import Field
 from app.api import shapes
 from app.api.leaving import while_here
 from app.api.prompts import PromptFields
+from app.domain.access import Who
 from app.domain.generation import Parameters
 from app.doors import Person
 from app.errors import FettleError
@@ -37,30 +38,40 @@ class NewGeneration(shapes.Body):
 @router.post("", response_model=None)
 async def create(person: Person, body: NewGeneration, http: Request) -> dict[str, Any] | Response:
     """An answer at once, or as server-sent events. The first event decides the status. Whoever leaves, ends the work."""
-    prompt = body.prompt.model_dump() if body.prompt else None
-    model, fields = await to_thread.run_sync(generate.fields_for, person, body.model, prompt, body.prompt_version)
-    request = await to_thread.run_sync(generate.start, person, model, fields, body.variables, body.parameters)
-    asked = model, fields, body.prompt_version, body.variables, body.parameters
-    entry = await to_thread.run_sync(notebook.begin, person, body.session, *asked, body.ticket)
+    request, entry = await accepted(person, body)
     if not body.stream:
         return await while_here(http, notebook.noted(entry, generate.answer(request)))
     events = notebook.recorded(entry, generate.events(request))
     first = await while_here(http, anext(events))
-    return EventSourceResponse(_stream(request.id, first, events), headers={"X-Accel-Buffering": "no"})
+    return EventSourceResponse(stream(request.id, _after(first, events)), headers={"X-Accel-Buffering": "no"})
 
 
-async def _stream(request: str, first: dict[str, Any], events: AsyncIterator[dict[str, Any]]) -> AsyncIterator[bytes]:
+async def accepted(person: Who, body: NewGeneration) -> tuple[generate.Request, notebook.Entry | None]:
+    """A generation that is on its way, and its entry in the notebook."""
+    prompt = body.prompt.model_dump() if body.prompt else None
+    model, fields = await to_thread.run_sync(generate.fields_for, person, body.model, prompt, body.prompt_version)
+    request = await to_thread.run_sync(generate.start, person, model, fields, body.variables, body.parameters)
+    asked = model, fields, body.prompt_version, body.variables, body.parameters
+    return request, await to_thread.run_sync(notebook.begin, person, body.session, *asked, body.ticket)
+
+
+async def _after(first: dict[str, Any], events: AsyncIterator[dict[str, Any]]) -> AsyncIterator[dict[str, Any]]:
+    yield first
+    async for event in events:
+        yield event
+
+
+async def stream(request: str, events: AsyncIterator[dict[str, Any]]) -> AsyncIterator[bytes]:
     """The contract's events: unnamed {text, index?, logprobs?}, `loading` {fraction}, then `done` {counts} or `error` {error}. `accepted` names the request, to stop it by."""
     yield format_sse_event(event="accepted", data_str=json.dumps({"request": request}))
     try:
-        yield _encode(first)
         async for event in events:
-            yield _encode(event)
+            yield encode(event)
     except FettleError as error:
         yield format_sse_event(event="error", data_str=json.dumps({"error": error.as_dict()}))
 
 
-def _encode(event: dict[str, Any]) -> bytes:
+def encode(event: dict[str, Any]) -> bytes:
     values = {key: value for key, value in event.items() if key != "type"}
     if event["type"] == "token":
         return format_sse_event(data_str=json.dumps(values))

@@ -2,23 +2,29 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Sequence
 
-from fastapi import APIRouter, Request
+from anyio import to_thread
+from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 from fastapi.sse import EventSourceResponse, format_sse_event
 from pydantic import Field
 
 from app.api import generate, shapes
 from app.api.generate import NewGeneration
+from app.domain.access import Who
 from app.doors import Person
-from app.errors import FettleError, Invalid
+from app.errors import FettleError, Invalid, NotFound
+from app.services import generate as generating
+from app.services import models, notebook
 
 router = APIRouter(prefix="/generate")
 
 AT_ONCE = 8
-"""Cells of one table that are asked for at the same time: half of what the engine process answers at once, so that others get their turn."""
+"""Cells of one table that an endpoint, or the engine process, is asked for at the same time: half of what that one answers at once, so that others get their turn."""
+
+DROPPED = {"type": "done", "reason": "cancelled", "input_tokens": 0, "output_tokens": 0, "latency_ms": 0.0, "cost": 0.0}
+"""The end of a cell that was stopped while it still waited."""
 
 MOST_COLUMNS = 6
 MOST_INPUTS = 100
@@ -46,34 +52,72 @@ class NewTable(shapes.Body):
 
 
 @router.post("/table", response_model=None)
-async def create(person: Person, body: NewTable, http: Request) -> StreamingResponse:
+async def create(person: Person, body: NewTable) -> StreamingResponse:
     """The events of POST /api/v1/generate, each with the id `column:input` of its cell. A cell that fails ends in its own `error`; the others go on."""
-    return EventSourceResponse(_together(person, body, body.wanted(), http), headers={"X-Accel-Buffering": "no"})
+    places = await to_thread.run_sync(_places, person, body.columns)
+    return EventSourceResponse(_together(person, body, body.wanted(), places), headers={"X-Accel-Buffering": "no"})
 
 
-async def _together(person: Person, body: NewTable, cells: list[tuple[int, int]], http: Request) -> AsyncIterator[bytes]:
+class Columns(shapes.Body):
+    columns: list[int] = Field(min_length=1, max_length=MOST_COLUMNS)
+
+
+@router.post("/table/{ticket}/stop", status_code=204)
+def stop(person: Person, ticket: str, body: Columns) -> None:
+    """End columns of a table that runs, by their ticket: cells that still wait end as `cancelled`, without a request. A cell that is asked is stopped by its request."""
+    generating.stop_columns(person, ticket, body.columns)
+
+
+def _places(person: Who, columns: Sequence[NewGeneration]) -> list[asyncio.Semaphore]:
+    """For each column the places that its cells take. What runs here shares them; who waits at an endpoint that does not answer holds nobody else up."""
+    here = asyncio.Semaphore(AT_ONCE)
+    return [asyncio.Semaphore(AT_ONCE) if _elsewhere(person, column.model) else here for column in columns]
+
+
+def _elsewhere(person: Who, model: int | str) -> bool:
+    try:
+        return models.find(person, model).model.remote
+    except NotFound:  # its cells say so
+        return True
+
+
+def _mark(column: int, row: int) -> bytes:
+    return f"id: {column}:{row}\n".encode()
+
+
+async def _together(person: Who, body: NewTable, cells: list[tuple[int, int]], places: list[asyncio.Semaphore]) -> AsyncIterator[bytes]:
     blocks: asyncio.Queue[bytes | None] = asyncio.Queue()
-    places = asyncio.Semaphore(AT_ONCE)
+    waiting = set(cells)
 
     async def ask(column: int, row: int) -> None:
-        mark = f"id: {column}:{row}\n".encode()
-        async with places:
+        async with places[column]:
+            waiting.discard((column, row))
             try:
-                answer: Any = await generate.create(person, body.request(column, row), http)
-                async for block in answer.body_iterator:
-                    blocks.put_nowait(mark + block)
+                request, entry = await generate.accepted(person, body.request(column, row))
+                # Told before anything else has come, so that it can be stopped: the status of a table hangs on no cell.
+                async for block in generate.stream(request.id, notebook.recorded(entry, generating.events(request))):
+                    blocks.put_nowait(_mark(column, row) + block)
             except FettleError as error:
-                blocks.put_nowait(mark + format_sse_event(event="error", data_str=json.dumps({"error": error.as_dict()})))
+                blocks.put_nowait(_mark(column, row) + format_sse_event(event="error", data_str=json.dumps({"error": error.as_dict()})))
 
-    tasks = [asyncio.create_task(ask(*cell)) for cell in cells]
-    every = asyncio.gather(*tasks, return_exceptions=True)
+    async def drop(column: int, ticket: str) -> None:
+        await generating.until_stopped(person, ticket, column)
+        for cell in [cell for cell in cells if cell in waiting and cell[0] == column]:
+            waiting.discard(cell)
+            asking[cell].cancel()
+            blocks.put_nowait(_mark(*cell) + generate.encode(DROPPED))
+
+    asking = {cell: asyncio.create_task(ask(*cell)) for cell in cells}
+    dropping = [asyncio.create_task(drop(at, column.ticket)) for at, column in enumerate(body.columns) if column.ticket]
+    every = asyncio.gather(*asking.values(), return_exceptions=True)
     every.add_done_callback(lambda _: blocks.put_nowait(None))
     try:
         while (block := await blocks.get()) is not None:
             yield block
-        for task in tasks:
-            task.result()  # what nobody foresaw breaks the stream, and is logged
+        for task in asking.values():
+            if not task.cancelled():
+                task.result()  # what nobody foresaw breaks the stream, and is logged
     finally:  # the client may be gone: each cell tells its engine
-        for task in tasks:
+        for task in (*asking.values(), *dropping):
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*asking.values(), *dropping, return_exceptions=True)

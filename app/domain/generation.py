@@ -29,7 +29,9 @@ class Parameters(BaseModel):
     repetition_penalty: float = Field(1.0, ge=0.5, le=5.0, description="Above 1 makes tokens already used less likely.")
     frequency_penalty: float = Field(0.0, ge=-2.0, le=2.0, description="Taken from a token's score for every time the answer has it; below 0 adds.")
     presence_penalty: float = Field(0.0, ge=-2.0, le=2.0, description="Taken once from the score of every token that the answer has; below 0 adds.")
-    stop: list[str] | None = Field(None, max_length=16, description="Stop before any of these. Empty: where the next shot would start.")
+    stop: list[str] | None = Field(
+        None, max_length=16, description="Stop before any of these. Not set: where the next shot would start; an empty list: nowhere."
+    )
     seed: int | None = Field(None, ge=0, le=2**63 - 1, description="The same seed gives the same sample on the same machine.")
     n: int = Field(1, ge=1, le=8, description="How many answers to write; each after the first has the next seed.")
     logprobs: int = Field(0, ge=0, le=5, description="Say every token's log-probability, with so many of the likeliest tokens; 0 says none.")

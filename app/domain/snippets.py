@@ -5,6 +5,7 @@ literal a line, so that it reads like the prompt and is the prompt.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,9 @@ OPENAI = ("max_tokens", "temperature", "top_p", "seed", "n", "frequency_penalty"
 
 TRANSFORMERS = {"max_tokens": "max_new_tokens", "min_tokens": "min_new_tokens", "repetition_penalty": "repetition_penalty", "n": "num_return_sequences"}
 SAMPLING = ("temperature", "top_p", "top_k")
+
+SPECIAL = re.compile(r"<[^<>\s]{1,60}>|\[[A-Z_]{2,20}\]")
+"""What may be a special token of some model: <|im_end|>, </s>, [INST]. As a value it stays text on the page, whatever it spells."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,14 @@ class Asked:
 
     @property
     def stop(self) -> list[str]:
-        return list(self.rendered.stop) if self.parameters.stop is None else self.parameters.stop
+        """Where an answer stops. One that is held to a form ends with it, unless it was said otherwise."""
+        usual = [] if self.parameters.constraint else list(self.rendered.stop)
+        return usual if self.parameters.stop is None else self.parameters.stop
+
+    def special(self, *, trusted: bool) -> list[str]:
+        """What may be special tokens in the author's text, or in the values."""
+        parts = self.rendered.parts or tuple(part for message in self.rendered.messages for part in message.parts)
+        return list(dict.fromkeys(found for part in parts if part.trusted is trusted for found in SPECIAL.findall(part.text)))
 
     @property
     def messages(self) -> list[dict[str, str]]:
@@ -92,11 +103,13 @@ def openai(asked: Asked) -> str:
     lines = [f"model={_literal(asked.model)}", what, *(f"{name}={_literal(value)}" for name, value in named.items())]
     call = "".join(f"    {line},\n" for line in lines)
     read = "answer.choices[0].message.content" if chat else "answer.choices[0].text"
+    forged = [] if chat else asked.special(trusted=False)  # the contents of turns stay text
+    note = f"# In this text {', '.join(forged)} may be a special token of the model; on the page, where it is a value, it is not.\n" if forged else ""
     return f"""import os
 
 from openai import OpenAI
 
-client = OpenAI(base_url={_literal(asked.address + "/v1")}, api_key=os.environ["FETTLE_TOKEN"])
+{note}client = OpenAI(base_url={_literal(asked.address + "/v1")}, api_key=os.environ["FETTLE_TOKEN"])
 answer = client.{"chat.completions" if chat else "completions"}.create(
 {call})
 print({read}.strip())
@@ -119,7 +132,7 @@ def transformers(asked: Asked) -> str:
             'inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True).to(device)',
         ]
     else:
-        told = [f"prompt = {_text(asked.rendered.text, 0)}", 'inputs = tokenizer(prompt, return_tensors="pt").to(device)']
+        told = [f"prompt = {_text(asked.rendered.text, 0)}", f'inputs = tokenizer(prompt, return_tensors="pt"{_split(asked)}).to(device)']
     settings = "".join(f"    {name}={value},\n" for name, value in _generate(asked).items())
     cut = "ids[0]" if weights.encoder_decoder else 'ids[0, inputs["input_ids"].shape[1] :]'
     lines = [
@@ -143,6 +156,11 @@ def transformers(asked: Asked) -> str:
         "print(text.strip())",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _split(asked: Asked) -> str:
+    """Values are text, whatever they spell. The tokenizer can only be told so of all of a text."""
+    return ", split_special_tokens=True" if asked.special(trusted=False) and not asked.special(trusted=True) else ""
 
 
 def _indented(settings: str) -> str:
@@ -173,6 +191,8 @@ def _unsaid(asked: Asked) -> list[str]:
     known = {*TRANSFORMERS, *SAMPLING, "stop", "seed"}
     missing = [name for name in asked.given if name not in known]
     lines = [f"stops = {_literal(asked.stop)}"] if asked.stop else []
+    forged = [] if _split(asked) else asked.special(trusted=False)
+    lines += [f"# {', '.join(forged)} may be a special token here; on the page, where it is a value, it is not."] if forged else []
     return lines + ([f"# generate() has no {', '.join(missing)}: answers differ from the page's."] if missing else [])
 
 

@@ -1,7 +1,8 @@
 """The Lab: a prompt beside the answer of one model. What its editor asks for is in editor.py; generation itself goes through /api/v1/generate."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Le
@@ -9,12 +10,13 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 
 from app.domain.access import Who
+from app.domain.endpoint import Endpoint
 from app.domain.generation import Parameters
 from app.domain.shots import SELECTIONS
 from app.doors import Person
 from app.pages.formatting import number
 from app.pages.render import fragment, page
-from app.services import datasets, gallery, lab, models, prompts
+from app.services import datasets, endpoints, gallery, lab, models, prompts
 from app.services.datasets import DatasetView
 from app.services.lab import Opened
 from app.services.models import Lineage
@@ -44,8 +46,21 @@ KINDS = {"list": "list", "dict": "json", "str": "text", "float": "number"}
 ROW_SPLITS = ("validation", "train")
 """Splits whose rows may be tried one by one: never the test split."""
 
+MOST_ENDPOINTS = 200
+
 UNBOUNDED = 2**31
 """A limit above this is no range that a person reads."""
+
+
+_ESCAPES = str.maketrans({"\n": "\\n", "\t": "\\t", "\r": "\\r", "\\": "\\\\"})
+_NOTHING = "[]"
+
+
+def listed(texts: Sequence[str]) -> str:
+    """A list as it stands in a text field, one text a line; static/js/lab-parameters.js reads it back. Without any text it is not the same as none given."""
+    if not texts:
+        return _NOTHING
+    return f"\\{_NOTHING}" if list(texts) == [_NOTHING] else "\n".join(text.translate(_ESCAPES) for text in texts)
 
 
 @dataclass(frozen=True)
@@ -64,10 +79,10 @@ class Setting:
     @property
     def text(self) -> str:
         """The value as it stands in a text field."""
-        if self.value in (None, [], {}, ""):
+        if self.value in (None, {}, ""):
             return ""
         if self.kind == "list":
-            return "\n".join(str(one).replace("\n", "\\n") for one in self.value)
+            return listed(self.value)
         return json.dumps(self.value, indent=2, ensure_ascii=False) if self.kind == "json" else str(self.value)
 
     @property
@@ -75,7 +90,7 @@ class Setting:
         if self.kind in ("text", "json"):
             return ""
         if self.kind == "list":
-            return "One a line; \\n is a line end."
+            return "One a line; \\n is a line end, \\t a tab, \\\\ a backslash; [] alone is none at all."
         if self.high is None:
             return f"{_plain(self.low)} or more."
         return f"{'Above ' if self.name == 'top_p' else ''}{_plain(self.low)} to {_plain(self.high)}; {_plain(self.default)} unless set."
@@ -118,6 +133,7 @@ def show(
     chosen = models.find(person, model).model if model else None
     views, _ = datasets.recent(person)
     made = models.lineages(person)
+    places = {view.endpoint.id: view.endpoint for view in endpoints.recent(person, limit=MOST_ENDPOINTS)[0]}
     given = {
         "prompt": _named(opened),
         "explicit": found.explicit or new,
@@ -137,9 +153,9 @@ def show(
         fields=opened.fields,
         given=given,
         settings=settings_of(opened.fields["parameters"]),
-        foundation=[_model(one) for one in made if one.model.kind == "foundation"],
-        tuned=[_model(one) for one in made if one.model.kind == "tuned"],
-        remote=[_model(one) for one in made if one.model.remote],
+        foundation=[_model(one, places) for one in made if one.model.kind == "foundation"],
+        tuned=[_model(one, places) for one in made if one.model.kind == "tuned"],
+        remote=[_model(one, places) for one in made if one.model.remote],
         datasets=[_dataset(view) for view in views if set(view.version.splits) & set(ROW_SPLITS)],
         own=next((view for view in views if view.dataset.source != "sample"), None),
         samples=lab.samples(person),
@@ -150,11 +166,14 @@ def show(
     )
 
 
-def _model(one: Lineage) -> dict[str, Any]:
+def _model(one: Lineage, places: Mapping[int, Endpoint]) -> dict[str, Any]:
+    """A model as a column offers it; `unweighed` is why it weighs no labels, empty where it does."""
+    place = places.get(one.model.endpoint_id or 0)
     return {
         "id": one.model.id,
         "name": one.model.shown,
         "remote": one.model.remote,
+        "unweighed": place.likelihood_refused if place else "",
         "prompt": one.prompt.reference if one.prompt else "",
         "through": f"{one.prompt_name} v{one.prompt.number}" if one.prompt else "",
     }
@@ -186,6 +205,5 @@ def saved(person: Person, prompt: str) -> HTMLResponse:
 
 @router.get("/row")
 def row(person: Person, dataset: str, split: str, offset: Annotated[int, Query(ge=0, le=2**31)] = 0) -> dict[str, Any]:
-    """One row of a dataset as a prompt takes it: {values, answers}. What counts as right comes first as its display text; null for unlabelled rows."""
-    found = lab.row(person, dataset, split, offset)
-    return {"values": found.values, "answers": list(found.answers) or None}
+    """One row of a dataset as a prompt takes it: {values, gold: {text, dataset, split, place}}; gold is null for unlabelled rows."""
+    return asdict(lab.row(person, dataset, split, offset))

@@ -1,17 +1,19 @@
 """The Lab's columns: whether an engine answers, rows to try, answers that were marked, and columns tested over a split."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.domain.access import Who
 from app.domain.generation import Parameters
 from app.domain.mark import Mark
 from app.domain.notebook import Run
 from app.domain.prompt import fields_of
 from app.doors import Person
+from app.errors import Conflict, FettleError
 from app.pages.editor import Words
 from app.pages.render import fragment, page
 from app.services import lab, marks, notebook, testing
@@ -23,6 +25,7 @@ router = APIRouter(prefix="/lab")
 MARKS = 50
 CHIPS = 24
 TICKETS = 100
+MOST_JUDGED = 100
 
 
 @router.get("/engine")
@@ -36,9 +39,39 @@ def engine_there(person: Person) -> dict[str, bool]:
 def rows(
     person: Person, dataset: str, split: str, count: Annotated[int, Query(ge=1, le=lab.MOST_ROWS)] = 8, seed: Annotated[int, Query(ge=0, le=2**31)] = 0
 ) -> dict[str, Any]:
-    """Rows drawn from a split, the same for the same seed: {rows: [{values, answers, row}]}, `row` counted from 1. Test rows stay behind their seal."""
+    """Rows drawn from a split, the same for the same seed: {rows: [{values, gold, row}]}, `row` counted from 1. Test rows stay behind their seal."""
     found = lab.rows(person, dataset, split, count, seed)
-    return {"rows": [{"values": one.values, "answers": list(one.answers) or None, "row": place + 1} for place, one in found]}
+    return {"rows": [{**asdict(one), "row": place + 1} for place, one in found]}
+
+
+class AnsweredRow(BaseModel):
+    """Answers to a row of a dataset: the row's place, as its gold answer came with it, and the saved prompt that was asked, if one was."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    dataset: str
+    split: str
+    place: int = Field(ge=0, le=2**31)
+    texts: list[str] = Field(max_length=8)
+    prompt_version: str | None = None
+
+
+class ToJudge(BaseModel):
+    rows: list[AnsweredRow] = Field(max_length=MOST_JUDGED)
+
+
+@router.post("/judge")
+def judge(person: Person, body: ToJudge) -> dict[str, Any]:
+    """{judged}: for each row which of its answers are right, as an evaluation judges them; "shown" where the prompt has the row among its shots, null where it has
+    no gold answer, or none to be seen any more."""
+    return {"judged": [_judged(person, row) for row in body.rows]}
+
+
+def _judged(person: Who, row: AnsweredRow) -> list[bool] | str | None:
+    try:
+        return lab.judged(person, row.dataset, row.split, row.place, row.texts, row.prompt_version)
+    except FettleError as error:
+        return error.code if isinstance(error, Conflict) else None
 
 
 @router.get("/answers")

@@ -59,10 +59,11 @@ def clear(person: Person, session: Text = "") -> Response:
 
 
 class Present(BaseModel):
-    """What stands in the Lab."""
+    """What stands in a column of the Lab: the editor's prompt, or a saved version."""
 
     model: int | str
-    prompt: Wording
+    prompt: Wording | None = None
+    prompt_version: str | None = None
     variables: dict[str, str] = {}
     parameters: Parameters = Parameters()
 
@@ -70,9 +71,9 @@ class Present(BaseModel):
 @router.post("/code")
 def snippets(person: Person, body: Present) -> HTMLResponse:
     """The snippets; a prompt that cannot be rendered is told in their place."""
-    values: dict[str, Any] = {**body.prompt.model_dump(), "parameters": {}}
+    values = {**body.prompt.model_dump(), "parameters": {}} if body.prompt else None
     try:
-        found = code.snippets_for(person, body.model, values, body.variables, body.parameters)
+        found = code.snippets_for(person, body.model, values, body.variables, body.parameters, body.prompt_version)
     except Invalid as error:
         return fragment("prompts/_code.html", error=error.as_dict(), snippets=[])
     return fragment("prompts/_code.html", error=None, snippets=found)

@@ -30,9 +30,11 @@ class Snippet:
     missing: str = ""
 
 
-def snippets_for(person: Who, model: int | str, prompt: Mapping[str, Any], variables: Mapping[str, str], parameters: Parameters) -> list[Snippet]:
-    """curl, `openai` and transformers for one run. Raises Invalid for a prompt that cannot be rendered, NotFound for a missing model."""
-    row, fields = generate.fields_for(person, model, prompt, None)
+def snippets_for(
+    person: Who, model: int | str, prompt: Mapping[str, Any] | None, variables: Mapping[str, str], parameters: Parameters, version: str | None = None
+) -> list[Snippet]:
+    """curl, `openai` and transformers for one run of a prompt or a saved version. Raises Invalid for a prompt that cannot be rendered, NotFound for what is missing."""
+    row, fields = generate.fields_for(person, model, prompt, version)
     template = template_of(fields)
     values = generate.with_labels(row, template, variables)
     check(template, values)

@@ -1,7 +1,7 @@
 """Ask a model for an answer: the lab and /v1 share this. For a local model the engine process does the work and this is its waiting room."""
 
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -176,6 +176,21 @@ async def count(request: Request) -> dict[str, Any]:
         if event["type"] == "done":
             return event
     raise Invalid("no_count", "The engine did not count.", "Try again.")
+
+
+def stop_columns(person: Who, ticket: str, columns: Sequence[int]) -> None:
+    """End columns of a person's table: what still waits there is never asked. Those cells that are asked have requests of their own to stop."""
+    for column in columns:
+        queue.cancel_generation(_column(person, ticket, column))
+
+
+async def until_stopped(person: Who, ticket: str, column: int) -> None:
+    """Return when somebody ends a column of their table."""
+    await queue.until_cancelled(_column(person, ticket, column))
+
+
+def _column(person: Who, ticket: str, column: int) -> str:
+    return f"{person.user_id}:{ticket}:{column}"
 
 
 def stop(person: Who, request: str) -> None:

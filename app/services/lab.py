@@ -1,20 +1,25 @@
 """What the Lab starts from and shows beside the editor: a prompt to open, a first prompt for a dataset, the text a model will read."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from functools import lru_cache
+from itertools import islice, zip_longest
 from typing import Any
 
 from anyio import to_thread
 
+from app.db import reading
+from app.domain import dataset as examples
+from app.domain import scheme
 from app.domain.access import Who
 from app.domain.dataset import DatasetVersion, Example
 from app.domain.modes import Converted, convert
 from app.domain.prompt import Prompt, PromptVersion, fields_of
-from app.domain.rendering import DEFAULT, LABELS, Mode, Part, Rendered, Template, check, render, sections, template_variables, unknown
+from app.domain.rendering import DEFAULT, LABELS, Mode, Part, Rendered, Shot, Template, check, render, sections, template_variables, unknown
+from app.domain.scheme import Shape, judge
 from app.domain.variables import nearest
-from app.errors import NotFound
+from app.errors import Conflict, NotFound
 from app.services import datasets, generate, grid, prompts
 from app.services.datasets import DatasetView
 from app.services.shots import drawn
@@ -91,24 +96,35 @@ def _instruction(version: DatasetVersion) -> str:
 
 
 @dataclass(frozen=True)
+class Gold:
+    """A row's gold answer as a model would write it, and where the row stands: its place in a split of a dataset version, counted from 0."""
+
+    text: str
+    dataset: str
+    split: str
+    place: int
+
+
+@dataclass(frozen=True)
 class TryRow:
-    """A row to try a prompt on: the values of its variables, and the texts that count as its right answer."""
+    """A row to try a prompt on: the values of its variables, and its gold answer where it has one."""
 
     values: dict[str, str]
-    answers: tuple[str, ...]
+    gold: Gold | None
 
 
 MOST_ROWS = 100
 """Rows of one table of inputs."""
 
 
+LOOKED_AT = 1_000
+"""Rows of a split whose gold answers tell what its answers are: labels, text, JSON or numbers."""
+
+
 def row(person: Who, reference: str, split: str, offset: int) -> TryRow:
     """One row by its place in a split. Raises Sealed, and NotFound behind the last one."""
     version = datasets.find(person, reference).version
-    found = grid.examples(person, version.reference, split, offset, 1)
-    if not found:
-        raise NotFound("row", offset + 1)
-    return _to_try(version, found[0])
+    return _to_try(version, split, offset, _at(person, version, split, offset))
 
 
 def rows(person: Who, reference: str, split: str, count: int, seed: int) -> list[tuple[int, TryRow]]:
@@ -116,15 +132,44 @@ def rows(person: Who, reference: str, split: str, count: int, seed: int) -> list
     version = datasets.find(person, reference).version
     total = version.splits.get(split, 0)
     places = sorted(random.Random(seed).sample(range(total), min(count, total)))  # noqa: S311 a draw to look at, the same for the same seed
-    found = [(place, grid.examples(person, version.reference, split, place, 1)) for place in places]
-    return [(place, _to_try(version, examples[0])) for place, examples in found if examples]
+    return [(place, _to_try(version, split, place, _at(person, version, split, place))) for place in places]
 
 
-def _to_try(version: DatasetVersion, example: Example) -> TryRow:
-    book, output = version.book, example.output
-    label = book.get(output) if output is not None else None
-    aliases = label.aliases if label else ()
-    return TryRow({**version.shown_labels(), **example.values()}, () if output is None else (book.text_of(output), *aliases))
+def _at(person: Who, version: DatasetVersion, split: str, place: int) -> Example:
+    found = grid.examples(person, version.reference, split, place, 1)
+    if not found:
+        raise NotFound("row", place + 1)
+    return found[0]
+
+
+def _to_try(version: DatasetVersion, split: str, place: int, example: Example) -> TryRow:
+    gold = None if example.output is None else Gold(version.book.text_of(example.output), version.reference, split, place)
+    return TryRow({**version.shown_labels(), **example.values()}, gold)
+
+
+def judged(person: Who, reference: str, split: str, place: int, texts: Sequence[str], prompt: str | None = None) -> list[bool] | None:
+    """Which of these answers to a row are right, read and judged as an evaluation of its split would; none for a row without a gold answer. Raises Sealed,
+    and Conflict where the saved prompt that was asked has the row among its shots."""
+    version = datasets.find(person, reference).version
+    found = row(person, reference, split, place)
+    gold = found.gold
+    if gold is None:
+        return None
+    if prompt is not None and Shot(found.values["input"], gold.text) in prompts.find(person, prompt)[1].template().shots:
+        raise Conflict("shown", "The prompt has this row among its shots.", "Judge it on other rows.")
+    shape = _shape(version.id, version.content_hash, split)
+    return [judge(scheme.DEFAULT, shape, gold.text, scheme.DEFAULT.read(text, shape, version.book)).correct for text in texts]
+
+
+@lru_cache(64)
+def _shape(version_id: int, content: str, split: str) -> Shape:
+    """What the answers of a split are. Versions never change, so this never does; `content` tells databases apart."""
+    del content
+    with reading() as session:
+        version = session.get_one(DatasetVersion, version_id)
+        labels = bool(version.label_texts())
+        golds = [] if labels else [case.answer for case in islice(examples.cases(session, version, split), LOOKED_AT)]
+        return scheme.DEFAULT.shape_of(labels, golds)
 
 
 def samples(person: Who) -> list[tuple[Prompt, PromptVersion, DatasetView | None]]:

@@ -39,13 +39,15 @@ function go(letter) {
 
 document.addEventListener("keydown", (event) => {
   const keys = stroke(event);
+  const dialog = document.querySelector("dialog[open]");
   const button = [...document.querySelectorAll("[data-key]")].find((element) => element.dataset.key === keys && (keys.includes("mod") || !typing(event.target)));
   if (button && (keys.includes("mod") || localStorage.getItem("keys") !== "off")) {
     event.preventDefault();
-    button.click();
+    // What lies behind an open dialog answers to no key, as it answers to no click.
+    if (!dialog || dialog.contains(button)) button.click();
     return;
   }
-  if (event.metaKey || event.ctrlKey || event.altKey || typing(event.target) || document.querySelector("dialog[open]") || localStorage.getItem("keys") === "off") return;
+  if (event.metaKey || event.ctrlKey || event.altKey || typing(event.target) || dialog || localStorage.getItem("keys") === "off") return;
   if (event.key === "?") openHelp();
   else if (event.key === "g") went = performance.now();
   else if (performance.now() - went < SEQUENCE_MS && go(event.key)) event.preventDefault();

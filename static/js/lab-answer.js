@@ -1,9 +1,11 @@
 // One answer: from its place in the queue to its last token, to Stop, or to an error with Retry. Everything it shows is inside its own element.
+import { judge, shown } from "./lab-gold.js";
 import { BROKEN, Problem } from "./lab-stream.js";
 import { Text } from "./lab-text.js";
 import { dollars, moment, parts, plain, say, took } from "./lab-words.js";
 
 const FINISH = { stop: "stopped by itself", length: "cut at max tokens", cancelled: "stopped by you" };
+const SHOWN = "among the shots, so not judged";
 const WAIT_MS = 1000;
 const WITH_LINES = 2;
 
@@ -26,9 +28,9 @@ export class Answer {
   get text() { return this.texts[0].text; }
   get finished() { return this.state === "done"; }
 
-  /** Show that it was asked for. `asked` is {column, variables}: the request without and with its input; `gold` what counts as right, or null. */
+  /** Show that it was asked for. `asked` is {column, variables}: the request without and with its input; `gold` the row's gold answer, or null. */
   begin(asked, gold, place) {
-    Object.assign(this, { asked, gold, place, state: "running", request: "", error: null, first: 0, loads: null, instead: "", began: performance.now(), latency: null, weighed: null });
+    Object.assign(this, { asked, gold, place, state: "running", request: "", error: null, first: 0, loads: null, instead: "", whole: true, reference: null, began: performance.now(), latency: null, weighed: null });
     this.clear();
     this.busy(true);
     this.wait(`Waiting for the ${place}`);
@@ -37,13 +39,15 @@ export class Answer {
 
   /** As before anything was written. */
   clear() {
-    const { waiting, failure, foot, stale, bars, body, progress, said, counts, others } = this.parts;
+    const { waiting, failure, foot, stale, bars, body, progress, said, counts, others, stream } = this.parts;
+    const retried = failure.contains(document.activeElement);
     for (const part of [waiting, failure, foot, stale, bars]) part.hidden = true;
     for (const part of [body, progress]) part.hidden = false;
     for (const part of [said, counts]) part.textContent = "";
     others.replaceChildren();
     this.texts.length = 1;
     this.texts[0].clear();
+    if (retried) stream.focus();
   }
 
   busy(on) {
@@ -115,7 +119,7 @@ export class Answer {
     const first = this.first ? `first token after ${took(Math.max(0, this.first - this.began - waited))}` : "";
     const seen = [first, waited > WAIT_MS ? `waited ${took(waited)} before` : "", tries > 1 ? `${tries} tries` : ""];
     for (const { index } of answers) this.nth(index);
-    this.latency = told.latency_ms;
+    Object.assign(this, { latency: told.latency_ms, whole: why !== "cancelled" });
     const reasons = Object.fromEntries(answers.map((one) => [one.index, one.reason]));
     this.end(this.figures(told, seen, [this.instead, this.brief && why === "stop" ? "" : FINISH[why]]), reasons);
   }
@@ -123,8 +127,8 @@ export class Answer {
   /** What it took, in words; `seen` is what only a page knows that was there, `last` what is said of every answer, also where there is one line. */
   figures({ input_tokens: read, output_tokens: written, latency_ms: latency, estimated, cost }, seen, last) {
     const words = [];
-    if (Number.isFinite(read)) words.push(`${estimated ? "about " : ""}${read.toLocaleString("en")} tokens read, ${written.toLocaleString("en")} written`);
-    if (Number.isFinite(latency)) words.push(took(latency));
+    if (read || written) words.push(`${estimated ? "about " : ""}${read.toLocaleString("en")} tokens read, ${written.toLocaleString("en")} written`);
+    if (latency) words.push(took(latency));
     if (written && latency > 0) words.push(`${(written / (latency / 1000)).toFixed(1)} tokens/s`);
     return [...[...words, ...seen].filter(Boolean).slice(0, this.brief ? WITH_LINES : undefined), cost ? dollars(cost) : "", ...last].filter(Boolean).join(" · ");
   }
@@ -132,14 +136,15 @@ export class Answer {
   // ---- after the page was loaded anew ----
   /** What a draft keeps of it; null while nothing was asked. A browser may break a stream off before its page hears that it is left: that is no end. */
   kept() {
-    if (this.state === "empty") return null;
+    // Stopped before the server had begun with it, it stands in no notebook.
+    if (this.state === "empty" || (this.finished && !this.request && !this.reference)) return null;
     if (this.sought) return this.reference;
     return { ticket: this.ticket, gold: this.gold, over: !this.running && this.error?.code !== BROKEN, error: this.error ?? undefined };
   }
 
   /** It was asked for before: say so until `show` or `fail`. */
   seek(reference) {
-    Object.assign(this, { state: "sought", reference, ticket: reference.ticket, gold: reference.gold, asked: null, error: null, weighed: null });
+    Object.assign(this, { state: "sought", request: "", reference, ticket: reference.ticket, gold: reference.gold?.dataset ? reference.gold : null, asked: null, error: null, weighed: null });
     this.clear();
     this.parts.progress.textContent = "Looking for its answer in the notebook";
     this.changed();
@@ -151,7 +156,7 @@ export class Answer {
     const { model, prompt_version: version, parameters } = asked.column;
     // A column without a version of its own has the editor's prompt: whether that is still the same is seen by the wording.
     const column = version && this.column.version ? asked.column : { model, prompt, parameters };
-    Object.assign(this, { asked: { ...asked, column }, latency: told.latency_ms, weighed: labels });
+    Object.assign(this, { asked: { ...asked, column }, latency: told.latency_ms, weighed: labels, whole: reason !== "cancelled" });
     texts.forEach((text, index) => this.nth(index).write(text, logprobs?.[index]));
     if (error) this.fail(new Problem(error));
     else this.end(this.figures(told, [], [this.brief && reason === "stop" ? "" : why, this.brief ? "" : moment(at)]));
@@ -163,16 +168,24 @@ export class Answer {
     this.texts.forEach((text, index) => text.end(reasons[index]));
     this.parts.foot.hidden = false;
     this.parts.counts.textContent = words;
-    this.parts.progress.textContent = "The model wrote nothing.";
+    this.parts.progress.textContent = this.whole ? "The model wrote nothing." : "Nothing had been written yet.";
     this.settle();
+  }
+
+  /** Stopped, and nobody waits for what the server says of it. */
+  halt() {
+    this.whole = false;
+    this.end(FINISH.cancelled);
   }
 
   fail(error) {
     const { stream, failure } = this.parts;
     this.state = "failed";
     this.error = { code: error.code, message: error.message, advice: error.advice };
+    const lost = stream === document.activeElement && !stream.textContent;
     stream.hidden = !stream.textContent;
     failure.hidden = false;
+    if (lost) failure.querySelector("[data-do=retry]").focus();
     say(this.parts["failure-message"], error.message);
     say(this.parts["failure-advice"], error.advice);
     this.parts["failure-code"].textContent = error.code;
@@ -187,16 +200,24 @@ export class Answer {
     this.changed();
   }
 
-  /** Right or wrong in words, every text of it, where the row says what is right. */
-  judge() {
-    const words = this.texts.map((text) => text.judge(this.finished ? this.gold : null)).filter(Boolean);
-    if (words.length) this.parts.said.textContent = words.join("; ");
+  /** Every text of it beside the row's gold answer: right or wrong as the server says. A row that the prompt shows, and what was stopped, is not judged. */
+  async judge() {
+    const { asked, texts } = this;
+    const gold = this.finished ? this.gold : null;
+    const why = gold && shown(asked.column.prompt, asked.variables, gold) ? SHOWN : "";
+    for (const text of texts) text.judge(gold, null, why);
+    if (!gold || why || !this.whole) return;
+    const right = await judge(gold, asked.column, texts.map((text) => text.text));
+    if (asked !== this.asked || !this.finished) return;
+    const told = texts.map((text, index) => (right === "shown" ? text.judge(gold, null, SHOWN) : text.judge(gold, right?.[index] ?? null)));
+    this.parts.said.textContent = told.filter(Boolean).join("; ");
+    this.element.dispatchEvent(new CustomEvent("lab:judged", { bubbles: true }));
   }
 
-  /** Has what would be asked now moved on since? `gold` is what is known by now to be right for this input. */
+  /** Has what would be asked now moved on since? `gold` is the gold answer that is known by now of what it was asked. */
   compare(asked, gold) {
     this.parts.stale.hidden = !this.finished || plain(this.asked) === plain(asked);
-    if (!this.finished || !gold || this.gold || this.asked.variables.input !== asked.variables.input) return;
+    if (!this.finished || !gold || this.gold || plain(this.asked.variables) !== plain(asked.variables)) return;
     this.gold = gold;
     this.judge();
   }

@@ -62,6 +62,7 @@ export async function follow(answer) {
   if (!wanted || place.asked === asked) return;
   place.asked = asked;
   if (weighed) return void draw(place, weighed);
+  if (answer.column.unweighed) return void place.replaceChildren(element("p", answer.column.unweighed, "small muted"));
   place.replaceChildren(element("p", "Weighing the labels", "small muted"));
   const { parameters, ...column } = asked.column;
   try {
@@ -77,8 +78,14 @@ export async function follow(answer) {
 export const state = () => by("bars").checked;
 export const restore = (on) => { by("bars").checked = Boolean(on); };
 
-/** The box is there while there are labels to weigh. */
-export const tell = () => { by("bars-field").hidden = !answers().some((answer) => answer.weighed || labelsFor(answer)); };
+/** The box is there while there are labels to weigh, and says why where no column's model can. */
+export function tell() {
+  const all = answers();
+  const refused = all.every((answer) => answer.column.unweighed && !answer.weighed) ? (all[0]?.column.unweighed ?? "") : "";
+  by("bars-field").hidden = !all.some((answer) => answer.weighed || labelsFor(answer));
+  by("bars").disabled = Boolean(refused);
+  by("bars-field").title = refused;
+}
 
 export function start(given) {
   answers = given;

@@ -2,7 +2,7 @@
 import { Answer } from "./lab-answer.js";
 import * as form from "./lab-form.js";
 import * as parameters from "./lab-parameters.js";
-import { parts } from "./lab-words.js";
+import { parts, standIn } from "./lab-words.js";
 
 /** What new columns are made from. */
 export const blank = document.querySelector("[data-column]").cloneNode(true);
@@ -41,6 +41,8 @@ export class Column {
   get model() { return this.parts.model.value; }
   get option() { return this.parts.model.selectedOptions[0]; }
   get remote() { return this.option?.hasAttribute("data-remote") ?? false; }
+  /** Why its model weighs no labels, or "". */
+  get unweighed() { return this.option?.dataset.unweighed ?? ""; }
   get through() { return this.option?.dataset ?? {}; }
   get version() { return this.parts.prompt.value; }
   get running() { return this.answers.some((answer) => answer.running); }
@@ -114,8 +116,7 @@ export class Column {
     tally.hidden = !tally.textContent;
     why.textContent = reason;
     why.hidden = alone || !reason;
-    this.button("run").hidden = this.running;
-    this.button("stop").hidden = !this.running;
+    standIn([this.button("run"), this.running], [this.button("stop"), !this.running]);
     this.button("run").setAttribute("aria-disabled", String(Boolean(reason)));
     for (const [name, text] of [["run", "Run"], ["stop", "Stop"]]) this.button(name).setAttribute("aria-label", `${text} column ${letter}`);
   }

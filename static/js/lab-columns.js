@@ -3,7 +3,9 @@ import * as bars from "./lab-bars.js";
 import { Column, blank, offer } from "./lab-column.js";
 import * as inputs from "./lab-inputs.js";
 import { recall as find } from "./lab-recall.js";
+import { pending } from "./lab-shots.js";
 import { send, stop as stopAnswers } from "./lab-run.js";
+import { standIn } from "./lab-words.js";
 
 const by = (id) => document.getElementById(id);
 const MOST = 6;
@@ -22,7 +24,7 @@ const changed = () => document.dispatchEvent(new CustomEvent("lab:changed"));
 const focused = () => list.find((column) => column.element.contains(document.activeElement)) ?? first();
 
 /** Why a column cannot run, or "". */
-export const why = (column = focused()) => column.why(page) || inputs.why() || (column === first() ? page.crowded : "");
+export const why = (column = focused()) => column.why(page) || inputs.why() || (column.version ? "" : pending()) || (column === first() ? page.crowded : "");
 
 /** Why none of them can run, or "". */
 export const whyNone = () => (list.some((column) => !why(column)) ? "" : why(first()));
@@ -104,13 +106,15 @@ const DO = {
   remove,
 };
 const IN_MENU = ["duplicate", "left", "right", "remove"];
+/** In the menu too, but lab-keep.js does it. */
+const CODE = "code";
 
 function act(event) {
   const button = event.target.closest("[data-do]");
   const column = event.target.closest("[data-column]")?.column;
   if (!button || !column || button.getAttribute("aria-disabled") === "true") return;
   const answer = button.closest("[data-answer]")?.answer;
-  if (IN_MENU.includes(button.dataset.do)) button.closest("[popover]").hidePopover();
+  if ([...IN_MENU, CODE].includes(button.dataset.do)) button.closest("[popover]").hidePopover();
   if (answer && ["retry", "again"].includes(button.dataset.do)) again(answer);
   else DO[button.dataset.do]?.(column);
 }
@@ -145,11 +149,9 @@ function heads() {
     for (const name of IN_MENU) column.button(name).setAttribute("aria-disabled", String(!allowed(column, name)));
   }
   by("lab-panes").classList.toggle("one", alone);
-  by("run-all").hidden = alone || list.every((column) => column.running);
   by("diff-field").hidden = alone;
   by("add-column").setAttribute("aria-disabled", String(list.length >= MOST));
-  by("run").hidden = first().running;
-  by("stop").hidden = !running();
+  standIn([by("run"), first().running], [by("stop"), !running()], [by("run-all"), alone || list.every((column) => column.running)]);
 }
 
 /** Say again what stands on the page after something was changed. `now` is {engine, problem, crowded}. */
@@ -199,6 +201,8 @@ const offered = ({ detail }) => { for (const element of [blank, ...list.map((col
 
 export function start() {
   strip.addEventListener("click", act);
+  // Run goes where Stop comes: a key that is held down means one of them only.
+  document.addEventListener("keydown", (event) => { if (event.repeat && event.key === "Enter" && event.target.closest?.("button")) event.preventDefault(); });
   strip.addEventListener("input", changed);
   strip.addEventListener("change", (event) => {
     const { column } = event.target.closest("[data-column]");
@@ -212,6 +216,7 @@ export function start() {
     answer.compare({ column: answer.column.body(), variables: inputs.list()[answer.row]?.variables ?? {} }, null);
     if (answer.finished) bars.follow(answer);
   });
+  strip.addEventListener("lab:judged", heads);
   by("add-column").addEventListener("click", () => add(list.at(-1)));
   by("diff").addEventListener("change", changed);
   by("run").addEventListener("click", runFocused);

@@ -92,8 +92,8 @@ export const model = () => first().querySelector("[data-part=model]");
 export const readParameters = () => parameters.read(drawer());
 export const writeParameters = (given) => parameters.write(drawer(), given);
 
-/** The values of all variables that have one. */
-export const variables = () => ({ ...named.values(), input: by("input").value });
+/** The values of all variables that have one; `all` has the empty ones too. */
+export const variables = (all = false) => ({ ...named.values(all), input: by("input").value });
 
 export function writeVariables(values) {
   by("input").value = values.input ?? "";
@@ -113,7 +113,7 @@ export function writePrompt(fields) {
 /** Everything in the editor, for the draft. */
 export function read() {
   return {
-    fields: { ...prompt(), shots: readShots(), parameters: readParameters() }, variables: { ...variables(), ...named.values(true) }, memory: { ...memory },
+    fields: { ...prompt(), shots: readShots(), parameters: readParameters() }, variables: variables(true), memory: { ...memory },
     model: model().value, count: by("count").value, seed: by("draw-seed").value, selection: by("draw-selection").value,
   };
 }

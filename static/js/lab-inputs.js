@@ -1,10 +1,11 @@
 // What the columns are asked: the editor's one input, or a table of inputs from a dataset's split and from pasted lines.
 import * as form from "./lab-form.js";
+import { shown } from "./lab-gold.js";
 import * as rows from "./lab-rows.js";
 
 const by = (id) => document.getElementById(id);
 const MOST = 100;
-/** The table: {values, answers, from}; `answers` is what counts as right, or null, `from` where the row stands. */
+/** The table: {values, gold, row}; `gold` is the row's gold answer with its place, or null. */
 let table = [];
 
 export const several = () => document.querySelector("[name=inputs][value=several]").checked;
@@ -12,7 +13,7 @@ export const several = () => document.querySelector("[name=inputs][value=several
 /** The inputs to ask now, each {variables, gold, label}. */
 export function list() {
   if (!several()) return [{ variables: form.variables(), gold: rows.gold(), label: "" }];
-  return table.map((row, index) => ({ variables: { ...form.variables(), ...row.values }, gold: row.answers, label: `${index + 1} · ${row.values.input ?? ""}` }));
+  return table.map((row, index) => ({ variables: { ...form.variables(), ...row.values }, gold: row.gold ?? null, label: `${index + 1} · ${row.values.input ?? ""}` }));
 }
 
 /** Why there is nothing to ask; "" when there is. */
@@ -35,12 +36,10 @@ function draw() {
   const on = several();
   by("inputs-table").hidden = !on;
   by("input").closest(".field").hidden = on;
-  by("inputs-draw").hidden = !rows.dataset();
   by("inputs-list").replaceChildren(...table.map((row, index) => {
     const item = by("inputs-row").content.firstElementChild.cloneNode(true);
-    const [text] = row.answers ?? [];
     item.firstElementChild.textContent = row.values.input;
-    item.firstElementChild.title = `${row.values.input}${text ? ` → ${text}` : ""}`;
+    item.firstElementChild.title = `${row.values.input}${row.gold ? ` → ${row.gold.text}` : ""}`;
     const remove = item.querySelector("button");
     remove.setAttribute("aria-label", `Remove input ${index + 1}`);
     remove.addEventListener("click", () => {
@@ -50,8 +49,19 @@ function draw() {
     });
     return item;
   }));
-  const judged = table.filter((row) => row.answers).length;
-  by("inputs-note").textContent = table.length ? `${table.length} inputs, ${judged} with a gold answer.${rows.dataset() ? "" : " Choose a dataset to draw rows from its train or validation split."}` : `No input yet: ${rows.dataset() ? "draw rows or paste lines." : "paste lines, or choose a dataset to draw rows from."}`;
+  note();
+}
+
+/** What is said of the rows: how many can be judged, and which are shots of the editor's prompt, whose gold answer the model is shown. */
+function note() {
+  const prompt = form.prompt();
+  const known = table.map((row) => Boolean(row.gold) && shown(prompt, row.values, row.gold));
+  [...by("inputs-list").children].forEach((item, index) => { item.querySelector("[data-known]").hidden = !known[index]; });
+  const judged = table.filter((row) => row.gold).length;
+  const leaks = known.filter(Boolean).length;
+  const of = leaks ? ` ${leaks === 1 ? "One is" : `${leaks} are`} among the shots and not judged where the editor's prompt is used.` : "";
+  by("inputs-draw").hidden = !rows.dataset();
+  by("inputs-note").textContent = table.length ? `${table.length} inputs, ${judged} with a gold answer.${of}${rows.dataset() ? "" : " Choose a dataset to draw rows from its train or validation split."}` : `No input yet: ${rows.dataset() ? "draw rows or paste lines." : "paste lines, or choose a dataset to draw rows from."}`;
 }
 
 function complain(sentence) {
@@ -82,12 +92,12 @@ function paste() {
   const lines = by("inputs-lines").value.split("\n").map((line) => line.trim()).filter(Boolean);
   if (!lines.length) return complain("Paste at least one line.");
   by("inputs-lines").value = "";
-  return add(lines.map((input) => ({ values: { input }, answers: null })));
+  return add(lines.map((input) => ({ values: { input }, gold: null })));
 }
 
 export function start() {
   for (const radio of document.querySelectorAll("[name=inputs]")) radio.addEventListener("change", changed);
   by("inputs-take").addEventListener("click", take);
   by("inputs-add").addEventListener("click", paste);
-  document.addEventListener("lab:changed", () => { by("inputs-draw").hidden = !rows.dataset(); });
+  document.addEventListener("lab:changed", note);
 }

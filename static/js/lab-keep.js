@@ -68,20 +68,26 @@ async function refresh() {
   if (menu?.ok) by("saved-menu").innerHTML = await menu.text();
 }
 
-async function code() {
+async function code(column) {
   by("saved-menu").hidePopover();
-  const { model, prompt, variables, parameters } = hooks.body();
-  if (!model) return toast({ text: "There is no model yet, so there is nothing to ask." });
-  const response = await send("/lab/code", { model, prompt, variables, parameters });
-  if (!response?.ok) return toast({ text: SILENT.message });
+  const body = hooks.body(column);
+  if (!body.model) return toast({ text: "There is no model yet, so there is nothing to ask." });
+  const response = await send("/lab/code", body);
+  if (!response?.ok) {
+    const { error = SILENT } = (await response?.json().catch(() => null)) ?? {};
+    return toast({ text: `${error.message} ${error.advice ?? ""}` });
+  }
   by("code").innerHTML = await response.text();
   return by("code-dialog").showModal();
 }
 
-/** hooks: {opened(), fields(), body(), saved(opened), take(fields, opened)}. */
+/** hooks: {opened(), fields(), body(column), saved(opened), take(fields, opened)}. */
 export function start(given) {
   hooks = given;
   by("save").addEventListener("click", title);
   by("save-form").addEventListener("submit", save);
-  document.addEventListener("click", (event) => { if (event.target.closest("[data-view-code]")) code(); });
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-view-code], [data-do=code]");
+    if (button) code(button.closest("[data-column]")?.column);
+  });
 }

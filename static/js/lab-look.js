@@ -57,7 +57,9 @@ async function count(model, remote, open) {
     if (open && !remote) return await show(body, counting.signal);
     return write(costs(await (await post("/api/v1/generate/count", body, counting.signal)).json()));
   } catch (error) {
-    return error.name === "AbortError" ? null : write(`Not counted: ${error.message}`);
+    if (error.name === "AbortError") return null;
+    describe({});
+    return write(`Not counted: ${error.message}`);
   }
 }
 
@@ -83,12 +85,12 @@ async function show(body, signal) {
 
 const number = (value) => value.toLocaleString("en");
 
-/** Tokens by section, told beside each shot and each turn. */
-function describe(sizes) {
+/** Tokens by section, told beside each shot and each turn; `about` stands before those that are only reckoned. */
+function describe(sizes, about = "") {
   [...by("shots").children].forEach((item, index) => {
     const { row } = item.dataset;
     const size = sizes[`shot ${index + 1}`];
-    item.querySelector("[data-shot-facts]").textContent = [row && `row ${number(Number(row))}`, size !== undefined && `${number(size)} tokens`].filter(Boolean).join(" · ");
+    item.querySelector("[data-shot-facts]").textContent = [row && `row ${number(Number(row))}`, size !== undefined && `${about}${number(size)} tokens`].filter(Boolean).join(" · ");
   });
   describeTurns(Object.keys(sizes).length ? asked().messages.map((_, index) => sizes[`turn ${index + 1}`]) : []);
 }
@@ -96,10 +98,10 @@ function describe(sizes) {
 /** "61 instruction + 212 shots + 38 input = 311 of 8,192 tokens". */
 function costs({ total, parts, template, window, estimated }) {
   const fresh = following() ? " · no shared prefix: the shots change with the input" : "";
-  if (estimated) return `about ${number(total)} tokens; the endpoint counts them when it answers${fresh}`;
   const sizes = {};
   parts.forEach((size, index) => { sizes[sections[index]] = (sizes[sections[index]] ?? 0) + size; });
-  describe(sizes);
+  describe(sizes, estimated ? "about " : "");
+  if (estimated) return `about ${number(total)} tokens; the endpoint counts them when it answers${fresh}`;
   const sum = (word) => Object.entries(sizes).reduce((all, [name, size]) => (name.startsWith(word) ? all + size : all), 0);
   const named = [["instruction", sizes.instruction], ["shots", sum("shot ")], ["turns", sum("turn ")], ["input", sizes.input], ["frame", template]].filter(([, size]) => size);
   const words = named.map(([key, size]) => `${number(size)} ${key}`).join(" + ");

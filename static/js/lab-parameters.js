@@ -1,7 +1,21 @@
-// The parameters of one column as plain values, and back.
+// The parameters of one column as plain values, and back. Lists stand one text a line, as app/pages/lab.py: listed() writes them.
 const fields = (scope) => [...scope.querySelectorAll("[data-parameter]")];
-const escape = (line) => line.replaceAll("\n", "\\n").replaceAll("\t", "\\t");
-const unescape = (line) => line.replaceAll("\\n", "\n").replaceAll("\\t", "\t");
+const ESCAPES = { n: "\n", t: "\t", r: "\r", "\\": "\\" };
+/** A list without any text in it, which is not the same as none given; a text that reads so has a backslash before it. */
+const NOTHING = "[]";
+const escape = (text) => text.replace(/[\n\t\r\\]/g, (sign) => `\\${Object.keys(ESCAPES).find((name) => ESCAPES[name] === sign)}`);
+const unescape = (line) => line.replace(/\\([ntr\\])/g, (_, name) => ESCAPES[name]);
+
+function lines(text) {
+  const found = text.split("\n").filter(Boolean);
+  if (found.length === 1 && [NOTHING, `\\${NOTHING}`].includes(found[0])) return found[0] === NOTHING ? [] : [NOTHING];
+  return found.map(unescape);
+}
+
+function listed(texts) {
+  if (texts.length === 1 && texts[0] === NOTHING) return `\\${NOTHING}`;
+  return texts.length ? texts.map(escape).join("\n") : NOTHING;
+}
 
 /** What is no JSON stays text: the server says what is wrong with it. */
 function object(text) {
@@ -9,12 +23,12 @@ function object(text) {
 }
 
 const READ = {
-  list: (text) => text.split("\n").filter(Boolean).map(unescape),
+  list: lines,
   json: object,
   text: (text) => text,
 };
 const WRITE = {
-  list: (value) => value.map(escape).join("\n"),
+  list: listed,
   json: (value) => (typeof value === "string" ? value : JSON.stringify(value, null, 2)),
 };
 
@@ -22,7 +36,8 @@ const WRITE = {
 export function read(scope) {
   const given = {};
   for (const field of fields(scope)) {
-    if (!field.value.trim()) continue;
+    // White space alone is something to stop before; in any other field it is nothing.
+    if (!(field.dataset.kind === "list" ? field.value.replaceAll("\n", "") : field.value.trim())) continue;
     const value = (READ[field.dataset.kind] ?? Number)(field.value);
     const usual = field.dataset.default;
     if (String(value) !== usual && !(usual && value === Number(usual))) given[field.dataset.parameter] = value;
@@ -45,7 +60,7 @@ export function bad(scope) {
   return json ? `${json.dataset.title}: this is no JSON object.` : "";
 }
 
-const shown = (value) => (Array.isArray(value) ? value.map((line) => JSON.stringify(line)).join(" ") : typeof value === "object" ? "given" : value);
+const shown = (value) => (Array.isArray(value) ? value.map((line) => JSON.stringify(line)).join(" ") || "none" : typeof value === "object" ? "given" : value);
 
 /** The changed parameters in words: "temperature 0.7, max tokens 32". */
 export function words(scope) {

@@ -7,14 +7,21 @@ let row = null;
 let turn = 0;
 
 const option = () => by("dataset").selectedOptions[0];
+const names = () => JSON.parse(option()?.dataset.variables || '["input"]');
 export const splits = () => Object.fromEntries(JSON.parse(option()?.dataset.splits || "[]"));
 
 export const dataset = () => by("dataset").value;
 export const datasets = () => by("dataset").options.length > 1;
 export const state = () => ({ dataset: dataset(), split: by("split").value, row: place });
 
-/** What counts as right (the gold answer first, then its aliases) while the row's input stands unchanged in the editor, else null. */
-export const gold = () => (row?.answers && row.values.input === variables().input ? row.answers : null);
+/** As a field of the page has it: with plain line ends. */
+const typed = (text) => text.replaceAll("\r\n", "\n").replaceAll("\r", "\n");
+
+/** The row's gold answer while every value of the row stands unchanged in the editor, else null. */
+export function gold() {
+  const values = variables(true);
+  return row?.gold && Object.entries(row.values).every(([name, value]) => !(name in values) || values[name] === typed(value)) ? row.gold : null;
+}
 
 async function load(index, fill) {
   const total = splits()[by("split").value] ?? 0;
@@ -27,17 +34,19 @@ async function load(index, fill) {
   if (!response?.ok || mine !== turn) return;
   row = await response.json();
   const { labels } = row.values;
-  writeVariables(fill ? row.values : { ...variables(), ...(labels && { labels }) });
+  // What belongs to no column is the person's own, and stays.
+  const columns = Object.fromEntries(names().map((name) => [name, ""]));
+  writeVariables(fill ? { ...variables(true), ...columns, ...row.values } : { ...variables(true), ...(labels && { labels }) });
   document.dispatchEvent(new CustomEvent("lab:changed"));
 }
 
 /** Nobody's typing is lost by filling in a row: the input is empty, or is the last row's. */
-const free = () => !variables().input.trim() || row?.values.input === variables().input;
+const free = () => !variables().input.trim() || (row && typed(row.values.input) === variables().input);
 
 /** Show the dataset's tools; `fill` puts the row's values into the editor. */
 async function open(index, fill) {
   const counts = splits();
-  nameVariables(JSON.parse(option()?.dataset.variables || '["input"]'));
+  nameVariables(names());
   by("split").replaceChildren(...Object.keys(counts).map((name) => new Option(name, name)));
   by("row-tools").hidden = !dataset();
   row = null;

@@ -51,16 +51,19 @@ class Run {
     if (event === "accepted" && this.stopping.has(answer)) ask(answer);
   }
 
-  /** Ask for the end of some of its answers; when that does not come soon, or is the end of all, hang up. */
+  /** Ask for the end of some of its answers; when that does not come soon, or is the end of all, hang up. Cells that still wait have no request: their columns are named. */
   stop(answers) {
     for (const answer of answers) {
       this.stopping.add(answer);
       answer.wait("Stopping");
       if (answer.request) ask(answer);
     }
+    const whole = (column) => this.left.every((answer) => answer.column !== column || this.stopping.has(answer));
+    const columns = [...new Set(answers.map((answer) => answer.column))].filter(whole).map((column) => this.columns.indexOf(column));
+    if (columns.length) post(`/api/v1/generate/table/${this.ticket}/stop`, { columns }).catch(() => {});
     const hangUp = () => {
       if (!this.left.every((answer) => this.stopping.has(answer))) return;
-      for (const answer of this.left) answer.end("stopped by you");
+      for (const answer of this.left) answer.halt();
       this.controller.abort();
     };
     if (this.left.some((answer) => !answer.request)) hangUp();

@@ -1,5 +1,6 @@
 // Shots: how many, drawn from the train split, picked from it by search, written by hand; put in order by drag and by keyboard.
 import { addShot, mode, readShots, variables, writeShots } from "./lab-form.js";
+import { several } from "./lab-inputs.js";
 import { dataset, datasets } from "./lab-rows.js";
 
 const by = (id) => document.getElementById(id);
@@ -8,25 +9,50 @@ const REDRAW_MS = 500;
 let dragged = null;
 let searching = 0;
 let redrawing = 0;
+/** The input that the drawn shots are the nearest to (null: they are not drawn so), and the one they were last asked for. */
 let near = null;
+let tried = null;
+let note = "";
+let asking = false;
 let turn = 0;
 
 const list = by("shots");
 const changed = () => document.dispatchEvent(new CustomEvent("lab:changed"));
 const nearest = () => by("draw-selection").value === "nearest";
 
-/** Whether the shots are another set for every input. */
-export const following = () => mode() === "structured" && nearest() && Boolean(list.querySelector("[data-drawn]"));
+/** Whether the shots are those nearest to the one input. */
+export const drawnNear = () => mode() === "structured" && nearest() && Boolean(list.querySelector("[data-drawn]"));
+
+/** Whether the shots are another set for every input. A table's rows all get the same one. */
+export const following = () => drawnNear() && !several();
+
+/** Why the prompt is not whole for a moment, or "". */
+export const pending = () => (mode() === "structured" && (redrawing || asking) ? "The shots are being drawn anew." : "");
+
+/** What a draft keeps of the draw. */
+export const state = () => ({ near });
+
+/** Drafts of before did not say it: their shots were drawn for the input they hold. */
+export function restore({ near: kept, variables: values }) {
+  near = kept === undefined ? (values?.input ?? null) : kept;
+  [tried, note] = [null, ""];
+}
+
+function nearTo() {
+  if (several()) return "nearest to the one input, the same for all rows";
+  return near === variables().input ? "nearest to the input" : "not the nearest to this input yet";
+}
 
 export function describeShots() {
   const shots = readShots();
   const drawn = shots.filter((shot) => shot.drawn).length;
-  const how = nearest() ? "nearest to the input" : `${by("draw-selection").value}, seed ${by("draw-seed").value || 0}`;
+  const how = nearest() ? nearTo() : `${by("draw-selection").value}, seed ${by("draw-seed").value || 0}`;
   by("shots-note").textContent = [drawn && `${drawn} drawn, ${how}`, shots.length - drawn && `${shots.length - drawn} own`].filter(Boolean).join(", ") || "none: zero-shot";
   const kind = shots.length > 1 ? "n" : String(shots.length);
   document.querySelector(`input[name=shots][value="${kind}"]`).checked = true;
   by("count-field").hidden = kind !== "n";
   by("draw-tools").hidden = !drawn;
+  by("draw-note").textContent = note || (following() ? "No shared prefix: every input is read whole." : "");
   if (kind === "n") by("count").value = shots.length;
   [...list.children].forEach((item, index) => {
     item.querySelector("[data-shot-move]").setAttribute("aria-label", `Move shot ${index + 1} of ${shots.length}: arrow keys`);
@@ -38,31 +64,38 @@ export function describeShots() {
 /** Shots that are the nearest to the input are drawn again when it has changed. */
 function follow(drawn) {
   clearTimeout(redrawing);
-  if (drawn && nearest() && mode() === "structured" && near !== null && near !== variables().input) redrawing = setTimeout(() => draw(readShots().length), REDRAW_MS);
+  redrawing = 0;
+  const { input } = variables();
+  if (drawn && following() && dataset() && near !== null && ![near, tried].includes(input)) redrawing = setTimeout(() => draw(readShots().length), REDRAW_MS);
 }
 
 /** So many shots in all: own ones stay, the rest is drawn. */
 async function draw(count) {
   turn += 1;
   const mine = turn;
+  clearTimeout(redrawing);
+  [redrawing, asking] = [0, false];
   by("shots-error").replaceChildren();
   const own = readShots().filter((shot) => !shot.drawn).slice(0, count);
   const wanted = count - own.length;
   if (wanted && !dataset()) {
     complain(datasets() ? "Choose a dataset to draw shots from, or add your own." : "There is no dataset to draw shots from yet: add your own.");
-    return describeShots();
+    return changed();
   }
-  near = nearest() ? variables().input : null;
-  const body = { dataset: dataset(), count: wanted, seed: Number(by("draw-seed").value) || 0, selection: by("draw-selection").value, input: near ?? "" };
+  tried = nearest() ? variables().input : null;
+  const body = { dataset: dataset(), count: wanted, seed: Number(by("draw-seed").value) || 0, selection: by("draw-selection").value, input: tried ?? "" };
+  asking = Boolean(wanted);
   const answer = wanted ? await fetch("/lab/shots", { method: "POST", headers: { "Content-Type": "application/json", "HX-Request": "true" }, body: JSON.stringify(body) }).catch(() => null) : null;
+  const said = answer?.ok ? await answer.json() : { shots: [], note: "", refusal: await answer?.text() };
   if (mine !== turn) return null;
+  asking = false;
   if (wanted && !answer?.ok) {
-    if (answer) by("shots-error").innerHTML = await answer.text();
+    if (answer) by("shots-error").innerHTML = said.refusal;
     else complain("The server does not answer.");
-    return describeShots();
+    return changed();
   }
-  const { shots, note } = wanted ? await answer.json() : { shots: [], note: "" };
-  by("draw-note").textContent = note || (nearest() ? "No shared prefix: every input is read whole." : "");
+  const { shots } = said;
+  [near, note] = [tried, said.note];
   writeShots([...own, ...shots.map((shot) => ({ ...shot, drawn: true }))]);
   return changed();
 }

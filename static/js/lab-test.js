@@ -2,7 +2,7 @@
 import * as columns from "./lab-columns.js";
 import { ask } from "./lab-look.js";
 import * as rows from "./lab-rows.js";
-import { following } from "./lab-shots.js";
+import { drawnNear } from "./lab-shots.js";
 import { Problem, post } from "./lab-stream.js";
 import { toast } from "./toasts.js";
 
@@ -26,7 +26,7 @@ function wanted() {
     limit: Number(by("test-limit").value) || null,
     every: chosen("test-every") === "every",
     under: opened()?.id ?? null,
-    nearest: following(),
+    nearest: drawnNear(),
   };
 }
 
@@ -47,6 +47,11 @@ function open() {
   const splits = rows.splits();
   for (const option of by("test-split").options) option.disabled = !splits[option.value];
   if (by("test-split").selectedOptions[0].disabled) by("test-split").value = Object.keys(splits)[0];
+  const refused = columns.all().map((column) => column.unweighed).find(Boolean) ?? "";
+  const likelihood = by("test-answer").querySelector("[value=likelihood]");
+  likelihood.disabled = Boolean(refused);
+  likelihood.title = by("test-answer").title = refused;
+  if (refused) by("test-answer").value = "generate";
   by("test-every-field").hidden = columns.all().length === 1;
   by("test-plan").replaceChildren();
   by("test-dialog").showModal();

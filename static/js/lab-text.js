@@ -1,7 +1,7 @@
 // One text of an answer: what is written, whether that is right, how it differs from the first column's. An answer has as many as `n` asks for.
 import { draw as drawDiff } from "./lab-diff.js";
 import { heat } from "./lab-heat.js";
-import { answerIn, folded, parts } from "./lab-words.js";
+import { answerIn, parts } from "./lab-words.js";
 
 const END = { length: "cut at max tokens", cancelled: "stopped by you" };
 
@@ -46,15 +46,15 @@ export class Text {
     this.parts.counts.textContent = END[reason] ?? "";
   }
 
-  /** Right or wrong, where the row says what is right; in words, "" where it does not. */
-  judge(gold) {
+  /** The row's gold answer, null for none, and whether this is right: null while, or where, that is not known; `why` says why not. In words, "" for nothing. */
+  judge(gold, right = null, why = "") {
     this.parts.gold.hidden = !gold;
-    this.right = gold ? gold.some((name) => folded(name) === folded(answerIn(this.text))) : null;
-    if (!gold) return "";
-    [this.parts["gold-text"].textContent] = gold;
-    this.parts.right.hidden = !this.right;
-    this.parts.wrong.hidden = this.right;
-    return `${answerIn(this.text)}: ${this.right ? "right" : "wrong"}`;
+    this.right = right;
+    this.parts["gold-text"].textContent = gold?.text ?? "";
+    this.parts["gold-why"].textContent = why;
+    this.parts.right.hidden = right !== true;
+    this.parts.wrong.hidden = right !== false;
+    return right === null ? "" : `${answerIn(this.text)}: ${right ? "right" : "wrong"}`;
   }
 
   /** Show how it differs from another text; null shows the text itself. */

@@ -1,4 +1,4 @@
-// How the Lab says things: times, money, sentences with code in them, texts that count as the same.
+// How the Lab says and shows things: times, money, sentences with code in them, buttons that stand in for each other.
 export const took = (ms) => (ms < 1000 ? `${Math.round(ms)}\u00a0ms` : `${(ms / 1000).toFixed(1)}\u00a0s`);
 export const dollars = (cost) => (cost >= 0.01 ? `$${cost.toFixed(2)}` : `$${Number(cost.toPrecision(2))}`);
 export const percent = (share) => (share > 0 && share < 0.001 ? "<0.1\u00a0%" : `${(share * 100).toFixed(share < 0.0995 ? 1 : 0)}\u00a0%`);
@@ -14,12 +14,8 @@ export function moment(at) {
 /** A value as JSON in which the order of names says nothing: the same for what asks the same. */
 export const plain = (value) => JSON.stringify(value, (_, one) => (one?.constructor === Object ? Object.fromEntries(Object.entries(one).sort(([a], [b]) => (a < b ? -1 : 1))) : one));
 
-/** One spelling for texts that look the same, as app/domain/scoring.py: normalise() has it. */
-export const normal = (text) => text.normalize("NFC").trim().split(/\s+/).join(" ");
-export const folded = (text) => normal(text).toLowerCase();
-
-/** The first line that is not blank is the answer, as in an evaluation by generation. */
-export const answerIn = (text) => normal(text.trim().split("\n")[0]);
+/** The first line that is not blank: what an answer is called when it is read out. */
+export const answerIn = (text) => text.trim().split("\n")[0].trim();
 
 /** A sentence into an element; words between backticks are code, as app/pages/text.py: ticks() has it. */
 export function say(element, sentence) {
@@ -29,3 +25,10 @@ export function say(element, sentence) {
 
 /** The named parts of an element, by name. */
 export const parts = (element) => Object.fromEntries([...element.querySelectorAll("[data-part]")].map((part) => [part.dataset.part, part]));
+
+/** Show and hide buttons that stand in for each other, [button, hidden] each: the keyboard goes on from one that goes to the first that is there. */
+export function standIn(...states) {
+  const lost = states.some(([button, hidden]) => hidden && button === document.activeElement);
+  for (const [button, hidden] of states) button.hidden = hidden;
+  if (lost) states.find(([, hidden]) => !hidden)?.[0].focus();
+}

@@ -13,7 +13,7 @@ import * as marks from "./lab-marks.js";
 import * as modes from "./lab-modes.js";
 import * as rows from "./lab-rows.js";
 import { besides } from "./lab-run.js";
-import { describeShots, startShots } from "./lab-shots.js";
+import * as shots from "./lab-shots.js";
 import * as test from "./lab-test.js";
 import { declare, startVariables } from "./lab-variables.js";
 
@@ -33,7 +33,7 @@ let kept = 0;
 let ready = false;
 let mine = null;
 
-const standing = () => ({ ...form.read(), ...rows.state(), ...columns.state(), opened, saved });
+const standing = () => ({ ...form.read(), ...shots.state(), ...rows.state(), ...columns.state(), opened, saved });
 
 // ---- the draft: reload, resize and crash lose nothing ----
 function keep() {
@@ -59,6 +59,7 @@ async function restore(draft) {
   name();
   await rows.restore(draft);
   form.writeVariables(draft.variables);
+  shots.restore(draft);
   columns.restore(draft);
 }
 
@@ -139,7 +140,7 @@ let soon = 0;
 function changed() {
   clearTimeout(pause);
   modes.follow();
-  describeShots();
+  shots.describeShots();
   show();
   note();
   tell();
@@ -218,8 +219,8 @@ function fields() {
   return { ...form.prompt(), parameters: form.readParameters() };
 }
 
-/** What a program would ask for: the first column's model with what stands in the editor. */
-const asked = () => ({ model: Number(columns.first().model), prompt: form.asked(), variables: form.variables(), parameters: form.readParameters() });
+/** What a program would ask for: what a column asks of the one input, or of the first of a table. */
+const asked = (column = columns.first()) => ({ ...column.body(), variables: inputs.list()[0]?.variables ?? form.variables() });
 
 async function begin() {
   const text = await drafts.latest(given);
@@ -244,7 +245,7 @@ async function begin() {
   else if (given.ticket) columns.recall({ answers: [[{ ticket: given.ticket, gold: null, over: true }]], bars: given.weighed });
 }
 
-for (const begins of [rows.start, modes.start, startShots, startTurns, startVariables, columns.start]) begins();
+for (const begins of [rows.start, modes.start, shots.startShots, startTurns, startVariables, columns.start]) begins();
 marks.start(by("columns"));
 heat.start();
 engine.start(given.engine, changed);

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from app.api.table import AT_ONCE
 from tests.api.test_endpoints import add, places  # noqa: F401 the fixture that allows the test servers
 from tests.remote.servers import Server
 
@@ -58,6 +59,35 @@ def test_single_cells_can_be_asked_for_and_none_that_is_not_there(client: TestCl
     refused = client.post("/api/v1/generate/table", json={**body, "cells": [[2, 0]]})
     assert refused.status_code == 422 and refused.json()["error"]["code"] == "no_such_cell"
     assert client.post("/api/v1/generate/table", json={**body, "columns": body["columns"] * 4}).status_code == 422
+
+
+def test_an_endpoint_that_does_not_answer_holds_up_its_own_column_and_is_stopped(client: TestClient, model_server: Server, fault_server: Server) -> None:
+    add(client, model_server, models=["tiny"])
+    add(client, fault_server, "stall/v1", name="stalled", models=["m"], time_out=60)
+    columns = [{"model": model, "prompt": PROMPT, "parameters": {"max_tokens": 2}, "ticket": "word"} for model in ("stalled/m", "there/tiny")]
+    inputs = [{"input": f"film {number}"} for number in range(AT_ONCE + 4)]
+    begun, ended = dict[str, str](), dict[str, dict[str, Any]]()
+    with client.stream("POST", "/api/v1/generate/table", json={"columns": columns, "inputs": inputs}) as answer:
+        fields: dict[str, str] = {}
+        for line in answer.iter_lines():
+            if line:
+                name, _, value = line.partition(": ")
+                fields[name] = value
+                continue
+            data = json.loads(fields["data"])
+            if fields.get("event") == "accepted":
+                begun[fields["id"]] = data["request"]
+            elif fields.get("event") == "done":
+                ended[fields["id"]] = data
+            fields = {}
+            if len(ended) == len(inputs) and not any(cell.startswith("0:") for cell in ended):
+                assert client.post("/api/v1/generate/table/word/stop", json={"columns": [0]}).status_code == 204
+            if len(ended) == len(inputs) + 4:  # what still waited has ended; what was asked is stopped by its request
+                for cell in [cell for cell in begun if cell not in ended]:
+                    assert client.post(f"/api/v1/generate/{begun[cell]}/stop").status_code == 204
+    assert [ended[f"1:{row}"]["reason"] for row in range(len(inputs))] == ["length"] * len(inputs)
+    assert [ended[f"0:{row}"]["reason"] for row in range(len(inputs))] == ["cancelled"] * len(inputs)
+    assert {cell for cell in begun if cell.startswith("0:")} == {f"0:{row}" for row in range(AT_ONCE)}, "the others were never asked"
 
 
 def test_a_variable_that_is_missing_is_told_in_its_cell(client: TestClient, model_server: Server) -> None:

@@ -1,5 +1,6 @@
 """The Lab's columns in a real browser with the starter model, with the keyboard alone where a person would: side by side, tables, tests. In this order."""
 
+import json
 import os
 import re
 import signal
@@ -7,8 +8,10 @@ import signal
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from app.pages.lab import listed
 from tests.browser.steps import address, no_violations, sign_up, tab_to
 from tests.installation import Running
+from tests.pages.test_lab import LISTS
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -85,6 +88,18 @@ def test_one_column_runs_again_alone_and_control_enter_means_the_one_with_the_ke
     settled(page)
     expect(part(column(page, "B"), "counts")).to_contain_text("tokens read")
     assert part(column(page, "A"), "counts").inner_text() == before
+    column(page, "B").get_by_role("button", name="Run column B").focus()
+    for keys in ("Enter", "Control+Enter"):
+        page.keyboard.press(keys)
+        expect(column(page, "B").get_by_role("button", name="Stop column B")).to_be_focused()
+        settled(page)
+        expect(column(page, "B").get_by_role("button", name="Run column B")).to_be_focused()
+    assert part(column(page, "A"), "counts").inner_text() == before
+    page.locator("#run").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#stop")).to_be_focused()
+    settled(page)
+    expect(page.locator("#run")).to_be_focused()
     page.locator("#diff").focus()
     page.keyboard.press("Space")
     expect(part(column(page, "B"), "diff")).to_be_visible()
@@ -114,6 +129,22 @@ def test_a_difference_holds_both_texts_whole_and_marks_no_more_than_it_must(page
     assert found[6][0] == ["del", PAIRS[6][0]], "too long to compare word by word: one change"
 
 
+def test_lists_come_back_out_of_their_fields_as_they_were(page: Page) -> None:
+    script = """async ([texts, field]) => {
+      const { read, write } = await import("/static/js/lab-parameters.js");
+      const area = Object.assign(document.createElement("textarea"), { value: field });
+      Object.assign(area.dataset, { parameter: "stop", kind: "list" });
+      const box = document.createElement("div");
+      box.append(area);
+      const before = read(box);
+      write(box, { stop: texts });
+      return [before, area.value, read(box)];
+    }"""
+    for texts in LISTS:
+        assert page.evaluate(script, [texts, listed(texts)]) == [{"stop": texts}, listed(texts), {"stop": texts}]
+    assert page.evaluate(script, [["x"], "\n"])[0] == {}
+
+
 def test_an_error_stays_in_its_column_and_is_retried_there(installation: Running, page: Page) -> None:
     made = page.request.post(
         f"{address(installation)}/api/v1/prompts", data={"name": "Toned", "instruction": "Be {tone}."}, headers={"Origin": address(installation)}
@@ -133,6 +164,7 @@ def test_an_error_stays_in_its_column_and_is_retried_there(installation: Running
     part(column(page, "B"), "prompt").select_option(label="The editor's prompt")
     column(page, "B").get_by_role("button", name="Retry").focus()
     page.keyboard.press("Enter")
+    expect(part(column(page, "B"), "stream")).to_be_focused()
     expect(part(column(page, "B"), "counts")).to_contain_text("tokens read", timeout=120_000)
 
 
@@ -232,6 +264,11 @@ def test_a_table_of_inputs_fills_cell_by_cell_with_a_tally(page: Page, complaint
     settled(page)
     expect(part(cell, "counts")).to_contain_text("tokens read")
     assert part(column(page, "A"), "counts").all_inner_texts() == others
+    menu(page, "B", "View code")
+    expect(page.locator("#code-curl")).to_contain_text(json.dumps(page.locator("#inputs-list .clip").first.text_content(), ensure_ascii=False)[:40])
+    expect(page.locator("#code-curl")).to_contain_text('"input": ')
+    page.keyboard.press("Escape")
+    expect(page.locator("#code-dialog")).to_be_hidden()
     assert complaints == []
 
 
@@ -328,3 +365,10 @@ def test_a_model_that_is_still_loading_says_how_far_it_is(page: Page) -> None:
         return element.textContent;
     }"""
     assert progress.evaluate(half_way) == "Loading weights, 50 %, about 6 s left"
+
+
+def test_code_of_what_cannot_be_asked_says_why(page: Page) -> None:
+    set_parameter(column(page, "A"), json_schema="{")
+    page.get_by_role("button", name="Code", exact=True).click()
+    expect(page.locator(".toast").last).to_contain_text("json_schema")
+    set_parameter(column(page, "A"), json_schema="")

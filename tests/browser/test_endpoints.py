@@ -9,20 +9,29 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from app.api.table import AT_ONCE
 from tests.browser.steps import address, command, no_violations, sign_up
 from tests.installation import Running, free_port, start
+from tests.remote.servers import Server, running
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def installation(starter_models: Path) -> Iterator[Running]:
-    """`fettle up` with the starter model, allowed to ask itself."""
+def faults() -> Iterator[Server]:
+    """An endpoint that does everything wrong."""
+    with running("tests.remote.fault_server", ready="/log") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def installation(starter_models: Path, faults: Server) -> Iterator[Running]:
+    """`fettle up` with the starter model, allowed to ask itself and the endpoint that does everything wrong."""
     with tempfile.TemporaryDirectory(prefix="fettle-endpoints-") as name:
         folder, port = Path(name), free_port()
         (folder / "data").mkdir()
         (folder / "data" / "models").symlink_to(starter_models)
-        found = start(folder, port, {"FETTLE_ALLOWED_ENDPOINTS": json.dumps([f"127.0.0.1:{port}"])})
+        found = start(folder, port, {"FETTLE_ALLOWED_ENDPOINTS": json.dumps([f"127.0.0.1:{port}", faults.place])})
         yield found
         found.process.terminate()
         found.process.wait(20)
@@ -71,6 +80,82 @@ def test_the_lab_answers_through_it_as_the_model_does_here(installation: Running
     assert counts[0] is not None and counts[1] is not None and counts[0].groups() == counts[1].groups()
     assert "$0.0" in answers[0][1] and "$" not in answers[1][1]
     assert complaints == []
+
+
+def test_a_column_says_what_an_endpoint_cannot(page: Page, complaints: list[str]) -> None:
+    page.locator("#add-shot").click()
+    page.locator("[data-shot=input]").fill("The invoice is wrong.")
+    page.locator("[data-shot=output]").fill("billing")
+    facts = page.locator("#shots [data-shot-facts]")
+    expect(facts).to_have_text(re.compile(r"^\d+ tokens$"))
+    page.locator("#dataset").select_option(label="Support desk v1")
+    expect(page.locator("#bars")).to_be_enabled()
+    page.locator("[data-part=model]").select_option(label="myself/starter")
+    expect(facts).to_have_text(re.compile(r"^about \d+ tokens$"))
+    expect(page.locator("#bars")).to_be_disabled()
+    expect(page.locator("#bars-field")).to_have_attribute("title", "It does not echo prompts with log-probabilities.")
+    page.locator("#test").click()
+    expect(page.locator("#test-answer [value=likelihood]")).to_be_disabled()
+    expect(page.locator("#test-answer")).to_have_attribute("title", "It does not echo prompts with log-probabilities.")
+    page.keyboard.press("Escape")
+    assert complaints == []
+
+
+def test_a_busy_endpoint_is_asked_again_and_a_silent_one_is_stopped(installation: Running, faults: Server, page: Page, complaints: list[str]) -> None:
+    for fault in ("twice", "stall", "endless"):
+        about = {"name": fault, "url": f"{faults.address}/{fault}/v1", "models": ["m"], "time_out": 60}
+        made = page.request.post(f"{address(installation)}/api/v1/endpoints", data=about, headers={"Origin": address(installation)})
+        assert made.ok, made.text()
+    page.reload()
+    model, counts = page.locator("[data-part=model]"), page.locator("[data-part=counts]").first
+    model.select_option(label="twice/m")
+    page.keyboard.press("Control+Enter")
+    expect(counts).to_contain_text("3 tries", timeout=60_000)
+    expect(page.locator("[data-part=stream]").first).to_have_text("so so ")
+    for fault, written in (("stall", ""), ("endless", "so so")):
+        model.select_option(label=f"{fault}/m")
+        page.locator("#run").click()
+        expect(page.locator("[data-part=stream]").first).to_contain_text(written)
+        expect(page.locator("[data-part=progress]").first).to_contain_text("Waiting for the endpoint" if not written else "")
+        page.wait_for_function("document.querySelector('[data-answer]').answer.request !== ''")  # so that it can be stopped
+        page.locator("#stop").click()
+        expect(counts).to_contain_text("stopped by you", timeout=5_000)
+        expect(page.locator("#run")).to_be_focused()
+    assert complaints == []
+
+
+def test_a_column_that_is_stopped_drops_the_cells_that_still_wait(page: Page, complaints: list[str]) -> None:
+    page.get_by_role("radio", name="A table of inputs").check(force=True)
+    page.get_by_label("Lines to add").fill("\n".join(f"line {number}" for number in range(AT_ONCE + 2)))
+    page.get_by_role("button", name="Add", exact=True).click()
+    page.locator("#add-column").click()
+    first, second = (page.get_by_role("region", name=f"Column {letter}", exact=True) for letter in "AB")
+    first.locator("[data-part=model]").select_option(label="stall/m")
+    page.keyboard.press("Control+Shift+Enter")
+    page.wait_for_function(f"[...document.querySelectorAll('[data-answer]')].filter((one) => one.answer.request).length === {2 * AT_ONCE}")
+    first.get_by_role("button", name="Stop column A").click()
+    expect(first.locator("[data-part=counts]").filter(has_text="stopped by you")).to_have_count(AT_ONCE + 2)
+    expect(second.get_by_role("button", name="Stop column B")).to_be_visible()
+    page.locator("#stop").click()
+    expect(page.locator("#stop")).to_be_hidden()
+    with page.expect_response(lambda response: "/lab/answers" in response.url):
+        page.reload()
+    expect(first.locator("[data-part=counts]").filter(has_text="stopped by you")).to_have_count(AT_ONCE)
+    expect(page.get_by_text("not in the notebook any more")).to_have_count(0)
+    assert complaints == []
+
+
+def test_an_answer_held_to_a_schema_is_json_that_keeps_to_it(installation: Running, page: Page) -> None:
+    page.goto(f"{address(installation)}/lab?new=1")
+    page.get_by_label("Instruction").fill("Is it urgent?")
+    page.get_by_label("Input", exact=True).fill("My parcel has not arrived.")
+    page.locator("[data-part=model]").select_option(label="SmolLM2-135M-Instruct")
+    schema = {"type": "object", "properties": {"urgent": {"type": "boolean"}}, "required": ["urgent"], "additionalProperties": False}
+    page.locator("[data-part=parameters] summary").click()
+    page.locator("[data-parameter=json_schema]").fill(json.dumps(schema))
+    page.locator("#run").click()
+    expect(page.locator("[data-part=counts]").first).to_contain_text("tokens read", timeout=90_000)
+    assert set(json.loads(page.locator("[data-part=stream]").first.inner_text())) == {"urgent"}
 
 
 def test_an_evaluation_through_it_ends_with_its_cost(installation: Running, page: Page) -> None:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import BrowserContext, Locator, Page, expect
+from playwright.sync_api import BrowserContext, FilePayload, Locator, Page, expect
 
 from tests.browser.steps import address, no_violations, sign_up
 from tests.browser.test_columns import column, part, set_parameter, settled
@@ -82,7 +82,8 @@ def test_a_reload_brings_back_the_answers_with_their_figures_and_marks(installat
     expect(column(page, "B").locator("[data-part=diff]:visible")).to_have_count(3)
     page.locator("#diff").uncheck()
     expect(column(page, "B").locator("[data-part=diff]:visible")).to_have_count(0)
-    assert part(page, "tally").all_inner_texts() == tallies
+    for letter, tally in zip("AB", tallies, strict=True):
+        expect(part(column(page, letter), "tally")).to_have_text(tally)
     after = [line.split(" · ") for line in part(page, "counts").all_inner_texts() if line]
     assert [line[:3] for line in after] == counts and all(re.search(r"\d\d:\d\d$", line[-1]) for line in after)
     third = column(page, "B").get_by_role("group", name="What do you think of answer 3?")
@@ -131,11 +132,14 @@ def test_an_error_and_a_table_of_inputs_stand_again(installation: Running, page:
     page.keyboard.press("Control+Shift+Enter")
     settled(page)
     expect(part(column(page, "B"), "failure")).to_have_count(2)
+    expect(part(column(page, "A"), "tally")).to_contain_text("of 2)")
+    expect(part(column(page, "B"), "tally")).to_contain_text("2 failed")
     before = part(page, "counts").all_inner_texts(), part(page, "tally").all_inner_texts(), texts(page.locator("#columns"))
     kept(page)
     page.reload()
     expect(part(column(page, "B"), "failure-message").first).to_contain_text("unclosed character class")
     expect(part(column(page, "A"), "stream").last).not_to_be_empty()
+    expect(part(column(page, "A"), "tally")).to_have_text(before[1][0])
     assert (part(page, "counts").all_inner_texts(), part(page, "tally").all_inner_texts(), texts(page.locator("#columns"))) == before
     no_violations(page)
 
@@ -187,6 +191,69 @@ def test_the_heat_line_and_the_bars_stand_again_after_a_reload_and_from_the_note
     page.reload()
     expect(part(alone, "stream").locator(".token").first).to_be_visible()
     expect(opened).to_be_hidden()
+
+
+ROWS = """input,region,output,split
+Where is the fair?,south,"{""city"": ""Rome"", ""year"": 1960}",validation
+And the other?,north,"{""city"": ""Oslo"",
+ ""year"": 1952}",validation
+Which came first?,south,"{""city"": ""Athens"", ""year"": 1896}",train
+Which came last?,north,"{""city"": ""Paris"", ""year"": 2024}",train
+What is sealed?,north,"{""city"": ""Seoul"", ""year"": 1988}",test
+"""
+
+
+def right_or_wrong(where: Locator) -> str:
+    return " ".join(name for name in ("right", "wrong") if part(where, name).first.is_visible())
+
+
+def test_json_is_judged_by_its_fields_and_only_while_the_row_stands(installation: Running, page: Page) -> None:
+    file: FilePayload = {"name": "fairs.csv", "mimeType": "text/csv", "buffer": ROWS.encode()}
+    made = page.request.post(f"{address(installation)}/api/v1/datasets", multipart={"file": file, "name": "Fairs"}, headers={"Origin": address(installation)})
+    assert made.ok, made.text()
+    page.goto(f"{address(installation)}/lab?new=1")
+    page.get_by_label("Instruction").fill("Say when and where.")
+    page.locator("#dataset").select_option(label="Fairs v1")
+    expect(page.locator("#input")).to_have_value("Where is the fair?")
+    alone = page.locator("[data-column]")
+    for written, judged in ((r'{\n  "year": 1960.0,\n  "city": "Rome"\n}', "right"), ('{"city": "Rome", "year": 1961}', "wrong")):
+        set_parameter(alone, choices=written, max_tokens="40")
+        page.keyboard.press("Control+Enter")
+        settled(page)
+        expect(part(alone, judged).first).to_be_visible()
+        assert right_or_wrong(alone) == judged
+    expect(part(alone, "gold-text").first).to_have_text('{"city": "Rome", "year": 1960}')
+    page.get_by_label("{region}", exact=True).fill("west")
+    page.keyboard.press("Control+Enter")
+    settled(page)
+    expect(part(alone, "counts").first).to_contain_text("tokens read")
+    expect(part(alone, "gold").first).to_be_hidden()
+    page.locator("#row-next").click()
+    expect(page.get_by_label("{region}", exact=True)).to_have_value("north")
+    set_parameter(alone, choices=r'{"city": "Oslo",\n "year": 1952}')
+    page.keyboard.press("Control+Enter")
+    settled(page)
+    expect(part(alone, "right").first).to_be_visible()
+    no_violations(page)
+
+
+def test_a_row_that_the_prompt_shows_is_not_judged(page: Page) -> None:
+    page.locator("input[name=shots][value='1']").check(force=True)
+    expect(page.locator("#shots-note")).to_have_text("1 drawn, balanced, seed 0")
+    page.locator("#split").select_option("train")
+    page.get_by_role("radio", name="A table of inputs").check(force=True)
+    page.get_by_role("button", name="Draw rows").click()
+    expect(page.locator("#inputs-note")).to_have_text(
+        "2 inputs, 2 with a gold answer. One is among the shots and not judged where the editor's prompt is used."
+    )
+    expect(page.locator("#inputs-list [data-known]:visible")).to_have_count(1)
+    page.keyboard.press("Control+Enter")
+    settled(page)
+    expect(part(page, "tally")).to_have_text("0 right, 1 wrong (0 % of 1)")
+    expect(page.get_by_text("among the shots, so not judged")).to_have_count(1)
+    no_violations(page)
+    page.locator("input[name=shots][value='0']").check(force=True)
+    expect(page.locator("#inputs-note")).to_have_text("2 inputs, 2 with a gold answer.")
 
 
 @pytest.mark.parametrize("width", [390, 1280])

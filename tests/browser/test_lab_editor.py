@@ -75,6 +75,13 @@ def test_a_misspelt_variable_is_told_while_it_is_written(page: Page, complaints:
     expect(page.locator("#template-problem")).to_contain_text("{tone} of the prompt has no value here and no default.")
     page.keyboard.type("friendly")
     expect(page.locator("#template-error")).to_be_hidden()
+    page.get_by_label("{tone}", exact=True).fill("kind")
+    for button in ("#row-next", "#row-previous"):
+        before = page.locator("#input").input_value()
+        page.locator(button).press("Enter")
+        expect(page.locator("#input")).not_to_have_value(before)
+        expect(page.get_by_label("{tone}", exact=True)).to_have_value("kind")
+    page.get_by_label("{tone}", exact=True).fill("")
     page.locator("#seen summary").focus()
     page.keyboard.press("Enter")
     expect(page.locator("#seen-text")).to_contain_text("in a friendly tone.")
@@ -125,6 +132,23 @@ def test_shots_are_drawn_picked_and_put_in_order(page: Page, complaints: list[st
     page.locator("#input").fill("My parcel never arrived, where is my parcel?")
     expect(page.locator("#shots [data-shot=input]").last).to_have_value(re.compile("parcel", re.IGNORECASE))
     assert inputs(page) != near, "the nearest follow the input"
+    near = inputs(page)
+    page.reload()
+    expect(page.locator("#lab:not([inert])")).to_be_attached()
+    expect(page.locator("#shots-note")).to_have_text("3 drawn, nearest to the input")
+    assert inputs(page) == near
+    page.locator("#input").fill("I was charged twice.")
+    expect(page.locator("#why")).to_have_text("The shots are being drawn anew.")
+    expect(page.locator("#run")).to_have_attribute("aria-disabled", "true")
+    expect(page.locator("#shots-note")).to_have_text("3 drawn, nearest to the input")
+    expect(page.locator("#why")).to_have_text("")
+    assert inputs(page) != near, "also after a reload"
+    page.get_by_role("radio", name="A table of inputs").check(force=True)
+    expect(page.locator("#shots-note")).to_have_text("3 drawn, nearest to the one input, the same for all rows")
+    expect(page.locator("#draw-note")).to_be_empty()
+    page.get_by_role("radio", name="One input").check(force=True)
+    page.locator("#input").fill("My parcel never arrived, where is my parcel?")
+    expect(page.locator("#shots [data-shot=input]").last).to_have_value(re.compile("parcel", re.IGNORECASE))
     page.locator("#pick-open").press("Enter")
     page.keyboard.type("refund")
     expect(page.locator("#pick-rows button").first).to_contain_text(re.compile("refund", re.IGNORECASE))
@@ -157,7 +181,13 @@ def test_a_chat_goes_on_from_the_models_answer_and_is_sent_again_from_any_turn(p
         "messages": [{"role": "system", "content": "Answer in {one} word."}, {"role": "user", "content": "What is the capital of France?"}],
     }
     page.locator("#paste-text").fill(json.dumps(request))
+    for keys in ("Control+Enter", "Control+Shift+Enter", "Control+s"):
+        page.keyboard.press(keys)
+    expect(page.locator("dialog[open]")).to_have_attribute("id", "paste-dialog")
+    page.locator("#paste-dialog").get_by_role("button", name="Cancel").focus()
+    page.keyboard.press("c")
     page.get_by_role("button", name="Use it").click()
+    expect(page.locator("[data-column]")).to_have_count(1)
     expect(page.locator("#turns > li")).to_have_count(2)
     assert page.locator("#turns textarea").first.input_value() == "Answer in {{one}} word.", "another's braces are text"
     expect(page.locator("#input-field")).to_be_hidden()

@@ -12,7 +12,7 @@ from app.domain.dataset import Dataset
 from app.domain.generation import Parameters
 from app.domain.prompt import PromptVersion
 from app.domain.rendering import Shot, Template, sections
-from app.pages.lab import ORDER
+from app.pages.lab import ORDER, listed
 from app.services import pasted, prompts
 from tests.dom import Dom, get
 from tests.rows import add_dataset, add_model
@@ -116,6 +116,17 @@ def test_every_parameter_is_there_with_the_meaning_and_range_the_api_checks(brow
     assert (heat.get("min"), heat.get("max"), heat.get("placeholder")) == ("0.0", "5.0", "0")
     assert page.text("#c1-max_tokens-help").endswith("1 to 4,096; 64 unless set.") and tokens.get("step") == "1"
     assert page.text("#c1-seed-help").endswith("0 or more.") and page.one("#c1-seed").get("max") is None
+
+
+LISTS = [["\n"], ["a\nb", "c\td"], [" "], [], ["[]"], ["\\[]"], ["[]", "x"], ["C:\\new", "\\d+", "a\\"], ["\r\n"]]
+"""Stop sequences that have to come back as they were; tests/browser/test_columns.py reads what `listed` writes."""
+
+
+@pytest.mark.parametrize("texts", LISTS, ids=repr)
+def test_stop_sequences_stand_in_the_drawer_as_they_were_saved(browser: TestClient, person: Who, texts: list[str]) -> None:
+    prompts.create(person, "Stopping", {**ROUTING, "parameters": {"stop": texts}})
+    area = get(browser, "/lab?prompt=1@1").one("#c1-stop").text_content().removeprefix("\n")
+    assert area == listed(texts) and len(area.split("\n")) == max(1, len(texts)) and area.strip("\n")
 
 
 def test_rows_come_from_validation_and_train_and_never_from_test(browser: TestClient, person: Who) -> None:

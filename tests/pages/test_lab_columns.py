@@ -11,7 +11,7 @@ from app.domain.generation import ENGINE_CHANNEL
 from app.domain.prompt import PromptVersion
 from app.services import marks, prompts
 from tests.dom import Dom, get
-from tests.rows import add_dataset, add_model
+from tests.rows import add_dataset, add_model, add_rows
 
 WORDS: dict[str, Any] = {
     "defaults": {},
@@ -45,13 +45,58 @@ def test_rows_are_drawn_by_seed_and_never_from_test(browser: TestClient, person:
     add_dataset(person)
     rows = browser.get("/lab/rows?dataset=1@1&split=validation&count=4&seed=3").json()["rows"]
     assert len(rows) == 4 and all(
-        row["values"]["input"] == f"validation message {row['row'] - 1} about {'my bill' if row['answers'] == ['billing'] else 'my parcel'}" for row in rows
+        row["values"]["input"] == f"validation message {row['row'] - 1} about {'my bill' if row['gold']['text'] == 'billing' else 'my parcel'}" for row in rows
     )
+    assert all(row["gold"] == {"text": row["gold"]["text"], "dataset": "1@1", "split": "validation", "place": row["row"] - 1} for row in rows)
     assert browser.get("/lab/rows?dataset=1@1&split=validation&count=4&seed=3").json()["rows"] == rows
     assert browser.get("/lab/rows?dataset=1@1&split=validation&count=4&seed=4").json()["rows"] != rows
     assert [row["row"] for row in browser.get("/lab/rows?dataset=1@1&split=validation&count=50").json()["rows"]] == list(range(1, 11))
     assert browser.get("/lab/rows?dataset=1@1&split=test&count=2").status_code == 403
     assert browser.get("/lab/rows?dataset=1@1&split=train&count=101").status_code == 422
+
+
+LABELS = {"a": "Refund", "b": "refund", "c": "delivery"}
+JUDGED: dict[str, tuple[dict[str, str], str, dict[str, bool]]] = {
+    "labels, strictly first": (LABELS, "a", {"Refund": True, "refund": False, "Refund\nfor the bill": True, "other": False, "REFUND": False}),
+    "labels, whatever the case where one is meant": (LABELS, "c", {"DELIVERY": True, "deliver": False, "": False}),
+    "text of several lines": (
+        {"a": "Paris\nFrance", "b": "Rome", "c": "Rome, or\nMilan"},
+        "a",
+        {"Paris\nFrance": True, " Paris \n France\n": True, "Paris": False},
+    ),
+    "text of one line": ({"a": "Paris\nFrance", "b": "Rome", "c": "a\nb"}, "b", {"Rome": True, "Rome\nand more": False, "rome": False}),
+    "JSON by field": (
+        {"a": '{"city": "Rome", "n": 1}', "b": '{"city": "Oslo", "n": 2}', "c": '{"city": "Oslo", "n": 3}'},
+        "a",
+        {'{\n  "n": 1.0,\n  "city": "Rome"\n}': True, '{"city": "Rome", "n": 2}': False, "Rome": False},
+    ),
+    "numbers": ({"a": "1200", "b": "7", "c": "8"}, "a", {"1,200": True, "1200.0\nor so": True, "12": False}),
+}
+
+
+@pytest.mark.parametrize("case", JUDGED.values(), ids=JUDGED)
+def test_answers_are_judged_as_an_evaluation_judges_them(browser: TestClient, person: Who, case: tuple[dict[str, str], str, dict[str, bool]]) -> None:
+    golds, asked, texts = case
+    splits = ("train", "validation") if golds is LABELS else ("validation",)  # what is not said twice is no label
+    add_rows(person, "task", [(text, gold, split) for split in splits for text, gold in golds.items()])
+    place = list(golds).index(asked)
+    gold = browser.get(f"/lab/row?dataset=1@1&split=validation&offset={place}").json()["gold"]
+    assert gold["text"] == golds[asked]
+    rows = [{**gold, "texts": [text]} for text in texts]
+    assert browser.post("/lab/judge", json={"rows": rows}).json()["judged"] == [[right] for right in texts.values()]
+
+
+def test_what_cannot_be_judged_is_not(browser: TestClient, person: Who) -> None:
+    add_rows(person, "task", [("a message", "billing", "train"), ("another", None, "train"), ("sealed", "billing", "test")])
+    asked = [
+        {"dataset": "1@1", "split": split, "place": place, "texts": ["billing"]} for split, place in (("train", 0), ("train", 1), ("train", 9), ("test", 0))
+    ]
+    rows = [*asked, {**asked[0], "dataset": "9@1"}]
+    assert browser.post("/lab/judge", json={"rows": rows}).json()["judged"] == [[True], None, None, None, None]
+    showing = prompts.create(person, "Showing", {**WORDS, "shots": [{"input": "a message", "output": "billing"}]})
+    other = prompts.create(person, "Other", {**WORDS, "shots": [{"input": "a message", "output": "delivery"}]})
+    rows = [{**asked[0], "prompt_version": version.reference} for version in (showing, other)]
+    assert browser.post("/lab/judge", json={"rows": rows}).json()["judged"] == ["shown", [True]]
 
 
 def test_the_page_hears_at_once_whether_an_engine_listens(browser: TestClient, broker: str) -> None:

@@ -198,3 +198,19 @@ def test_code_is_shown_for_what_stands_in_the_lab(browser: TestClient, person: W
     told = Dom(browser.post("/lab/code", json={**body, "prompt": {"instruction": "{nobody}"}}).text)
     assert "{nobody}" in told.text("[role=alert] .message")
     assert browser.post("/lab/code", json={**body, "parameters": {"heat": 1}}).status_code == 422
+
+
+def test_code_says_of_a_value_what_it_is_and_of_a_saved_version_its_words(browser: TestClient, person: Who) -> None:
+    body: dict[str, Any] = {"model": add_model(person), "prompt": FIRST, "variables": {"input": "it <|im_end|> is"}, "parameters": {"choices": ["good", "bad"]}}
+    page = Dom(browser.post("/lab/code", json=body).text)
+    assert 'tokenizer(prompt, return_tensors="pt", split_special_tokens=True)' in page.text("#code-transformers")
+    assert "# In this text <|im_end|> may be a special token of the model" in page.text("#code-openai") and "stop=[]" in page.text("#code-openai")
+    assert "stops" not in page.text("#code-transformers"), "an answer held to a list ends with what it says"
+    body |= {"prompt": {**FIRST, "instruction": "<s>Judge."}, "parameters": {}}
+    both = Dom(browser.post("/lab/code", json=body).text).text("#code-transformers")
+    assert "split_special_tokens" not in both and "# <|im_end|> may be a special token here" in both and "stops = " in both
+    plain = Dom(browser.post("/lab/code", json={**body, "prompt": FIRST, "variables": {"input": "it is"}}).text)
+    assert "special" not in plain.text("#code-openai") and "split_special" not in plain.text("#code-transformers")
+    version = prompts.create(person, "Saved", {**FIRST, "instruction": "Weigh it."})
+    saved = Dom(browser.post("/lab/code", json={**body, "prompt": None, "prompt_version": version.reference}).text)
+    assert "Weigh it." in saved.text("#code-curl") and "Weigh it." in saved.text("#code-openai")

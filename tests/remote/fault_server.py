@@ -135,6 +135,15 @@ async def busy(writer: Writer) -> None:
         writer.write(whole(ANSWER))
 
 
+async def twice(writer: Writer) -> None:
+    """Refuses twice, asking to wait a second, then streams an answer."""
+    counts["twice"] += 1
+    if counts["twice"] % 3:
+        writer.write(whole(b"{}", 429, more="Retry-After: 1\r\n"))
+    else:
+        writer.write(head(200, kind="text/event-stream") + CHUNK + CHUNK.replace(b"null", b'"stop"') + b"data: [DONE]\n\n")
+
+
 async def later(writer: Writer) -> None:
     writer.write(whole(b"{}", 429, more="Retry-After: 500\r\n"))
 
@@ -172,7 +181,8 @@ async def tell(writer: Writer) -> None:
 FAULTS: dict[str, Callable[[Writer], Awaitable[None]]] = {
     one.__name__: one
     for one in (
-        stall, drip, drop, short, long, garbage, html, shape, noise, bomb, headers, big, endless, half, mad, sorry, redirect, page, quota, busy, later, fine, slow, moody, crowded,
+        stall, drip, drop, short, long, garbage, html, shape, noise, bomb, headers, big, endless, half, mad, sorry, redirect, page, quota, busy, twice, later, fine, slow,
+        moody, crowded,
     )
 }  # fmt: skip
 

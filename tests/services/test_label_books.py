@@ -76,7 +76,7 @@ def test_what_models_read_and_write_is_the_display_text(person: Who) -> None:
     shots = drawn(person, "1", 3, 0).shots
     assert {shot.output for shot in shots} == {"billing", "delivery", "T-3"}
     row = lab.row(person, "1", "train", 0)
-    assert row.answers == ("billing",) and row.values["labels"].startswith("billing")
+    assert row.gold is not None and row.gold.text == "billing" and row.values["labels"].startswith("billing")
     assert lab.first_prompt(person, "1").fields["instruction"] == "Answer with one of: {labels}."
 
 
