@@ -325,6 +325,23 @@ def test_a_job_whose_room_comes_and_goes_ends_in_words(person: Who) -> None:
     assert state(key).state == "queued", "a person asked again: it is counted anew"
 
 
+def test_a_service_that_is_away_is_not_held_against_a_job_until_it_never_comes_back(person: Who) -> None:
+    key = add(person)
+
+    def away() -> None:
+        job = claim()
+        assert job.id == key
+        with transaction() as session:
+            ending.give_back(session, key, job.lease_token or "", "the database did not answer", away=True)
+
+    for _ in range(jobs.MAX_OUTAGES - 1):
+        away()
+    assert state(key).state == "queued" and set(outcomes(key)) == {"away"}
+    away()
+    error = state(key).error or {}
+    assert state(key).state == "failed" and error["code"] == "service_away" and "the database did not answer" in error["message"] and error["advice"]
+
+
 OUT = {"code": "out_of_memory", "message": "Memory ran out, twice.", "advice": "Take less."}
 
 
