@@ -28,7 +28,7 @@ from app.domain.job import Fenced, Job
 from app.settings import settings
 from worker import devices, resources
 from worker.engine.disk import FULL
-from worker.engine.lifeline import AWAY, LEFT
+from worker.engine.lifeline import AWAY, LEFT, LOST
 from worker.identity import worker_name
 from worker.outage import PATIENCE_SECONDS
 from worker.staying import JobProcess, Seat
@@ -47,7 +47,7 @@ LEAST_BYTES = 10_000_000
 VMSTAT = Path("/proc/vmstat")
 OUT_OF_MEMORY = {
     "code": "out_of_memory",
-    "message": "The system ran out of memory and killed the job's process, twice.",
+    "message": "The system ran out of memory and killed a process of the job, twice.",
     "advice": "Lower batch_size or max_length, raise accumulation, switch checkpointing on, or end what else needs memory on that machine; then retry.",
 }
 _leaving = threading.Event()
@@ -102,7 +102,7 @@ def run_one(queue: str, seat: Seat | None = None) -> bool:
         if seat is None or not seat.holds(job):
             devices.free(job)
     _tidy(job)
-    if code == -signal.SIGKILL and _memory_kills() > killed_before:
+    if code in (-signal.SIGKILL, LOST) and _memory_kills() > killed_before:
         _settle(job, "the system ran out of memory and killed its process", cause=OUT_OF_MEMORY)
     else:
         _settle(job, reason, needs_bytes=needs, away=code == AWAY)
@@ -219,6 +219,8 @@ def _ending(process: JobProcess) -> str:
         return "its process has left it"
     if code == LEFT:
         return "the worker was asked to leave, and there was nothing to save yet or no time for it; it goes on from its newest checkpoint"
+    if code == LOST:
+        return "one of the run's processes ended early; its log says which"
     if code == AWAY:
         return "a service that it cannot do without (the database, Redis or the object store) did not answer; it goes on from what it has saved"
     if code >= 0:

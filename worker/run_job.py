@@ -11,6 +11,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from queue import SimpleQueue
 
@@ -20,7 +21,8 @@ from app.domain.experiment import LINEAR
 from app.domain.job import Fenced, Job
 from app.errors import FettleError, NoRoom
 from worker import provenance, staying
-from worker.engine.lifeline import AWAY, LEFT, die_with_parent, listen
+from worker.engine.lifeline import AWAY, LEFT, LOST, die_with_parent, listen
+from worker.engine.reporting import Lost, NotYet, Stopped
 from worker.engine.waits import watch
 from worker.outage import OUTAGES, told
 from worker.reporter import JobReporter
@@ -70,6 +72,12 @@ def _attempt(job_id: int, token: str) -> bool:
         sys.exit("this attempt no longer holds the job")
     except OUTAGES:
         raise
+    except Lost as error:
+        # As when this process itself is killed: the parent sees the exit code, and looks whether the system ran out of memory.
+        with suppress(Fenced):
+            reporter.log(f"{error.message} {error.advice}")
+            reporter.flush()
+        _leave_with(LOST, error.message)
     except FettleError as error:
         _fail(job, token, reporter, error.as_dict())
     except Exception as error:  # noqa: BLE001 the door of the process: every end is recorded
@@ -102,8 +110,6 @@ def _say_in(job: Job) -> None:
 
 def run(job: Job, token: str, reporter: JobReporter) -> None:
     """Do the work of one job kind, then write its end; a stop that was asked for is an end too. One that finds no room on the disk waits for it."""
-    from worker.engine.reporting import NotYet, Stopped
-
     try:
         _work(job)(job, token, reporter)
     except Stopped:

@@ -225,6 +225,33 @@ def test_an_orphan_never_goes_on(person: Who, base: Model, toys: DatasetVersion,
 
 
 @ONE
+@pytest.mark.parametrize("why", ["killed", "out of memory"])
+def test_a_run_that_loses_one_of_its_processes_goes_on_from_its_checkpoint(
+    person: Who, base: Model, toys: DatasetVersion, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, why: str
+) -> None:
+    vmstat = tmp_path / "vmstat"
+    vmstat.write_text("oom_kill 5\n")
+    monkeypatch.setattr(parent, "VMSTAT", vmstat)
+    monkeypatch.setenv("FETTLE_CHECKPOINT_SECONDS", "0")
+    settings.cache_clear()
+    key = start(person, base, toys, SHORT | {"devices": 2, "max_steps": 60})
+    thread, process = running(person, key)
+    until(lambda: list((settings().storage_folder / "jobs" / str(key) / "attempt-1").glob("checkpoint-*")))
+    if why == "out of memory":
+        vmstat.write_text("oom_kill 6\n")
+    next(child for child in process.children() if "worker.engine.rank" in child.cmdline()).kill()
+    thread.join(60)
+    view = jobs.find(person, key)
+    assert view.job.state == "queued", view.job.error
+    assert [attempt.outcome for attempt in view.attempts] == ["lost" if why == "killed" else "out_of_memory"]
+    assert any("Process 2 of the run's 2 was killed by SIGKILL" in line.text for line in jobs.log(person, key))
+    if why == "killed":
+        assert parent.run_one("gpu") is True
+        assert jobs.find(person, key).job.state == "succeeded", jobs.find(person, key).job.error
+        assert any(line.text.startswith("Went on from the checkpoint at step") for line in jobs.log(person, key))
+
+
+@ONE
 def test_a_search_survives_a_kill_and_ends_as_the_winners_model(person: Who, base: Model, toys: DatasetVersion) -> None:
     search = {"how": "grid", "factor": 2, "space": {"learning_rate": [1e-8, 2e-2], "rank": [2, 4]}}
     parameters = {name: value for name, value in SHORT.items() if name not in ("learning_rate", "rank")} | {"max_steps": 400}

@@ -1,6 +1,7 @@
 """Who gets what on a machine with two GPUs and a processor. The devices are simulated as what they are here: rows."""
 
 import os
+import threading
 from typing import Any
 
 import pytest
@@ -14,7 +15,9 @@ from app.domain.model import Model
 from app.errors import Conflict, Invalid
 from app.settings import settings
 from tests.rows import add_dataset, add_model
+from tests.worker.test_parent import until
 from worker import devices as machine
+from worker.engine.reporting import NullReporter
 from worker.engine.shelf import Waits
 from worker.room import LeasedRoom
 
@@ -105,18 +108,26 @@ def test_two_workers_take_two_gpus_and_the_third_is_told_who_has_them(monkeypatc
         machine.take()
 
 
-def test_a_job_over_both_gpus_takes_both_or_says_who_has_the_other(person: Who, job: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_over_both_gpus_takes_both_or_waits_for_the_worker_that_has_the_other(person: Who, job: int, monkeypatch: pytest.MonkeyPatch) -> None:
     with transaction() as session:
         row = session.get_one(jobs.Job, job)
     monkeypatch.setenv("FETTLE_WORKER_PROCESS", "1")
     machine.take()
-    assert machine._span(row, 2) == ["cuda:0", "cuda:1"] and machine.keep() is None
+    machine.wait_for_memory(row, 10, NullReporter(), 2)
+    assert machine.keep() is None and names()["cuda:1"] == [row.name]
     machine.free(row)
     with transaction() as session:
         assert devices.hold(session, settings().machine_name, "cuda:1", "somebody:5") is None
         assert devices.hold(session, settings().machine_name, "cuda:0", "somebody:5") == f"{settings().machine_name}:1"
-    with pytest.raises(Conflict, match="runs on 2 devices, and cuda:1 is held by worker somebody:5"):
-        machine._span(row, 2)
+    reporter = NullReporter()
+    waiting = threading.Thread(target=machine.wait_for_memory, args=(row, 10, reporter, 2))
+    waiting.start()
+    until(lambda: reporter.lines)
+    assert reporter.lines == ["Waits for cuda:1, which worker somebody:5 has: the job runs on 2 devices. End that worker."] and waiting.is_alive()
+    with transaction() as session:
+        devices.let_go(session, "somebody:5")
+    waiting.join(10)
+    assert not waiting.is_alive() and names()["cuda:1"] == [row.name]
 
 
 def test_what_could_not_be_given_back_is_given_back_later(person: Who, monkeypatch: pytest.MonkeyPatch) -> None:
