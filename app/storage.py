@@ -22,7 +22,7 @@ import structlog
 
 from app.db import reading
 from app.domain import installation
-from app.errors import Conflict, FettleError, Invalid, NoRoom, Unavailable
+from app.errors import Away, Conflict, FettleError, Invalid, NoRoom, Unavailable
 from app.settings import settings
 
 log = structlog.get_logger(__name__)
@@ -288,11 +288,12 @@ def _alone(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _told(url: str) -> Iterator[None]:
-    """What obstore raises when the store does not answer or refuses, in words."""
-    from obstore.exceptions import BaseError
+    """What obstore raises when the store does not answer or refuses, in words: Away is what may pass by itself."""
+    from obstore.exceptions import BaseError, GenericError
 
     try:
         yield
     except BaseError as error:
         reason = str(error).strip().splitlines()[0][:200]
-        raise Unavailable("no_store", f"The object store {url} cannot be used: {reason}", "Check FETTLE_STORAGE, its keys and that it answers.") from error
+        kind = Away if isinstance(error, GenericError) else Unavailable
+        raise kind("no_store", f"The object store {url} cannot be used: {reason}", "Check FETTLE_STORAGE, its keys and that it answers.") from error

@@ -19,7 +19,7 @@ from app.remote.client import Client
 from app.remote.spec import EndpointSpec, Price, Usage
 from worker import predictions
 from worker.engine.reporting import Stopped
-from worker.outage import PATIENCE_SECONDS, PAUSE_SECONDS
+from worker.outage import PATIENCE_SECONDS, PAUSE_SECONDS, told
 from worker.reporter import JobReporter
 
 SAVE_SECONDS = 1.0
@@ -152,7 +152,7 @@ class Asker(ABC, Generic[Item]):
                 if time.monotonic() > deadline:
                     raise
                 if not self._waits:
-                    self._reporter.log(f"{error.message} The job waits until it does.")
+                    self._reporter.log(told(error))
                     self._reporter.flush()
                 self._waits = True
             else:

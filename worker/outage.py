@@ -18,5 +18,6 @@ PATIENCE_SECONDS = 900.0
 
 
 def told(error: BaseException) -> str:
-    """Which service is away, as a sentence."""
-    return error.message if isinstance(error, Away) else f"The database does not answer: {getattr(error, 'orig', None) or error}"
+    """Which service is away, and that it is waited for."""
+    reason = error.message if isinstance(error, Away) else f"The database does not answer: {getattr(error, 'orig', None) or error}"
+    return f"{reason.strip().rstrip('.')}. The job waits for it."

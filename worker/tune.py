@@ -32,12 +32,12 @@ from worker.weights import folders, share
 
 def run(job: Job, token: str, reporter: JobReporter) -> None:
     """Train, register the model, queue what follows: the last two in the transaction that ends the job."""
-    spec = spec_of(job)
+    spec = reporter.patiently(lambda: spec_of(job))
     refuse_changed(spec.base)
     wait_for_memory(job, footprint_of(spec), reporter, spec.parameters.devices)
     result = search(spec, Search.of(job.settings), reporter)
     reporter.flush()
-    # The result is on disk: a database that is away is waited for, and if that takes too long the next attempt registers it.
+    # The result is on disk: a database or an object store that is away is waited for, and if that takes too long the next attempt registers it.
     planned = spec.parameters.total_steps(len(spec.train))
     reporter.patiently(lambda: finish(job, token, result, planned))
 

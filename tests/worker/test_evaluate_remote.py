@@ -197,7 +197,7 @@ def test_a_cancel_ends_a_job_that_waits_for_redis(
     job = evaluate(person, toys, "there/m")
     thread = threading.Thread(target=parent.run_one, args=("light",))
     thread.start()
-    until(lambda: any("waits until it does" in line.text for line in jobs.log(person, job.id)))
+    until(lambda: any("The job waits for it" in line.text for line in jobs.log(person, job.id)))
     jobs.cancel(person, job.id)
     thread.join(20)
     assert ended(person, job)[0].state == "cancelled"

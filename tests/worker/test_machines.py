@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -21,10 +22,11 @@ from app.errors import Conflict, Invalid, NoRoom, Unavailable
 from app.services import evaluations, handing_out, jobs
 from app.settings import settings
 from app.storage import Store
+from tests.faults.tap import Tap
 from tests.house.rules import ROOT
 from tests.installation import free_port
 from tests.worker.test_device import Chat, process
-from tests.worker.test_parent import LONG, until
+from tests.worker.test_parent import LONG, SHORT, until
 from worker import interactive, parent, weights
 from worker.engine.folders import fingerprint
 
@@ -205,6 +207,43 @@ def test_what_was_stored_before_installations_had_names_stays_its_own(person: Wh
     storage.store.cache_clear()
     with pytest.raises(Conflict, match="belongs to another installation"):
         storage.store()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_job_waits_for_an_object_store_that_is_away_at_its_start_and_at_its_end(
+    person: Who, bucket: str, s3_server: str, base: Model, toys: DatasetVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tap = Tap(int(s3_server.rpartition(":")[2]))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{tap.port}")
+
+    def waits() -> int:
+        return sum("The job waits for it" in line.text and bucket in line.text for line in jobs.log(person, key))
+
+    wanted = SHORT | {"max_steps": 100}
+    key = jobs.start_tune(person, model=base.id, dataset=toys.dataset_id, method="lora", parameters=wanted, prompt_version=None, seed=1).job.id
+    tap.cut()
+    thread = threading.Thread(target=parent.run_one, args=("gpu",))
+    thread.start()
+    until(waits)
+    assert jobs.find(person, key).job.state == "running"
+    tap.mend()
+    until(lambda: jobs.find(person, key).job.step > 2)
+    tap.cut()
+    until(lambda: waits() == 2)
+    assert jobs.find(person, key).job.phase == "save", "the training is over"
+    tap.mend()
+    thread.join(60)
+    view = jobs.find(person, key)
+    assert view.job.state == "succeeded" and [attempt.outcome for attempt in view.attempts] == ["succeeded"], view.job.error
+    tap.cut()
+    again = jobs.start_tune(person, model=base.id, dataset=toys.dataset_id, method="lora", parameters=SHORT, prompt_version=None, seed=1).job.id
+    thread = threading.Thread(target=parent.run_one, args=("gpu",))
+    thread.start()
+    until(lambda: any("The job waits for it" in line.text for line in jobs.log(person, again)))
+    jobs.cancel(person, again)
+    thread.join(20)
+    assert jobs.find(person, again).job.state == "cancelled"
 
 
 def machine(name: str, folder: Path) -> dict[str, str]:
