@@ -252,6 +252,23 @@ def test_a_run_that_loses_one_of_its_processes_goes_on_from_its_checkpoint(
 
 
 @ONE
+def test_a_database_that_does_not_answer_a_job_is_not_held_against_it(
+    person: Who, base: Model, toys: DatasetVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = start(person, base, toys, SHORT)
+    with monkeypatch.context() as patch:
+        settings()  # the worker reaches it, and the job's process, which reads the environment anew, does not
+        patch.setenv("FETTLE_DATABASE_URL", "postgresql+psycopg://nobody@127.0.0.1:9/nothing")
+        for _ in range(jobs_domain.MAX_ATTEMPTS + 1):
+            assert parent.run_one("gpu") is True
+    view = jobs.find(person, key)
+    assert view.job.state == "queued" and [attempt.outcome for attempt in view.attempts] == ["away"] * (jobs_domain.MAX_ATTEMPTS + 1), view.job.error
+    assert "the database, Redis or the object store" in (view.attempts[0].reason or "")
+    assert "The database does not answer" in parent.log_file(view.job).read_text()
+    assert parent.run_one("gpu") is True and jobs.find(person, key).job.state == "succeeded"
+
+
+@ONE
 def test_a_search_survives_a_kill_and_ends_as_the_winners_model(person: Who, base: Model, toys: DatasetVersion) -> None:
     search = {"how": "grid", "factor": 2, "space": {"learning_rate": [1e-8, 2e-2], "rank": [2, 4]}}
     parameters = {name: value for name, value in SHORT.items() if name not in ("learning_rate", "rank")} | {"max_steps": 400}
