@@ -110,12 +110,11 @@ def leases(session: Session, device: Device) -> Sequence[MemoryLease]:
 def ask(session: Session, device: Device, holder: str, key: str, title: str, needed: int, job_id: int | None = None, seconds: int = HELD_SECONDS) -> bool:
     """Lease `needed` bytes of a locked device. True when they are there; a job that gets none waits in the row, a model that gets none leaves no trace.
 
-    For a model, what jobs wait for counts as taken.
+    For a model, what jobs wait for and are to have counts as taken.
     """
     session.execute(delete(MemoryLease).where(MemoryLease.device_id == device.id, MemoryLease.until <= db_now()))
     others = [lease for lease in leases(session, device) if (lease.holder, lease.key) != (holder, key)]
-    taken = sum(lease.bytes for lease in others if lease.granted or (job_id is None and lease.job_id is not None))
-    granted = taken + needed <= device.memory
+    granted = needed <= device.memory - (taken(device, others) if job_id is None else sum(lease.bytes for lease in others if lease.granted))
     if not granted and job_id is None:
         return False
     insert = (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite).insert(MemoryLease)
@@ -171,12 +170,26 @@ def job_holder(job_id: int, attempt: int) -> str:
     return f"job/{job_id}/{attempt}"
 
 
+def coming(device: Device, every: Sequence[MemoryLease]) -> list[MemoryLease]:
+    """The jobs that wait and will fit once models have left. Pinned models and other jobs stay: where they are in the way, no model that leaves is of use."""
+    room = device.memory - sum(lease.bytes for lease in every if lease.granted and (lease.pinned or lease.job_id is not None))
+    found = []
+    for lease in every:
+        if lease.job_id is not None and not lease.granted and lease.bytes <= room:
+            found.append(lease)
+            room -= lease.bytes
+    return found
+
+
+def taken(device: Device, every: Sequence[MemoryLease]) -> int:
+    """Bytes that no model may have: held already, or about to be a job's."""
+    return sum(lease.bytes for lease in [lease for lease in every if lease.granted] + coming(device, every))
+
+
 def lacking(session: Session, device: Device) -> int:
-    """Bytes that have to be given back before the jobs that wait for this device's memory fit."""
+    """Bytes that models have to give back before the jobs that wait for this device's memory fit; 0 where that would not help them."""
     every = leases(session, device)
-    wanted = sum(lease.bytes for lease in every if lease.job_id is not None and not lease.granted)
-    held = sum(lease.bytes for lease in every if lease.granted)
-    return max(0, wanted + held - device.memory) if wanted else 0
+    return max(0, taken(device, every) - device.memory) if coming(device, every) else 0
 
 
 def waits_for(session: Session, job_id: int) -> str | None:

@@ -103,6 +103,18 @@ def test_a_job_that_does_not_fit_waits_and_nothing_is_loaded_past_it(card: Devic
     assert ask(card, "engine", "third", 400) is True, "what the preflight left over is free"
 
 
+def test_a_job_that_waits_for_a_pinned_model_keeps_nobody_else_from_anything(card: Device, job: int) -> None:
+    assert ask(card, "engine", "starter", 500) and ask(card, "engine", "small", 200)
+    with transaction() as session:
+        devices.mark(session, "engine", [], ["starter"])
+    assert ask(card, devices.job_holder(job, 1), "job", 700, job) is False
+    assert lacking(card) == 0, "it would not fit without the small one either"
+    assert ask(card, "engine", "third", 200) is True
+    with transaction() as session:
+        devices.mark(session, "engine", [], [])
+    assert lacking(card) == 600 and ask(card, "engine", "fourth", 100) is False, "now it is to have what it waits for"
+
+
 @pytest.mark.parametrize(("busy", "pinned", "words"), [(["starter"], [], "is answering in the Lab"), ([], ["starter"], "is pinned: unpin on the model's page")])
 def test_the_reason_names_what_is_in_the_way(card: Device, job: int, busy: list[str], pinned: list[str], words: str) -> None:
     ask(card, "engine", "starter", 500)

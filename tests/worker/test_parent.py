@@ -252,9 +252,7 @@ def test_a_run_that_loses_one_of_its_processes_goes_on_from_its_checkpoint(
 
 
 @ONE
-def test_a_database_that_does_not_answer_a_job_is_not_held_against_it(
-    person: Who, base: Model, toys: DatasetVersion, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_database_that_does_not_answer_a_job_is_not_held_against_it(person: Who, base: Model, toys: DatasetVersion, monkeypatch: pytest.MonkeyPatch) -> None:
     key = start(person, base, toys, SHORT)
     with monkeypatch.context() as patch:
         settings()  # the worker reaches it, and the job's process, which reads the environment anew, does not

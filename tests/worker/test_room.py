@@ -82,6 +82,21 @@ def test_the_lab_answers_on_the_cpu_while_a_job_has_the_gpu_and_comes_back(perso
     assert names() == {"cuda:0": ["Starter"], "cuda:1": [], "cpu:0": []}
 
 
+def test_a_job_that_waits_for_a_pinned_model_does_not_stop_the_lab(job: int) -> None:
+    """Not even for the models that it would have to leave alone: it is the pinned one that it waits for."""
+    room = LeasedRoom("here:9/interactive")
+    room.take("pinned", 400)
+    with transaction() as session:
+        devices.mark(session, room.holder, [], ["pinned"])
+    assert hold(job, 700) is False
+    assert room.take("other", 500) == ("cuda:0", None)
+    with transaction() as session:
+        devices.mark(session, room.holder, [], [])
+    room.give_back(["other"])
+    where, notice = room.take("third", 400)
+    assert where == "cpu" and notice is not None and notice["text"] == f"The GPU is being freed for job {job}" and notice["until"] is None
+
+
 def test_a_model_that_fits_nowhere_waits_and_says_how_much_is_missing(job: int) -> None:
     room = LeasedRoom("here:9/interactive")
     hold(job, 700)
