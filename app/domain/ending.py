@@ -125,13 +125,13 @@ def expire(session: Session, lease_seconds: int | None = None) -> list[int]:
         most = db_now() + lease_seconds * 1000
         set_back = update(Job).where(Job.state.in_(HELD), Job.lease_until > most + lease_seconds * 1000)
         session.execute(set_back.values(lease_until=most), execution_options={"synchronize_session": False})
-    lost = session.scalars(select(Job).where(Job.state.in_(HELD), Job.lease_until < db_now())).all()
-    ids = [job.id for job in lost]
+    # Locked until they are given back: one that is heard of just now is not among them, and none can be heard of in between.
+    silent = select(Job).where(Job.state.in_(HELD), Job.lease_until < db_now()).with_for_update(skip_locked=True)
+    lost = session.scalars(silent, execution_options={"populate_existing": True}).all()
     for job in lost:
-        # It may end, or be heard of, between the two statements: then it is not lost.
         with suppress(Fenced):
             give_back(session, job.id, job.lease_token or "", f"no heartbeat from {job.worker}")
-    return ids
+    return [job.id for job in lost]
 
 
 def _lost(session: Session, job: Job, *outcomes: str) -> int:

@@ -254,6 +254,27 @@ def test_a_cancel_after_a_finish_wins(person: Who) -> None:
     assert (state(key).state, state(key).finish) == ("queued", False), "a retry goes on to the end"
 
 
+def test_a_job_that_is_heard_of_in_the_same_moment_is_not_taken_back(person: Who) -> None:
+    key, lost = add(person), list[int]()
+    job = claim()
+    silence(key)
+
+    def sweep() -> None:
+        with transaction() as session:
+            lost.extend(ending.expire(session))
+
+    sweeping = threading.Thread(target=sweep)
+    with transaction() as session:
+        jobs.beat(session, key, job.lease_token or "", 30)
+        sweeping.start()
+        sweeping.join(0.5)
+    sweeping.join(20)
+    assert lost == [] and state(key).state == "running" and state(key).lease_token == job.lease_token
+    silence(key)
+    sweep()
+    assert lost == [key] and state(key).state == "queued"
+
+
 def test_waiting_queues_are_named_once_until_it_is_time_to_send_again(person: Who) -> None:
     add(person)
     with transaction() as session:
