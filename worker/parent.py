@@ -42,6 +42,9 @@ LEAVE_SECONDS = 26.0
 EXIT_SECONDS = 10.0
 SETTLE_SECONDS = PATIENCE_SECONDS
 """How long to wait for a database that is away before an ended job is left to its lease: whoever says how it ended has more to say than that it fell silent."""
+SILENT_LEASES = 3
+"""A job whose worker has not reached the database for so many leases, and for PATIENCE_SECONDS, is ended here."""
+CUT_OFF = "its worker did not reach the database for so long that it ended the job; it goes on from what it has saved"
 LEAST_BYTES = 10_000_000
 """What has to be free for a job whose process could not even be given a folder and a log."""
 VMSTAT = Path("/proc/vmstat")
@@ -102,10 +105,10 @@ def run_one(queue: str, seat: Seat | None = None) -> bool:
         if seat is None or not seat.holds(job):
             devices.free(job)
     _tidy(job)
-    if code in (-signal.SIGKILL, LOST) and _memory_kills() > killed_before:
+    if code in (-signal.SIGKILL, LOST) and reason != CUT_OFF and _memory_kills() > killed_before:
         _settle(job, "the system ran out of memory and killed its process", cause=OUT_OF_MEMORY)
     else:
-        _settle(job, reason, needs_bytes=needs, away=code == AWAY)
+        _settle(job, reason, needs_bytes=needs, away=code == AWAY or reason == CUT_OFF)
     return needs is None  # a disk may be full in ways that nobody measures (inodes, a quota): the next look comes later
 
 
@@ -127,13 +130,22 @@ def _process(job: Job, seat: Seat | None) -> JobProcess:
 
 
 def _watch(job: Job, process: JobProcess) -> str:
-    """Hold the lease until the process is through; returns how it ended. Raises Fenced after killing a process that lost its job."""
+    """Hold the lease until the process is through; returns how it ended. Raises Fenced after killing a process that lost its job.
+
+    While the database is away the job goes on, but not for ever: somebody else, who reaches it, has the job by then.
+    """
     until: dict[str, float] = {}
+    heard, asked = time.monotonic(), None
     while not process.through(BEAT_SECONDS):
         try:
-            asked = _beat(job)
+            heard, asked = time.monotonic(), _beat(job)
         except Fenced:
             return _released(job, process)
+        except SQLAlchemyError as error:
+            log.warning("database does not answer; the job goes on", job=job.id, reason=str(error))
+            if time.monotonic() - heard > max(PATIENCE_SECONDS, SILENT_LEASES * settings().lease_seconds):
+                process.end()
+                return CUT_OFF
         patience = LEAVE_SECONDS if asked == "finish" else STOP_SECONDS
         for word, wanted, seconds in (("stop", asked is not None, patience), ("leave", _leaving.is_set(), LEAVE_SECONDS)):
             if wanted and word not in until:
@@ -146,15 +158,11 @@ def _watch(job: Job, process: JobProcess) -> str:
 
 
 def _beat(job: Job) -> jobs.Asked | None:
-    """Prolong the lease. What the job is asked to do. Raises Fenced. While the database is away the job goes on."""
-    try:
-        with transaction() as session:
-            asked = jobs.beat(session, job.id, job.lease_token or "", settings().lease_seconds)
-            memory.keep(session, memory.job_holder(job.id, job.attempt), settings().lease_seconds)
-            return asked
-    except SQLAlchemyError as error:
-        log.warning("database does not answer; the job goes on", job=job.id, reason=str(error))
-        return None
+    """Prolong the lease. What the job is asked to do. Raises Fenced."""
+    with transaction() as session:
+        asked = jobs.beat(session, job.id, job.lease_token or "", settings().lease_seconds)
+        memory.keep(session, memory.job_holder(job.id, job.attempt), settings().lease_seconds)
+        return asked
 
 
 def _released(job: Job, process: JobProcess) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from app.db import transaction
 from app.domain import job as jobs_domain
@@ -264,6 +265,26 @@ def test_a_database_that_does_not_answer_a_job_is_not_held_against_it(person: Wh
     assert "the database, Redis or the object store" in (view.attempts[0].reason or "")
     assert "The database does not answer" in parent.log_file(view.job).read_text()
     assert parent.run_one("gpu") is True and jobs.find(person, key).job.state == "succeeded"
+
+
+@ONE
+def test_a_worker_that_is_cut_off_from_the_database_ends_its_job_in_the_end(
+    person: Who, base: Model, toys: DatasetVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise OperationalError("beat", {}, OSError("away"))
+
+    monkeypatch.setattr(parent, "PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(parent, "SILENT_LEASES", 0)
+    key = start(person, base, toys, LONG)
+    thread, process = running(person, key)
+    assert process.is_running()
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs_domain, "beat", away)
+        thread.join(20)
+    view = jobs.find(person, key)
+    assert not process.is_running() and view.job.state == "queued"
+    assert [(attempt.outcome, attempt.reason) for attempt in view.attempts] == [("away", parent.CUT_OFF)]
 
 
 @ONE
