@@ -32,6 +32,8 @@ class LeasedRoom:
     def __init__(self, holder: str) -> None:
         self.holder = holder
         self._known: dict[str, tuple[int, str]] = {}
+        self.held: set[str] = set()
+        """Models that have a lease, loaded or not yet. (An earlier process of this name may have left others.)"""
         self.owed: set[str] = set()
         """Models whose leases could not be given back."""
 
@@ -55,6 +57,7 @@ class LeasedRoom:
 
     def give_back(self, keys: Sequence[str]) -> None:
         """These models are in memory no more. While the database does not answer that is remembered: the scheduler's thread must go on."""
+        self.held.difference_update(keys)
         self.owed.update(keys)
         given = tuple(self.owed)
         try:
@@ -74,7 +77,10 @@ class LeasedRoom:
     def _ask(self, session: Session, device: Device, key: str, needed: int) -> bool:
         self.owed.discard(key)
         title = self._known[key][1] if key in self._known else "A model"
-        return devices.ask(session, device, self.holder, key, title, needed)
+        granted = devices.ask(session, device, self.holder, key, title, needed)
+        if granted:
+            self.held.add(key)
+        return granted
 
 
 def _device(session: Session, name: str) -> Device:
@@ -133,12 +139,12 @@ class Keeper(threading.Thread):
         self._tell((loaded, busy, pinned))
 
     def _tell(self, state: tuple[list[str], list[str], list[str]]) -> None:
-        loaded, busy, pinned = state
-        if loaded and (state != self._told or time.monotonic() - self._told_at > KEEP_SECONDS):
-            self._told, self._told_at = state, time.monotonic()
+        _, busy, pinned = state
+        if (held := tuple(self._room.held)) and (state != self._told or time.monotonic() - self._told_at > KEEP_SECONDS):
             with transaction() as session:
-                devices.keep(session, self._room.holder)
+                devices.keep(session, self._room.holder, keys=held)
                 devices.mark(session, self._room.holder, busy, pinned)
+            self._told, self._told_at = state, time.monotonic()
 
     def stop(self) -> None:
         """The engine ends, and with it its leases."""

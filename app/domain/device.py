@@ -5,7 +5,7 @@ its holder has been silent for too long on the database's clock. A job goes befo
 new is loaded beside it, and the engine gives back what is idle. What answers just now, and what a person has pinned, stays.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ForeignKey, UniqueConstraint, delete, select, update
@@ -16,6 +16,9 @@ from app.domain.base import Base, Row, db_now
 
 HELD_SECONDS = 20
 """How long a holder may be silent."""
+
+FORGET_MS = 30 * 24 * 3_600_000
+"""A lease that has run out counts for nothing. Its row stays for so long: a holder that only slept, with its machine, has it again when it wakes up."""
 
 MARGIN = 1.1
 """What a job may take beyond the peak its preflight measured: the allocator keeps some of what was freed, and validation has caches of its own."""
@@ -112,7 +115,7 @@ def ask(session: Session, device: Device, holder: str, key: str, title: str, nee
 
     For a model, what jobs wait for and are to have counts as taken.
     """
-    session.execute(delete(MemoryLease).where(MemoryLease.device_id == device.id, MemoryLease.until <= db_now()))
+    session.execute(delete(MemoryLease).where(MemoryLease.device_id == device.id, MemoryLease.until <= db_now() - FORGET_MS))
     others = [lease for lease in leases(session, device) if (lease.holder, lease.key) != (holder, key)]
     granted = needed <= device.memory - (taken(device, others) if job_id is None else sum(lease.bytes for lease in others if lease.granted))
     if not granted and job_id is None:
@@ -131,10 +134,11 @@ def measured(session: Session, holder: str, peak: int) -> None:
     session.execute(query, execution_options={"synchronize_session": False})
 
 
-def keep(session: Session, holder: str, seconds: int = HELD_SECONDS) -> None:
-    """The holder is alive, and so are its leases."""
-    query = update(MemoryLease).where(MemoryLease.holder == holder).values(until=db_now() + seconds * 1000)
-    session.execute(query, execution_options={"synchronize_session": False})
+def keep(session: Session, holder: str, seconds: int = HELD_SECONDS, keys: Collection[str] | None = None) -> None:
+    """The holder is alive, and so are these of its leases, or all, those too that ran out while it was silent: it has that memory, whoever was granted it
+    meanwhile."""
+    mine = [MemoryLease.holder == holder] if keys is None else [MemoryLease.holder == holder, MemoryLease.key.in_(keys)]
+    session.execute(update(MemoryLease).where(*mine).values(until=db_now() + seconds * 1000), execution_options={"synchronize_session": False})
 
 
 def give_back(session: Session, holder: str, keys: Sequence[str] | None = None) -> None:

@@ -149,6 +149,23 @@ def test_leases_of_the_silent_end(card: Device, job: int) -> None:
         assert devices.leases(session, card) == []
 
 
+def test_a_lease_that_ran_out_while_its_holder_slept_is_there_again_when_it_wakes_up(card: Device, job: int) -> None:
+    assert ask(card, "engine", "starter", 700) and ask(card, "engine", "of one that died", 100)
+    with transaction() as session:
+        session.execute(update(MemoryLease).values(until=db_now() - 8 * 3_600_000))
+    assert ask(card, devices.job_holder(job, 1), "job", 700, job) is True, "nobody was heard of"
+    with transaction() as session:
+        devices.keep(session, "engine", keys=["starter"])
+    with transaction() as session:
+        assert sorted(lease.key for lease in devices.leases(session, card)) == ["job", "starter"]
+    assert ask(card, "engine", "third", 100) is False, "what both have is more than there is, and nobody gets any of it"
+    with transaction() as session:
+        session.execute(update(MemoryLease).values(until=db_now() - devices.FORGET_MS - 1))
+    ask(card, "engine", "third", 100)
+    with transaction() as session:
+        assert session.query(MemoryLease).count() == 1
+
+
 def test_a_model_that_moved_is_on_one_device_only(card: Device) -> None:
     with transaction() as session:
         other = devices.find(session, "here", "cuda:1")

@@ -5,12 +5,14 @@ import threading
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 from sqlalchemy.exc import OperationalError
 
 from app.db import transaction
 from app.domain import device as devices
 from app.domain import job as jobs
 from app.domain.access import Who
+from app.domain.device import MemoryLease
 from app.domain.model import Model
 from app.errors import Conflict, Invalid
 from app.settings import settings
@@ -19,7 +21,7 @@ from tests.worker.test_parent import until
 from worker import devices as machine
 from worker.engine.reporting import NullReporter
 from worker.engine.shelf import Waits
-from worker.room import LeasedRoom
+from worker.room import Keeper, LeasedRoom
 
 CARDS = [
     {"name": "cuda:0", "title": "A card", "memory": 1000},
@@ -143,6 +145,46 @@ def test_a_job_over_both_gpus_takes_both_or_waits_for_the_worker_that_has_the_ot
         devices.let_go(session, "somebody:5")
     waiting.join(10)
     assert not waiting.is_alive() and names()["cuda:1"] == [row.name]
+
+
+class Idle:
+    """As much of a scheduler as says what is loaded."""
+
+    def __init__(self, *loaded: str) -> None:
+        self._loaded = loaded
+
+    def loaded(self) -> dict[str, int]:
+        return dict.fromkeys(self._loaded, 300)
+
+    def busy(self) -> list[str]:
+        return []
+
+    def pin(self, keys: object) -> None:
+        del keys
+
+    hold_back = release_idle = pin
+
+
+def test_leases_that_could_not_be_kept_are_kept_at_the_next_look(person: Who, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of models that are not loaded yet, too: a large one takes longer than a lease."""
+    del person
+    room = LeasedRoom("here:9/interactive")
+    room.take("loaded", 300)
+    room.take("loading", 300)
+    keeper = Keeper(room, Idle("loaded"))  # type: ignore[arg-type]
+
+    def away(*_: object, **__: object) -> None:
+        raise OperationalError("keep", {}, OSError("away"))
+
+    with transaction() as session:
+        session.execute(update(MemoryLease).values(until=1))
+    with monkeypatch.context() as patch:
+        patch.setattr(devices, "keep", away)
+        with pytest.raises(OperationalError):
+            keeper.look()
+    assert names()["cuda:0"] == []
+    keeper.look()
+    assert names()["cuda:0"] == ["A model", "A model"]
 
 
 def test_what_could_not_be_given_back_is_given_back_later(person: Who, monkeypatch: pytest.MonkeyPatch) -> None:
