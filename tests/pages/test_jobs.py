@@ -120,6 +120,17 @@ def test_twice_the_jobs_take_the_same_number_of_queries(browser: TestClient, per
     assert counts[0] == counts[1]
 
 
+def test_the_page_of_a_job_that_is_over_learns_that_it_was_started_again(browser: TestClient, person: Who, task: tuple[int, str]) -> None:
+    key = queue(person, task)
+    assert not get(browser, f"/jobs/{key}").all("[hx-get*=still]"), "a stream follows it"
+    services.cancel(person, key)
+    asks = get(browser, f"/jobs/{key}").one("[hx-get*=still]").get("hx-get") or ""
+    answer = browser.get(asks)
+    assert answer.status_code == 204 and "hx-refresh" not in answer.headers
+    services.retry(person, key)
+    assert browser.get(asks).headers["hx-refresh"] == "true"
+
+
 def test_no_queue_hides_another_however_long_it_is(browser: TestClient, person: Who, task: tuple[int, str]) -> None:
     for _ in range(services_of_queues.SHOWN + 5):
         queue(person, task)
