@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 import msgspec
-from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy import Engine, create_engine, event, make_url, text
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -21,6 +21,10 @@ from app.settings import settings
 
 # An import changes pages all over the index by content: the log is put back every 32 MB instead of every 4, when many of them have changed again.
 _SQLITE_PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=15000", "wal_autocheckpoint=8000")
+
+# A server that cannot be reached is an error within seconds, also when a network drops what is sent to it: else a write waits for the system's own patience,
+# a quarter of an hour and more. A query that takes long on a server that lives is none of that. What the address says itself counts.
+_POSTGRESQL_WAITS = {"connect_timeout": 5, "keepalives": 1, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 10_000}
 
 
 def _json(value: Any) -> str:
@@ -34,7 +38,8 @@ def _json(value: Any) -> str:
 def make_engine(url: str) -> Engine:
     """An engine with this installation's transaction rules on SQLite or PostgreSQL."""
     if not url.startswith("sqlite"):
-        return create_engine(url, json_serializer=_json, pool_pre_ping=True, pool_size=20, max_overflow=20, hide_parameters=True)
+        waits = {name: value for name, value in _POSTGRESQL_WAITS.items() if name not in make_url(url).query}
+        return create_engine(url, json_serializer=_json, connect_args=waits, pool_pre_ping=True, pool_size=20, max_overflow=20, hide_parameters=True)
     engine = create_engine(url, json_serializer=_json, connect_args={"timeout": 15}, pool_size=20, max_overflow=40, hide_parameters=True)
 
     @event.listens_for(engine, "connect")

@@ -31,14 +31,14 @@ UNEVEN_SECONDS = 5.0
 class Clock:
     """Whether leases can be believed: only while somebody looked all along, and the database's clock ran evenly.
 
-    A laptop that slept, a clock that was set, a database that was away: the leases of healthy workers have run out then as well, and those
-    workers get the length of a lease to prolong them before anything is taken from them.
+    A laptop that slept, a clock that was set, a database that was away, a server that was started again: the leases of healthy workers have run out
+    then as well, and those workers get the length of a lease to prolong them before anything is taken from them.
     """
 
     def __init__(self, lease_seconds: float) -> None:
         self._lease_seconds = lease_seconds
         self._last: tuple[float, float] | None = None
-        self._doubted_until = 0.0
+        self._doubted_until = time.monotonic() + lease_seconds
 
     def is_steady(self, database_ms: int) -> bool:
         """Told the database's time at every look."""

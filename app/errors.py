@@ -95,6 +95,10 @@ class Unavailable(FettleError):
     status = 503
 
 
+class Away(Unavailable):
+    """A service that the installation stands on does not answer now: the queue service, the object store. Work waits for it; nobody who works is to blame."""
+
+
 def first_problem(error: "ValidationError") -> tuple[str, str]:
     """(where, what) of the first thing that pydantic found wrong: a field's place such as `scale.low`, empty for the whole, and its words."""
     first = error.errors(include_url=False)[0]

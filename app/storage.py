@@ -1,7 +1,7 @@
 """Artefacts, checkpoints and base models beyond this machine: an object store (S3 and its like), where FETTLE_STORAGE names one.
 
 The folders of an installation stay what they are; the store holds copies of them under the same names, so that another machine can fetch what it
-lacks. A folder is there when its listing is: that is written last and holds the size and sha256 of every file. Keys are numbers of rows, which every
+lacks. A folder is there when its listing is: that is written last and holds the size and sha256 of every file, and its key where that is not its name. Keys are numbers of rows, which every
 installation counts from 1, so a prefix says whose it is and no other installation writes there or takes anything away. obstore reads the store's own
 variables (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL), as every client of S3 does.
 """
@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -22,7 +22,7 @@ import structlog
 
 from app.db import reading
 from app.domain import installation
-from app.errors import Conflict, FettleError, Invalid, NoRoom, Unavailable
+from app.errors import Away, Conflict, FettleError, Invalid, NoRoom, Unavailable
 from app.settings import settings
 
 log = structlog.get_logger(__name__)
@@ -43,8 +43,6 @@ class Store:
 
         self.url = url
         self._store: Any = from_url(url, client_options={"allow_http": True, "connect_timeout": "5s", "timeout": "600s"}, retry_config={"max_retries": 3})
-        self._pushed: dict[str, tuple[int, int]] = {}
-        """What this process has written, by key: a file that has not changed since is not sent again."""
 
     def belongs_to(self, name: str, *, nameless: bool) -> None:
         """Make sure that this is the store of the installation with this name, and say so in it when it is empty.
@@ -73,25 +71,28 @@ class Store:
                     obstore.put(self._store, OWNER, words)
 
     def push(self, folder: Path, key: str) -> None:
-        """Make the store's copy of a folder what the folder is now."""
+        """Make the store's copy of a folder what the folder is now. Whenever this is broken off, the copy is whole: as it was, or as it is.
+
+        What a listing names is never written over: a file that has changed goes beside it, and the old one goes when no listing names it any more.
+        """
         import obstore
 
-        files: dict[str, Any] = {}
+        before, files = self._listing(key) or {}, dict[str, dict[str, Any]]()
         with _told(self.url):
             for file in sorted(path for path in folder.rglob("*") if path.is_file() and not _left_out(path.relative_to(folder))):
                 name = file.relative_to(folder).as_posix()
-                with suppress(FileNotFoundError):  # a run drops old checkpoints while new ones are copied
-                    facts = file.stat()
-                    place, state = f"{key}/{name}", (facts.st_mtime_ns, facts.st_size)
-                    if self._pushed.get(place) != state:
-                        obstore.put(self._store, place, file)
-                        self._pushed[place] = state
-                    files[name] = {"bytes": facts.st_size, "sha256": _sha256(file)}
+                with suppress(FileNotFoundError), file.open("rb") as stream:  # a run drops old checkpoints while new ones are copied
+                    digest = hashlib.file_digest(stream, "sha256").hexdigest()
+                    if name in before and before[name]["sha256"] == digest:
+                        files[name] = before[name]
+                        continue
+                    files[name] = {"bytes": stream.tell(), "sha256": digest} | ({"at": f"{name}.{digest[:16]}"} if name in before else {})
+                    stream.seek(0)  # the same file even where it is replaced meanwhile
+                    obstore.put(self._store, _place(key, name, files[name]), stream)
             obstore.put(self._store, f"{key}/{LISTING}", json.dumps(files, sort_keys=True).encode())
-            # What is here no more goes there too, once no listing names it: a long run writes many checkpoints and keeps two.
-            for place in [place for place in self._pushed if place.startswith(f"{key}/") and place.removeprefix(f"{key}/") not in files]:
+            # A long run writes many checkpoints and keeps two.
+            for place in {_place(key, *entry) for entry in before.items()} - {_place(key, *entry) for entry in files.items()}:
                 obstore.delete(self._store, place)
-                del self._pushed[place]
 
     def has(self, key: str) -> bool:
         """Is this folder there, whole?"""
@@ -116,7 +117,7 @@ class Store:
             box = folder.parent / f".tmp-{folder.name}-{uuid.uuid4().hex}"
             try:
                 for name, facts in files.items():
-                    self._fetch(f"{key}/{name}", _inside(box, name), facts)
+                    self._fetch(_place(key, name, facts), _inside(box, name), facts)
                 box.mkdir(parents=True, exist_ok=True)
                 box.rename(folder)
             finally:
@@ -149,7 +150,6 @@ class Store:
             paths = [entry["path"] for batch in obstore.list(self._store, key) for entry in batch]
             for path in sorted(paths, key=lambda path: not path.endswith(LISTING)):
                 obstore.delete(self._store, path)
-        self._pushed = {place: state for place, state in self._pushed.items() if not place.startswith(f"{key}/")}
 
     def _listing(self, key: str) -> dict[str, Any] | None:
         return self._read(f"{key}/{LISTING}")
@@ -185,7 +185,7 @@ class Store:
 
         target.parent.mkdir(parents=True, exist_ok=True)
         digest = hashlib.sha256()
-        with _told(self.url), target.open("wb") as file:
+        with _told(self.url), target.open("wb") as file, suppress(FileNotFoundError):
             for piece in obstore.get(self._store, place).stream(min_chunk_size=PIECE):
                 file.write(piece)
                 digest.update(piece)
@@ -258,6 +258,11 @@ def fetched(folder: Path, key: str) -> Path:
     return folder
 
 
+def _place(key: str, name: str, facts: Mapping[str, Any]) -> str:
+    """Where the store has a file: under its name, or where its listing says."""
+    return f"{key}/{facts.get('at', name)}"
+
+
 def _left_out(path: Path) -> bool:
     return any(part.startswith(LEFT_OUT) for part in path.parts)
 
@@ -268,11 +273,6 @@ def _inside(box: Path, name: str) -> Path:
     if not target.is_relative_to(box.resolve()):
         raise Invalid("files_changed", f"The store lists a file outside its folder: {name}.", "Do not use this bucket: somebody else writes to it.")
     return target
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @contextmanager
@@ -288,11 +288,12 @@ def _alone(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _told(url: str) -> Iterator[None]:
-    """What obstore raises when the store does not answer or refuses, in words."""
-    from obstore.exceptions import BaseError
+    """What obstore raises when the store does not answer or refuses, in words: Away is what may pass by itself."""
+    from obstore.exceptions import BaseError, GenericError
 
     try:
         yield
     except BaseError as error:
         reason = str(error).strip().splitlines()[0][:200]
-        raise Unavailable("no_store", f"The object store {url} cannot be used: {reason}", "Check FETTLE_STORAGE, its keys and that it answers.") from error
+        kind = Away if isinstance(error, GenericError) else Unavailable
+        raise kind("no_store", f"The object store {url} cannot be used: {reason}", "Check FETTLE_STORAGE, its keys and that it answers.") from error

@@ -2,21 +2,24 @@
 
 A row that the endpoint refuses (its text, its length) is kept as refused and told in the log. A row that was not answered (time-out, broken
 off) is left out and the others go on; then the job fails with how many are missing, and a retry asks only those. What cannot get better by
-asking on (a wrong key, no quota, nobody there for a while) ends the job at once. Answers are kept within a second: they were paid for.
+asking on (a wrong key, no quota, nobody there for a while) ends the job at once. While running requests cannot be counted, because the queue
+service is away, every row waits. Answers are kept within a second: they were paid for.
 """
 
 import asyncio
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
-from app.errors import FettleError
+from app.errors import Away, FettleError
 from app.remote.client import Client
 from app.remote.spec import EndpointSpec, Price, Usage
 from worker import predictions
 from worker.engine.reporting import Stopped
+from worker.outage import PATIENCE_SECONDS, PAUSE_SECONDS, told
 from worker.reporter import JobReporter
 
 SAVE_SECONDS = 1.0
@@ -45,6 +48,7 @@ class Row(Protocol):
 
 
 Item = TypeVar("Item", bound=Row)
+T = TypeVar("T")
 
 
 class Asker(ABC, Generic[Item]):
@@ -65,6 +69,8 @@ class Asker(ABC, Generic[Item]):
         self._answered, self._failed, self._refused, self._in_a_row = 0, 0, 0, 0
         self._last: FettleError | None = None
         self._fatal: FettleError | None = None
+        self._waits = False
+        """Whether the queue service is away: it is told once."""
         self.estimated = False
         """Whether some tokens were reckoned from characters."""
 
@@ -88,9 +94,9 @@ class Asker(ABC, Generic[Item]):
         """What is asked before any row. Raises what keeps the job from being done at all."""
 
     async def ask(self) -> None:
-        """Ask for all rows. Raises Stopped, Fenced, or the error that ends the job."""
+        """Ask for all rows. Raises Stopped, Fenced, Away, or the error that ends the job."""
         async with Client(self._spec) as client:
-            await self.before(client)
+            await self._patiently(lambda: self.before(client))
             await self._ask(client, min(self._spec.concurrency, len(self._left)))
             if self._fatal is None:
                 self._left = deque(self._alone)
@@ -135,13 +141,35 @@ class Asker(ABC, Generic[Item]):
         while self._left and self._fatal is None:
             row = self._left.popleft()
             try:
-                values, usage = await self.answer(client, row)
+                values, usage = await self._patiently(partial(self.answer, client, row))
+            except Away:
+                raise
             except FettleError as error:
                 self._note(row, error)
                 continue
             self._answered, self._in_a_row = self._answered + 1, 0
             self.estimated = self.estimated or usage.estimated
             self._take(row, {**values, "input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens})
+
+    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """What is asked for, and again while running requests cannot be counted: that is neither the row's fault nor the endpoint's. Raises Stopped."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                found = await ask()
+            except Away as error:
+                if time.monotonic() > deadline:
+                    raise
+                if not self._waits:
+                    self._reporter.log(told(error))
+                    self._reporter.flush()
+                self._waits = True
+            else:
+                self._waits = False
+                return found
+            await asyncio.sleep(PAUSE_SECONDS)
+            if self._reporter.should_stop():
+                raise Stopped
 
     def _take(self, row: Item, values: dict[str, Any]) -> None:
         self._ready.append(self.found(row, values))

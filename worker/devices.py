@@ -4,13 +4,15 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import psutil
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from app.db import transaction
 from app.domain import device as devices
@@ -91,9 +93,7 @@ def take() -> str:
     with transaction() as session:
         devices.found(session, settings().machine_name, here())
         for device in usable():
-            other = devices.hold(session, settings().machine_name, device["name"], worker_name())
-            if other is not None and _is_dead(other):
-                other = devices.hold(session, settings().machine_name, device["name"], worker_name(), [other])
+            other = _hold(session, device["name"])
             if other is None:
                 return str(device["name"])
             held.append(f"{device['name']} is held by worker {other}")
@@ -102,6 +102,14 @@ def take() -> str:
         f"This worker has no device: {', '.join(held)}.",
         f"One worker runs the jobs of a device. End that one, or name a free device with FETTLE_DEVICE. A worker that died is forgotten after {devices.HELD_SECONDS} s.",
     )
+
+
+def _hold(session: Session, name: str) -> str | None:
+    """Take or keep a device; the living worker that has it, if there is one."""
+    other = devices.hold(session, settings().machine_name, name, worker_name())
+    if other is not None and _is_dead(other):
+        other = devices.hold(session, settings().machine_name, name, worker_name(), [other])
+    return other
 
 
 def keep() -> str | None:
@@ -131,31 +139,43 @@ def torch_name(device: str) -> str:
 def wait_for_memory(job: Job, needed: int, reporter: Reporter, count: int = 1) -> None:
     """Return when the job has `needed` bytes of its device, or all of it if that is less; of `count` devices when it runs on several.
 
-    The lease ends with the job's process, whose parent gives it back. Raises Stopped, and Conflict when another worker has one of several devices.
+    The lease ends with the job's process, whose parent gives it back. Where another worker has one of several devices it waits for that, too. Raises Stopped.
     """
+    names = _span(count)
+    if len(names) > 1:
+        _wait(reporter, lambda: _take_all(names))
+    for name in names:
+        _wait(reporter, partial(_ask, job, needed, name))
+
+
+def _wait(reporter: Reporter, ask: Callable[[], str | None]) -> None:
+    """Ask until nothing is in the way; what is, is said whenever that changes. Raises Stopped."""
     told = ""
-    for name in _span(job, count):
-        while (reason := _ask(job, needed, name)) is not None:
-            if reason != told:
-                reporter.log(reason)
-                told = reason
-            if reporter.should_stop():
-                raise Stopped
-            time.sleep(LOOK_SECONDS)
+    while (reason := ask()) is not None:
+        if reason != told:
+            reporter.log(reason)
+            told = reason
+        if reporter.should_stop():
+            raise Stopped
+        time.sleep(LOOK_SECONDS)
 
 
-def _span(job: Job, count: int) -> list[str]:
-    """This worker's device and as many more as the job runs on, taken for as long as it does."""
+def _span(count: int) -> list[str]:
+    """This worker's device and as many more as the job runs on."""
     if count == 1 or not own().startswith("cuda"):
         return [own()]
-    names = [device["name"] for device in here() if device["name"].startswith("cuda")][:count]
+    return [device["name"] for device in here() if device["name"].startswith("cuda")][:count]
+
+
+def _take_all(names: Sequence[str]) -> str | None:
+    """Take all these devices or none, for as long as the job runs; why that cannot be yet."""
     with transaction() as session:
         for name in names:
-            if other := devices.hold(session, settings().machine_name, name, worker_name()):
-                raise Conflict(
-                    "device_held", f"Job {job.id} runs on {count} devices, and {name} is held by worker {other}.", "Retry it when that worker has ended."
-                )
-    return names
+            other = _hold(session, name)
+            if other is not None:
+                devices.let_go(session, worker_name(), but=own())
+                return f"Waits for {name}, which worker {other} has: the job runs on {len(names)} devices. End that worker."
+    return None
 
 
 def _ask(job: Job, needed: int, name: str) -> str | None:

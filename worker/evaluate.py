@@ -33,7 +33,7 @@ def run(job: Job, token: str, reporter: JobReporter) -> None:
     """Score what is not scored yet, split by split over one loaded model. The end of the last split is the job's."""
     reporter.phase("load")
     works = predictions.load(job, token, reporter)
-    loaded = loaded_for(job, predictions.weights(works[0].model), reporter)
+    loaded = loaded_for(job, reporter.patiently(lambda: predictions.weights(works[0].model)), reporter)
     try:
         with memory_told(loaded.device, lambda: "Scoring"):
             for work in works:

@@ -97,8 +97,9 @@ class Asker(asking.Asker[Case]):
         """What the prompts without an input took, where some were asked."""
 
     async def before(self, client: Client) -> None:
-        """The labels' likelihoods without an input, where the evaluation is calibrated by them."""
-        for values in self._work.content_free() if self._work.evaluation.answer == "likelihood" and self._work.waiting else []:
+        """The labels' likelihoods without an input, where the evaluation is calibrated by them. What is known already is not asked again."""
+        wanted = self._work.content_free() if self._work.evaluation.answer == "likelihood" and self._work.waiting else []
+        for values in wanted[len(self._free) :]:
             answers = [answer_text(self._work.template, label) for label in self._work.labels]
             sums, usage = await client.likelihoods(self._name, render(self._work.template, values).text, answers)
             self._free.append(dict(zip(self._work.labels, sums, strict=True)))

@@ -41,7 +41,7 @@ def run(job: Job, token: str, reporter: JobReporter) -> None:
         prompt = prompts.find(session, job.person(), job.settings["prompt_version"])
         version = datasets.find(session, job.person(), job.settings["dataset"])
         asked = _Asked(prompt.template(), Parameters.model_validate(prompt.parameters), version.book, _rows(session, version), reporter)
-    base, adapter = predictions.weights(model)
+    base, adapter = reporter.patiently(lambda: predictions.weights(model))
     target = settings().storage_folder / models.merged_folder(model)
     reporter.phase("load")
     refuse_changed(base, adapter)
@@ -57,12 +57,17 @@ def run(job: Job, token: str, reporter: JobReporter) -> None:
     if found.drifted:
         shutil.rmtree(target, ignore_errors=True)
         raise found.drift()
-    if (remote := storage.store()) is not None:
-        remote.push(target, storage.key_of(target))
+    reporter.patiently(lambda: _shared(target))
     result = {"model": model.id, "format": job.settings["format"], "content_hash": fingerprint(target), "bytes": _size(target), **found.as_json()}
     reporter.flush()
     with transaction() as session:
         ending.succeed(session, job.id, token, result)
+
+
+def _shared(target: Path) -> None:
+    """Put the merged model into the object store, if there is one. Raises Unavailable."""
+    if (remote := storage.store()) is not None:
+        remote.push(target, storage.key_of(target))
 
 
 def _rows(session: Any, version: datasets.DatasetVersion) -> list[Case]:

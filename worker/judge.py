@@ -25,7 +25,7 @@ def run(job: Job, token: str, reporter: JobReporter) -> None:
     """Rule on what is not ruled on yet, then write the scores."""
     reporter.phase("load")
     sitting = sittings.load(job, token, reporter)
-    loaded = loaded_for(job, predictions.weights(sitting.model), reporter)
+    loaded = loaded_for(job, reporter.patiently(lambda: predictions.weights(sitting.model)), reporter)
     reporter.phase("evaluate", len(sitting.readings))
     with memory_told(loaded.device, lambda: "Judging"):
         for start in range(0, len(sitting.waiting), CHUNK):

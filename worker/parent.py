@@ -28,8 +28,9 @@ from app.domain.job import Fenced, Job
 from app.settings import settings
 from worker import devices, resources
 from worker.engine.disk import FULL
-from worker.engine.lifeline import LEFT
+from worker.engine.lifeline import AWAY, LEFT, LOST
 from worker.identity import worker_name
+from worker.outage import PATIENCE_SECONDS
 from worker.staying import JobProcess, Seat
 
 log = structlog.get_logger(__name__)
@@ -39,14 +40,17 @@ STOP_SECONDS = 3.5
 LEAVE_SECONDS = 26.0
 """How long a job has to finish its step, save and hand itself back: below the grace of `fettle up`, so that it is not lost."""
 EXIT_SECONDS = 10.0
-SETTLE_SECONDS = 30.0
-"""How long to wait for a database that is away before an ended job is left to its lease."""
+SETTLE_SECONDS = PATIENCE_SECONDS
+"""How long to wait for a database that is away before an ended job is left to its lease: whoever says how it ended has more to say than that it fell silent."""
+SILENT_LEASES = 3
+"""A job whose worker has not reached the database for so many leases, and for PATIENCE_SECONDS, is ended here."""
+CUT_OFF = "its worker did not reach the database for so long that it ended the job; it goes on from what it has saved"
 LEAST_BYTES = 10_000_000
 """What has to be free for a job whose process could not even be given a folder and a log."""
 VMSTAT = Path("/proc/vmstat")
 OUT_OF_MEMORY = {
     "code": "out_of_memory",
-    "message": "The system ran out of memory and killed the job's process, twice.",
+    "message": "The system ran out of memory and killed a process of the job, twice.",
     "advice": "Lower batch_size or max_length, raise accumulation, switch checkpointing on, or end what else needs memory on that machine; then retry.",
 }
 _leaving = threading.Event()
@@ -84,15 +88,15 @@ def run_one(queue: str, seat: Seat | None = None) -> bool:
     if job is None:
         return False
     log.info("job starts", job=job.id, attempt=job.attempt, kind=job.kind)
-    killed_before, needs = _memory_kills(), None
+    killed_before, code, needs = _memory_kills(), None, None
     try:
         with _process(job, seat) as process, resources.metered(job, process.pid):
             reason = _watch(job, process)
-            killed = process.returncode == -signal.SIGKILL and _memory_kills() > killed_before
+            code = process.returncode
             if seat is not None:
                 seat.keep(process, job)
     except OSError as error:
-        reason, killed = f"its process could not be started: {error}", False
+        reason = f"its process could not be started: {error}"
         needs = LEAST_BYTES if error.errno in FULL else None  # else a full disk would fail all that waits within a second
     except Fenced:
         log.warning("job was taken back", job=job.id)
@@ -101,7 +105,10 @@ def run_one(queue: str, seat: Seat | None = None) -> bool:
         if seat is None or not seat.holds(job):
             devices.free(job)
     _tidy(job)
-    _settle(job, "the system ran out of memory and killed its process" if killed else reason, OUT_OF_MEMORY if killed else None, needs)
+    if code in (-signal.SIGKILL, LOST) and reason != CUT_OFF and _memory_kills() > killed_before:
+        _settle(job, "the system ran out of memory and killed its process", cause=OUT_OF_MEMORY)
+    else:
+        _settle(job, reason, needs_bytes=needs, away=code == AWAY or reason == CUT_OFF)
     return needs is None  # a disk may be full in ways that nobody measures (inodes, a quota): the next look comes later
 
 
@@ -123,13 +130,22 @@ def _process(job: Job, seat: Seat | None) -> JobProcess:
 
 
 def _watch(job: Job, process: JobProcess) -> str:
-    """Hold the lease until the process is through; returns how it ended. Raises Fenced after killing a process that lost its job."""
+    """Hold the lease until the process is through; returns how it ended. Raises Fenced after killing a process that lost its job.
+
+    While the database is away the job goes on, but not for ever: somebody else, who reaches it, has the job by then.
+    """
     until: dict[str, float] = {}
+    heard, asked = time.monotonic(), None
     while not process.through(BEAT_SECONDS):
         try:
-            asked = _beat(job)
+            heard, asked = time.monotonic(), _beat(job)
         except Fenced:
             return _released(job, process)
+        except SQLAlchemyError as error:
+            log.warning("database does not answer; the job goes on", job=job.id, reason=str(error))
+            if time.monotonic() - heard > max(PATIENCE_SECONDS, SILENT_LEASES * settings().lease_seconds):
+                process.end()
+                return CUT_OFF
         patience = LEAVE_SECONDS if asked == "finish" else STOP_SECONDS
         for word, wanted, seconds in (("stop", asked is not None, patience), ("leave", _leaving.is_set(), LEAVE_SECONDS)):
             if wanted and word not in until:
@@ -142,15 +158,11 @@ def _watch(job: Job, process: JobProcess) -> str:
 
 
 def _beat(job: Job) -> jobs.Asked | None:
-    """Prolong the lease. What the job is asked to do. Raises Fenced. While the database is away the job goes on."""
-    try:
-        with transaction() as session:
-            asked = jobs.beat(session, job.id, job.lease_token or "", settings().lease_seconds)
-            memory.keep(session, memory.job_holder(job.id, job.attempt), settings().lease_seconds)
-            return asked
-    except SQLAlchemyError as error:
-        log.warning("database does not answer; the job goes on", job=job.id, reason=str(error))
-        return None
+    """Prolong the lease. What the job is asked to do. Raises Fenced."""
+    with transaction() as session:
+        asked = jobs.beat(session, job.id, job.lease_token or "", settings().lease_seconds)
+        memory.keep(session, memory.job_holder(job.id, job.attempt), settings().lease_seconds)
+        return asked
 
 
 def _released(job: Job, process: JobProcess) -> str:
@@ -169,7 +181,7 @@ def _released(job: Job, process: JobProcess) -> str:
     return _ending(process)
 
 
-def _settle(job: Job, reason: str, cause: dict[str, str] | None = None, needs_bytes: int | None = None) -> None:
+def _settle(job: Job, reason: str, cause: dict[str, str] | None = None, needs_bytes: int | None = None, *, away: bool = False) -> None:
     """Close a job whose process has ended without closing it. With a database that stays away it is left to its lease."""
     token, deadline = job.lease_token or "", time.monotonic() + SETTLE_SECONDS
     while True:
@@ -180,7 +192,7 @@ def _settle(job: Job, reason: str, cause: dict[str, str] | None = None, needs_by
                     log.warning("job's process ended early", job=job.id, reason=reason)
                     with suppress(Fenced):
                         counts = needs_bytes is None and not _leaving.is_set()
-                        ending.give_back(session, job.id, token, reason, counts=counts, cause=cause, needs_bytes=needs_bytes)
+                        ending.give_back(session, job.id, token, reason, counts=counts, cause=cause, needs_bytes=needs_bytes, away=away)
                 over = row is None or session.get_one(Job, job.id, populate_existing=True).state == "cancelled"
         except SQLAlchemyError as error:
             log.warning("database does not answer; the job's end is not written", job=job.id, reason=str(error))
@@ -215,6 +227,10 @@ def _ending(process: JobProcess) -> str:
         return "its process has left it"
     if code == LEFT:
         return "the worker was asked to leave, and there was nothing to save yet or no time for it; it goes on from its newest checkpoint"
+    if code == LOST:
+        return "one of the run's processes ended early; its log says which"
+    if code == AWAY:
+        return "a service that it cannot do without (the database, Redis or the object store) did not answer; it goes on from what it has saved"
     if code >= 0:
         return f"its process ended with code {code}"
     return f"its process was killed by {signal.Signals(-code).name}"

@@ -90,7 +90,7 @@ def _beat() -> None:
     kind = "engine" if serves("interactive") else "worker"
     while True:
         try:
-            about["room"] = devices.room()  # a disk over a network may take its time: nobody else is to wait for it
+            about["room"] = _room(about.get("room", {}))  # a disk over a network may take its time: nobody else is to wait for it
             with transaction() as session:
                 about["clock_ms"] = time.time_ns() // 1_000_000 - now(session)
                 workers.present(session, f"{worker_name()}/{_queue[0]}", kind, _queue[0], [] if serves("light") else devices.in_use(devices.usable()), about)
@@ -101,6 +101,15 @@ def _beat() -> None:
             log.warning("presence not written", reason=str(error))
         if _ended.wait(BEAT_SECONDS):
             return
+
+
+def _room(last: dict[str, int]) -> dict[str, int]:
+    """What is free on the disks of this machine; while one of them cannot be looked at, what was found last. The worker is there all the same."""
+    try:
+        return devices.room()
+    except OSError as error:
+        log.warning("the disk cannot be looked at", reason=str(error))
+        return last
 
 
 def _listen() -> None:

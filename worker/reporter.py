@@ -13,18 +13,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy.exc import InterfaceError, OperationalError
-
 from app.db import transaction
 from app.domain import device as devices
 from app.domain import job as jobs
 from app.domain import metric as metrics
 from app.domain import trial as trials
+from app.errors import Away
+from worker.outage import OUTAGES, PATIENCE_SECONDS, told
 from worker.weights import Sender
 
 PAUSE_SECONDS = 1.0
-PATIENCE_SECONDS = 900.0
-"""How long what must be written waits for a database that is away, before the process gives up and leaves the rest to the next attempt."""
 
 T = TypeVar("T")
 
@@ -62,19 +60,24 @@ class JobReporter:
         """What the next safe place to stop at is away. Before the first step there is nothing worth waiting for."""
         return math.inf if self._phase in ("load", "preflight") else self._step_and_save
 
-    def patiently(self, write: Callable[[], T]) -> T:
-        """What a write returns, tried again while the database is away: minutes of training should not end because of that. Raises Fenced.
+    def patiently(self, work: Callable[[], T]) -> T:
+        """What this returns, tried again while the database or the object store is away: minutes of training should not end because of that. Raises Fenced.
 
         It ends earlier when the job is asked to stop: then nobody waits for it any more.
         """
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline, said = time.monotonic() + PATIENCE_SECONDS, False
         while True:
             try:
-                return write()
-            except (OperationalError, InterfaceError) as error:
+                return work()
+            except OUTAGES as error:
                 if time.monotonic() > deadline or self._stop.wait(PAUSE_SECONDS):
                     raise
-                _say(f"the database does not answer, so the run waits: {error.orig}")
+                if isinstance(error, Away) and not said:
+                    said = True
+                    self.log(told(error))
+                    self.flush()
+                else:
+                    _say(told(error))
 
     def step(self, done: int, total: int, values: Mapping[str, float], eta_seconds: float | None) -> None:
         finite = {name: value for name, value in values.items() if math.isfinite(value)}
@@ -113,8 +116,11 @@ class JobReporter:
         self._trials[number] = {"number": number, "parameters": dict(parameters), "state": state, "step": step, "value": value, "reason": reason}
 
     def measured(self, peak_bytes: int) -> None:
-        with transaction() as session:
-            devices.measured(session, devices.job_holder(self._job, self._attempt), peak_bytes)
+        def give_back() -> None:
+            with transaction() as session:
+                devices.measured(session, devices.job_holder(self._job, self._attempt), peak_bytes)
+
+        self.patiently(give_back)
 
     def should_stop(self) -> bool:
         return self._stop.is_set()
@@ -128,10 +134,10 @@ class JobReporter:
                 if self._trials:
                     trials.record(session, self._job, self._token, list(self._trials.values()))
                 metrics.record(session, self._job, self._token, self._attempt, self._points, self._lines, self._samples, **self._progress)
-        except (OperationalError, InterfaceError) as error:
+        except OUTAGES as error:
             if wait:
                 raise
-            _say(f"the database does not answer, so the report waits: {error.orig}")
+            _say(told(error))
             self._written = time.monotonic()
             return
         self._points, self._samples, self._lines, self._progress, self._trials = [], [], [], {}, {}

@@ -32,6 +32,8 @@ class LeasedRoom:
     def __init__(self, holder: str) -> None:
         self.holder = holder
         self._known: dict[str, tuple[int, str]] = {}
+        self.held: set[str] = set()
+        """Models that have a lease, loaded or not yet. (An earlier process of this name may have left others.)"""
         self.owed: set[str] = set()
         """Models whose leases could not be given back."""
 
@@ -50,11 +52,12 @@ class LeasedRoom:
             notice, spare = _notice(session, usual), _device(session, "cpu:0")
             if spare.id != usual.id and self._ask(session, spare, key, needed):
                 return "cpu", notice | {"instead": "cpu"}
-            held = sum(lease.bytes for lease in devices.leases(session, usual) if (lease.holder, lease.key) != (self.holder, key))
-            raise Waits(notice, max(0, held + needed - usual.memory))
+            others = [lease for lease in devices.leases(session, usual) if (lease.holder, lease.key) != (self.holder, key)]
+            raise Waits(notice, max(0, devices.taken(usual, others) + needed - usual.memory))
 
     def give_back(self, keys: Sequence[str]) -> None:
         """These models are in memory no more. While the database does not answer that is remembered: the scheduler's thread must go on."""
+        self.held.difference_update(keys)
         self.owed.update(keys)
         given = tuple(self.owed)
         try:
@@ -74,7 +77,10 @@ class LeasedRoom:
     def _ask(self, session: Session, device: Device, key: str, needed: int) -> bool:
         self.owed.discard(key)
         title = self._known[key][1] if key in self._known else "A model"
-        return devices.ask(session, device, self.holder, key, title, needed)
+        granted = devices.ask(session, device, self.holder, key, title, needed)
+        if granted:
+            self.held.add(key)
+        return granted
 
 
 def _device(session: Session, name: str) -> Device:
@@ -85,8 +91,11 @@ def _device(session: Session, name: str) -> Device:
 
 def _notice(session: Session, device: Device) -> dict[str, Any]:
     """Who has the device, and until about when as far as that is known (milliseconds since 1970 on the database's clock)."""
-    lease = next((one for one in devices.leases(session, device) if one.job_id is not None), None)
+    every = devices.leases(session, device)
     spoken = device.spoken[0].upper() + device.spoken[1:]
+    lease = next((one for one in every if one.job_id is not None and one.granted), None)
+    if lease is None and (next_one := next(iter(devices.coming(device, every)), None)) is not None:
+        return {"text": f"{spoken} is being freed for job {next_one.job_id}", "job": next_one.job_id, "until": None}
     if lease is None:
         return {"text": f"{spoken}'s memory is in use by other models", "until": None}
     job = session.get_one(Job, lease.job_id)
@@ -119,23 +128,23 @@ class Keeper(threading.Thread):
             pinned = self._room.pinned(session, loaded)
             rows = [devices.find(session, settings().machine_name, device["name"]) for device in machine.here()]
             short = {row: lacking for row in rows if row is not None and (lacking := devices.lacking(session, row))}
-            notice = next((_notice(session, row) for row in short), None)
+            notices = {machine.torch_name(row.name): _notice(session, row) for row in short}
         if self._room.owed:
             self._room.give_back(())
         self._scheduler.pin(pinned)
         # Or people who go on chatting would keep a job waiting for ever.
-        self._scheduler.hold_back(notice)
+        self._scheduler.hold_back(notices)
         if short:
             self._scheduler.release_idle(sum(short.values()))
         self._tell((loaded, busy, pinned))
 
     def _tell(self, state: tuple[list[str], list[str], list[str]]) -> None:
-        loaded, busy, pinned = state
-        if loaded and (state != self._told or time.monotonic() - self._told_at > KEEP_SECONDS):
-            self._told, self._told_at = state, time.monotonic()
+        _, busy, pinned = state
+        if (held := tuple(self._room.held)) and (state != self._told or time.monotonic() - self._told_at > KEEP_SECONDS):
             with transaction() as session:
-                devices.keep(session, self._room.holder)
+                devices.keep(session, self._room.holder, keys=held)
                 devices.mark(session, self._room.holder, busy, pinned)
+            self._told, self._told_at = state, time.monotonic()
 
     def stop(self) -> None:
         """The engine ends, and with it its leases."""

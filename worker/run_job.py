@@ -11,11 +11,9 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from queue import SimpleQueue
-
-from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
-from sqlalchemy.exc import TimeoutError as NoConnection
 
 from app.db import reading, transaction
 from app.domain import ending
@@ -23,8 +21,10 @@ from app.domain.experiment import LINEAR
 from app.domain.job import Fenced, Job
 from app.errors import FettleError, NoRoom
 from worker import provenance, staying
-from worker.engine.lifeline import LEFT, die_with_parent, listen
+from worker.engine.lifeline import AWAY, LEFT, LOST, die_with_parent, listen
+from worker.engine.reporting import Lost, NotYet, Stopped
 from worker.engine.waits import watch
+from worker.outage import OUTAGES, told
 from worker.reporter import JobReporter
 
 LEAVE_SECONDS = 20.0
@@ -47,13 +47,17 @@ def main(job_id: int) -> None:
     ready = os.environ.pop(staying.READY, None)
     if ready is not None:
         os.set_inheritable(int(ready), False)
-    while _attempt(job_id, token) and ready is not None:
-        os.write(int(ready), b".")
-        job_id, token = _next.get()
+    try:
+        while _attempt(job_id, token) and ready is not None:
+            os.write(int(ready), b".")
+            job_id, token = _next.get()
+    except OUTAGES as error:
+        # Not the job's fault: the parent sees the exit code and queues it again, to go on from what it has saved.
+        _leave_with(AWAY, told(error))
 
 
 def _attempt(job_id: int, token: str) -> bool:
-    """Run one job. Returns whether its process may go on with another."""
+    """Run one job. Returns whether its process may go on with another. Raises what OUTAGES names while the job cannot go on."""
     with reading() as session:
         job = session.get_one(Job, job_id)
     if _reporters:
@@ -66,12 +70,16 @@ def _attempt(job_id: int, token: str) -> bool:
         return staying.scored_with(job) is not None
     except Fenced:
         sys.exit("this attempt no longer holds the job")
+    except OUTAGES:
+        raise
+    except Lost as error:
+        # As when this process itself is killed: the parent sees the exit code, and looks whether the system ran out of memory.
+        with suppress(Fenced):
+            reporter.log(f"{error.message} {error.advice}")
+            reporter.flush()
+        _leave_with(LOST, error.message)
     except FettleError as error:
         _fail(job, token, reporter, error.as_dict())
-    except (OperationalError, InterfaceError, InternalError, NoConnection) as error:
-        # PostgreSQL calls a server that may only be read, as while another takes over, an internal error.
-        # Not this job's fault: the parent sees the exit code and queues it again from its newest checkpoint.
-        sys.exit(f"the database does not answer: {error}")
     except Exception as error:  # noqa: BLE001 the door of the process: every end is recorded
         reporter.log(traceback.format_exc())
         advice = "Its log has the details. If it looks like a fault of Fettle, please report it."
@@ -79,6 +87,14 @@ def _attempt(job_id: int, token: str) -> bool:
             job, token, reporter, {"code": "crashed", "message": f"The job ended with an unexpected error: {type(error).__name__}: {error}", "advice": advice}
         )
     return False
+
+
+def _leave_with(code: int, reason: str) -> None:
+    """End here and now, with a last word in the process's log: the thread that listens holds stdin, for which an orderly end would wait."""
+    sys.stderr.write(f"{reason}\n")
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _say_in(job: Job) -> None:
@@ -94,8 +110,6 @@ def _say_in(job: Job) -> None:
 
 def run(job: Job, token: str, reporter: JobReporter) -> None:
     """Do the work of one job kind, then write its end; a stop that was asked for is an end too. One that finds no room on the disk waits for it."""
-    from worker.engine.reporting import NotYet, Stopped
-
     try:
         _work(job)(job, token, reporter)
     except Stopped:

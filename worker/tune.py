@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from app.domain.methods import METHODS
 from app.domain.methods.base import parse
 from app.domain.search import Search
 from app.domain.shape import shape_of
+from app.errors import Invalid
 from app.settings import settings
 from worker.devices import own, wait_for_memory
 from worker.engine.folders import damage, fingerprint, refuse_changed
@@ -32,18 +34,18 @@ from worker.weights import folders, share
 
 def run(job: Job, token: str, reporter: JobReporter) -> None:
     """Train, register the model, queue what follows: the last two in the transaction that ends the job."""
-    spec = spec_of(job)
+    spec = reporter.patiently(lambda: spec_of(job, reporter.log))
     refuse_changed(spec.base)
     wait_for_memory(job, footprint_of(spec), reporter, spec.parameters.devices)
     result = search(spec, Search.of(job.settings), reporter)
     reporter.flush()
-    # The result is on disk: a database that is away is waited for, and if that takes too long the next attempt registers it.
+    # The result is on disk: a database or an object store that is away is waited for, and if that takes too long the next attempt registers it.
     planned = spec.parameters.total_steps(len(spec.train))
     reporter.patiently(lambda: finish(job, token, result, planned))
 
 
-def spec_of(job: Job) -> TrainSpec:
-    """The engine's plain values for a job, read from the database."""
+def spec_of(job: Job, say: Callable[[str], None] = lambda _: None) -> TrainSpec:
+    """The engine's plain values for a job, read from the database. What an earlier attempt has left and cannot be used is told to `say`."""
     chosen = job.settings
     with reading() as session:
         person = job.person()
@@ -67,7 +69,7 @@ def spec_of(job: Job) -> TrainSpec:
             parameters=parse(METHODS, chosen["method"], chosen["parameters"]),
             seed=chosen.get("seed", 0),
             folder=attempt_folder(job),
-            resume=_adopt_checkpoints(job),
+            resume=_adopt_checkpoints(job, say),
             finish=job.finish,
             threads=settings().threads or None,
             device=settings().device,
@@ -86,14 +88,14 @@ def footprint_of(spec: TrainSpec) -> int:
     return needs(found, spec.parameters, step, len(spec.train), "cpu" if spec.device.startswith("cpu") or not own().startswith("cuda") else "cuda")
 
 
-def _adopt_checkpoints(job: Job) -> bool:
+def _adopt_checkpoints(job: Job, say: Callable[[str], None]) -> bool:
     """Take what an earlier attempt saved into this one's folder, so that no attempt ever writes into another's; a result that was only not registered too.
 
     True when there is something to go on from. Files are linked, not copied, where the disk can: they are never changed in place, only
     replaced. What was broken off is taken again.
     """
     here = attempt_folder(job)
-    _fetch_attempts(here.parent)
+    _fetch_attempts(here.parent, say)
     earlier = [path for path in here.parent.glob("attempt-*") if path != here and _can_go_on(path)]
     if earlier:
         newest = max(earlier, key=lambda path: int(path.name.removeprefix("attempt-")))
@@ -114,11 +116,14 @@ def _link(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def _fetch_attempts(folder: Path) -> None:
-    """What other machines have left of this job, as far as it is not here."""
+def _fetch_attempts(folder: Path, say: Callable[[str], None]) -> None:
+    """What other machines have left of this job, as far as it is not here. A copy that is damaged is passed over: an older one may be whole."""
     if (remote := storage.store()) is not None:
         for name in remote.below(storage.checkpoint_key(folder)):
-            storage.fetched(folder / name, storage.checkpoint_key(folder / name))
+            try:
+                storage.fetched(folder / name, storage.checkpoint_key(folder / name))
+            except Invalid as damaged:
+                say(f"What {name} left cannot be used: {damaged.message}")
 
 
 def _can_go_on(attempt: Path) -> bool:

@@ -5,7 +5,7 @@ its holder has been silent for too long on the database's clock. A job goes befo
 new is loaded beside it, and the engine gives back what is idle. What answers just now, and what a person has pinned, stays.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ForeignKey, UniqueConstraint, delete, select, update
@@ -16,6 +16,9 @@ from app.domain.base import Base, Row, db_now
 
 HELD_SECONDS = 20
 """How long a holder may be silent."""
+
+FORGET_MS = 30 * 24 * 3_600_000
+"""A lease that has run out counts for nothing. Its row stays for so long: a holder that only slept, with its machine, has it again when it wakes up."""
 
 MARGIN = 1.1
 """What a job may take beyond the peak its preflight measured: the allocator keeps some of what was freed, and validation has caches of its own."""
@@ -110,12 +113,11 @@ def leases(session: Session, device: Device) -> Sequence[MemoryLease]:
 def ask(session: Session, device: Device, holder: str, key: str, title: str, needed: int, job_id: int | None = None, seconds: int = HELD_SECONDS) -> bool:
     """Lease `needed` bytes of a locked device. True when they are there; a job that gets none waits in the row, a model that gets none leaves no trace.
 
-    For a model, what jobs wait for counts as taken.
+    For a model, what jobs wait for and are to have counts as taken.
     """
-    session.execute(delete(MemoryLease).where(MemoryLease.device_id == device.id, MemoryLease.until <= db_now()))
+    session.execute(delete(MemoryLease).where(MemoryLease.device_id == device.id, MemoryLease.until <= db_now() - FORGET_MS))
     others = [lease for lease in leases(session, device) if (lease.holder, lease.key) != (holder, key)]
-    taken = sum(lease.bytes for lease in others if lease.granted or (job_id is None and lease.job_id is not None))
-    granted = taken + needed <= device.memory
+    granted = needed <= device.memory - (taken(device, others) if job_id is None else sum(lease.bytes for lease in others if lease.granted))
     if not granted and job_id is None:
         return False
     insert = (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite).insert(MemoryLease)
@@ -132,10 +134,11 @@ def measured(session: Session, holder: str, peak: int) -> None:
     session.execute(query, execution_options={"synchronize_session": False})
 
 
-def keep(session: Session, holder: str, seconds: int = HELD_SECONDS) -> None:
-    """The holder is alive, and so are its leases."""
-    query = update(MemoryLease).where(MemoryLease.holder == holder).values(until=db_now() + seconds * 1000)
-    session.execute(query, execution_options={"synchronize_session": False})
+def keep(session: Session, holder: str, seconds: int = HELD_SECONDS, keys: Collection[str] | None = None) -> None:
+    """The holder is alive, and so are these of its leases, or all, those too that ran out while it was silent: it has that memory, whoever was granted it
+    meanwhile."""
+    mine = [MemoryLease.holder == holder] if keys is None else [MemoryLease.holder == holder, MemoryLease.key.in_(keys)]
+    session.execute(update(MemoryLease).where(*mine).values(until=db_now() + seconds * 1000), execution_options={"synchronize_session": False})
 
 
 def give_back(session: Session, holder: str, keys: Sequence[str] | None = None) -> None:
@@ -171,12 +174,26 @@ def job_holder(job_id: int, attempt: int) -> str:
     return f"job/{job_id}/{attempt}"
 
 
+def coming(device: Device, every: Sequence[MemoryLease]) -> list[MemoryLease]:
+    """The jobs that wait and will fit once models have left. Pinned models and other jobs stay: where they are in the way, no model that leaves is of use."""
+    room = device.memory - sum(lease.bytes for lease in every if lease.granted and (lease.pinned or lease.job_id is not None))
+    found = []
+    for lease in every:
+        if lease.job_id is not None and not lease.granted and lease.bytes <= room:
+            found.append(lease)
+            room -= lease.bytes
+    return found
+
+
+def taken(device: Device, every: Sequence[MemoryLease]) -> int:
+    """Bytes that no model may have: held already, or about to be a job's."""
+    return sum(lease.bytes for lease in [lease for lease in every if lease.granted] + coming(device, every))
+
+
 def lacking(session: Session, device: Device) -> int:
-    """Bytes that have to be given back before the jobs that wait for this device's memory fit."""
+    """Bytes that models have to give back before the jobs that wait for this device's memory fit; 0 where that would not help them."""
     every = leases(session, device)
-    wanted = sum(lease.bytes for lease in every if lease.job_id is not None and not lease.granted)
-    held = sum(lease.bytes for lease in every if lease.granted)
-    return max(0, wanted + held - device.memory) if wanted else 0
+    return max(0, taken(device, every) - device.memory) if coming(device, every) else 0
 
 
 def waits_for(session: Session, job_id: int) -> str | None:

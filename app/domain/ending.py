@@ -14,7 +14,7 @@ from app.domain import climbing
 from app.domain import metric as metrics
 from app.domain import webhook as webhooks
 from app.domain.base import db_now
-from app.domain.job import HELD, LOST, MAX_ATTEMPTS, MAX_WAITS, NO_ROOM, Attempt, Fenced, Job, move, retry
+from app.domain.job import AWAY, HELD, LOST, MAX_ATTEMPTS, MAX_OUTAGES, MAX_WAITS, NO_ROOM, Attempt, Fenced, Job, move, retry
 from app.errors import Conflict
 
 
@@ -74,13 +74,21 @@ def fail(session: Session, job_id: int, token: str, error: dict[str, Any]) -> No
 
 
 def give_back(
-    session: Session, job_id: int, token: str, reason: str, counts: bool = True, cause: dict[str, Any] | None = None, needs_bytes: int | None = None
+    session: Session,
+    job_id: int,
+    token: str,
+    reason: str,
+    counts: bool = True,
+    cause: dict[str, Any] | None = None,
+    needs_bytes: int | None = None,
+    away: bool = False,
 ) -> None:
     """The attempt ended without an end of the work: queue it again, or fail it when it was the last attempt.
 
     `counts=False` for a worker that is asked to leave (a deploy): the attempt is not held against the job. A `cause` is an error that one more attempt
     may be spared, and two will not: the second attempt that ends with its code fails the job with it. With `needs_bytes` it waits for a worker with so
-    much room on its disk, which is not held against it either, until it has found less than that MAX_WAITS times.
+    much room on its disk, which is not held against it either, until it has found less than that MAX_WAITS times. Nor is it when a service was `away`
+    (the database, Redis, the object store), up to MAX_OUTAGES times.
     """
     job = session.get_one(Job, job_id, populate_existing=True)
     running = ("running",)
@@ -88,7 +96,9 @@ def give_back(
         _end(session, job_id, token, ("stopping",), "cancelled", reason)
     elif cause and _lost(session, job, cause["code"]):
         _end(session, job_id, token, running, "failed", reason, error=cause)
-    elif counts and _lost(session, job) + 1 >= MAX_ATTEMPTS:
+    elif away and _lost(session, job, AWAY) + 1 >= MAX_OUTAGES:
+        _end(session, job_id, token, running, "failed", reason, error=_never_there(reason))
+    elif counts and not away and _lost(session, job) + 1 >= MAX_ATTEMPTS:
         error = {
             "code": "worker_lost",
             "message": f"Lost {MAX_ATTEMPTS} times; the last attempt ended: {reason}.",
@@ -101,8 +111,8 @@ def give_back(
         free: dict[str, Any] = dict.fromkeys(("lease_token", "lease_until", "woken_at", "eta_seconds"))
         if move(session, "queued", Job.id == job_id, Job.lease_token == token, Job.state.in_(running), needs_bytes=needs_bytes, **free) is None:
             raise Fenced(job_id)
-        outcome = NO_ROOM if needs_bytes is not None else "handed back" if not counts else cause["code"] if cause else "lost"
-        _close_attempt(session, job_id, job.attempt, outcome, reason)
+        gentle = NO_ROOM if needs_bytes is not None else AWAY if away else "handed back" if not counts else None
+        _close_attempt(session, job_id, job.attempt, gentle or (cause["code"] if cause else "lost"), reason)
 
 
 def expire(session: Session, lease_seconds: int | None = None) -> list[int]:
@@ -115,13 +125,13 @@ def expire(session: Session, lease_seconds: int | None = None) -> list[int]:
         most = db_now() + lease_seconds * 1000
         set_back = update(Job).where(Job.state.in_(HELD), Job.lease_until > most + lease_seconds * 1000)
         session.execute(set_back.values(lease_until=most), execution_options={"synchronize_session": False})
-    lost = session.scalars(select(Job).where(Job.state.in_(HELD), Job.lease_until < db_now())).all()
-    ids = [job.id for job in lost]
+    # Locked until they are given back: one that is heard of just now is not among them, and none can be heard of in between.
+    silent = select(Job).where(Job.state.in_(HELD), Job.lease_until < db_now()).with_for_update(skip_locked=True)
+    lost = session.scalars(silent, execution_options={"populate_existing": True}).all()
     for job in lost:
-        # It may end, or be heard of, between the two statements: then it is not lost.
         with suppress(Fenced):
             give_back(session, job.id, job.lease_token or "", f"no heartbeat from {job.worker}")
-    return ids
+    return [job.id for job in lost]
 
 
 def _lost(session: Session, job: Job, *outcomes: str) -> int:
@@ -136,6 +146,14 @@ def _room_comes_and_goes(needed: int) -> dict[str, Any]:
         "message": f"{MAX_WAITS} times {needed / 1e6:,.1f} MB were free on the disk when the job was taken, and fewer when it was to start.",
         "advice": "See what fills this disk and is taken away again, or give the storage one of its own (FETTLE_STORAGE); then retry.",
         "needed_bytes": needed,
+    }
+
+
+def _never_there(reason: str) -> dict[str, Any]:
+    return {
+        "code": "service_away",
+        "message": f"{MAX_OUTAGES} attempts ended because a service did not answer; the last one: {reason}.",
+        "advice": "Read the log of the last attempt, and check the database, the queue service (Redis) and the object store; then retry.",
     }
 
 

@@ -36,6 +36,10 @@ MAX_WAITS = 10
 """How often a job is begun that then finds no room on the disk: whatever makes the room come and go, it is said in the end."""
 NO_ROOM = "no_room"
 """The outcome of such an attempt."""
+MAX_OUTAGES = 100
+"""How often an attempt may end because a service was away. Each waits for minutes first, so this is for what never comes back and for what only looks like it."""
+AWAY = "away"
+"""The outcome of such an attempt."""
 
 MOVES: dict[str, tuple[str, ...]] = {
     "queued": ("running", "cancelled"),

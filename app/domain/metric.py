@@ -144,7 +144,12 @@ def forget_lines(session: Session, before_ms: int, most: int) -> int:
     return int(done.rowcount)  # type: ignore[attr-defined]
 
 
-def lines(session: Session, job_id: int, after_event: int = 0, limit: int = 500) -> Sequence[LogLine]:
-    """The newest log lines after an event, oldest first."""
-    query = select(LogLine).where(LogLine.job_id == job_id, LogLine.event > after_event).order_by(LogLine.event.desc())
+def lines(session: Session, job_id: int, limit: int = 500) -> Sequence[LogLine]:
+    """The newest log lines, oldest first."""
+    query = select(LogLine).where(LogLine.job_id == job_id).order_by(LogLine.event.desc())
     return list(reversed(session.scalars(query.limit(limit)).all()))
+
+
+def next_lines(session: Session, job_id: int, after_event: int, limit: int) -> Sequence[LogLine]:
+    """The oldest log lines after an event."""
+    return session.scalars(select(LogLine).where(LogLine.job_id == job_id, LogLine.event > after_event).order_by(LogLine.event).limit(limit)).all()

@@ -47,29 +47,33 @@ async def events(
     person: Person, key: Annotated[int, Depends(followed)], after: int = 0, step: int | None = None, last_event_id: Annotated[str | None, Header()] = None
 ) -> AsyncIterator[ServerSentEvent]:
     resumed = int(last_event_id) if last_event_id and last_event_id.isdigit() else 0
-    async for message in follow(person, key, max(after, resumed), step):
+    async for message in follow(person, key, max(after, resumed), step, resumed=bool(resumed)):
         yield message
 
 
-async def follow(person: Who, key: int, after: int, asked: int | None = None) -> AsyncGenerator[ServerSentEvent]:
+async def follow(person: Who, key: int, after: int, asked: int | None = None, *, resumed: bool = False) -> AsyncGenerator[ServerSentEvent]:
     """Points, log lines and samples after an event, those of the step `asked` among them, and the page's parts whenever they change; `done` when the job is over.
+
+    Samples are told as one table, after the lines that are younger than some of them: a stream that was `resumed` may have broken in between, and tells it anew.
 
     However many streams are open, a job is looked at once for all of them, and its news only when something has happened to it.
     """
-    began, shown, over = time.monotonic(), Parts("", None, -1), False
+    began, shown, over, sampled = time.monotonic(), Parts("", None, -1), False, resumed
     while time.monotonic() - began < LIFE_SECONDS:
         newest = (await looks().once("events", POLL_SECONDS / 2, jobs.newest_events)).get(key)
-        sampled = False
         if newest != after or shown.event < 0:
             news, told = await looks().once(("news", person.workspace_id, key, after), POLL_SECONDS, partial(_news, person, key, after))
             for message in told:
                 yield message
-            after, over, sampled = news.job.event, news.job.over, bool(news.samples)
+            after, over, sampled = news.upto, news.job.over, sampled or bool(news.samples)
+            if after < news.job.event:
+                continue  # there is more to tell already
         parts = await _parts(person, key, after, shown, over=over)
-        if sampled or parts.leading != shown.leading:
+        if (sampled and news.job.kind == "tune") or parts.leading != shown.leading:
             about = ("samples", person.workspace_id, key, after, parts.leading, asked)
             samples = await looks().once(about, POLL_SECONDS, partial(_samples, person, key, asked))
             yield ServerSentEvent(raw_data=samples, id=str(after))
+            sampled = False
         if parts.text != shown.text:
             yield ServerSentEvent(raw_data=parts.text, id=str(after))
         shown = parts

@@ -186,6 +186,12 @@ def show(request: Request, person: Person, key: int, beside: Annotated[list[int]
     return page(request, "jobs/show.html", person, "tune", **context)
 
 
+@router.get("/{key}/still")
+def still(person: Person, key: int, event: int) -> Response:
+    """Asked now and then by the page of a job that is over, which no stream follows: once something happened to the job, as a retry, it loads itself anew."""
+    return Response(status_code=204, headers={} if jobs.find(person, key).job.event == event else {"HX-Refresh": "true"})
+
+
 @router.get("/{key}/log")
 def log(person: Person, key: int, text: Annotated[str, Query(max_length=200)] = "") -> HTMLResponse:
     """The lines that hold a text; nothing for no text, so that the live log shows again."""

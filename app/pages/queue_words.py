@@ -59,8 +59,8 @@ def ordinal(place: int | None) -> str:
 
 def lines(board: Board) -> list[Line]:
     """The queue of devices, and every other in which there is something."""
-    jobs = [*board.running, *board.waiting]
-    return [_line(board, name) for name in QUEUES if name == "gpu" or name in board.paused or any(job.queue == name for job in jobs)]
+    there = {"gpu", *board.paused, *board.counts, *(job.queue for job in board.running)}
+    return [_line(board, name) for name in QUEUES if name in there]
 
 
 def _line(board: Board, name: str) -> Line:

@@ -34,6 +34,9 @@ from app.domain.trial import Trial
 from app.domain.validation import LOSS, Measure
 from app.errors import Conflict, FettleError, Invalid
 
+LINES = 500
+"""Log lines that a stream tells at once; the next ones follow at once."""
+
 MOST = 100
 """Jobs that are started at once."""
 
@@ -69,9 +72,10 @@ class JobView:
 
 @dataclass(frozen=True)
 class News:
-    """What happened in a job after an event number."""
+    """What happened in a job after an event number, `upto` another one: the job's own, unless there is more than is told at once."""
 
     job: Job
+    upto: int
     points: list[MetricPoint]
     lines: list[LogLine]
     samples: list[Sample]
@@ -312,15 +316,17 @@ def recent(person: Who, after: int | None = None, limit: int = 50, kind: str | N
 
 
 def news(person: Who, key: int, after_event: int) -> News:
-    """Everything after an event number and up to `job.event`, for streams that replay.
+    """Everything after an event number and up to `job.event`, for streams that replay; up to the last of LINES lines where more follow.
 
     The bound matters: on PostgreSQL a commit between two of these reads would show later lines without the points before them.
     """
     with reading() as session:
         job = read(session, person, Job, key, "job")
-        points = [point for point in metrics.points(session, key, after_event) if point.event <= job.event]
-        samples = [sample for sample in metrics.samples(session, key, after_event) if sample.event <= job.event]
-        return News(job, points, [line for line in metrics.lines(session, key, after_event) if line.event <= job.event], samples)
+        lines = [line for line in metrics.next_lines(session, key, after_event, LINES) if line.event <= job.event]
+        upto = lines[-1].event if len(lines) == LINES else job.event
+        points = [point for point in metrics.points(session, key, after_event) if point.event <= upto]
+        samples = [sample for sample in metrics.samples(session, key, after_event) if sample.event <= upto]
+        return News(job, upto, points, lines, samples)
 
 
 def newest_events() -> dict[int, int]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session, load_only
 
 from app import queue as way_out
@@ -14,7 +14,7 @@ from app.domain import queue as queues
 from app.domain import worker as workers
 from app.domain.access import Who, write
 from app.domain.base import db_now
-from app.domain.job import HELD, Job
+from app.domain.job import FINAL, HELD, Job
 from app.domain.order import Move
 from app.domain.queue import QUEUES
 from app.domain.worker import Worker
@@ -23,13 +23,13 @@ from app.services import milestones
 from app.services.milestones import Milestone
 
 SHOWN = 50
-"""Waiting jobs on the page; how many more there are is said."""
+"""Waiting jobs of each queue on the page; how many more there are is said."""
 
 NEWS_MS = 3_600_000
 """For so long the strip tells that a job has ended, to pages that were not looked at meanwhile."""
 
 TOLD = 50
-"""Jobs in the strip: what runs, then what ended last."""
+"""Jobs in the strip: of those that run, and of those that ended last, so many each."""
 
 _LINE = (
     Job.id, Job.workspace_id, Job.kind, Job.queue, Job.name, Job.state, Job.phase, Job.priority, Job.step, Job.total_steps, Job.eta_seconds, Job.settings,
@@ -56,7 +56,7 @@ class Post:
 
 @dataclass(frozen=True)
 class Board:
-    """Everything about the queues at one moment. `waiting` are the next SHOWN in order; `places` has the place of each in its whole queue."""
+    """Everything about the queues at one moment. `waiting` are the next SHOWN of each queue in order; `places` has the place of each in its whole queue."""
 
     running: list[Job]
     waiting: list[Job]
@@ -86,14 +86,17 @@ def board(person: Who) -> Board:
     with reading() as session:
         mine = select(Job).options(load_only(*_LINE)).where(Job.workspace_id == person.workspace_id)
         running = list(session.scalars(mine.where(Job.state.in_(HELD)).order_by(Job.queue, Job.started_at, Job.id)))
-        waiting = mine.where(Job.state == "queued").order_by(Job.queue, Job.priority.desc(), Job.position, Job.id)
+        order_of = (Job.priority.desc(), Job.position, Job.id)
+        turn = func.row_number().over(partition_by=Job.queue, order_by=order_of).label("turn")
+        lines = select(Job.id, turn).where(Job.workspace_id == person.workspace_id, Job.state == "queued").subquery()
+        waiting = mine.join(lines, lines.c.id == Job.id).where(lines.c.turn <= SHOWN).order_by(Job.queue, *order_of)
         moment, counts = now(session), _counts(session, person)
         posts = _posts(session, moment, running)
         served = {post.worker.queue for post in posts if post.alive}
         last = {post.worker.queue: post.worker.heartbeat_at for post in reversed(posts)}
         return Board(
             running,
-            list(session.scalars(waiting.limit(SHOWN))),
+            list(session.scalars(waiting)),
             order.places(session),
             counts,
             _paused(session, person),
@@ -107,10 +110,9 @@ def strip(person: Who) -> Strip:
     with reading() as session:
         moment = now(session)
         mine = select(Job).options(load_only(*_LINE)).where(Job.workspace_id == person.workspace_id)
-        lately = or_(Job.state.in_(HELD), Job.finished_at > moment - NEWS_MS)
-        rows = session.scalars(mine.where(lately).order_by(Job.finished_at.is_not(None), Job.finished_at.desc()).limit(TOLD)).all()
-        running = sorted((job for job in rows if not job.over), key=lambda job: (job.started_at or 0, job.id))
-        over = [job for job in rows if job.over]
+        running = list(session.scalars(mine.where(Job.state.in_(HELD)).order_by(Job.started_at, Job.id).limit(TOLD)))
+        ended = mine.where(Job.state.in_(FINAL), Job.finished_at > moment - NEWS_MS)
+        over = list(session.scalars(ended.order_by(Job.finished_at.desc()).limit(TOLD)))
         reached, steps = milestones.of(session, over)
         news = [job for job in over if job.id not in steps or job.state == "failed"]
         return Strip(running, news, reached, _counts(session, person), list(_paused(session, person)), moment)

@@ -103,6 +103,18 @@ def test_a_job_that_does_not_fit_waits_and_nothing_is_loaded_past_it(card: Devic
     assert ask(card, "engine", "third", 400) is True, "what the preflight left over is free"
 
 
+def test_a_job_that_waits_for_a_pinned_model_keeps_nobody_else_from_anything(card: Device, job: int) -> None:
+    assert ask(card, "engine", "starter", 500) and ask(card, "engine", "small", 200)
+    with transaction() as session:
+        devices.mark(session, "engine", [], ["starter"])
+    assert ask(card, devices.job_holder(job, 1), "job", 700, job) is False
+    assert lacking(card) == 0, "it would not fit without the small one either"
+    assert ask(card, "engine", "third", 200) is True
+    with transaction() as session:
+        devices.mark(session, "engine", [], [])
+    assert lacking(card) == 600 and ask(card, "engine", "fourth", 100) is False, "now it is to have what it waits for"
+
+
 @pytest.mark.parametrize(("busy", "pinned", "words"), [(["starter"], [], "is answering in the Lab"), ([], ["starter"], "is pinned: unpin on the model's page")])
 def test_the_reason_names_what_is_in_the_way(card: Device, job: int, busy: list[str], pinned: list[str], words: str) -> None:
     ask(card, "engine", "starter", 500)
@@ -135,6 +147,23 @@ def test_leases_of_the_silent_end(card: Device, job: int) -> None:
     with transaction() as session:
         devices.give_back(session, "engine")
         assert devices.leases(session, card) == []
+
+
+def test_a_lease_that_ran_out_while_its_holder_slept_is_there_again_when_it_wakes_up(card: Device, job: int) -> None:
+    assert ask(card, "engine", "starter", 700) and ask(card, "engine", "of one that died", 100)
+    with transaction() as session:
+        session.execute(update(MemoryLease).values(until=db_now() - 8 * 3_600_000))
+    assert ask(card, devices.job_holder(job, 1), "job", 700, job) is True, "nobody was heard of"
+    with transaction() as session:
+        devices.keep(session, "engine", keys=["starter"])
+    with transaction() as session:
+        assert sorted(lease.key for lease in devices.leases(session, card)) == ["job", "starter"]
+    assert ask(card, "engine", "third", 100) is False, "what both have is more than there is, and nobody gets any of it"
+    with transaction() as session:
+        session.execute(update(MemoryLease).values(until=db_now() - devices.FORGET_MS - 1))
+    ask(card, "engine", "third", 100)
+    with transaction() as session:
+        assert session.query(MemoryLease).count() == 1
 
 
 def test_a_model_that_moved_is_on_one_device_only(card: Device) -> None:

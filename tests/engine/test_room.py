@@ -70,6 +70,17 @@ def test_who_finds_no_room_waits_and_is_told_why_while_others_are_answered(tiny:
     assert busy.last()["reason"] == "cancelled" and set(shared.held) == set(scheduler.loaded())
 
 
+def test_held_back_is_who_asks_a_model_on_the_device_that_a_job_waits_for(tiny: Path, scheduler: Scheduler) -> None:
+    assert ask(scheduler, request(tiny)).last()["type"] == "done"
+    scheduler.hold_back({"cuda:0": WITH_JOB})
+    assert ask(scheduler, request(tiny, "another")).last()["type"] == "done", "its model is on the processor"
+    scheduler.hold_back({"cpu": WITH_JOB})
+    late = ask(scheduler, request(tiny, "a third"))
+    assert wait(lambda: bool(notices(late)), 20) and notices(late) == [{"type": "notice", **WITH_JOB}]
+    scheduler.hold_back({})
+    assert late.last()["type"] == "done"
+
+
 def test_own_idle_models_leave_when_that_makes_the_room(tiny: Path, other: Path, scheduler: Scheduler, shared: Shared) -> None:
     for folder in (tiny, other, tiny):
         listener = ask(scheduler, request(folder))

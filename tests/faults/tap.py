@@ -1,4 +1,4 @@
-"""What stands between Fettle and its broker in these tests: a wire that can be cut, left dangling, or let go deaf."""
+"""What stands between Fettle and its broker, or its object store, in these tests: a wire that can be cut, left dangling, or let go deaf."""
 
 import socket
 import threading
@@ -9,10 +9,10 @@ from tests.installation import free_port
 
 
 class Tap:
-    """A TCP port that leads to a unix socket. `cut` refuses connections, `hole` accepts them and never answers, `freeze` silences those there are."""
+    """A TCP port that leads to a unix socket, or to another port of this machine. `cut` refuses connections, `hole` accepts them and never answers, `freeze` silences those there are."""
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.port = path, free_port()
+    def __init__(self, to: Path | int) -> None:
+        self.to, self.port = to, free_port()
         self._open: list[socket.socket] = []
         self._listener: socket.socket | None = None
         self._answers = True
@@ -70,9 +70,9 @@ class Tap:
             self._open.append(client)
             if not self._answers:
                 continue
-            server = socket.socket(socket.AF_UNIX)
+            server = socket.socket(socket.AF_UNIX if isinstance(self.to, Path) else socket.AF_INET)
             try:
-                server.connect(str(self.path))
+                server.connect(str(self.to) if isinstance(self.to, Path) else ("127.0.0.1", self.to))
             except OSError:
                 client.close()
                 server.close()

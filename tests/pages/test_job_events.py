@@ -109,6 +109,30 @@ def test_the_browser_comes_back_with_last_event_id(browser: TestClient, job: Job
     assert again[-1]["event"] == "done"
 
 
+def test_lines_that_a_page_missed_all_come_however_many(person: Who, job: Job) -> None:
+    count = 2 * services.LINES + 7
+    record(job, 1, *(f"line {number}" for number in range(count)))
+    record(job, 2)
+    succeed(job)
+    heard, after, over = anyio.run(listen, person, job.id, 0, None)
+    log = [line for event, data in heard if not event and 'hx-target="#log"' in data for line in Dom(data).text("hx-partial").split("line ")[1:]]
+    assert [int(line.split()[0]) for line in log] == list(range(count)) and over and after == services.find(person, job.id).job.event
+    steps = [json.loads(data)["step"] for event, data in heard if event == "metric"]
+    assert steps == [1, 1, 2, 2]
+
+
+def test_a_stream_that_broke_behind_the_lines_of_a_moment_tells_its_samples_when_it_is_back(browser: TestClient, job: Job) -> None:
+    sample = {"trial": 0, "step": 1, "row": 1, "input": "late parcel", "gold": "delivery", "text": "billing"}
+    with transaction() as session:
+        metrics.record(session, job.id, job.lease_token or "", 1, [(1, {"loss": 1.0})], ["a line"], [sample], step=1, total_steps=9)
+    succeed(job)
+    first = parse(browser.get(f"/jobs/{job.id}/events").text)
+    (line,) = [message for message in first if 'hx-target="#log"' in message["data"]]
+    assert sum("late parcel" in message["data"] for message in first) == 1
+    again = parse(browser.get(f"/jobs/{job.id}/events", headers={"Last-Event-ID": line["id"]}).text)
+    assert sum('hx-target="#job-samples"' in message["data"] and "late parcel" in message["data"] for message in again) == 1
+
+
 def test_what_the_page_rendered_is_not_told_again(browser: TestClient, job: Job) -> None:
     record(job, 1, "a line")
     page = Dom(browser.get(f"/jobs/{job.id}").text)

@@ -17,6 +17,7 @@ from app.domain.job import Job
 from app.domain.methods import METHODS
 from app.services import experiments
 from app.services import jobs as services
+from app.services import queues as services_of_queues
 from app.settings import settings
 from tests.dom import Dom, get
 from tests.queries import queries
@@ -117,6 +118,44 @@ def test_twice_the_jobs_take_the_same_number_of_queries(browser: TestClient, per
         take()
         take()
     assert counts[0] == counts[1]
+
+
+def test_the_page_of_a_job_that_is_over_learns_that_it_was_started_again(browser: TestClient, person: Who, task: tuple[int, str]) -> None:
+    key = queue(person, task)
+    assert not get(browser, f"/jobs/{key}").all("[hx-get*=still]"), "a stream follows it"
+    services.cancel(person, key)
+    asks = get(browser, f"/jobs/{key}").one("[hx-get*=still]").get("hx-get") or ""
+    answer = browser.get(asks)
+    assert answer.status_code == 204 and "hx-refresh" not in answer.headers
+    services.retry(person, key)
+    assert browser.get(asks).headers["hx-refresh"] == "true"
+
+
+def test_no_queue_hides_another_however_long_it_is(browser: TestClient, person: Who, task: tuple[int, str]) -> None:
+    for _ in range(services_of_queues.SHOWN + 5):
+        queue(person, task)
+    with transaction() as session:
+        light = [jobs.add(session, person, "evaluate", f"remote {number}", {"answer": "generate"}, light=True).id for number in range(2)]
+    page = get(browser, "/jobs")
+    assert page.texts("section h2")[:2] == ["Queue 55 waiting", "Queue for endpoints 2 waiting"]
+    assert page.texts("[aria-labelledby=queue-light] tbody th a") == ["remote 0", "remote 1"] and "5 more wait behind these." in page.text("main")
+    browser.post("/jobs/queues/light/pause")
+    paused = get(browser, "/jobs").text("[aria-labelledby=queue-light]")
+    assert "2 waiting" in paused and "Nothing runs and nothing waits" not in paused
+    services.cancel(person, light[0])
+    assert len(get(browser, "/jobs").texts("[aria-labelledby=queue-light] tbody tr")) == 1
+
+
+def test_an_end_is_told_however_many_jobs_run(browser: TestClient, person: Who, task: tuple[int, str]) -> None:
+    del browser
+    for _ in range(services_of_queues.TOLD + 1):
+        queue(person, task)
+    first = take()
+    for _ in range(services_of_queues.TOLD):
+        take()
+    finish(first)
+    told = services_of_queues.strip(person)
+    assert len(told.running) == services_of_queues.TOLD and [job.id for job in told.ended] == [first.id]
 
 
 def test_every_field_of_every_method_is_drawn_with_its_help_bounds_and_default(browser: TestClient, task: tuple[int, str]) -> None:

@@ -4,8 +4,9 @@ import threading
 
 import pytest
 
-from app.db import reading
-from app.dispatcher import Dispatcher
+from app.db import reading, transaction
+from app.dispatcher import Clock, Dispatcher, sweep
+from app.domain import job as protocol
 from app.domain import worker as workers
 from app.domain.access import Who
 from app.errors import Unavailable
@@ -42,3 +43,21 @@ def test_without_a_broker_the_dispatcher_still_says_that_the_web_process_is_ther
     dispatcher.start()
     until(is_there, 20)
     dispatcher.stop()
+
+
+def test_a_server_that_was_started_again_lets_workers_say_that_they_live_before_it_believes_their_leases(person: Who, broker: str) -> None:
+    del broker
+    jobs.start_tune(person, model=add_model(person), dataset=add_dataset(person).dataset_id, method="lora", parameters={}, prompt_version=None, seed=1)
+    with transaction() as session:
+        job = protocol.claim(session, "gpu", "w1", 30)
+        assert job is not None
+        job.lease_until = 1
+    clock = Clock(1.0)
+    sweep(clock)
+
+    def state() -> str:
+        sweep(clock)
+        return jobs.find(person, job.id).job.state
+
+    assert state() == "running", "its worker may only not have come back yet"
+    until(lambda: state() == "queued", 10, "nobody heard of its worker")

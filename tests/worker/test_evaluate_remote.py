@@ -2,8 +2,10 @@
 
 import json
 import threading
+import time
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from app.errors import Invalid
 from app.services import endpoints, evaluations, experiments, jobs, label_books, prompts
 from app.services.endpoints import EndpointView
 from app.settings import settings
+from tests.faults.tap import Tap
 from tests.remote.servers import Server
 from tests.worker.test_parent import until
 from worker import parent
@@ -152,6 +155,52 @@ def test_a_stop_keeps_what_was_answered_and_a_retry_asks_only_the_rest(person: W
     assert done.state == "succeeded", done.error
     assert len(fault_server.requests("slow")) - before == 40, "no row was asked twice"
     assert scores["n"] == 40 and (scores["input_tokens"], scores["output_tokens"]) == (40 * 3, 40) and scores["cost"] == pytest.approx(40 * (3 + 10) / 1e6)
+
+
+@ONE
+def test_while_redis_is_away_every_row_waits_and_no_attempt_or_row_is_lost(
+    person: Who, toys: DatasetVersion, fault_server: Server, broker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tap = Tap(Path(broker.removeprefix("redis+socket://")))
+    monkeypatch.setenv("FETTLE_REDIS_URL", tap.address)
+    settings.cache_clear()
+    add(person, fault_server, "slow/v1", "m", concurrency=2)
+    tap.cut()
+    job, before = evaluate(person, toys, "there/m"), len(fault_server.requests("slow"))
+    thread = threading.Thread(target=parent.run_one, args=("light",))
+    thread.start()
+    until(lambda: any("queue service (Redis) does not answer" in line.text for line in jobs.log(person, job.id)))
+    assert jobs.find(person, job.id).job.state == "running" and len(fault_server.requests("slow")) == before
+    tap.mend()
+    until(lambda: jobs.find(person, job.id).job.step >= 6)
+    tap.cut()
+    time.sleep(2)
+    assert jobs.find(person, job.id).job.step < 40
+    tap.mend()
+    thread.join(60)
+    done, scores = ended(person, job)
+    tap.cut()
+    assert done.state == "succeeded" and scores["n"] == 40, (done.error, [line.text for line in jobs.log(person, job.id)])
+    assert [one.outcome for one in jobs.find(person, job.id).attempts] == ["succeeded"]
+    assert not any("A retry asks it again" in line.text for line in jobs.log(person, job.id))
+    assert len(fault_server.requests("slow")) - before == 40, "no row was asked twice"
+
+
+@ONE
+def test_a_cancel_ends_a_job_that_waits_for_redis(
+    person: Who, toys: DatasetVersion, fault_server: Server, broker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del broker
+    monkeypatch.setenv("FETTLE_REDIS_URL", "redis://127.0.0.1:9/0")
+    settings.cache_clear()
+    add(person, fault_server, "slow/v1", "m")
+    job = evaluate(person, toys, "there/m")
+    thread = threading.Thread(target=parent.run_one, args=("light",))
+    thread.start()
+    until(lambda: any("The job waits for it" in line.text for line in jobs.log(person, job.id)))
+    jobs.cancel(person, job.id)
+    thread.join(20)
+    assert ended(person, job)[0].state == "cancelled"
 
 
 @ONE

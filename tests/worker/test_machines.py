@@ -4,7 +4,9 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from threading import Barrier
 
@@ -16,17 +18,20 @@ from app.domain import installation
 from app.domain import worker as workers
 from app.domain.access import Who
 from app.domain.dataset import DatasetVersion
+from app.domain.job import Job
 from app.domain.model import Model
 from app.errors import Conflict, Invalid, NoRoom, Unavailable
 from app.services import evaluations, handing_out, jobs
 from app.settings import settings
 from app.storage import Store
+from tests.faults.tap import Tap
 from tests.house.rules import ROOT
 from tests.installation import free_port
 from tests.worker.test_device import Chat, process
-from tests.worker.test_parent import LONG, until
+from tests.worker.test_parent import LONG, SHORT, until
 from worker import interactive, parent, weights
 from worker.engine.folders import fingerprint
+from worker.tune import spec_of
 
 
 def written(folder: Path, **files: str) -> Path:
@@ -39,14 +44,14 @@ def written(folder: Path, **files: str) -> Path:
 
 def test_a_folder_comes_back_as_it_was_and_only_whole(bucket: str, tmp_path: Path) -> None:
     store = Store(bucket)
-    folder = written(tmp_path / "attempt-1", weights="w" * 100_000, checkpoint__state="{}", artefact__model="not with the rest")
+    folder = written(tmp_path / "attempt-1", weights="w" * 12_000_000, checkpoint__state="{}", artefact__model="not with the rest")
     (folder / "process.log").write_text("of this machine alone")
     assert not store.has("jobs/1/attempt-1") and store.below("jobs/1") == []
     store.push(folder, "jobs/1/attempt-1")
     assert store.has("jobs/1/attempt-1") and store.below("jobs/1") == ["attempt-1"] and not store.has("jobs/1")
     assert store.fetch("jobs/1/attempt-1", tmp_path / "there" / "attempt-1") is True
     assert {path.name: path.read_text() for path in (tmp_path / "there").rglob("*") if path.is_file() and ".fetch" not in path.name} == {
-        "weights": "w" * 100_000,
+        "weights": "w" * 12_000_000,
         "state": "{}",
     }
     assert store.fetch("jobs/2/attempt-1", tmp_path / "nothing") is False and not (tmp_path / "nothing").exists()
@@ -64,6 +69,61 @@ def test_a_folder_that_is_pushed_again_takes_along_what_is_gone_from_it(bucket: 
     store.push(written(folder, **{"checkpoint-3__state": "3"}), "checkpoints/jobs/1/attempt-1")
     there = {entry["path"].rpartition("attempt-1/")[2] for batch in obstore.list(store._store, "checkpoints") for entry in batch}
     assert there == {"checkpoint-2/state", "checkpoint-3/state", storage.LISTING}
+
+
+@pytest.mark.parametrize("done", range(5))
+def test_a_copy_that_is_broken_off_is_whole_as_it_was_or_as_it_is(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, done: int) -> None:
+    """As a search's is, which says in one file how its trials stand, when its machine dies in the middle."""
+    import obstore
+
+    def found(name: str) -> dict[str, str]:
+        assert Store(bucket).fetch(key, tmp_path / name) is True
+        return {path.relative_to(tmp_path / name).as_posix(): path.read_text() for path in (tmp_path / name).rglob("*") if path.is_file()}
+
+    key, puts, put = "checkpoints/jobs/1/attempt-1", iter(range(100)), obstore.put
+
+    def dies(*values: object, **more: object) -> object:
+        if next(puts) == done:
+            raise SystemExit
+        return put(*values, **more)
+
+    old = {"search.json": "rung 0", "trial-1/checkpoint-2/state": "2", "trial-1/checkpoint-4/state": "4"}
+    new = {"search.json": "rung 1", "trial-1/checkpoint-4/state": "4", "trial-1/checkpoint-6/state": "6", "trial-2/checkpoint-1/state": "1"}
+    folder = written(tmp_path / "attempt-1", **{name.replace("/", "__"): text for name, text in old.items() if name != "search.json"})
+    (folder / "search.json").write_text("rung 0")
+    Store(bucket).push(folder, key)
+    (folder / "trial-1" / "checkpoint-2" / "state").unlink()
+    written(folder, **{name.replace("/", "__"): text for name, text in new.items() if name != "search.json"})
+    (folder / "search.json").write_text("rung 1")
+    with monkeypatch.context() as patch:
+        patch.setattr(obstore, "put", dies)
+        with suppress(SystemExit):
+            Store(bucket).push(folder, key)
+    assert found("first") == (old if done < 4 else new), "three files and the listing are sent"
+    Store(bucket).push(folder, key)
+    Store(bucket).push(folder, key)
+    assert found("second") == new
+    (folder / "search.json").write_text("rung 0")  # what it once was
+    Store(bucket).push(folder, key)
+    assert found("third") == new | {"search.json": "rung 0"}
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_an_attempt_whose_copy_is_damaged_is_passed_over(person: Who, bucket: str, base: Model, toys: DatasetVersion, tmp_path: Path) -> None:
+    import obstore
+
+    key = jobs.start_tune(person, model=base.id, dataset=toys.dataset_id, method="lora", parameters=SHORT, prompt_version=None, seed=1).job.id
+    with reading() as session:
+        job = session.get_one(Job, key)
+    place, store = f"checkpoints/jobs/{key}", Store(bucket)
+    for number in (1, 2, 3):
+        store.push(written(tmp_path / f"attempt-{number}", **{"checkpoint-2__state": str(number)}), f"{place}/attempt-{number}")
+    obstore.put(store._store, f"{place}/attempt-2/checkpoint-2/state", b"other bytes")
+    obstore.delete(store._store, f"{place}/attempt-3/checkpoint-2/state")
+    job.attempt, said = 4, list[str]()
+    assert spec_of(job, said.append).resume is True
+    assert [line.partition(":")[0] for line in said] == ["What attempt-2 left cannot be used", "What attempt-3 left cannot be used"]
+    assert (parent.attempt_folder(job) / "checkpoint-2" / "state").read_text() == "1"
 
 
 def test_what_is_removed_goes_alone_and_names_are_those_below(bucket: str, tmp_path: Path) -> None:
@@ -205,6 +265,43 @@ def test_what_was_stored_before_installations_had_names_stays_its_own(person: Wh
     storage.store.cache_clear()
     with pytest.raises(Conflict, match="belongs to another installation"):
         storage.store()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_job_waits_for_an_object_store_that_is_away_at_its_start_and_at_its_end(
+    person: Who, bucket: str, s3_server: str, base: Model, toys: DatasetVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tap = Tap(int(s3_server.rpartition(":")[2]))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{tap.port}")
+
+    def waits() -> int:
+        return sum("The job waits for it" in line.text and bucket in line.text for line in jobs.log(person, key))
+
+    wanted = SHORT | {"max_steps": 100}
+    key = jobs.start_tune(person, model=base.id, dataset=toys.dataset_id, method="lora", parameters=wanted, prompt_version=None, seed=1).job.id
+    tap.cut()
+    thread = threading.Thread(target=parent.run_one, args=("gpu",))
+    thread.start()
+    until(waits)
+    assert jobs.find(person, key).job.state == "running"
+    tap.mend()
+    until(lambda: jobs.find(person, key).job.step > 2)
+    tap.cut()
+    until(lambda: waits() == 2)
+    assert jobs.find(person, key).job.phase == "save", "the training is over"
+    tap.mend()
+    thread.join(60)
+    view = jobs.find(person, key)
+    assert view.job.state == "succeeded" and [attempt.outcome for attempt in view.attempts] == ["succeeded"], view.job.error
+    tap.cut()
+    again = jobs.start_tune(person, model=base.id, dataset=toys.dataset_id, method="lora", parameters=SHORT, prompt_version=None, seed=1).job.id
+    thread = threading.Thread(target=parent.run_one, args=("gpu",))
+    thread.start()
+    until(lambda: any("The job waits for it" in line.text for line in jobs.log(person, again)))
+    jobs.cancel(person, again)
+    thread.join(20)
+    assert jobs.find(person, again).job.state == "cancelled"
 
 
 def machine(name: str, folder: Path) -> dict[str, str]:

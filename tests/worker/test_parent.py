@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from app.db import transaction
 from app.domain import job as jobs_domain
@@ -222,6 +223,68 @@ def test_an_orphan_never_goes_on(person: Who, base: Model, toys: DatasetVersion,
     assert jobs.find(person, key).job.state == "running", "its lease will run out, then the sweeper takes it back"
     with transaction() as session:
         assert session.get_one(Job, key).lease_token is not None
+
+
+@ONE
+@pytest.mark.parametrize("why", ["killed", "out of memory"])
+def test_a_run_that_loses_one_of_its_processes_goes_on_from_its_checkpoint(
+    person: Who, base: Model, toys: DatasetVersion, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, why: str
+) -> None:
+    vmstat = tmp_path / "vmstat"
+    vmstat.write_text("oom_kill 5\n")
+    monkeypatch.setattr(parent, "VMSTAT", vmstat)
+    monkeypatch.setenv("FETTLE_CHECKPOINT_SECONDS", "0")
+    settings.cache_clear()
+    key = start(person, base, toys, SHORT | {"devices": 2, "max_steps": 60})
+    thread, process = running(person, key)
+    until(lambda: list((settings().storage_folder / "jobs" / str(key) / "attempt-1").glob("checkpoint-*")))
+    if why == "out of memory":
+        vmstat.write_text("oom_kill 6\n")
+    next(child for child in process.children() if "worker.engine.rank" in child.cmdline()).kill()
+    thread.join(60)
+    view = jobs.find(person, key)
+    assert view.job.state == "queued", view.job.error
+    assert [attempt.outcome for attempt in view.attempts] == ["lost" if why == "killed" else "out_of_memory"]
+    assert any("Process 2 of the run's 2 was killed by SIGKILL" in line.text for line in jobs.log(person, key))
+    if why == "killed":
+        assert parent.run_one("gpu") is True
+        assert jobs.find(person, key).job.state == "succeeded", jobs.find(person, key).job.error
+        assert any(line.text.startswith("Went on from the checkpoint at step") for line in jobs.log(person, key))
+
+
+@ONE
+def test_a_database_that_does_not_answer_a_job_is_not_held_against_it(person: Who, base: Model, toys: DatasetVersion, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = start(person, base, toys, SHORT)
+    with monkeypatch.context() as patch:
+        settings()  # the worker reaches it, and the job's process, which reads the environment anew, does not
+        patch.setenv("FETTLE_DATABASE_URL", "postgresql+psycopg://nobody@127.0.0.1:9/nothing")
+        for _ in range(jobs_domain.MAX_ATTEMPTS + 1):
+            assert parent.run_one("gpu") is True
+    view = jobs.find(person, key)
+    assert view.job.state == "queued" and [attempt.outcome for attempt in view.attempts] == ["away"] * (jobs_domain.MAX_ATTEMPTS + 1), view.job.error
+    assert "the database, Redis or the object store" in (view.attempts[0].reason or "")
+    assert "The database does not answer" in parent.log_file(view.job).read_text()
+    assert parent.run_one("gpu") is True and jobs.find(person, key).job.state == "succeeded"
+
+
+@ONE
+def test_a_worker_that_is_cut_off_from_the_database_ends_its_job_in_the_end(
+    person: Who, base: Model, toys: DatasetVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise OperationalError("beat", {}, OSError("away"))
+
+    monkeypatch.setattr(parent, "PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(parent, "SILENT_LEASES", 0)
+    key = start(person, base, toys, LONG)
+    thread, process = running(person, key)
+    assert process.is_running()
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs_domain, "beat", away)
+        thread.join(20)
+    view = jobs.find(person, key)
+    assert not process.is_running() and view.job.state == "queued"
+    assert [(attempt.outcome, attempt.reason) for attempt in view.attempts] == [("away", parent.CUT_OFF)]
 
 
 @ONE

@@ -1,22 +1,27 @@
 """Who gets what on a machine with two GPUs and a processor. The devices are simulated as what they are here: rows."""
 
 import os
+import threading
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 from sqlalchemy.exc import OperationalError
 
 from app.db import transaction
 from app.domain import device as devices
 from app.domain import job as jobs
 from app.domain.access import Who
+from app.domain.device import MemoryLease
 from app.domain.model import Model
 from app.errors import Conflict, Invalid
 from app.settings import settings
 from tests.rows import add_dataset, add_model
+from tests.worker.test_parent import until
 from worker import devices as machine
+from worker.engine.reporting import NullReporter
 from worker.engine.shelf import Waits
-from worker.room import LeasedRoom
+from worker.room import Keeper, LeasedRoom
 
 CARDS = [
     {"name": "cuda:0", "title": "A card", "memory": 1000},
@@ -79,6 +84,21 @@ def test_the_lab_answers_on_the_cpu_while_a_job_has_the_gpu_and_comes_back(perso
     assert names() == {"cuda:0": ["Starter"], "cuda:1": [], "cpu:0": []}
 
 
+def test_a_job_that_waits_for_a_pinned_model_does_not_stop_the_lab(job: int) -> None:
+    """Not even for the models that it would have to leave alone: it is the pinned one that it waits for."""
+    room = LeasedRoom("here:9/interactive")
+    room.take("pinned", 400)
+    with transaction() as session:
+        devices.mark(session, room.holder, [], ["pinned"])
+    assert hold(job, 700) is False
+    assert room.take("other", 500) == ("cuda:0", None)
+    with transaction() as session:
+        devices.mark(session, room.holder, [], [])
+    room.give_back(["other"])
+    where, notice = room.take("third", 400)
+    assert where == "cpu" and notice is not None and notice["text"] == f"The GPU is being freed for job {job}" and notice["until"] is None
+
+
 def test_a_model_that_fits_nowhere_waits_and_says_how_much_is_missing(job: int) -> None:
     room = LeasedRoom("here:9/interactive")
     hold(job, 700)
@@ -105,18 +125,66 @@ def test_two_workers_take_two_gpus_and_the_third_is_told_who_has_them(monkeypatc
         machine.take()
 
 
-def test_a_job_over_both_gpus_takes_both_or_says_who_has_the_other(person: Who, job: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_over_both_gpus_takes_both_or_waits_for_the_worker_that_has_the_other(person: Who, job: int, monkeypatch: pytest.MonkeyPatch) -> None:
     with transaction() as session:
         row = session.get_one(jobs.Job, job)
     monkeypatch.setenv("FETTLE_WORKER_PROCESS", "1")
     machine.take()
-    assert machine._span(row, 2) == ["cuda:0", "cuda:1"] and machine.keep() is None
+    machine.wait_for_memory(row, 10, NullReporter(), 2)
+    assert machine.keep() is None and names()["cuda:1"] == [row.name]
     machine.free(row)
     with transaction() as session:
         assert devices.hold(session, settings().machine_name, "cuda:1", "somebody:5") is None
         assert devices.hold(session, settings().machine_name, "cuda:0", "somebody:5") == f"{settings().machine_name}:1"
-    with pytest.raises(Conflict, match="runs on 2 devices, and cuda:1 is held by worker somebody:5"):
-        machine._span(row, 2)
+    reporter = NullReporter()
+    waiting = threading.Thread(target=machine.wait_for_memory, args=(row, 10, reporter, 2))
+    waiting.start()
+    until(lambda: reporter.lines)
+    assert reporter.lines == ["Waits for cuda:1, which worker somebody:5 has: the job runs on 2 devices. End that worker."] and waiting.is_alive()
+    with transaction() as session:
+        devices.let_go(session, "somebody:5")
+    waiting.join(10)
+    assert not waiting.is_alive() and names()["cuda:1"] == [row.name]
+
+
+class Idle:
+    """As much of a scheduler as says what is loaded."""
+
+    def __init__(self, *loaded: str) -> None:
+        self._loaded = loaded
+
+    def loaded(self) -> dict[str, int]:
+        return dict.fromkeys(self._loaded, 300)
+
+    def busy(self) -> list[str]:
+        return []
+
+    def pin(self, keys: object) -> None:
+        del keys
+
+    hold_back = release_idle = pin
+
+
+def test_leases_that_could_not_be_kept_are_kept_at_the_next_look(person: Who, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of models that are not loaded yet, too: a large one takes longer than a lease."""
+    del person
+    room = LeasedRoom("here:9/interactive")
+    room.take("loaded", 300)
+    room.take("loading", 300)
+    keeper = Keeper(room, Idle("loaded"))  # type: ignore[arg-type]
+
+    def away(*_: object, **__: object) -> None:
+        raise OperationalError("keep", {}, OSError("away"))
+
+    with transaction() as session:
+        session.execute(update(MemoryLease).values(until=1))
+    with monkeypatch.context() as patch:
+        patch.setattr(devices, "keep", away)
+        with pytest.raises(OperationalError):
+            keeper.look()
+    assert names()["cuda:0"] == []
+    keeper.look()
+    assert names()["cuda:0"] == ["A model", "A model"]
 
 
 def test_what_could_not_be_given_back_is_given_back_later(person: Who, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,9 @@ from typing import Any, Self
 import torch
 
 from app.errors import FettleError, Invalid
+from worker.engine.lifeline import LOST
 from worker.engine.place import Place, launched
+from worker.engine.reporting import Lost
 from worker.engine.spec import TrainSpec, to_json
 
 START_SECONDS = 300.0
@@ -31,17 +33,14 @@ SETTLE_SECONDS = 3.0
 """How long to look for the process whose end broke a conversation: its end shows a moment later."""
 
 END_SECONDS = 5.0
-"""How long a process has to end by itself, and rank 0 to notice that another one has."""
-
-LOST = 4
-"""Exit code of a rank 0 that could not be freed from waiting for a process that has ended."""
+"""How long a process has to end by itself, and rank 0 to notice that another one has; one that cannot be freed from waiting for it ends as LOST."""
 
 
 @contextmanager
 def started(spec: TrainSpec) -> Iterator[Place]:
     """The place of this process, with the run's other processes at work around it.
 
-    Raises Invalid for what this machine cannot do, and `rank_lost` (or the reason it gave itself) when one of them ended early.
+    Raises Invalid for what this machine cannot do, and Lost (or the reason it gave itself) when one of them ended early.
     """
     if place := launched():
         _refuse_other_layout(spec, place)
@@ -95,7 +94,7 @@ class Crew:
         with self._changed:
             self._changed.wait_for(lambda: self._lost or len(self._ready) == len(self._processes), START_SECONDS)
         if len(self._ready) < len(self._processes):
-            raise self._reason() or Invalid("rank_lost", "The run's other processes did not start in time.", "Look at the load of this machine.")
+            raise self._reason() or Lost("rank_lost", "The run's other processes did not start in time.", "Look at the load of this machine.")
 
     def _start(self, rank: int) -> None:
         place = replace(self._place, rank=rank, local=rank)
@@ -178,10 +177,10 @@ def _environment(place: Place) -> Iterator[None]:
 def _ending(rank: int, world: int, code: int) -> FettleError:
     who = f"Process {rank + 1} of the run's {world}"
     if code > 0:
-        return Invalid("rank_lost", f"{who} ended with exit code {code}.", "The job's process log has its last words.")
+        return Lost("rank_lost", f"{who} ended with exit code {code}.", "The job's process log has its last words.")
     name = Signals(-code).name
     advice = "Often that means: out of memory. Raise accumulation, or lower batch_size, max_length or devices." if name == "SIGKILL" else "Run it again."
-    return Invalid("rank_killed", f"{who} was killed by {name}.", advice)
+    return Lost("rank_killed", f"{who} was killed by {name}.", advice)
 
 
 def _refuse_too_many(spec: TrainSpec) -> None:

@@ -11,8 +11,12 @@ from typing import TextIO
 PR_SET_PDEATHSIG = 1
 ORPHANED = 3
 """Exit code of a process whose parent has gone."""
+LOST = 4
+"""Exit code of a process whose run on several devices has lost another of its processes."""
 LEFT = 5
 """Exit code of a process that was asked to leave and had nothing to save, or not the time."""
+AWAY = 6
+"""Exit code of a process that could not go on without a service that is away (worker/outage.py)."""
 
 
 def die_with_parent(parent: int, sign: signal.Signals = signal.SIGKILL) -> None:

@@ -27,6 +27,10 @@ class NotYet(Invalid):
         self.needed = needed
 
 
+class Lost(Invalid):
+    """One of the run's processes ended early. Nothing says that the same run would lose it again: it can go on from its checkpoint."""
+
+
 class Paused(Exception):
     """A run was left at the step where it was meant to be: it can go on from its checkpoint. `best` is its best validation so far."""
 

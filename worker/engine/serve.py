@@ -87,7 +87,8 @@ class Scheduler:
         self._parked: list[Client] = []
         """Those whose model has no room, because a job has it: looked at again every PARK seconds, and nobody waits behind them."""
         self._look_at = 0.0
-        self._needed: Notice | None = None
+        self._needed: Mapping[str, Notice] = {}
+        """By device, what is told to those whose model would have to leave it for a job."""
         self._give_back: int | None = None
         """Bytes of idle models to give back before the next step."""
         self._closed = False
@@ -130,9 +131,9 @@ class Scheduler:
             self._give_back = least
             self._changed.notify()
 
-    def hold_back(self, notice: Notice | None) -> None:
-        """While a job waits for memory, requests for models that are not pinned wait too, and are told this; None when it has what it needs."""
-        self._needed = notice
+    def hold_back(self, notices: Mapping[str, Notice]) -> None:
+        """While a job waits for memory of these devices, requests for models that are there and not pinned wait too, and are told this."""
+        self._needed = notices
 
     def pin(self, keys: Collection[str]) -> None:
         """Keep these models once they are loaded; all others may leave."""
@@ -212,8 +213,9 @@ class Scheduler:
         if not here:
             return
         request = here[0].request
-        if self._needed and request.model not in self._shelf.pinned:
-            self._park(here, self._needed)
+        needed = self._needed.get(self._shelf.device(request.model) or "")
+        if needed and request.model not in self._shelf.pinned:
+            self._park(here, needed)
             return
         try:
             loaded = self._shelf.take(request.model, request.folder, request.adapter, self._busy(), partial(self._announce, here))

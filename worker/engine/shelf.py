@@ -66,6 +66,10 @@ class Shelf:
         """Bytes of every model in memory, least recently used first."""
         return {key: model.bytes for key, model in self._models.copy().items()}
 
+    def device(self, key: str) -> str | None:
+        """Where a model in memory is."""
+        return str(self._models[key].device) if key in self._models else None
+
     def starts(self, key: str) -> Starts:
         """What a model in memory has read of prompts that others may begin with."""
         if key not in self._starts:

@@ -1,0 +1,40 @@
+"""A worker says that it is there, whatever is wrong around it."""
+
+import errno
+import os
+import threading
+
+import pytest
+
+from app.db import reading
+from app.domain import worker as workers
+from app.domain.access import Who
+from tests.worker.test_parent import until
+from worker import devices, presence
+
+
+def test_a_worker_whose_disk_cannot_be_looked_at_is_there_all_the_same(person: Who, monkeypatch: pytest.MonkeyPatch) -> None:
+    del person
+    looks = []
+
+    def room() -> dict[str, int]:
+        looks.append("look")
+        if len(looks) > 1:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return {"tune": 5}
+
+    def rooms() -> list[object]:
+        with reading() as session:
+            return [row.versions["room"] for row in workers.alive(session, "light")]
+
+    monkeypatch.setattr(devices, "room", room)
+    monkeypatch.setattr(presence, "_queue", ["light"])
+    monkeypatch.setattr(presence, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(presence, "_ended", threading.Event())
+    beats = threading.Thread(target=presence._beat)
+    beats.start()
+    until(lambda: len(looks) > 3, 20)
+    assert beats.is_alive() and rooms() == [{"tune": 5}]
+    presence._ended.set()
+    beats.join(10)
+    assert not beats.is_alive()
