@@ -110,6 +110,14 @@ def test_the_book_goes_along_with_rows_renamed_merged_and_edited(person: Who) ->
     assert edited.book.get("new one") is not None and edited.book.text_of("T-1") == "billing"
 
 
+def test_a_label_takes_the_rows_of_the_one_above_it(person: Who) -> None:
+    add_coded(person)
+    say(person, {"key": "T-1", "parent": "T-2"}, {"key": "T-2", "parent": "T-3"})
+    merged = derive(person, "1", Relabel({"T-2": "T-1"})).version
+    assert merged.book.with_those_below() == {"T-1": 20, "T-3": 30}
+    assert derive(person, "1", Relabel({"T-3": "T-1"})).version.book.with_those_below() == {"T-1": 30}
+
+
 def say_all(person: Who) -> DatasetVersion:
     add_coded(person)
     return say(person, *({"key": key, "display": name} for key, name in NAMES.items()))
