@@ -60,7 +60,7 @@ class Cutter:
     """Gives every row its split, one after the other, and counts texts that come again.
 
     `stratify` False: the outputs are free text, and all units are one stratum. Rows with the same text stay together; where `group`
-    names a column, rows with the same value there do.
+    names a column, rows with the same value there do as far as their texts let them: a text that has a place decides first.
     """
 
     def __init__(self, seed: int, shares: tuple[float, float, float], stratify: bool, group: str | None = None) -> None:
@@ -85,11 +85,9 @@ class Cutter:
             elif given is not None and not (cut_validation and given == "train"):
                 split = given
             elif self._group is not None and (group := group_of(row.cells, self._group)):
-                split = self._with_its_group(group, row, output)
-            elif before is not None and before & SPLIT != UNLABELLED:
-                split = SPLITS[before & SPLIT]
+                split = self._with_its_group(group, row, output, self._place(before, given))
             else:
-                split = self._new(output, given)
+                split = self._place(before, given) or self._new(output, given)
             found.append(split)
             note(key, before, output, split)
         return found
@@ -99,10 +97,15 @@ class Cutter:
         for row, key, split in zip(rows, keys, splits, strict=True):
             self._note(key, self._texts.get(key), row.output, split)
 
-    def _with_its_group(self, group: str, row: Arriving, output: str) -> str:
-        split = self._groups.get(group)
-        if split is None:
-            split = self._groups[group] = self._new(output, row.split)
+    @staticmethod
+    def _place(before: int | None, given: str | None) -> str | None:
+        """Where the text of a row stands already. A row that was given to train goes from there to validation and to no other split."""
+        split = None if before is None else SPLITS[before & SPLIT]
+        return split if split != "unlabelled" and (given is None or split in ("train", "validation")) else None
+
+    def _with_its_group(self, group: str, row: Arriving, output: str, place: str | None) -> str:
+        split = place or self._groups.get(group) or self._new(output, row.split)
+        self._groups.setdefault(group, split)
         return split
 
     def repeats(self) -> dict[str, int]:

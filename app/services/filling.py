@@ -1,7 +1,7 @@
 """Rows of an upload on their way into a version that nobody sees: split, counted and stored in short writes, in bounded memory."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -156,15 +156,14 @@ class Filling:
 
     def _in_sight(self) -> list[str]:
         """The splits of a file that is held as a whole."""
-        return assign_splits(self._held, self._seed, self._shares, self._units())
+        # Near-duplicates stay on one side where the splits are ours to make, else rows with the same text.
+        alike = None if any(example.split for example in self._held) else near_duplicate_groups([example.input for example in self._held])
+        return assign_splits(self._held, self._seed, self._shares, alike, together=self._together())
 
-    def _units(self) -> Iterable[Sequence[int]] | None:
-        """Rows that stay on one side: those of one group, else near-duplicates where the splits are ours to make."""
-        if self._group is not None:
-            members: dict[str | int, list[int]] = {}
-            for number, (example, key) in enumerate(zip(self._held, self._keys, strict=True)):
-                members.setdefault(group_of(example.cells, self._group) or key, []).append(number)
-            return members.values()
-        if any(example.split for example in self._held):
-            return None
-        return near_duplicate_groups([example.input for example in self._held])
+    def _together(self) -> list[list[int]]:
+        """The rows of each group, where a column names them."""
+        members: dict[str, list[int]] = {}
+        for number, example in enumerate(self._held if self._group is not None else ()):
+            if group := group_of(example.cells, self._group or ""):
+                members.setdefault(group, []).append(number)
+        return list(members.values())

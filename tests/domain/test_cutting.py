@@ -73,3 +73,22 @@ def test_groups_stay_together() -> None:
     grouped = [Row(f"t{number}", "a", None, {"author": f"{number % 30}"}) for number in range(900)]
     splits = cut(Cutter(0, SHARES, True, "author"), grouped)
     assert all(len({split for row, split in zip(grouped, splits, strict=True) if row.cells["author"] == str(author)}) == 1 for author in range(30))
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 6), st.sampled_from(["a", "b", None])), max_size=80))
+def test_a_text_decides_before_its_group_and_takes_an_unseen_group_along(picks: list[tuple[int, int, str | None]]) -> None:
+    found = [Row(f"text {text}", output, None, {"author": f"{author or ''}"}) for text, author, output in picks]
+    texts: dict[str, str] = {}
+    groups: dict[str, str] = {}
+    for row, split in zip(found, cut(Cutter(0, SHARES, True, "author"), found), strict=True):
+        if row.output is not None:
+            author = row.cells["author"]
+            assert split == texts.get(row.input, groups.get(author, split) if author else split)
+            texts.setdefault(row.input, split)
+            groups.setdefault(author, split)
+
+
+def test_rows_given_to_train_do_not_follow_a_text_or_a_group_out_of_it() -> None:
+    given_ = [Row("t0", "a", "test", {"author": "1"}), *(Row(f"t{number}", "a", "train", {"author": "1"}) for number in range(100))]
+    splits = cut(Cutter(0, SHARES, True, "author"), given_, cut_validation=True)
+    assert splits[0] == "test" and len(set(splits[1:])) == 1 and splits[1] in ("train", "validation")
