@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any, Protocol
 
+from app.domain.label_book import MOST_LABELS
 from app.domain.scoring import normalise
 from app.domain.splits import SPLITS, VALIDATION_ROWS, VALIDATION_SHARE, Row
 
@@ -59,7 +60,7 @@ class Stratum:
 class Cutter:
     """Gives every row its split, one after the other, and counts texts that come again.
 
-    `stratify` False: the outputs are free text, and all units are one stratum. Rows with the same text stay together; where `group`
+    `stratify` False: the outputs are free text, and all units are one stratum; so are those of the labels after the first 1,000. Rows with the same text stay together; where `group`
     names a column, rows with the same value there do as far as their texts let them: a text that has a place decides first.
     """
 
@@ -68,7 +69,7 @@ class Cutter:
         self._shares = {name: share for name, share in zip(SPLITS, shares, strict=False) if share > 0}
         self._seed, self._stratify = seed, stratify
         self._strata: dict[str, Stratum] = {}
-        self._outputs: dict[str | None, int] = {}
+        self._outputs: dict[str | None, int] = {None: 0}
         self._texts: dict[int, int] = {}
         self._groups: dict[str, str] = {}
         self._validation = 0
@@ -113,7 +114,7 @@ class Cutter:
         return {"rows": self._repeated, "conflicting": self._conflicting, "leaking": self._leaking}
 
     def _new(self, output: str, given: str | None) -> str:
-        label = output if self._stratify else ""
+        label = output if self._is_label(output) else ""
         if given is None:
             return (self._strata.get(label) or self._stratum(label, self._shares)).take()
         # At least so many rows, however small the share; never more than half.
@@ -128,16 +129,16 @@ class Cutter:
             found = self._strata[label] = Stratum(shares, f"{self._seed}\0{label}")
         return found
 
+    def _is_label(self, output: str | None) -> bool:
+        """Outputs are labels until there are too many of them: a million different ones would be as many strata."""
+        return output in self._outputs or (self._stratify and len(self._outputs) < MOST_LABELS)
+
     def _note(self, key: int, before: int | None, output: str | None, split: str) -> None:
         # Labels get a small number each; of free texts only a hash is kept.
-        if self._stratify or output is None:
-            number = self._outputs.get(output)
-            if number is None:
-                number = self._outputs[output] = len(self._outputs)
-        else:
-            number = hash(output) & 0xFFFFFFFF
-        if before is None:
+        number = self._outputs.setdefault(output, len(self._outputs)) if self._is_label(output) else MOST_LABELS + (hash(output) & 0xFFFFFFFF)
+        if before is None or before & SPLIT == UNLABELLED:
             self._texts[key] = number << 3 | NUMBERS[split]
+        if before is None:
             return
         self._repeated += 1
         self._conflicting += before >> 3 != number

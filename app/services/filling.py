@@ -103,7 +103,8 @@ class Filling:
         outputs = [example.output for example in self._held if example.output is not None]
         given = {example.split for example in self._held if example.split is not None}
         self._cut_validation = bool(given) and "validation" not in self._given(given)
-        return Cutter(self._seed, self._shares, 2 * len(set(outputs)) <= len(outputs), self._group)
+        # Where no row has an output yet, nothing says that those to come are labels.
+        return Cutter(self._seed, self._shares, bool(outputs) and 2 * len(set(outputs)) <= len(outputs), self._group)
 
     def _given(self, seen: set[Any]) -> set[str]:
         """Every split that the file gives: the report knows, or the file is read once more for it."""

@@ -14,7 +14,7 @@ from app.domain import intake
 from app.domain import upload as uploads_
 from app.domain.access import Who
 from app.domain.chore import Chore
-from app.domain.cutting import content_key
+from app.domain.cutting import Cutter, content_key
 from app.domain.dataset import Dataset, DatasetVersion, Example
 from app.domain.upload import Upload
 from app.errors import Conflict, Invalid, NotFound
@@ -136,6 +136,21 @@ def test_equal_texts_of_two_groups_stay_on_one_side(person: Who, monkeypatch: py
     if held > 1_200:
         assert all(len(found) == 1 for found in sides(rows, lambda row: row.input.rstrip("!"))), "near-duplicates, too"
         assert all(len(found) == 1 for found in sides(rows, lambda row: (row.cells or {})["author"]))
+
+
+def test_free_texts_after_a_long_beginning_without_labels_are_one_stratum(person: Who, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filling, "HELD_ROWS", 200)
+    cutters: list[Cutter] = []
+    long = filling.Filling._long
+
+    def kept(self: filling.Filling) -> Cutter:
+        cutters.append(long(self))
+        return cutters[0]
+
+    monkeypatch.setattr(filling.Filling, "_long", kept)
+    text = "text,answer\n" + "".join(f"question {number},{f'answer {number}' if number > 300 else ''}\n" for number in range(1_500))
+    view = imported(person, text)
+    assert len(cutters[0]._strata) == 1 and view.version.splits["unlabelled"] == 301 and 200 < view.version.splits["test"] < 280
 
 
 @pytest.mark.parametrize("column", ["text", "label"])
