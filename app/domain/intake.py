@@ -15,9 +15,9 @@ from app.domain.label_book import FREE_TEXT, MOST_LABELS, LabelBook
 from app.domain.splits import SPLITS
 from app.errors import Invalid
 
-COLUMNS = ("version_id", "position", "line", "split", "input", "output", "cells", "content_key", "added_in")
+COLUMNS = ("version_id", "position", "line", "split", "input", "output", "cells", "content_key", "added_in", "given")
 
-Line = tuple[int, int, int | None, str, str, str | None, str | None, int, int]
+Line = tuple[int, int, int | None, str, str, str | None, str | None, int, int, str | None]
 """One row in the order of COLUMNS, its cells as JSON text."""
 
 _SQLITE = f"INSERT INTO example ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608 fixed names

@@ -42,6 +42,7 @@ class Values(TypedDict):
     cells: dict[str, Any] | None
     content_key: int
     added_in: int
+    given: str | None
 
 
 class Change(Protocol):
@@ -144,8 +145,8 @@ class Gather:
 class Edit:
     """Other outputs for rows, by their ids in the older version; None takes a label away.
 
-    A row that gets its first label is placed like a new one; those in `assisted` (a model proposed the label) wish to train:
-    scores on labels that a model proposed would flatter it.
+    A row that gets its first label is placed like a new one: it wishes for the split that its file gave it. Those in `assisted` (a model
+    proposed the label) wish to train: scores on labels that a model proposed would flatter it.
     """
 
     outputs: Mapping[int, str | None]
@@ -161,7 +162,7 @@ class Edit:
         output = self.outputs[row["id"]]
         if output is None:
             return {**row, "output": None, "split": "unlabelled"}
-        wish = WISHES["train" if row["id"] in self.assisted else ""]
+        wish = WISHES["train" if row["id"] in self.assisted else row["given"] or ""]
         return {**row, "output": output, "split": wish if row["split"] == "unlabelled" else row["split"]}
 
 

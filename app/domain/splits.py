@@ -36,6 +36,11 @@ class Row(Protocol):
     def split(self) -> str | None: ...
 
 
+def given_to(row: Row) -> str | None:
+    """What is kept of the split that its file gave a row, until it has an output: it goes there once it gets one."""
+    return row.split if row.output is None else None
+
+
 def shares_wanted(splits: Any) -> tuple[float, float, float]:
     """Shares of train, validation and test, the usual ones for None. Raises Invalid for other names, and for what is no share."""
     wanted = splits or SHARES

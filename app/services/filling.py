@@ -14,7 +14,7 @@ from app.domain.access import owned
 from app.domain.cutting import Cutter, group_of
 from app.domain.dataset import Dataset, DatasetVersion
 from app.domain.intake import Line, Tally, cells_text
-from app.domain.splits import assign_splits, shares_wanted
+from app.domain.splits import assign_splits, given_to, shares_wanted
 from app.domain.upload import Upload
 from app.errors import Invalid
 from app.readers import Example
@@ -120,7 +120,7 @@ class Filling:
         first, version = self._tally.rows, self._version
         self._tally.add(examples, splits)
         self._lines += [
-            (version, position, one.line, split, one.input, one.output, cells_text(one.cells) if one.cells else None, key, FIRST)
+            (version, position, one.line, split, one.input, one.output, cells_text(one.cells) if one.cells else None, key, FIRST, given_to(one))
             for position, (one, key, split) in enumerate(zip(examples, keys, splits, strict=True), first)
         ]
         self._weight += sum(len(one.input) for one in examples)

@@ -25,6 +25,7 @@ from app.domain.base import db_now
 from app.domain.cutting import content_key, group_of
 from app.domain.dataset import STRETCH, Dataset, DatasetVersion, Example
 from app.domain.lineage import Change, Keep, Open, Rewrite, Values
+from app.domain.splits import given_to
 from app.errors import Invalid
 from app.readers.near_duplicates import groups_of
 from app.services.datasets import DatasetView
@@ -189,7 +190,7 @@ def _append(draft: DatasetVersion, added: Iterable[Sequence[New]], position: int
                 wish = "unlabelled" if row.output is None else lineage.WISHES[row.split or ""]
                 yield Values(
                     id=0, position=0, line=row.line, split=wish, input=row.input, output=row.output, cells=row.cells or None,
-                    content_key=content_key(row.input), added_in=draft.number,
+                    content_key=content_key(row.input), added_in=draft.number, given=given_to(row),
                 )  # fmt: skip
 
     start, pace = position, Pace()
@@ -204,7 +205,7 @@ def _append(draft: DatasetVersion, added: Iterable[Sequence[New]], position: int
 
 def _line(draft: DatasetVersion, position: int, row: Values) -> intake.Line:
     cells = intake.cells_text(row["cells"] or {})
-    return draft.id, position, row["line"], row["split"], row["input"], row["output"], cells, row["content_key"], row["added_in"]
+    return draft.id, position, row["line"], row["split"], row["input"], row["output"], cells, row["content_key"], row["added_in"], row["given"]
 
 
 @contextmanager

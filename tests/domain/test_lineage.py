@@ -15,8 +15,8 @@ def row(text: str, output: str | None = "a", split: str | None = None) -> Open:
     return Open(text, output, content_key(text), split)
 
 
-def value(key: int, output: str | None = "a", split: str = "train") -> Values:
-    return Values(id=key, position=key, line=None, split=split, input="text", output=output, cells=None, content_key=0, added_in=1)
+def value(key: int, output: str | None = "a", split: str = "train", given: str | None = None) -> Values:
+    return Values(id=key, position=key, line=None, split=split, input="text", output=output, cells=None, content_key=0, added_in=1, given=given)
 
 
 def test_known_content_wins_over_what_a_row_was_given() -> None:
@@ -51,6 +51,8 @@ def test_changes_give_the_same_object_where_nothing_changes() -> None:
     assert Edit({1: "b"}).on(value(1, None, "unlabelled")) == value(1, "b", "?")
     assert Edit({1: "b"}, {1}).on(value(1, None, "unlabelled")) == value(1, "b", "?train")
     assert Edit({1: "b"}, {1}).on(value(1, "a", "test")) == value(1, "b", "test")
+    waits = value(1, None, "unlabelled", "test")
+    assert Edit({1: "b"}).on(waits) == value(1, "b", "?test", "test") and Edit({1: "b"}, {1}).on(waits) == value(1, "b", "?train", "test")
 
 
 def test_a_text_decides_before_its_group() -> None:
