@@ -21,7 +21,7 @@ def filled(rows: Iterable[tuple[str, str, str]], origin: dict[str, Any]) -> int:
         session.add(row)
         session.flush()
         key = dataset.draft(session, person, row, 0, origin).id
-    lines = [(key, at, at + 2, split, text, label, None, content_key(text), 1) for at, (text, label, split) in enumerate(rows)]
+    lines = [(key, at, at + 2, split, text, label, None, content_key(text), 1, None) for at, (text, label, split) in enumerate(rows)]
     for start in range(0, len(lines), PORTION):
         with transaction() as session:
             intake.put(session, lines[start : start + PORTION])

@@ -27,7 +27,7 @@ def shown(view: DatasetView) -> dict[str, Any]:
 
 @router.get("/{key}/versions")
 def versions(person: Person, key: shapes.Key) -> dict[str, Any]:
-    """All versions, newest first: what was done, by whom, and the test rows by the version they came with."""
+    """All versions, newest first: what was done, by whom, and the test rows by the version that was the first to test on them."""
     dataset, lines = history.versions(person, key)
     items = [
         shapes.dataset(dataset, line.version)

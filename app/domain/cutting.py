@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any, Protocol
 
+from app.domain.label_book import MOST_LABELS
 from app.domain.scoring import normalise
 from app.domain.splits import SPLITS, VALIDATION_ROWS, VALIDATION_SHARE, Row
 
@@ -59,8 +60,8 @@ class Stratum:
 class Cutter:
     """Gives every row its split, one after the other, and counts texts that come again.
 
-    `stratify` False: the outputs are free text, and all units are one stratum. Rows with the same text stay together; where `group`
-    names a column, rows with the same value there do.
+    `stratify` False: the outputs are free text, and all units are one stratum; so are those of the labels after the first 1,000. Rows with the same text stay together; where `group`
+    names a column, rows with the same value there do as far as their texts let them: a text that has a place decides first.
     """
 
     def __init__(self, seed: int, shares: tuple[float, float, float], stratify: bool, group: str | None = None) -> None:
@@ -68,7 +69,7 @@ class Cutter:
         self._shares = {name: share for name, share in zip(SPLITS, shares, strict=False) if share > 0}
         self._seed, self._stratify = seed, stratify
         self._strata: dict[str, Stratum] = {}
-        self._outputs: dict[str | None, int] = {}
+        self._outputs: dict[str | None, int] = {None: 0}
         self._texts: dict[int, int] = {}
         self._groups: dict[str, str] = {}
         self._validation = 0
@@ -85,11 +86,9 @@ class Cutter:
             elif given is not None and not (cut_validation and given == "train"):
                 split = given
             elif self._group is not None and (group := group_of(row.cells, self._group)):
-                split = self._with_its_group(group, row, output)
-            elif before is not None and before & SPLIT != UNLABELLED:
-                split = SPLITS[before & SPLIT]
+                split = self._with_its_group(group, row, output, self._place(before, given))
             else:
-                split = self._new(output, given)
+                split = self._place(before, given) or self._new(output, given)
             found.append(split)
             note(key, before, output, split)
         return found
@@ -99,10 +98,15 @@ class Cutter:
         for row, key, split in zip(rows, keys, splits, strict=True):
             self._note(key, self._texts.get(key), row.output, split)
 
-    def _with_its_group(self, group: str, row: Arriving, output: str) -> str:
-        split = self._groups.get(group)
-        if split is None:
-            split = self._groups[group] = self._new(output, row.split)
+    @staticmethod
+    def _place(before: int | None, given: str | None) -> str | None:
+        """Where the text of a row stands already. A row that was given to train goes from there to validation and to no other split."""
+        split = None if before is None else SPLITS[before & SPLIT]
+        return split if split != "unlabelled" and (given is None or split in ("train", "validation")) else None
+
+    def _with_its_group(self, group: str, row: Arriving, output: str, place: str | None) -> str:
+        split = place or self._groups.get(group) or self._new(output, row.split)
+        self._groups.setdefault(group, split)
         return split
 
     def repeats(self) -> dict[str, int]:
@@ -110,7 +114,7 @@ class Cutter:
         return {"rows": self._repeated, "conflicting": self._conflicting, "leaking": self._leaking}
 
     def _new(self, output: str, given: str | None) -> str:
-        label = output if self._stratify else ""
+        label = output if self._is_label(output) else ""
         if given is None:
             return (self._strata.get(label) or self._stratum(label, self._shares)).take()
         # At least so many rows, however small the share; never more than half.
@@ -125,16 +129,16 @@ class Cutter:
             found = self._strata[label] = Stratum(shares, f"{self._seed}\0{label}")
         return found
 
+    def _is_label(self, output: str | None) -> bool:
+        """Outputs are labels until there are too many of them: a million different ones would be as many strata."""
+        return output in self._outputs or (self._stratify and len(self._outputs) < MOST_LABELS)
+
     def _note(self, key: int, before: int | None, output: str | None, split: str) -> None:
         # Labels get a small number each; of free texts only a hash is kept.
-        if self._stratify or output is None:
-            number = self._outputs.get(output)
-            if number is None:
-                number = self._outputs[output] = len(self._outputs)
-        else:
-            number = hash(output) & 0xFFFFFFFF
-        if before is None:
+        number = self._outputs.setdefault(output, len(self._outputs)) if self._is_label(output) else MOST_LABELS + (hash(output) & 0xFFFFFFFF)
+        if before is None or before & SPLIT == UNLABELLED:
             self._texts[key] = number << 3 | NUMBERS[split]
+        if before is None:
             return
         self._repeated += 1
         self._conflicting += before >> 3 != number

@@ -121,6 +121,7 @@ class Example(Base):
 
     `position` stays a row's own from version to version, and so does `added_in`, the number of the version it came with. Contents are
     indexed by the `stretch` of rows they stand in: rows that come in one after the other change few pages of an index, however long it is.
+    `given` is where the file of a row without an output wanted it: it goes there once it is labelled.
     """
 
     __tablename__ = "example"
@@ -140,6 +141,7 @@ class Example(Base):
     cells: Mapped[dict[str, Any] | None] = mapped_column(Json)
     content_key: Mapped[int] = mapped_column(default=_key_of_row)
     added_in: Mapped[int] = mapped_column(default=1)
+    given: Mapped[str | None]
 
     def values(self) -> dict[str, str]:
         """The template variables of this row."""

@@ -15,9 +15,9 @@ from app.domain.label_book import FREE_TEXT, MOST_LABELS, LabelBook
 from app.domain.splits import SPLITS
 from app.errors import Invalid
 
-COLUMNS = ("version_id", "position", "line", "split", "input", "output", "cells", "content_key", "added_in")
+COLUMNS = ("version_id", "position", "line", "split", "input", "output", "cells", "content_key", "added_in", "given")
 
-Line = tuple[int, int, int | None, str, str, str | None, str | None, int, int]
+Line = tuple[int, int, int | None, str, str, str | None, str | None, int, int, str | None]
 """One row in the order of COLUMNS, its cells as JSON text."""
 
 _SQLITE = f"INSERT INTO example ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608 fixed names
@@ -87,10 +87,16 @@ class Tally:
         self._digest.update(rows_bytes([(split, one.input, one.output, one.cells) for split, one in zip(splits, rows, strict=True)]))
 
     def sealing(self, book: LabelBook = FREE_TEXT) -> dict[str, Any]:
-        """The columns that `seal` sets. Labels that `book` knows keep what it says; the same content and book have the same hash."""
-        # Once a version has a book, its outputs are labels however few rows there are.
+        """The columns that `seal` sets. Labels that `book` knows keep what it says; the same content and book have the same hash.
+
+        Once a version has a book, the outputs of those made from it are labels, however few rows there are. Raises Invalid when they are too many.
+        """
         few = not self._many and (bool(book) or 2 * len(self.outputs) <= self.outputs.total())
         found = book.counted(self.outputs) if few else FREE_TEXT
+        if book and (self._many or len(found.labels) > max(MOST_LABELS, len(book.labels))):
+            message = f"There are {len(book.labels):,} labels; this would make them more than {MOST_LABELS:,}, which is the limit."
+            advice = "Merge rare labels first, or take another column for the output. Free answers are a dataset of their own."
+            raise Invalid("many_labels", message, advice)
         self._digest.update(found.digest())
         return {
             "splits": {split: self.splits[split] for split in SPLITS if self.splits[split]},

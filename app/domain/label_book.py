@@ -6,7 +6,7 @@ Outputs that are free text have no book: `LabelBook()` leaves every output as it
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from hashlib import sha256
@@ -153,11 +153,17 @@ class LabelBook:
         """The rows of each label and of all labels below it, by key."""
         found = dict.fromkeys((label.key for label in self.labels), 0)
         for label in self.labels:
-            at: Label | None = label
-            while at is not None:
-                found[at.key] += label.count
-                at = self.get(at.parent) if at.parent is not None else None
+            for above in self._upwards(label.key):
+                found[above.key] += label.count
         return found
+
+    def _upwards(self, key: str | None) -> Iterator[Label]:
+        """The label of a key, its parent, and so on, each once: among stored versions are some whose labels stand above themselves."""
+        seen: set[str] = set()
+        while key is not None and key not in seen and (label := self.get(key)) is not None:
+            seen.add(key)
+            yield label
+            key = label.parent
 
     def digest(self) -> bytes:
         """What a version's content hash covers of its book: nothing while nobody has written into it."""
@@ -172,7 +178,10 @@ class LabelBook:
         return LabelBook(tuple(known[key] for key in sorted(known)))
 
     def renamed(self, keys: Mapping[str, str | None]) -> "LabelBook":
-        """The book after keys were renamed: a label goes with its key, unless the new key has one of its own; None takes it away."""
+        """The book after keys were renamed: a label goes with its key, unless the new key has one of its own; None takes it away.
+
+        A label whose parent was merged into it, or into a label below it, gets the next one above that leaves no label above itself.
+        """
         taken = {label.key for label in self.labels}
         found = [label for label in self.labels if label.key not in keys]
         for label in self.labels:
@@ -180,7 +189,23 @@ class LabelBook:
             if key is not None and key not in taken:
                 taken.add(key)
                 found.append(replace(label, key=key, display=key if label.display == label.key else label.display))
-        return LabelBook(tuple(replace(label, parent=keys.get(label.parent, label.parent)) if label.parent else label for label in found))
+        parents = {label.key: label.parent for label in found if label.parent not in keys}
+        for label in found:
+            if label.key not in parents:
+                parents[label.key] = self._parent_after(label, keys, parents)
+        return LabelBook(tuple(replace(label, parent=parents[label.key]) for label in found))
+
+    def _parent_after(self, label: Label, keys: Mapping[str, str | None], parents: Mapping[str, str | None]) -> str | None:
+        """The parent of a label (that has its new key) after keys were renamed, where some labels have their `parents` already."""
+        for above in self._upwards(label.parent):
+            at = key = keys.get(above.key, above.key)
+            below: set[str] = set()
+            while at is not None and at != label.key and at not in below:
+                below.add(at)
+                at = parents.get(at)
+            if at != label.key:
+                return key
+        return None
 
 
 FREE_TEXT = LabelBook()

@@ -4,7 +4,8 @@ A change says what becomes of each row of the older version. It never touches th
 it row by row through the change into a new one. Rows that come in new, or get their first label, are placed by `place`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypedDict
@@ -14,7 +15,7 @@ from sqlalchemy.orm import Session, aliased
 
 from app.domain.dataset import SEALED, Dataset, DatasetVersion, Example, closed, known_by
 from app.domain.label_book import LabelBook
-from app.domain.splits import SHARES, assign_splits, shares_wanted
+from app.domain.splits import SHARES, assign_splits, joined, shares_wanted
 from app.errors import Conflict, Invalid, Sealed
 
 HELD_OUT = ("reserve", "test", "validation", "train")
@@ -41,6 +42,7 @@ class Values(TypedDict):
     cells: dict[str, Any] | None
     content_key: int
     added_in: int
+    given: str | None
 
 
 class Change(Protocol):
@@ -143,8 +145,8 @@ class Gather:
 class Edit:
     """Other outputs for rows, by their ids in the older version; None takes a label away.
 
-    A row that gets its first label is placed like a new one; those in `assisted` (a model proposed the label) wish to train:
-    scores on labels that a model proposed would flatter it.
+    A row that gets its first label is placed like a new one: it wishes for the split that its file gave it. Those in `assisted` (a model
+    proposed the label) wish to train: scores on labels that a model proposed would flatter it.
     """
 
     outputs: Mapping[int, str | None]
@@ -160,7 +162,7 @@ class Edit:
         output = self.outputs[row["id"]]
         if output is None:
             return {**row, "output": None, "split": "unlabelled"}
-        wish = WISHES["train" if row["id"] in self.assisted else ""]
+        wish = WISHES["train" if row["id"] in self.assisted else row["given"] or ""]
         return {**row, "output": output, "split": wish if row["split"] == "unlabelled" else row["split"]}
 
 
@@ -218,7 +220,7 @@ class Open:
 
 
 Group = tuple[Sequence[int], str | None]
-"""Rows that resemble each other, by their numbers, and the split of the older rows that they resemble too (or None)."""
+"""Rows that resemble each other, or that a column keeps together, by their numbers, and the split of the older rows that belong to them (or None)."""
 
 
 def place(
@@ -228,13 +230,14 @@ def place(
     seed: int,
     groups: Sequence[Group] | None = None,
     standing: Mapping[str, int] | None = None,
+    together: Sequence[Group] = (),
 ) -> list[str]:
     """The split of each new row. Content that is known keeps its split, whatever the row says; other rows keep a given one.
 
     Rows of the same content go together: where two of them were given two splits, to the more protected one. Near-duplicates
-    (`groups`) go where the rows are that they resemble, or somewhere together; without groups, rows of the same text do. What is left is
-    cut by `shares` of train, validation and test, seeded and stratified; `standing` counts the older rows of each split. Rows without an
-    output are unlabelled.
+    (`groups`) go where the rows are that they resemble, or somewhere together; without groups, rows of the same text do. Then the rows that
+    a column keeps `together` go where older rows of theirs stand. What is left is cut by `shares` of train, validation and test, seeded
+    and stratified; `standing` counts the older rows of each split. Rows without an output are unlabelled.
     """
     wishes: dict[int, list[str | None]] = {row.content_key: [] for row in rows}
     for row in rows:
@@ -242,19 +245,52 @@ def place(
             wishes[row.content_key].append(row.split)
     settled = {key: known.get(key) or next((split for split in HELD_OUT if split in wished), "") for key, wished in wishes.items()}
     splits = ["unlabelled" if row.output is None else settled[row.content_key] for row in rows]
+    alike = [numbers for numbers, _ in groups or ()]
     for numbers, resembled in groups or ():
-        taken = {splits[number] for number in numbers} | {resembled}
-        chosen = next((split for split in HELD_OUT if split in taken), "")
-        for number in numbers:
-            splits[number] = splits[number] or chosen
+        _go_along(splits, numbers, [resembled])
+    _follow(splits, alike, together)
     left = [number for number, split in enumerate(splits) if not split]
     at = {number: index for index, number in enumerate(left)}
-    together = None if groups is None else [[at[number] for number in numbers if number in at] for numbers, _ in groups]
+
+    def of_left(lists: Iterable[Sequence[int]]) -> list[list[int]]:
+        found = ([at[number] for number in numbers if number in at] for numbers in lists)
+        return [numbers for numbers in found if numbers]
+
     free = [Open(rows[number].input, rows[number].output, 0) for number in left]
-    cut = assign_splits(free, seed, shares, together and [one for one in together if one], standing)
+    kept = of_left(numbers for numbers, _ in together)
+    cut = assign_splits(free, seed, shares, None if groups is None else of_left(alike), standing, kept)
     for number, split in zip(left, cut, strict=True):
         splits[number] = split
     return splits
+
+
+def mostly(counts: Mapping[str, int]) -> str:
+    """The split in which most of a group's rows stand, of two with as many the more protected one; "" where none stands anywhere."""
+    found = max(HELD_OUT, key=lambda split: counts.get(split, 0))
+    return found if counts.get(found) else ""
+
+
+def _go_along(splits: list[str], numbers: Sequence[int], others: Sequence[str | None]) -> None:
+    """Rows without a split go to the most protected one of those that stay with them, and of `others`. Writes into `splits`."""
+    taken = {splits[number] for number in numbers} | {*others}
+    chosen = next((split for split in HELD_OUT if split in taken), "")
+    for number in numbers:
+        splits[number] = splits[number] or chosen
+
+
+def _follow(splits: list[str], alike: Sequence[Sequence[int]], together: Sequence[Group]) -> None:
+    """Rows whose text has no place go where older rows of their group stand, else where new ones of it went by their text. Rows that are `alike`
+    stay on one side, whatever their groups. Writes into `splits`."""
+    stands = {number: split for numbers, split in together for number in numbers if split and not splits[number]}
+    for numbers in (*alike, *([number] for number in stands)):
+        _go_along(splits, numbers, [stands.get(number) for number in numbers])
+    tied = joined(len(splits), ([number for number in numbers if not splits[number]] for numbers in (*alike, *(one for one, _ in together))))
+    went: dict[int, Counter[str]] = {}
+    for numbers, _ in together:
+        if free := [number for number in numbers if not splits[number]]:
+            went.setdefault(tied[free[0]], Counter()).update(splits[number] for number in numbers)
+    for number, first in enumerate(tied):
+        splits[number] = splits[number] or mostly(went.get(first, Counter()))
 
 
 def shares_of(session: Session, version: DatasetVersion) -> tuple[float, float, float]:

@@ -36,6 +36,11 @@ class Row(Protocol):
     def split(self) -> str | None: ...
 
 
+def given_to(row: Row) -> str | None:
+    """What is kept of the split that its file gave a row, until it has an output: it goes there once it gets one."""
+    return row.split if row.output is None else None
+
+
 def shares_wanted(splits: Any) -> tuple[float, float, float]:
     """Shares of train, validation and test, the usual ones for None. Raises Invalid for other names, and for what is no share."""
     wanted = splits or SHARES
@@ -60,11 +65,13 @@ def assign_splits(
     shares: tuple[float, float, float] = (0.7, 0.1, 0.2),
     groups: Iterable[Sequence[int]] | None = None,
     standing: Mapping[str, int] | None = None,
+    together: Sequence[Sequence[int]] = (),
 ) -> list[str]:
     """The split of each row: train, validation, test, or unlabelled for rows without an output.
 
     Given splits are kept; when they have no validation, it is cut from train. `shares` are those of train, validation and test.
-    `groups` are lists of row numbers to keep together (near-duplicates); without them, rows with the same normalised text are.
+    `groups` are lists of row numbers to keep together (near-duplicates); without them, rows with the same normalised text are. `together`
+    are lists of rows to keep together because a column says so; what both tie to each other is one unit.
     `standing` counts rows that are in these splits already: one row at a time, again and again, comes to the shares all the same.
     Raises Invalid when only some of the labelled rows have a split, or when the shares do not add up to 1.
     """
@@ -75,28 +82,50 @@ def assign_splits(
     if "" in given and len(given) > 1:
         missing = sum(not splits[number] for number in labelled)
         raise Invalid("partial_splits", f"{missing:,} labelled rows have no split while others have one.", "Give every row its split, or none.")
-    units = _units(rows, groups)
     if given == {""}:
+        units = _units(rows, groups, together, labelled, max(shares))
         _distribute(rows, labelled, units, seed, dict(zip(SHARES, shares, strict=True)), splits, standing or {})
     elif "train" in given and "validation" not in given:
         train = [number for number in labelled if splits[number] == "train"]
         wanted = min(max(ceil(VALIDATION_SHARE * len(train)), VALIDATION_ROWS), len(train) // 2)
         share = wanted / len(train)
+        units = _units(rows, groups, together, train, 1 - share)
         _distribute(rows, train, units, seed, {"train": 1 - share, "validation": share}, splits, {})
     return splits
 
 
-def _units(rows: Sequence[Row], groups: Iterable[Sequence[int]] | None) -> list[int]:
-    """For each row the number of the first row it has to stay with."""
+def _units(rows: Sequence[Row], groups: Iterable[Sequence[int]] | None, together: Sequence[Sequence[int]], numbers: Sequence[int], share: float) -> list[int]:
+    """For each row the number of a row that stands for all it has to stay with; `numbers` are the rows that are cut, `share` that of the largest split.
+
+    A text that everybody writes ties whole groups to each other. Where more rows than the largest split takes would be one unit, texts
+    come first: all rows of a text go with the group of its first row.
+    """
     if groups is None:
         first: dict[str, int] = {}
-        return [first.setdefault(normalise(row.input, casefold=True), number) for number, row in enumerate(rows)]
-    units = list(range(len(rows)))
-    for group in groups:
-        first_of = min(group)
-        for number in group:
-            units[number] = first_of
+        texts = [first.setdefault(normalise(row.input, casefold=True), number) for number, row in enumerate(rows)]
+    else:
+        texts = joined(len(rows), groups)
+    units = joined(len(rows), [*enumerate(texts), *together]) if together else texts
+    if together and numbers and max(Counter(units[number] for number in numbers).values()) > share * len(numbers):
+        group_of = {number: group[0] for group in together for number in group}
+        return [group_of.get(text, text) for text in texts]
     return units
+
+
+def joined(count: int, groups: Iterable[Sequence[int]]) -> list[int]:
+    """For each of so many rows the first row that these groups tie it to; groups that share a row are one."""
+    firsts = list(range(count))
+
+    def first(row: int) -> int:
+        while firsts[row] != row:
+            firsts[row] = row = firsts[firsts[row]]
+        return row
+
+    for group in groups:
+        for row in group[1:]:
+            one, other = sorted((first(group[0]), first(row)))
+            firsts[other] = one
+    return [first(row) for row in range(count)]
 
 
 def _distribute(

@@ -108,7 +108,11 @@ def drawable(lines: Sequence[Line]) -> list[Line]:
 def left_out(lines: Sequence[Line]) -> str:
     """Which scored rungs are not drawn, and why; nothing where all are."""
     drawn = {line.position for line in drawable(lines)}
-    words = [f"{line.title} ({f'on {line.elsewhere}' if line.elsewhere else 'validation rows so far'})" for line in lines if line.scores and line.position not in drawn]
+    words = [
+        f"{line.title} ({f'on {line.elsewhere}' if line.elsewhere else 'validation rows so far'})"
+        for line in lines
+        if line.scores and line.position not in drawn
+    ]
     return f"Not drawn, because it cannot be compared: {', '.join(words)}." if words else ""
 
 

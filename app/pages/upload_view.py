@@ -10,6 +10,7 @@ from markupsafe import Markup, escape
 from starlette.datastructures import FormData
 
 from app.domain.dataset import DatasetVersion
+from app.domain.label_book import MOST_LABELS
 from app.domain.splits import SHARES, VALIDATION_SHARE
 from app.domain.stats import detectable
 from app.domain.upload import Upload
@@ -221,12 +222,14 @@ def told_by_test(upload: Upload, report: dict[str, Any]) -> tuple[int, float] | 
 @dataclass(frozen=True)
 class Beside:
     """A file beside the dataset version it goes onto. `new` are its labels that the version does not know, with their rows, most first; `alike` says of such
-    a label which known one it looks like. `no_labels`: its outputs are no labels, and the version's are. `lacking` are columns that it does not have.
+    a label which known one it looks like. `no_labels`: its outputs are no labels, and the version's are. `too_many`: with it the version
+    would have more labels than there may be. `lacking` are columns that it does not have.
     `meeting` counts its rows that are new, repeated and labelled; none until all are read."""
 
     new: tuple[tuple[str, int], ...]
     alike: Mapping[str, str]
     no_labels: bool
+    too_many: bool
     lacking: tuple[str, ...]
     meeting: Mapping[str, Any] | None
 
@@ -244,6 +247,7 @@ def beside(version: DatasetVersion, report: Mapping[str, Any]) -> Beside:
         tuple(new),
         alike,
         bool(version.labels and report.get("many_outputs")),
+        bool(new) and len(keys) + len(new) > MOST_LABELS,
         tuple(lacking),
         meeting if meeting.get("version") == version.reference and report.get("complete") else None,
     )

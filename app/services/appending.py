@@ -120,7 +120,8 @@ class _Arrivals:
         met = _meet(chunk.examples, chunk.keys, there, waiting, self._repeats)
         self._about["repeated"] += met.repeated
         self._about["labelled"] += len(met.filled)
-        amend(draft, [{"key": key, "output": row.output, "split": WISHES[row.split or ""]} for key, row in met.filled.items()])
+        given = _given(list(met.filled))
+        amend(draft, [{"key": key, "output": row.output, "split": WISHES[row.split or given[key] or ""]} for key, row in met.filled.items()])
         return [New(row.input, row.output, row.split, row.line, row.cells or None) for row in met.new]
 
 
@@ -139,6 +140,16 @@ def _standing(version: DatasetVersion, keys: set[int]) -> tuple[set[_Content], d
                 if row.output is None:
                     waiting[row.content_key] = row.id
     return there, waiting
+
+
+def _given(keys: Sequence[int]) -> dict[int, str | None]:
+    """The splits that waiting rows, by their ids, were given by the file they came with."""
+    found: dict[int, str | None] = {}
+    with reading() as session:
+        for start in range(0, len(keys), KEYS_AT_ONCE):
+            query = select(Example.id, Example.given).where(Example.id.in_(keys[start : start + KEYS_AT_ONCE]))
+            found |= dict(session.execute(query).all())
+    return found
 
 
 def _frozen(cells: Mapping[str, Any] | None) -> frozenset[Any]:

@@ -77,7 +77,7 @@ class _Columns:
         for row in values(version):
             if row["split"] in shut:
                 continue
-            split = None if row["split"] == "unlabelled" else row["split"]
+            split = row["given"] if row["split"] == "unlabelled" else row["split"]
             record: dict[str, Any] = {**(row["cells"] or {}), self._input: row["input"], self._output: row["output"], self._split: split}
             chunk.append(record)
             if len(chunk) == ROWS:

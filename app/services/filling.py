@@ -1,7 +1,7 @@
 """Rows of an upload on their way into a version that nobody sees: split, counted and stored in short writes, in bounded memory."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -14,7 +14,7 @@ from app.domain.access import owned
 from app.domain.cutting import Cutter, group_of
 from app.domain.dataset import Dataset, DatasetVersion
 from app.domain.intake import Line, Tally, cells_text
-from app.domain.splits import assign_splits, shares_wanted
+from app.domain.splits import assign_splits, given_to, shares_wanted
 from app.domain.upload import Upload
 from app.errors import Invalid
 from app.readers import Example, Note
@@ -104,7 +104,8 @@ class Filling:
         outputs = [example.output for example in self._held if example.output is not None]
         given = {example.split for example in self._held if example.split is not None}
         self._cut_validation = bool(given) and "validation" not in self._given(given)
-        return Cutter(self._seed, self._shares, 2 * len(set(outputs)) <= len(outputs), self._group)
+        # Where no row has an output yet, nothing says that those to come are labels.
+        return Cutter(self._seed, self._shares, bool(outputs) and 2 * len(set(outputs)) <= len(outputs), self._group)
 
     def _given(self, seen: set[Any]) -> set[str]:
         """Every split that the file gives: the report knows, or the file is read once more for it."""
@@ -120,7 +121,7 @@ class Filling:
         first, version = self._tally.rows, self._version
         self._tally.add(examples, splits)
         self._lines += [
-            (version, position, one.line, split, one.input, one.output, cells_text(one.cells) if one.cells else None, key, FIRST)
+            (version, position, one.line, split, one.input, one.output, cells_text(one.cells) if one.cells else None, key, FIRST, given_to(one))
             for position, (one, key, split) in enumerate(zip(examples, keys, splits, strict=True), first)
         ]
         self._weight += sum(len(one.input) for one in examples)
@@ -161,15 +162,14 @@ class Filling:
 
     def _in_sight(self) -> list[str]:
         """The splits of a file that is held as a whole."""
-        return assign_splits(self._held, self._seed, self._shares, self._units())
+        # Near-duplicates stay on one side where the splits are ours to make, else rows with the same text.
+        alike = None if any(example.split for example in self._held) else near_duplicate_groups([example.input for example in self._held])
+        return assign_splits(self._held, self._seed, self._shares, alike, together=self._together())
 
-    def _units(self) -> Iterable[Sequence[int]] | None:
-        """Rows that stay on one side: those of one group, else near-duplicates where the splits are ours to make."""
-        if self._group is not None:
-            members: dict[str | int, list[int]] = {}
-            for number, (example, key) in enumerate(zip(self._held, self._keys, strict=True)):
-                members.setdefault(group_of(example.cells, self._group) or key, []).append(number)
-            return members.values()
-        if any(example.split for example in self._held):
-            return None
-        return near_duplicate_groups([example.input for example in self._held])
+    def _together(self) -> list[list[int]]:
+        """The rows of each group, where a column names them."""
+        members: dict[str, list[int]] = {}
+        for number, example in enumerate(self._held if self._group is not None else ()):
+            if group := group_of(example.cells, self._group or ""):
+                members.setdefault(group, []).append(number)
+        return list(members.values())

@@ -23,7 +23,7 @@ KINDS: tuple[Kind, ...] = ("added", "removed", "changed", "moved")
 
 @dataclass(frozen=True)
 class Slice:
-    """Test rows that came with one version, sealed at `at` (milliseconds)."""
+    """Test rows that one version, sealed at `at` (milliseconds), was the first to have among its test rows."""
 
     version: int
     at: int
@@ -32,7 +32,7 @@ class Slice:
 
 @dataclass(frozen=True)
 class Line:
-    """A version as the list shows it. `slices` are its test rows by the version they came with, oldest first."""
+    """A version as the list shows it. `slices` are its test rows by the version that was the first to test on them, oldest first."""
 
     version: DatasetVersion
     author: str | None
@@ -77,11 +77,17 @@ def versions(person: Who, key: int | str) -> tuple[Dataset, list[Line]]:
 
 
 def _slices(session: Session, found: Sequence[DatasetVersion]) -> dict[int, list[Slice]]:
-    """The test rows of each version by the version they came with."""
+    """The test rows of each version by the first version in which they were test rows: some came earlier, and waited for a label."""
     sealed_at = {row.number: row.sealed_at or 0 for row in found}
-    query = select(Example.version_id, Example.added_in, func.count()).where(Example.version_id.in_([row.id for row in found]), Example.split == "test")
+    tested = Example.version_id.in_(row.id for row in found), Example.split == "test"
+    since: Any = Example.added_in
+    if any(row.change.get("changed") or row.change.get("labelled") for row in found if row.change):
+        # Where no version changed a row that was there, all of them were test rows from the beginning: half the work.
+        since = func.min(DatasetVersion.number).over(partition_by=(Example.position, Example.content_key))
+    each = select(Example.version_id, since.label("since")).join(DatasetVersion, DatasetVersion.id == Example.version_id).where(*tested).subquery()
+    query = select(each.c.version_id, each.c.since, func.count()).group_by(each.c.version_id, each.c.since).order_by(each.c.since)
     slices: dict[int, list[Slice]] = {}
-    for version, number, rows in session.execute(query.group_by(Example.version_id, Example.added_in).order_by(Example.added_in)):
+    for version, number, rows in session.execute(query):
         slices.setdefault(version, []).append(Slice(number, sealed_at.get(number, 0), rows))
     return slices
 

@@ -7,6 +7,7 @@ transactions, never inside.
 
 import time
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from app.domain.base import db_now
 from app.domain.cutting import content_key, group_of
 from app.domain.dataset import STRETCH, Dataset, DatasetVersion, Example
 from app.domain.lineage import Change, Keep, Open, Rewrite, Values
+from app.domain.splits import given_to
 from app.errors import Invalid
 from app.readers.near_duplicates import groups_of
 from app.services.datasets import DatasetView
@@ -188,7 +190,7 @@ def _append(draft: DatasetVersion, added: Iterable[Sequence[New]], position: int
                 wish = "unlabelled" if row.output is None else lineage.WISHES[row.split or ""]
                 yield Values(
                     id=0, position=0, line=row.line, split=wish, input=row.input, output=row.output, cells=row.cells or None,
-                    content_key=content_key(row.input), added_in=draft.number,
+                    content_key=content_key(row.input), added_in=draft.number, given=given_to(row),
                 )  # fmt: skip
 
     start, pace = position, Pace()
@@ -203,7 +205,7 @@ def _append(draft: DatasetVersion, added: Iterable[Sequence[New]], position: int
 
 def _line(draft: DatasetVersion, position: int, row: Values) -> intake.Line:
     cells = intake.cells_text(row["cells"] or {})
-    return draft.id, position, row["line"], row["split"], row["input"], row["output"], cells, row["content_key"], row["added_in"]
+    return draft.id, position, row["line"], row["split"], row["input"], row["output"], cells, row["content_key"], row["added_in"], row["given"]
 
 
 @contextmanager
@@ -237,11 +239,9 @@ def _place(parent: DatasetVersion, draft: DatasetVersion, watch: Watch) -> None:
         return
     rows = [Open(row.input, row.output, row.content_key, row.split[1:] or None) for row in wishing]
     column = (parent.origin.get("cut") or {}).get("group")
-    if column is None:
-        groups = _resembling(draft, rows, watch)
-    else:
-        groups = _grouped(draft, [group_of(row.cells, column) or f"\0{row.content_key}" for row in wishing], column, watch)
-    splits = lineage.place(rows, known, shares, draft.seed, groups, parent.splits)
+    groups = _resembling(draft, rows, watch)
+    together = [] if column is None else _grouped(draft, [group_of(row.cells, column) for row in wishing], column, watch)
+    splits = lineage.place(rows, known, shares, draft.seed, groups, parent.splits, together)
     amend(draft, [{"key": row.id, "split": split} for row, split in zip(wishing, splits, strict=True)])
 
 
@@ -258,20 +258,19 @@ def amend(draft: DatasetVersion, changes: Sequence[dict[str, Any]]) -> None:
 
 
 def _grouped(draft: DatasetVersion, belonging: Sequence[str], column: str, watch: Watch) -> list[lineage.Group]:
-    """The new rows of each group that the dataset's first file was cut by, with the split in which older rows of it stand. `belonging`: of
-    each new row, its group, or what tells its text from others."""
+    """The new rows of each group that the dataset's first file was cut by, with the split in which most older rows of it stand. `belonging`: of
+    each new row, its group, or ""."""
     found: dict[str, list[int]] = {}
     for number, group in enumerate(belonging):
-        found.setdefault(group, []).append(number)
-    stands: dict[str, int] = {}
+        if group:
+            found.setdefault(group, []).append(number)
+    stands: dict[str, Counter[str]] = {group: Counter() for group in found}
     for chunk in _chunks(values(draft), Pace()):
         for row in chunk:
-            group = group_of(row["cells"], column)
-            if group in found and row["split"] in lineage.HELD_OUT:
-                place = lineage.HELD_OUT.index(row["split"])
-                stands[group] = min(place, stands.get(group, place))
+            if (group := group_of(row["cells"], column)) in stands:
+                stands[group][row["split"]] += 1
         watch.told(draft, chunk[-1]["position"] + 1)
-    return [(numbers, lineage.HELD_OUT[stands[group]] if group in stands else None) for group, numbers in found.items()]
+    return [(numbers, lineage.mostly(stands[group]) or None) for group, numbers in found.items()]
 
 
 def _resembling(draft: DatasetVersion, rows: Sequence[Open], watch: Watch) -> list[lineage.Group]:

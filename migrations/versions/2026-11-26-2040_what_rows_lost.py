@@ -7,7 +7,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision: str = "7b2f60c4ad91"
-down_revision: str | None = "4e8a1c97d3b0"
+down_revision: str | None = "b27f90c4d81e"
 branch_labels: Sequence[str] | None = None
 depends_on: Sequence[str] | None = None
 

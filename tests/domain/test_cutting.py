@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.cutting import BLOCK, Cutter, Stratum, content_key
+from app.domain.label_book import MOST_LABELS
 
 SHARES = (0.7, 0.1, 0.2)
 
@@ -51,9 +52,24 @@ def test_portions_change_nothing_and_equal_texts_stay_together(picks: list[tuple
         assert (split == "unlabelled") == (output is None)
         if output is not None:
             places.setdefault(number, set()).add(split)
-    # A text that came first without a label has no place yet.
-    first_labelled = {number for number, _ in picks if next(output for other, output in picks if other == number) is not None}
-    assert all(len(places[number]) == 1 for number in first_labelled if number in places)
+    assert all(len(found) == 1 for found in places.values())
+
+
+def test_a_text_that_waits_at_first_has_its_place_from_its_first_label_on() -> None:
+    found = [Row(f"text {number}", output) for number in range(200) for output in (None, "a", "a", None, "a")]
+    cutter = Cutter(0, SHARES, True)
+    splits = cut(cutter, found)
+    assert all(len(set(splits[start : start + 5])) == 2 for start in range(0, 1_000, 5))
+    assert cutter.repeats() == {"rows": 800, "conflicting": 400, "leaking": 0}
+
+
+def test_outputs_of_which_there_are_too_many_are_one_stratum() -> None:
+    cutter = Cutter(0, SHARES, True)
+    counts = Counter(cut(cutter, [Row(f"text {number}", f"answer {number}") for number in range(4_000)]))
+    assert len(cutter._strata) <= MOST_LABELS + 1 and len(cutter._outputs) <= MOST_LABELS
+    assert 700 < counts["test"] < 900 and cutter.repeats() == {"rows": 0, "conflicting": 0, "leaking": 0}
+    cut(cutter, [Row("text 3999", "answer 3999"), Row("text 3999", "another"), Row("text 0", "answer 0")])
+    assert cutter.repeats() == {"rows": 3, "conflicting": 1, "leaking": 0}
 
 
 def test_the_seed_decides() -> None:
@@ -73,3 +89,22 @@ def test_groups_stay_together() -> None:
     grouped = [Row(f"t{number}", "a", None, {"author": f"{number % 30}"}) for number in range(900)]
     splits = cut(Cutter(0, SHARES, True, "author"), grouped)
     assert all(len({split for row, split in zip(grouped, splits, strict=True) if row.cells["author"] == str(author)}) == 1 for author in range(30))
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 6), st.sampled_from(["a", "b", None])), max_size=80))
+def test_a_text_decides_before_its_group_and_takes_an_unseen_group_along(picks: list[tuple[int, int, str | None]]) -> None:
+    found = [Row(f"text {text}", output, None, {"author": f"{author or ''}"}) for text, author, output in picks]
+    texts: dict[str, str] = {}
+    groups: dict[str, str] = {}
+    for row, split in zip(found, cut(Cutter(0, SHARES, True, "author"), found), strict=True):
+        if row.output is not None:
+            author = row.cells["author"]
+            assert split == texts.get(row.input, groups.get(author, split) if author else split)
+            texts.setdefault(row.input, split)
+            groups.setdefault(author, split)
+
+
+def test_rows_given_to_train_do_not_follow_a_text_or_a_group_out_of_it() -> None:
+    given_ = [Row("t0", "a", "test", {"author": "1"}), *(Row(f"t{number}", "a", "train", {"author": "1"}) for number in range(100))]
+    splits = cut(Cutter(0, SHARES, True, "author"), given_, cut_validation=True)
+    assert splits[0] == "test" and len(set(splits[1:])) == 1 and splits[1] in ("train", "validation")

@@ -169,3 +169,38 @@ def test_two_labels_are_never_proposed_the_same_text() -> None:
 def test_a_parent_counts_the_rows_of_all_labels_below_it() -> None:
     book = LabelBook((Label("a", "a", count=1), Label("b", "b", count=2, parent="a"), Label("c", "c", count=4, parent="b"), Label("d", "d", count=8)))
     assert book.with_those_below() == {"a": 7, "b": 6, "c": 4, "d": 8}
+
+
+def test_merging_a_parent_into_a_label_below_it_leaves_no_label_above_itself() -> None:
+    def parents(book: LabelBook, **keys: str) -> dict[str, str | None]:
+        return {label.key: label.parent for label in book.renamed(keys).labels}
+
+    family = LabelBook((Label("g", "g"), Label("p", "p", parent="g"), Label("m", "m", parent="p"), Label("c", "c", parent="m"), Label("s", "s", parent="p")))
+    assert parents(family, p="m") == {"g": None, "m": "g", "c": "m", "s": "m"}, "it goes where its parent stood"
+    assert parents(family, p="c") == {"g": None, "m": "g", "c": "m", "s": "c"}, "above it stands what it stood under"
+    assert parents(family, g="c") == {"p": None, "m": "p", "c": "m", "s": "p"}
+    assert parents(family, g="s", p="s") == {"m": "s", "c": "m", "s": None}
+    assert parents(LabelBook((Label("p", "p"), Label("c", "c", parent="p"))), p="c") == {"c": None}
+
+
+KEYS = st.sampled_from("abcdef")
+
+
+@given(
+    st.dictionaries(KEYS, st.one_of(st.none(), KEYS), min_size=1),
+    st.lists(st.dictionaries(KEYS, st.one_of(st.none(), st.sampled_from("abcdefxyz")), min_size=1, max_size=4), max_size=4),
+)
+def test_no_sequence_of_relabels_puts_a_label_above_itself(parents: dict[str, str | None], relabels: list[dict[str, str | None]]) -> None:
+    # Each label under an earlier one or under none: a book as a person may write it.
+    book = LabelBook(tuple(Label(key, key.upper(), parent=above if above and above < key and above in parents else None) for key, above in parents.items()))
+    for keys in relabels:
+        counts = {keys.get(label.key, label.key): 1 for label in book.labels}
+        rows = {key: count for key, count in counts.items() if key is not None}
+        book = book.renamed(keys).counted(rows)
+        if book.labels:
+            checked(book, rows)
+
+
+def test_a_stored_book_whose_labels_stand_above_themselves_is_summed_up() -> None:
+    book = LabelBook((Label("a", "a", count=1, parent="b"), Label("b", "b", count=2, parent="a"), Label("c", "c", count=4, parent="b")))
+    assert book.with_those_below() == {"a": 7, "b": 7, "c": 4}

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.domain.splits import assign_splits
+from app.domain.splits import assign_splits, joined
 from app.errors import Invalid
 from app.readers import Example, Split
 
@@ -104,3 +104,34 @@ def test_shares_must_add_up() -> None:
     with pytest.raises(Invalid, match="add up to 1"):
         assign_splits(rows(10), 0, (0.7, 0.1, 0.1))
     assert Counter(assign_splits(rows(100), 0, (0.5, 0.0, 0.5))) == {"train": 50, "test": 50}
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 12), st.sampled_from(["a", "b", None])), min_size=1, max_size=60), st.integers(0, 5))
+def test_what_a_column_keeps_together_takes_equal_texts_along(picks: list[tuple[int, int, str | None]], seed: int) -> None:
+    table = [Example(number, f"text {text}", output) for number, (text, _, output) in enumerate(picks)]
+    together = [[number for number, pick in enumerate(picks) if pick[1] == author] for author in range(1, 13)]
+    splits = assign_splits(table, seed, together=[numbers for numbers in together if numbers])
+    labelled = [number for number, row in enumerate(table) if row.output is not None]
+    ties = [*together, *([number for number, pick in enumerate(picks) if pick[0] == text] for text in range(31))]
+    tied = joined(len(table), ties)
+    largest = max(Counter(tied[number] for number in labelled).values(), default=0)
+    # Texts never stand on two sides; groups do only where they and the texts would leave too few rows for another split.
+    for numbers in ties if largest <= 0.7 * len(labelled) else ties[len(together) :]:
+        assert len({splits[number] for number in numbers if table[number].output is not None}) <= 1
+
+
+def test_a_text_that_everybody_writes_does_not_tie_all_groups_to_each_other() -> None:
+    table = [Example(number, "thanks" if number % 10 == 0 else f"text number {number}", "a") for number in range(600)]
+    together = [list(range(first, first + 20)) for first in range(0, 600, 20)]
+    splits = assign_splits(table, 0, together=together)
+    counts = Counter(splits)
+    assert abs(counts["train"] - 420) <= 60 and abs(counts["test"] - 120) <= 60 and counts["validation"]
+    assert len({splits[number] for number in range(0, 600, 10)}) == 1
+    assert all(len({splits[number] for number in numbers if number % 10}) == 1 for numbers in together)
+
+
+def test_a_missing_validation_is_cut_by_groups_too() -> None:
+    table = [*rows(200, split="train"), *rows(20, split="test")]
+    together = [list(range(first, first + 10)) for first in range(0, 200, 10)]
+    splits = assign_splits(table, 0, together=together)
+    assert splits.count("validation") == 50 and all(len({splits[number] for number in numbers}) == 1 for numbers in together)

@@ -49,6 +49,19 @@ def test_labels_that_the_dataset_does_not_know_are_shown_with_the_ones_they_look
     assert told.startswith("3 labels are new: refund 3, Billing 2, loan 1.") and told.endswith("“Billing” looks like “billing”, which version 1 has.")
 
 
+def test_labels_that_are_too_many_with_those_of_the_dataset_are_told_before_they_are_refused(browser: TestClient, person: Who) -> None:
+    many = "".join(f"text {number} of the first file,label {number % 995}\n" for number in range(2_000))
+    key = uploads.import_now(person, sent("input,output\n" + many))
+    rows = "input,output\n" + "".join(f"text {number} of another,new {number % 10}\n" for number in range(20))
+    place = upload(browser, rows, to=f"/datasets/{key}/append")
+    page = get(browser, place)
+    assert "more than 1,000 labels, and the rows will be refused" in page.text("#new-labels")
+    browser.post(f"{place}/freeze", data=form(page))
+    imports.run(key_of(place))
+    assert "995 labels; this would make them more than 1,000" in get(browser, place).text("#upload")
+    assert datasets.find(person, str(key)).version.number == 1
+
+
 def test_how_it_is_read_and_its_columns_are_those_of_the_first_file_and_can_be_changed(browser: TestClient, person: Who) -> None:
     first = "".join(f"Grüße {number};{'ja' if number % 2 else 'nein'}\n" for number in range(40))
     uploads.import_now(person, sent(("satz;urteil\n" + first).encode("latin-1"), options=LATIN))

@@ -60,6 +60,7 @@ def test_columns_can_be_chosen_several_for_the_input(browser: TestClient) -> Non
     page = change(browser, place, input=["a", "b"], output="c", group="a")
     assert page.texts(".upload-preview .badge") == ["input", "input", "output"] and not page.all(".problems")
     assert "One line each, as a:" in page.text("#upload") and page.one("#group option[selected]").get("value") == "a"
+    assert "near-duplicates too, and rows with the same a too, unless" in page.text("#upload")
     browser.post(f"{place}/freeze", data=form(page))
     imports.run(key_of(place))
     with transaction() as session:

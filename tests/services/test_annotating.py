@@ -1,5 +1,6 @@
 """Labels given row by row: kept for the person who gave them, taken back one by one, and saved as one version."""
 
+import json
 from typing import Any
 
 import pytest
@@ -14,8 +15,10 @@ from app.domain.annotation import Annotation
 from app.domain.dataset import Dataset, DatasetVersion, Example
 from app.domain.lineage import Drop, Edit
 from app.errors import Conflict, Invalid, NotFound, Sealed
-from app.services import annotating, chores, label_books, uploads
+from app.readers.options import Options
+from app.services import annotating, chores, exports, label_books, uploads
 from app.services import datasets as dataset_service
+from app.services.datasets import DatasetView
 from app.services.versions import derive
 from tests.rows import add_dataset
 from tests.services.uploading import sent, table
@@ -250,3 +253,36 @@ def test_a_file_without_a_label_waits_to_be_labelled_and_finds_all_its_splits(pe
     version = dataset_service.find(person, "1").version
     assert version.splits == {"train": 10, "validation": 5, "test": 5, "unlabelled": 20}
     assert [(label["key"], label["count"]) for label in version.labels] == [("a", 10), ("b", 10)]
+
+
+def test_rows_that_wait_go_to_the_splits_that_their_file_gave_them(person: Who) -> None:
+    """The file says of its test rows that they are; nobody has labelled them yet."""
+    labelled = "".join(f"{text(number)},{'ab'[number % 2]},{'validation' if number % 5 == 0 else 'train'}\n" for number in range(50))
+    waiting = "".join(f"{text(number)},,{'test' if number % 2 else 'validation'}\n" for number in range(50, 70)) + f"{text(1)},,test\n{text(70)},,\n"
+    key = uploads.import_now(person, sent(f"text,label,split\n{labelled}{waiting}"))
+    version = dataset_service.find(person, key).version
+    assert version.splits == {"train": 40, "validation": 10, "unlabelled": 22}
+    for position in range(50, 60):
+        annotating.give(person, key, row(version, position).id, "a", assisted=position == 59)
+    annotating.give(person, key, row(version, 70).id, "b")
+    after = annotating.save(person, key).view.version
+    assert [row(after, position).split for position in range(50, 60)] == ["validation", "test"] * 4 + ["validation", "train"]
+    assert row(after, 70).split == "train", "its text stands there"
+    # The rest get their labels by a file that has no splits.
+    rest = "text,label\n" + "".join(f"{text(number)},b\n" for number in range(60, 70))
+    appended = uploads.append(person, key, sent(rest, "rest.csv", options=Options(mapping={"input": "text", "output": "label", "split": None})), len(rest))
+    assert isinstance(appended, DatasetView)
+    assert [row(appended.version, position).split for position in range(60, 70)] == ["validation", "test"] * 5
+
+
+def test_a_row_that_is_appended_without_a_label_keeps_what_its_file_gave_it(person: Who) -> None:
+    version = add_waiting(person)
+    more = f"input,output,split\n{text(1)},,test\n{text(2)},,validation\n"
+    made = uploads.append(person, "1", sent(more, "more.csv"), len(more))
+    assert isinstance(made, DatasetView) and made.version.splits["unlabelled"] == version.splits["unlabelled"] + 2
+    exported = b"".join(exports.export(person, "1", "jsonl").content).decode().splitlines()
+    assert [json.loads(line)["split"] for line in exported[-2:]] == ["test", "validation"], "what goes out comes in as it was"
+    for position in (52, 53):
+        annotating.give(person, 1, row(made.version, position).id, "billing")
+    after = annotating.save(person, 1).view.version
+    assert [row(after, position).split for position in (52, 53)] == ["test", "validation"]

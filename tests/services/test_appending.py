@@ -199,3 +199,22 @@ def test_rows_that_come_later_go_where_their_group_stands(person: Who) -> None:
             stands.setdefault((row.cells or {})["author"], set()).add(row.split)
     alone = stands.pop("")
     assert len(stands) == 80 and all(len(splits) == 1 for splits in stands.values()) and set.union(*stands.values()) == alone == {"train", "validation", "test"}
+
+
+def test_a_text_that_is_there_decides_before_the_group_of_a_row(person: Who) -> None:
+    old = table(300, author=lambda number: f"author {number % 30}")
+    key = uploads.import_now(person, sent(old, cut={"group": "author"}))
+    lines = old.splitlines()
+    with reading() as session:
+        stood = {row.input: row.split for row in session.scalars(select(Example))}
+    # Each text comes once more of somebody else, and a new text of two people who have written before.
+    again = [f"{line.rsplit(',', 1)[0]},{who} {number % 30}" for number, line in enumerate(lines[1:]) for who in ("somebody", "another")]
+    shared = [f"a new text {number} of two people in one file,label 0,author {(number + step) % 30}" for number in range(20) for step in (0, 7)]
+    more = "\n".join([lines[0], *again, *shared]) + "\n"
+    view = uploads.append(person, key, sent(more, "more.csv"), len(more))
+    assert isinstance(view, DatasetView) and view.version.change and view.version.change["added"] == 640
+    sides: dict[str, set[str]] = {}
+    with reading() as session:
+        for row in session.scalars(select(Example).where(Example.version_id == view.version.id)):
+            sides.setdefault(row.input, set()).add(row.split)
+    assert all(len(splits) == 1 for splits in sides.values()) and {text: {split} for text, split in stood.items()}.items() <= sides.items()

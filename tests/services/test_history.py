@@ -23,6 +23,7 @@ from app.services.versions import New, derive
 from app.settings import settings
 from tests.queries import queries
 from tests.rows import add_dataset, add_model, answer_evaluation, claim
+from tests.services.uploading import sent, table
 
 
 def ids(version: DatasetVersion, split: str) -> list[int]:
@@ -48,6 +49,29 @@ def test_the_list_says_what_was_done_by_whom_and_how_test_rows_came(person: Who)
     assert dataset.name == "tickets" and [(line.version.number, line.parent, line.author) for line in lines] == [(3, 2, "Ada"), (2, 1, "Ada"), (1, None, "Ada")]
     assert [[(one.version, one.rows) for one in line.slices] for line in lines] == [[(1, 30), (3, 4)], [(1, 30)], [(1, 30)]]
     assert lines[0].slices[0].at == first.sealed_at and lines[1].version.change == second.change
+
+
+def test_test_rows_that_waited_for_a_label_or_were_moved_count_from_the_version_that_tests_on_them(person: Who) -> None:
+    add_dataset(person)
+    waits = [New(f"{number} waits for a label until later", None, "test") for number in range(3)]
+    second = derive(person, "1", Keep("append"), added=[[*waits, New("tested on from the second version on", "billing", "test")]]).version
+    third = derive(person, "1", Edit(dict.fromkeys(ids(second, "unlabelled")[:2], "billing"))).version
+    fourth = derive(person, "1", Drop({ids(third, "test")[0]})).version
+    derive(person, "1", Edit({ids(fourth, "unlabelled")[0]: "delivery"}))
+    slices = [[(one.version, one.rows) for one in line.slices] for line in history.versions(person, "1")[1]]
+    assert slices == [[(1, 29), (2, 1), (3, 2), (5, 1)], [(1, 29), (2, 1), (3, 2)], [(1, 30), (2, 1), (3, 2)], [(1, 30), (2, 1)], [(1, 30)]]
+    key = uploads.import_now(person, sent(table(60), cut={"splits": {"train": 0.8, "validation": 0.2}}))
+    moved = derive(person, key, Move(set(ids(datasets.find(person, key).version, "validation")), "test")).version
+    assert [[(one.version, one.rows) for one in line.slices] for line in history.versions(person, key)[1]] == [[(2, moved.splits["test"])], []]
+
+
+def test_rows_that_wait_and_get_their_label_from_a_file_count_from_then_on(person: Who) -> None:
+    waiting = "".join(f"who knows {number},,test\n" for number in range(5))
+    rows = "".join(f"a row with number {number},a,{('train', 'validation', 'test')[number % 3]}\n" for number in range(30))
+    key = uploads.import_now(person, sent(f"text,label,split\n{rows}{waiting}"))
+    labels = "text,label,split\n" + "".join(f"who knows {number},a,test\n" for number in range(5))
+    uploads.append(person, key, sent(labels, "labels.csv"), len(labels))
+    assert [[(one.version, one.rows) for one in line.slices] for line in history.versions(person, key)[1]] == [[(1, 10), (2, 5)], [(1, 10)]]
 
 
 def test_a_list_of_more_versions_takes_the_same_number_of_queries(person: Who) -> None:

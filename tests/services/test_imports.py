@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from app.domain import intake
 from app.domain import upload as uploads_
 from app.domain.access import Who
 from app.domain.chore import Chore
-from app.domain.cutting import content_key
+from app.domain.cutting import Cutter, content_key
 from app.domain.dataset import Dataset, DatasetVersion, Example
 from app.domain.upload import Upload
 from app.errors import Conflict, Invalid, NotFound
@@ -105,6 +106,51 @@ def test_rows_without_a_group_have_nothing_in_common(person: Who, monkeypatch: p
     alone = {row.split for row in rows if not (row.cells or {})["author"].strip()}
     assert alone == {"train", "validation", "test"} and 0.65 < Counter(row.split for row in rows)["train"] / len(rows) < 0.75
     assert len({row.split for row in rows if row.input == "a text twice"}) == 1
+
+
+def shared() -> str:
+    """A file in which each of 600 texts is there of two authors, a letter apart for every third one; those two share no text with others."""
+    heading, *lines = table(600).splitlines()
+    found = [f"{heading},author"]
+    for number, line in enumerate(lines):
+        text, label = line.split(",")
+        pair = number % 30
+        found += [f"{text},{label},author {pair}", f"{text}{'' if number % 3 else '!'},{label},other {pair}"]
+    return "\n".join(found) + "\n"
+
+
+def sides(rows: list[Example], by: Callable[[Example], str]) -> list[set[str]]:
+    found: dict[str, set[str]] = {}
+    for row in rows:
+        found.setdefault(by(row), set()).add(row.split)
+    return list(found.values())
+
+
+@pytest.mark.parametrize("held", [20_000, 100])
+def test_equal_texts_of_two_groups_stay_on_one_side(person: Who, monkeypatch: pytest.MonkeyPatch, held: int) -> None:
+    monkeypatch.setattr(filling, "HELD_ROWS", held)
+    view = imported(person, shared(), cut={"group": "author"})
+    rows = rows_of(view)
+    assert set(view.version.splits) == {"train", "validation", "test"}
+    assert all(len(found) == 1 for found in sides(rows, lambda row: row.input)) and view.version.origin["repeats"]["leaking"] == 0
+    if held > 1_200:
+        assert all(len(found) == 1 for found in sides(rows, lambda row: row.input.rstrip("!"))), "near-duplicates, too"
+        assert all(len(found) == 1 for found in sides(rows, lambda row: (row.cells or {})["author"]))
+
+
+def test_free_texts_after_a_long_beginning_without_labels_are_one_stratum(person: Who, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filling, "HELD_ROWS", 200)
+    cutters: list[Cutter] = []
+    long = filling.Filling._long
+
+    def kept(self: filling.Filling) -> Cutter:
+        cutters.append(long(self))
+        return cutters[0]
+
+    monkeypatch.setattr(filling.Filling, "_long", kept)
+    text = "text,answer\n" + "".join(f"question {number},{f'answer {number}' if number > 300 else ''}\n" for number in range(1_500))
+    view = imported(person, text)
+    assert len(cutters[0]._strata) == 1 and view.version.splits["unlabelled"] == 301 and 200 < view.version.splits["test"] < 280
 
 
 @pytest.mark.parametrize("column", ["text", "label"])

@@ -10,13 +10,13 @@ from app.domain import intake
 from app.domain.access import Who, owned
 from app.domain.dataset import Dataset, DatasetVersion, Example
 from app.domain.label_book import Proposal
-from app.domain.lineage import Edit, Relabel
+from app.domain.lineage import Edit, Keep, Relabel
 from app.errors import Conflict, Invalid
 from app.services import datasets as dataset_service
 from app.services import lab, label_books
 from app.services.evaluations import usable
 from app.services.shots import drawn
-from app.services.versions import derive
+from app.services.versions import New, derive
 
 NAMES = {"T-1": "billing", "T-2": "delivery", "T-3": "fault"}
 
@@ -108,6 +108,38 @@ def test_the_book_goes_along_with_rows_renamed_merged_and_edited(person: Who) ->
         there = session.query(Example).filter_by(version_id=merged.id, position=position).one().id
     edited = derive(person, "1", Edit({there: "new one"})).version
     assert edited.book.get("new one") is not None and edited.book.text_of("T-1") == "billing"
+
+
+def test_a_label_takes_the_rows_of_the_one_above_it(person: Who) -> None:
+    add_coded(person)
+    say(person, {"key": "T-1", "parent": "T-2"}, {"key": "T-2", "parent": "T-3"})
+    merged = derive(person, "1", Relabel({"T-2": "T-1"})).version
+    assert merged.book.with_those_below() == {"T-1": 20, "T-3": 30}
+    assert derive(person, "1", Relabel({"T-3": "T-1"})).version.book.with_those_below() == {"T-1": 30}
+
+
+def test_rows_that_would_make_too_many_labels_are_refused_and_the_book_stays(person: Who) -> None:
+    add_coded(person, 990)
+    say(person, {"key": "T-1", "display": "billing"})
+
+    def new(count: int) -> list[list[New]]:
+        return [[New(f"a new text {number}", f"new {number}") for number in range(count)]]
+
+    with pytest.raises(Invalid, match="990 labels; this would make them more than 1,000") as caught:
+        derive(person, "1", Keep("append"), added=new(20))
+    assert caught.value.code == "many_labels" and "Merge rare labels" in caught.value.advice
+    there = dataset_service.find(person, 1).version
+    assert there.number == 2 and there.book.text_of("T-1") == "billing"
+    grown = derive(person, "1", Keep("append"), added=new(10)).version
+    assert len(grown.book.labels) == 1000 and grown.book.text_of("T-1") == "billing"
+
+
+def test_labels_without_rows_count_too(person: Who) -> None:
+    add_coded(person)
+    say(person, *({"key": f"spare {number}"} for number in range(997)))
+    with pytest.raises(Invalid, match="1,000 labels; this would make them more"):
+        derive(person, "1", Keep("append"), added=[[New("one more text", "one more")]])
+    assert len(derive(person, "1", Keep("append"), added=[[New("one more text", "T-1")]]).version.book.labels) == 1000
 
 
 def say_all(person: Who) -> DatasetVersion:
