@@ -55,7 +55,7 @@ def test_a_finished_ladder_gives_the_verdict_then_the_table(browser: TestClient,
     assert page.texts("tbody td:nth-of-type(1)") == ["0.500", "0.333", "0.500", "0.967"]
     assert page.text("#rung-0 td:nth-of-type(3)") == "baseline"
     assert page.text("#rung-2 .badge") == "better +63.3" and "[+" in page.text("#rung-2 .against + .sub")
-    assert page.text("#rung-2 td:nth-of-type(4)") == "20 ms p95 20 ms" and page.texts("#rung-2 td.num")[1:] == ["922k", "1 min 35 s", "20"]
+    assert page.text("#rung-2 td:nth-of-type(4)") == "20 ms p95 20 ms" and page.texts("#rung-2 td.num")[1:] == ["922k", "1 min 35 s", "20 10 validation"]
     assert "29 of 30 test rows right; Wilson, 95 %." in page.text("#score-2") and "it gained 19 and lost 0" in page.text("#against-2")
     assert len(page.all("svg.whisker")) == 4 and page.all("tr[data-best]")[0].get("id") == "rung-2"
     assert not page.all("#poll")
@@ -78,7 +78,7 @@ def test_a_baseline_that_holds_is_recommended_like_any_rung(browser: TestClient,
     page = get(browser, f"/experiments/{key}")
     assert page.texts("tbody th")[1].startswith("TF-IDF + logistic regression (recommended)") and page.one("tr[data-best]").get("id") == "rung--1"
     assert page.text(".verdict").startswith("Use TF-IDF + logistic regression. It is the cheapest and has the best validation score; one-shot is −6.7 [")
-    assert page.text("#rung-0 td:nth-of-type(3)") == "baseline" and page.texts("#rung--1 td.num")[-1] == "20"
+    assert page.text("#rung-0 td:nth-of-type(3)") == "baseline" and page.texts("#rung--1 td.num")[-1] == "20 10 validation"
     assert "words and pairs of words of 20 train rows" in page.text("main")
     row = browser.get(f"/api/v1/experiments/{key}").json()["linear"]
     assert (row["technique"], row["score"], row["labels_used"]) == ("linear", 1.0, 20)

@@ -246,7 +246,7 @@ def test_the_form_offers_the_figures_of_the_dataset_and_compares_by_the_chosen_o
     assert "30 test rows; bootstrap over rows, 95 %. Accuracy 0.967, off the list 0." in page.text("#score-1") and "points of macro F1" in page.text("main")
     assert page.texts("#rung-1 .sub a") == ["+9", "\u22120"] and "both are right on 20" in page.text("#against-1")
     report = browser.get(f"/experiments/{key}/report.md").text
-    assert "| rung | macro F1 | low |" in report and "Compared by macro F1" in report and "bootstraps over rows" in report
+    assert "| rung | rows | macro F1 | low |" in report and "Compared by macro F1" in report and "bootstraps over rows" in report
     assert get(browser, "/experiments").text("td .sub") == "macro F1"
     answer = browser.post("/experiments", data={**fields, "metric": "chrf"})
     assert answer.status_code == 422 and Dom(answer.text).one("#metric").get("aria-invalid") == "true"
