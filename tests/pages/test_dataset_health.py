@@ -14,14 +14,15 @@ def test_the_page_waits_for_the_cards_and_then_has_them(browser: TestClient, per
     first = get(browser, "/datasets/1")
     assert first.one("#health [hx-get]").get("hx-get") == "/datasets/1@1/health" and not first.all(".finding")
     part = Dom(browser.get("/datasets/1@1/health").text)
-    titles = ["Leakage between splits", "Near-duplicates across splits", "Labels that look alike", "Duplicates", "Near-duplicates", "Markers of missing values"]
+    hurting = ["Leakage between splits", "Near-duplicates across splits", "Labels that test never shows", "Labels that look alike"]
+    titles = [*hurting, "Duplicates", "Near-duplicates", "Markers of missing values"]
     assert part.texts(".finding h3") == titles
     again = get(browser, "/datasets/1")
     assert again.texts(".finding h3") == titles and not again.all("#health [hx-get]")
     assert "15 other checks found nothing" in again.text(".fine summary") and "no text with two labels" in again.text(".fine p")
     assert again.texts(".finding:first-child .finding-rows li") == [f"{text(8)} a, train"]
     assert again.text(".finding:first-child .finding-act p") == "train 46 → 45" and again.text(".finding:first-child button") == "Drop 1 row…"
-    assert again.text(".finding:nth-child(3) button") == "Merge labels of 5 rows…" and "labels 4 → 3" in again.text(".finding:nth-child(3) .finding-act p")
+    assert again.text(".finding:nth-child(4) button") == "Merge labels of 5 rows…" and "labels 4 → 3" in again.text(".finding:nth-child(4) .finding-act p")
 
 
 def test_a_remedy_leads_to_the_next_version(browser: TestClient, person: Who) -> None:
@@ -52,7 +53,7 @@ def test_a_healthy_dataset_says_so_in_one_line(browser: TestClient, person: Who)
     add(person, [(text(number), "ab"[number % 2], ("train", "train", "validation", "test")[number // 2 % 4]) for number in range(60)])
     browser.get("/datasets/1@1/health")
     page = get(browser, "/datasets/1")
-    assert page.text(".fine summary") == "Nothing found by 21 checks" and not page.all(".finding")
+    assert page.text(".fine summary") == "Nothing found by 22 checks" and not page.all(".finding")
 
 
 def test_the_warning_of_personal_data_is_optional(browser: TestClient, person: Who) -> None:

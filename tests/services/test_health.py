@@ -29,6 +29,7 @@ def test_a_version_is_examined_once(person: Who) -> None:
     assert report.newest and [finding.code for finding in report.findings or ()] == [
         "leakage",
         "near_leakage",
+        "untested_labels",
         "look_alike_labels",
         "duplicates",
         "near_duplicates",
@@ -39,7 +40,7 @@ def test_a_version_is_examined_once(person: Who) -> None:
     assert not [statement for statement in sent if statement.startswith(("INSERT", "UPDATE"))]
     health.examine_version(report.view.version.id)
     with reading() as session:
-        assert session.scalar(select(func.count()).select_from(Finding)) == 6, "a second examination changes nothing"
+        assert session.scalar(select(func.count()).select_from(Finding)) == 7, "a second examination changes nothing"
 
 
 def test_healthy_data_has_no_findings(person: Who) -> None:
