@@ -19,7 +19,7 @@ OPENAI = ("max_tokens", "temperature", "top_p", "seed", "n", "frequency_penalty"
 TRANSFORMERS = {"max_tokens": "max_new_tokens", "min_tokens": "min_new_tokens", "repetition_penalty": "repetition_penalty", "n": "num_return_sequences"}
 SAMPLING = ("temperature", "top_p", "top_k")
 
-SPECIAL = re.compile(r"<[^<>\s]{1,60}>|\[[A-Z_]{2,20}\]")
+SPECIAL = re.compile(r"<[|\uff5c][^<>\s]{1,60}[|\uff5c]>|</?(?:s|bos|eos|pad|unk|mask|think|\w+_of_\w+)>|\[/?(?:INST|CLS|SEP|PAD|MASK|UNK)\]")
 """What may be a special token of some model: <|im_end|>, </s>, [INST]. As a value it stays text on the page, whatever it spells."""
 
 

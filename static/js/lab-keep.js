@@ -2,6 +2,7 @@
 import "./links.js";
 import { choose } from "./lab-clash.js";
 import { word } from "./lab-drafts.js";
+import { ask } from "./lab-look.js";
 import { toast } from "./toasts.js";
 
 const by = (id) => document.getElementById(id);
@@ -72,11 +73,8 @@ async function code(column) {
   by("saved-menu").hidePopover();
   const body = hooks.body(column);
   if (!body.model) return toast({ text: "There is no model yet, so there is nothing to ask." });
-  const response = await send("/lab/code", body);
-  if (!response?.ok) {
-    const { error = SILENT } = (await response?.json().catch(() => null)) ?? {};
-    return toast({ text: `${error.message} ${error.advice ?? ""}` });
-  }
+  const response = await ask("/lab/code", body);
+  if (!response) return toast({ text: `${SILENT.message} ${SILENT.advice}` });
   by("code").innerHTML = await response.text();
   return by("code-dialog").showModal();
 }

@@ -348,7 +348,7 @@ def test_the_page_says_when_the_engine_is_gone_and_when_it_is_back(installation:
 
 def test_a_model_that_is_still_loading_says_how_far_it_is(page: Page) -> None:
     # The engine process that came back has no model in memory.
-    progress = part(column(page, "A"), "progress")
+    progress = part(column(page, "A"), "progress").first
     progress.evaluate(
         "element => { window.told = []; new MutationObserver(() => window.told.push(element.textContent)).observe(element, { childList: true }); }"
     )
@@ -370,5 +370,6 @@ def test_a_model_that_is_still_loading_says_how_far_it_is(page: Page) -> None:
 def test_code_of_what_cannot_be_asked_says_why(page: Page) -> None:
     set_parameter(column(page, "A"), json_schema="{")
     page.get_by_role("button", name="Code", exact=True).click()
-    expect(page.locator(".toast").last).to_contain_text("json_schema")
+    expect(page.locator("#code-dialog [role=alert]")).to_contain_text("json_schema")
+    page.keyboard.press("Escape")
     set_parameter(column(page, "A"), json_schema="")

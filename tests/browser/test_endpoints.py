@@ -107,6 +107,7 @@ def test_a_busy_endpoint_is_asked_again_and_a_silent_one_is_stopped(installation
         made = page.request.post(f"{address(installation)}/api/v1/endpoints", data=about, headers={"Origin": address(installation)})
         assert made.ok, made.text()
     page.reload()
+    expect(page.locator("#lab:not([inert])")).to_be_attached()  # nobody can choose before the draft stands
     model, counts = page.locator("[data-part=model]"), page.locator("[data-part=counts]").first
     model.select_option(label="twice/m")
     page.keyboard.press("Control+Enter")
@@ -117,7 +118,7 @@ def test_a_busy_endpoint_is_asked_again_and_a_silent_one_is_stopped(installation
         page.locator("#run").click()
         expect(page.locator("[data-part=stream]").first).to_contain_text(written)
         expect(page.locator("[data-part=progress]").first).to_contain_text("Waiting for the endpoint" if not written else "")
-        page.wait_for_function("document.querySelector('[data-answer]').answer.request !== ''")  # so that it can be stopped
+        page.wait_for_function("() => document.querySelector('[data-answer]').answer.request !== ''")  # so that it can be stopped
         page.locator("#stop").click()
         expect(counts).to_contain_text("stopped by you", timeout=5_000)
         expect(page.locator("#run")).to_be_focused()
@@ -132,7 +133,7 @@ def test_a_column_that_is_stopped_drops_the_cells_that_still_wait(page: Page, co
     first, second = (page.get_by_role("region", name=f"Column {letter}", exact=True) for letter in "AB")
     first.locator("[data-part=model]").select_option(label="stall/m")
     page.keyboard.press("Control+Shift+Enter")
-    page.wait_for_function(f"[...document.querySelectorAll('[data-answer]')].filter((one) => one.answer.request).length === {2 * AT_ONCE}")
+    page.wait_for_function(f"() => [...document.querySelectorAll('[data-answer]')].filter((one) => one.answer.request).length === {2 * AT_ONCE}")
     first.get_by_role("button", name="Stop column A").click()
     expect(first.locator("[data-part=counts]").filter(has_text="stopped by you")).to_have_count(AT_ONCE + 2)
     expect(second.get_by_role("button", name="Stop column B")).to_be_visible()
