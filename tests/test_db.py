@@ -22,9 +22,11 @@ def test_what_only_looks_cannot_write(database: Engine) -> None:
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 def test_a_postgresql_that_cannot_be_reached_is_an_error_within_seconds(database: str, tmp_path: Path) -> None:
-    with make_engine(database).connect() as connection:
+    engine = make_engine(database)
+    with engine.connect() as connection:
         found = connection.connection.dbapi_connection.info.get_parameters()  # type: ignore[union-attr]
         assert int(found["tcp_user_timeout"]) <= 15_000 and int(found["connect_timeout"]) <= 10 and int(found["keepalives_idle"]) <= 15
+    engine.dispose()
     tap = Tap(tmp_path / "nothing")
     tap.hole()
     silent = make_url(database).set(host="127.0.0.1", port=tap.port, query={"connect_timeout": "3"})

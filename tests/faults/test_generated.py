@@ -1,4 +1,4 @@
-"""A generated run: three people create, cancel, retry, delete and upload over the HTTP API while something breaks every 20 seconds.
+"""A generated run: three people create, cancel, retry, delete and upload over the HTTP API while something breaks every 20 seconds, from the tenth on.
 
 `--generator-seconds` says how long, `--generator-seed` replays what a failure printed. The same seed gives the same wishes and the same
 strikes; how they fall together depends on the machine.
@@ -34,6 +34,7 @@ from tests.services.uploading import table
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
 STRIKE_SECONDS = 20.0
+"""From one strike's beginning to the next one's: what a strike takes is part of it."""
 STEPS = (3, 20, 60)
 """Lengths of runs; all runs of one length are the same run, so that their curves can be compared."""
 DISK = "96m"
@@ -55,9 +56,13 @@ class Someone(threading.Thread):
         """The jobs that were accepted, with their datasets."""
         self.datasets: list[int] = []
         self.deleted: set[int] = set()
+        self.discarded: set[int] = set()
+        """Jobs that were deleted, or may have been: the answer did not come."""
 
     def run(self) -> None:
-        wishes: list[Callable[[], None]] = [self.create, self.create, self.look, self.look, self.look, self.cancel, self.retry, self.upload, self.delete]
+        wishes: list[Callable[[], None]] = [
+            self.create, self.create, self.look, self.look, self.look, self.cancel, self.retry, self.upload, self.delete, self.discard
+        ]  # fmt: skip
         while not self.over.is_set():
             self.random.choice(wishes)()
             self.over.wait(self.random.uniform(0.2, 2.5))
@@ -99,6 +104,14 @@ class Someone(threading.Thread):
         if self.jobs:
             key = self.random.choice(list(self.jobs))
             self.say("retry", "POST", f"/api/v1/jobs/{key}/retry", f"job {key}")
+
+    def discard(self) -> None:
+        """Refused while it is not over, and when a model came of it."""
+        if self.jobs:
+            key = self.random.choice(list(self.jobs))
+            status, _ = self.say("delete", "DELETE", f"/api/v1/jobs/{key}", f"job {key}")
+            if status in (0, 204):
+                self.discarded.add(key)
 
     def upload(self) -> None:
         rows = self.random.randint(60, 200)
@@ -237,17 +250,20 @@ def test_nothing_accepted_is_lost_doubled_or_contradicted(site: Site, generator:
     everybody = people(site, seed, history, over)
     for one in everybody:
         one.start()
-    end = time.monotonic() + seconds
-    while time.monotonic() + STRIKE_SECONDS < end:
-        time.sleep(STRIKE_SECONDS)
+    strike, end = time.monotonic() + STRIKE_SECONDS / 2, time.monotonic() + seconds
+    while strike < end:
+        time.sleep(max(0.0, strike - time.monotonic()))
         nemesis.strike()
+        strike += STRIKE_SECONDS
+    time.sleep(max(0.0, end - time.monotonic()))
     over.set()
     for one in everybody:
         one.join(60)
     nemesis.mend()
     accepted = [key for one in everybody for key in one.jobs]
     told = f"seed {seed}, {seconds:.0f} s, {len(history.calls)} calls, {len(accepted)} jobs\n"
-    gone = _deleted(site, everybody)
+    followed = _deleted(site, everybody)
+    gone = followed | _discarded(site, everybody)
     until(
         lambda: all(site.job(key).over for key in accepted if key not in gone),
         QUIET_SECONDS,
@@ -256,7 +272,7 @@ def test_nothing_accepted_is_lost_doubled_or_contradicted(site: Site, generator:
     for key in accepted:
         everybody[0].say("look", "GET", f"/api/v1/jobs/{key}", f"job {key}")
     until(lambda: not wrong(site, accepted, gone), 60, lambda: f"{told}{'; '.join(wrong(site, accepted, gone))}\n{history.end()}")
-    contradicted = list(history.contradictions({f"job {key}" for key in gone}))
+    contradicted = list(history.contradictions({f"job {key}" for key in followed}))
     assert not contradicted, f"{told}{contradicted[0]}\n{history.end()}"
     _same_curves(site, accepted, gone, told)
 
@@ -266,6 +282,13 @@ def _deleted(site: Site, everybody: list[Someone]) -> set[int]:
     with reading() as session:
         there = set(session.scalars(select(Job.id)))
     return {key for one in everybody for key, dataset in one.jobs.items() if dataset in one.deleted and key not in there}
+
+
+def _discarded(site: Site, everybody: list[Someone]) -> set[int]:
+    """Jobs that somebody deleted, by the answer or, where none came, by the row that is not there."""
+    with reading() as session:
+        there = set(session.scalars(select(Job.id)))
+    return {key for one in everybody for key in one.discarded if key not in there}
 
 
 def _waiting(site: Site, accepted: list[int], gone: set[int]) -> str:

@@ -115,7 +115,8 @@ def test_an_attempt_whose_copy_is_damaged_is_passed_over(person: Who, bucket: st
     key = jobs.start_tune(person, model=base.id, dataset=toys.dataset_id, method="lora", parameters=SHORT, prompt_version=None, seed=1).job.id
     with reading() as session:
         job = session.get_one(Job, key)
-    place, store = f"checkpoints/jobs/{key}", Store(bucket)
+    place, store = f"checkpoints/jobs/{key}", storage.store()
+    assert store is not None
     for number in (1, 2, 3):
         store.push(written(tmp_path / f"attempt-{number}", **{"checkpoint-2__state": str(number)}), f"{place}/attempt-{number}")
     obstore.put(store._store, f"{place}/attempt-2/checkpoint-2/state", b"other bytes")
