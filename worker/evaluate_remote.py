@@ -100,8 +100,7 @@ class Asker(asking.Asker[Case]):
             answers = [answer_text(self._work.template, label) for label in self._work.labels]
             sums, usage = await client.likelihoods(self._name, render(self._work.template, values).text, answers)
             self._free.append(dict(zip(self._work.labels, sums, strict=True)))
-            before = self.extra or Usage(0, 0)
-            self.extra = Usage(before.input_tokens + usage.input_tokens, before.output_tokens + usage.output_tokens, usage.estimated)
+            self.extra = (self.extra or Usage(0, 0)) + usage
             self.estimated = self.estimated or usage.estimated
 
     async def answer(self, client: Client, row: Case) -> tuple[dict[str, Any], Usage]:

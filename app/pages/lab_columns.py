@@ -50,7 +50,7 @@ def answers(person: Person, ticket: Annotated[list[str], Query(max_length=TICKET
 
 
 def _answer(run: Run, thought: list[Mark | None]) -> dict[str, Any]:
-    told = {name: getattr(run, name) for name in ("reason", "error", "input_tokens", "output_tokens", "latency_ms", "cost", "created_at")}
+    told = {name: getattr(run, name) for name in ("reason", "error", "input_tokens", "output_tokens", "latency_ms", "cost", "weighing", "created_at")}
     wording = {"prompt_version": run.prompt_version} if run.prompt_version else {"prompt": run.prompt}
     return {
         "texts": run.texts or [run.output],

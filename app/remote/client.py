@@ -20,7 +20,7 @@ from app.remote import address, body, failures
 from app.remote.answers import Piece, Reader, usage_of, window_of
 from app.remote.network import http_client
 from app.remote.slots import Slots
-from app.remote.spec import TRIES, Answer, EndpointSpec, RemoteError, Usage, pause
+from app.remote.spec import BEHIND, TRIES, Answer, EndpointSpec, RemoteError, Usage, pause
 
 FREED_SECONDS = 10.0
 """A slot frees itself so long after the longest request it may be held for."""
@@ -76,19 +76,18 @@ class Client:
 
         Needs a server that echoes the prompt with log-probabilities. Raises RemoteError.
         """
-        sums, read, wrote, estimates = [], 0, 0, False
+        sums, total = [], Usage(0, 0)
         for answer in answers:
             value, usage = await self._likelihood(model, prompt, answer)
             sums.append(value)
-            read, wrote = read + usage.input_tokens, wrote + usage.output_tokens
-            estimates = estimates or usage.estimated
-        return sums, Usage(read, wrote, estimates)
+            total += usage
+        return sums, total
 
     async def _likelihood(self, model: str, prompt: str, answer: str) -> tuple[float, Usage]:
         async def ask() -> AsyncGenerator[tuple[float, Usage]]:
             with failures.told(self.spec):
                 # One token more than is wanted: not every server takes max_tokens 0. It lies behind the answer and is left out.
-                got = await self._api.completions.create(model=model, prompt=prompt + answer, max_tokens=1, temperature=0, echo=True, logprobs=1)
+                got = await self._api.completions.create(model=model, prompt=prompt + answer, max_tokens=BEHIND, temperature=0, echo=True, logprobs=1)
                 yield _answer_likelihood(got, prompt, answer), usage_of(getattr(got, "usage", None), prompt + answer, "")
 
         async with aclosing(self._tried(ask)) as found:

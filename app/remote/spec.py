@@ -1,7 +1,7 @@
 """Plain values in and out of a remote endpoint: where it is, what it may cost, what it answered."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -9,6 +9,9 @@ from app.errors import FettleError
 
 CHARACTERS_A_TOKEN = 4
 """What a token is reckoned as where a server does not count: nobody but the server has its tokenizer."""
+
+BEHIND = 1
+"""Tokens that are asked for behind an answer that is weighed: not every server takes max_tokens 0."""
 
 
 class RemoteError(FettleError):
@@ -55,6 +58,9 @@ class Usage:
     input_tokens: int
     output_tokens: int
     estimated: bool = False
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(self.input_tokens + other.input_tokens, self.output_tokens + other.output_tokens, self.estimated or other.estimated)
 
     def cost(self, price: Price | None) -> float | None:
         """US dollars; None without a price."""
@@ -116,6 +122,11 @@ class Probe:
 def estimated(prompt: str, text: str) -> Usage:
     """Token counts from the characters."""
     return Usage(-(-len(prompt) // CHARACTERS_A_TOKEN), -(-len(text) // CHARACTERS_A_TOKEN), estimated=True)
+
+
+def weighing(prompt: float, answers: Sequence[str]) -> tuple[float, int]:
+    """(characters read, tokens written) for the likelihoods of answers after a prompt of so many characters: it is sent, and paid for, with each of them."""
+    return len(answers) * prompt + sum(map(len, answers)), len(answers) * BEHIND
 
 
 def price_of(prices: Mapping[str, Mapping[str, float]], model: str) -> Price | None:

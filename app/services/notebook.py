@@ -170,13 +170,17 @@ def find(person: Who, key: int) -> Run:
         return row
 
 
-def weighed(person: Who, ticket: str, labels: Sequence[Weighed]) -> None:
-    """Keep how likely each label was after the request of one's run of this ticket; the newest, where it was used again. Nothing where there is none."""
+def weighed(person: Who, ticket: str, labels: Sequence[Weighed], took: Mapping[str, Any] | None) -> None:
+    """Keep how likely each label was after the request of one's run of this ticket; the newest, where it was used again. Nothing where there is none.
+
+    `took` is what an endpoint took for it; without labels that is all there is to keep.
+    """
     rows = [[round(value, 6) if isinstance(value, float) else value for value in astuple(one)] for one in labels]
     with transaction() as session:
         run = session.scalars(mine(person, Run).where(Run.ticket == ticket).order_by(Run.id.desc()).limit(1)).first()
         if run is not None:
-            run.labels = rows
+            run.labels = rows or run.labels
+            run.weighing = notebook.together(run.weighing, took)
 
 
 def labels_of(run: Run) -> list[dict[str, Any]] | None:

@@ -20,8 +20,10 @@ from app.domain.generation import Parameters
 from app.domain.job import Job
 from app.domain.model import Model
 from app.domain.prompt import Prompt, PromptVersion, content_hash, template_of
-from app.domain.rendering import check, render
+from app.domain.rendering import answer_text, check, render
+from app.domain.scheme import DEFAULT
 from app.errors import FettleError, Invalid
+from app.remote.spec import weighing
 from app.services import endpoints, evaluations, generate
 from app.services.evaluations import EvaluationView, usable
 from app.services.prompts import normal_form
@@ -202,10 +204,12 @@ def _cost(session: Session, pair: Pair, version: DatasetVersion, split: str, ans
     remote = endpoints.remote(session, pair.model)
     if remote is None or remote.price is None:
         return None
-    template, written = template_of(pair.fields), Parameters.model_validate(pair.fields["parameters"]).max_tokens if answer == "generate" else 1
+    template, written = template_of(pair.fields), Parameters.model_validate(pair.fields["parameters"]).max_tokens
     cases = [case for case, _ in zip(datasets.cases(session, version, split), range(LOOKED_AT), strict=False)]
-    read = fmean(len(render(template, case.values).text) for case in cases) / CHARACTERS_A_TOKEN
-    return rows * (read * remote.price.input + written * remote.price.output) / 1e6
+    read = fmean(len(render(template, case.values).text) for case in cases)
+    if answer == "likelihood":
+        read, written = weighing(read, [answer_text(template, label) for label in DEFAULT.most_offered(version.label_texts())])
+    return rows * (read / CHARACTERS_A_TOKEN * remote.price.input + written * remote.price.output) / 1e6
 
 
 @dataclass(frozen=True)

@@ -146,12 +146,12 @@ export class Answer {
   }
 
   /** Its run as the notebook has it. Where the page was left before the end, that is why it stopped. */
-  show({ asked, prompt, texts, logprobs, labels, reason, error, created_at: at, ...told }) {
+  show({ asked, prompt, texts, logprobs, labels, weighing, reason, error, created_at: at, ...told }) {
     const why = reason === "cancelled" && !this.reference.over ? "stopped when the page was left" : FINISH[reason];
     const { model, prompt_version: version, parameters } = asked.column;
     // A column without a version of its own has the editor's prompt: whether that is still the same is seen by the wording.
     const column = version && this.column.version ? asked.column : { model, prompt, parameters };
-    Object.assign(this, { asked: { ...asked, column }, latency: told.latency_ms, weighed: labels });
+    Object.assign(this, { asked: { ...asked, column }, latency: told.latency_ms, weighed: labels && { labels, ...weighing } });
     texts.forEach((text, index) => this.nth(index).write(text, logprobs?.[index]));
     if (error) this.fail(new Problem(error));
     else this.end(this.figures(told, [], [this.brief && reason === "stop" ? "" : why, this.brief ? "" : moment(at)]));

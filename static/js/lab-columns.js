@@ -13,7 +13,6 @@ let page = { engine: true, problem: null, crowded: "" };
 
 export const first = () => list[0];
 export const all = () => list;
-export const running = () => list.some((column) => column.running);
 const answers = () => list.flatMap((column) => column.answers);
 const letter = (column) => "ABCDEF"[list.indexOf(column)];
 const changed = () => document.dispatchEvent(new CustomEvent("lab:changed"));
@@ -44,7 +43,13 @@ function run(columns) {
 
 export const runFocused = () => run([focused()]);
 export const runAll = () => run(list);
-export const stop = () => stopAnswers(answers());
+export const stop = () => halt(answers());
+
+/** End what some answers ask for, and the weighing of labels behind them. */
+function halt(some) {
+  bars.stop(some);
+  stopAnswers(some);
+}
 
 function again(answer) {
   if (!answer.running && !why(answer.column)) send([begin(answer, inputs.list()[answer.row])]);
@@ -86,7 +91,7 @@ function move(column, by_) {
 }
 
 function remove(column) {
-  stopAnswers(column.answers);
+  halt(column.answers);
   const at = list.indexOf(column);
   list.splice(at, 1);
   column.close();
@@ -96,7 +101,7 @@ function remove(column) {
 
 const DO = {
   run: (column) => run([column]),
-  stop: (column) => stopAnswers(column.answers),
+  stop: (column) => halt(column.answers),
   reset: (column) => { column.restore({ ...column.state(), parameters: {} }); changed(); },
   duplicate: (column) => add(column, list.indexOf(column) + 1),
   left: (column) => move(column, -1),
@@ -149,7 +154,7 @@ function heads() {
   by("diff-field").hidden = alone;
   by("add-column").setAttribute("aria-disabled", String(list.length >= MOST));
   by("run").hidden = first().running;
-  by("stop").hidden = !running();
+  bars.tell();
 }
 
 /** Say again what stands on the page after something was changed. `now` is {engine, problem, crowded}. */
@@ -207,10 +212,9 @@ export function start() {
   });
   strip.addEventListener("lab:answer", ({ detail: answer }) => {
     heads();
-    bars.tell();
     compare(answer.row);
     answer.compare({ column: answer.column.body(), variables: inputs.list()[answer.row]?.variables ?? {} }, null);
-    if (answer.finished) bars.follow(answer);
+    bars.follow(answer);
   });
   by("add-column").addEventListener("click", () => add(list.at(-1)));
   by("diff").addEventListener("change", changed);

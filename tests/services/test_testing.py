@@ -7,14 +7,12 @@ import pytest
 from app.db import now, transaction
 from app.domain import evaluation as evaluations
 from app.domain import job as jobs
-from app.domain.access import Who, owned
+from app.domain.access import Who
 from app.domain.dataset import DatasetVersion
-from app.domain.endpoint import Endpoint
-from app.domain.model import Model
 from app.errors import Invalid
-from app.services import prompts, testing
+from app.services import forecast, prompts, testing
 from app.services.testing import Column, Plan, Wanted
-from tests.rows import add_dataset, add_model, answer_evaluation, claim
+from tests.rows import add_dataset, add_model, add_remote_model, add_rows, answer_evaluation, claim
 
 WORDS = {"instruction": "Answer billing or delivery."}
 
@@ -101,18 +99,39 @@ def test_the_test_split_and_prompts_that_cannot_be_rendered_are_refused_and_noth
 
 @pytest.mark.parametrize(("prices", "known"), [({}, False), ({"*": {"input": 10.0, "output": 1000.0}}, True)])
 def test_a_remote_model_costs_at_most_what_its_prices_say(person: Who, version: DatasetVersion, prices: dict[str, Any], known: bool) -> None:
-    with transaction() as session:
-        endpoint = Endpoint(**owned(person), name="there", url="http://h/v1", origin="http://h", sealed_key=None, prices=prices, probe=None, tested_at=None)
-        session.add(endpoint)
-        session.flush()
-        about = {"name": "m", "kind": "remote", "folder": "", "content_hash": "", "parameters": 0, "alias": "there/m"}
-        model = Model(**owned(person), **about, endpoint_id=endpoint.id, remote_name="m")
-        session.add(model)
-        session.flush()
-        key = model.id
+    key = add_remote_model(person, prices)
     cost = plan(person, version, draft(key, parameters={"max_tokens": 20})).lines[0].cost
     if not known:
         assert cost is None
     else:
         assert cost is not None and 10 * 20 * 1000 / 1e6 < cost < 10 * (20 * 1000 + 40 * 10) / 1e6
     assert "likelihood" in plan(person, version, draft(key), answer="likelihood").lines[0].problem
+
+
+PRICE = {"*": {"input": 10.0, "output": 1000.0}}
+GIVES_LIKELIHOODS = {"completions": True, "reason": ""}
+
+
+def test_by_likelihood_an_endpoint_reads_the_prompt_once_for_each_label(person: Who) -> None:
+    texts = [f"label number {number:03}" for number in range(40)]
+    two = add_rows(person, "two", [(f"message {number} about it", texts[number % 2], split) for split in ("train", "validation") for number in range(10)])
+    many = add_rows(person, "many", [(f"message {number} about it", texts[number % 40], split) for split in ("train", "validation") for number in range(80)])
+    key = add_remote_model(person, PRICE, GIVES_LIKELIHOODS)
+    written = plan(person, two, draft(key, parameters={"max_tokens": 1})).lines[0].cost
+    weighed = plan(person, two, draft(key), answer="likelihood").lines[0].cost
+    assert written and weighed and 2 * written < weighed < 3 * written, "twice the prompt, each with a label behind it"
+    candidates = plan(person, many, draft(key), answer="likelihood", limit=10).lines[0].cost
+    assert candidates == pytest.approx(10 * weighed, rel=0.05), "of forty labels twenty are offered, so so many are asked for"
+
+
+def test_an_experiment_says_the_same_of_an_endpoint(person: Who, version: DatasetVersion, model: int) -> None:
+    key = add_remote_model(person, PRICE, GIVES_LIKELIHOODS)
+    same: dict[str, Any] = {"dataset": version.reference, "model": model, "prompt_version": None, "validation_rows": 100}
+    weighed, written = (
+        forecast.experiment(person, **same, rungs=[{"technique": "zero_shot", "model": key, "answer": answer}]) for answer in ("likelihood", "generate")
+    )
+    assert 2 * written.tokens < weighed.tokens < 3 * written.tokens and weighed.dollars is not None
+    assert weighed.dollars == pytest.approx((10 * weighed.tokens + 1000 * 2 * 40) / 1e6), "one token written behind each of two labels, on 40 rows"
+    assert forecast.experiment(person, **same, rungs=[{"technique": "zero_shot", "model": key}]) == weighed
+    deaf = add_remote_model(person, PRICE, name="deaf")
+    assert forecast.experiment(person, **same, rungs=[{"technique": "zero_shot", "model": deaf}]).tokens == written.tokens
