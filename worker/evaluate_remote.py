@@ -66,7 +66,8 @@ def fitted(work: Work, measure: Ruler) -> Fitting:
 
 
 def finish(work: Work, spec: EndpointSpec, price: Price | None, asked: "Asker") -> None:
-    """Scores and cost from all kept predictions, those of earlier attempts too: each was asked, and paid for, once."""
+    """Scores and cost from all kept predictions, those of earlier attempts too. An answer that broke off in an earlier attempt was asked for again since;
+    whether it was paid for as well only the endpoint knows, and its log line says what is known."""
     from app.domain.evaluation import predictions as kept
 
     with reading() as session:

@@ -1,7 +1,7 @@
 """Asking an OpenAI-compatible endpoint: whole answers, streamed answers, its models, the likelihoods of given answers.
 
 Loads the openai SDK (not before it is needed: it takes a second). Requests are counted over all processes (`slots.py`), tried again
-where that may help, and end within the endpoint's time-out, retries and waiting for a slot included.
+where that may help and nothing of an answer had come, and end within the endpoint's time-out, retries and waiting for a slot included.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
+from anyio import move_on_after
 from openai import AsyncOpenAI, BadRequestError
 from openai.types import Completion
 
@@ -24,6 +25,8 @@ from app.remote.spec import BEHIND, TRIES, Answer, EndpointSpec, RemoteError, Us
 
 FREED_SECONDS = 10.0
 """A slot frees itself so long after the longest request it may be held for."""
+
+CLOSE_SECONDS = 2.0
 
 MOST_MODELS = 1000
 
@@ -43,8 +46,9 @@ class Client:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, stack: TracebackType | None) -> None:
-        await self._api.close()
-        await self._slots.close()
+        with move_on_after(CLOSE_SECONDS, shield=True):  # also where the work was cancelled
+            await self._api.close()
+            await self._slots.close()
 
     async def models(self) -> dict[str, int | None]:
         """The names of its models, each with the tokens that it takes at once where the server says that. Raises RemoteError."""
@@ -78,7 +82,11 @@ class Client:
         """
         sums, total = [], Usage(0, 0)
         for answer in answers:
-            value, usage = await self._likelihood(model, prompt, answer)
+            try:
+                value, usage = await self._likelihood(model, prompt, answer)
+            except RemoteError as error:  # the answers before it are paid for
+                error.usage = total
+                raise
             sums.append(value)
             total += usage
         return sums, total
@@ -141,21 +149,25 @@ class Client:
             return body.request(model, prompt, parameters, chat=chat, limit=self._chat_limit if chat else "max_tokens") | more
 
         reader = Reader(self.spec, prompt, parameters)
-        with failures.told(self.spec):
-            try:
-                got = await create(**asked())
-            except BadRequestError as error:
-                if not chat or error.param != "max_tokens" or self._chat_limit != "max_tokens":
-                    raise
-                self._chat_limit = "max_completion_tokens"  # models that reason want the other name
-                got = await create(**asked())
-            if not stream:
-                for piece in reader.whole(got):
-                    yield piece
-                return
-            async with got:
-                async for piece in reader.pieces(got):
-                    yield piece
+        try:
+            with failures.told(self.spec):
+                try:
+                    got = await create(**asked())
+                except BadRequestError as error:
+                    if not chat or error.param != "max_tokens" or self._chat_limit != "max_tokens":
+                        raise
+                    self._chat_limit = "max_completion_tokens"  # models that reason want the other name
+                    got = await create(**asked())
+                if not stream:
+                    for piece in reader.whole(got):
+                        yield piece
+                    return
+                async with got:
+                    async for piece in reader.pieces(got):
+                        yield piece
+        except RemoteError as error:
+            error.usage = reader.usage
+            raise
 
 
 def _timed(answer: Answer, waited: float, took: float, tries: int) -> Answer:

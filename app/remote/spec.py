@@ -14,16 +14,6 @@ BEHIND = 1
 """Tokens that are asked for behind an answer that is weighed: not every server takes max_tokens 0."""
 
 
-class RemoteError(FettleError):
-    """An endpoint could not answer. The sentence never holds what the endpoint wrote; `again` says that another try may help, after `wait` seconds."""
-
-    status = 502
-
-    def __init__(self, code: str, message: str, advice: str = "", *, again: bool = False, wait: float | None = None) -> None:
-        super().__init__(code, message, advice)
-        self.again, self.wait = again, wait
-
-
 @dataclass(frozen=True)
 class Price:
     """US dollars for a million tokens."""
@@ -65,6 +55,20 @@ class Usage:
     def cost(self, price: Price | None) -> float | None:
         """US dollars; None without a price."""
         return None if price is None else (self.input_tokens * price.input + self.output_tokens * price.output) / 1e6
+
+
+class RemoteError(FettleError):
+    """An endpoint could not answer. The sentence never holds what the endpoint wrote; `again` says that another try may help, after `wait` seconds: only
+    where nothing of an answer had come, because what has begun is paid for. `usage` is what was taken all the same, none where that is not known.
+    """
+
+    status = 502
+
+    def __init__(
+        self, code: str, message: str, advice: str = "", *, again: bool = False, wait: float | None = None, usage: Usage | None = None
+    ) -> None:
+        super().__init__(code, message, advice)
+        self.again, self.wait, self.usage = again, wait, usage
 
 
 Reason = Literal["stop", "length", "cancelled"]

@@ -57,10 +57,12 @@ class Entry:
         self.tokens.setdefault(index, []).extend(notebook.spelled(text, logprobs))
 
     def write(self) -> None:
-        """One row, once. Without an end (the asker left) the reason is cancelled, and what it took is not known."""
+        """One row, once. Without an end (the asker left) the reason is cancelled, and what it took is not known; a run that failed says what it took all the
+        same where that is known."""
         if self.written:
             return
-        told = {one: self.done.get(one) for one in ("input_tokens", "output_tokens", "latency_ms", "cost")}
+        took = self.done or (self.error or {}).get("took", {})
+        told = {one: took.get(one) for one in ("input_tokens", "output_tokens", "latency_ms", "cost")}
         reason = "failed" if self.error else str(self.done.get("reason", "cancelled"))
         asked = {"prompt_version": self.prompt_version, "prompt": dict(self.fields), "variables": dict(self.variables), "parameters": dict(self.parameters)}
         texts = [text for _, text in sorted(self.texts.items())]

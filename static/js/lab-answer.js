@@ -170,11 +170,11 @@ export class Answer {
   fail(error) {
     const { stream, failure } = this.parts;
     this.state = "failed";
-    this.error = { code: error.code, message: error.message, advice: error.advice };
+    this.error = { code: error.code, message: error.message, advice: error.advice, took: error.took };
     stream.hidden = !stream.textContent;
     failure.hidden = false;
     say(this.parts["failure-message"], error.message);
-    say(this.parts["failure-advice"], error.advice);
+    say(this.parts["failure-advice"], [error.advice, error.took && `Taken all the same: ${this.figures(error.took, [], [])}.`].filter(Boolean).join(" "));
     this.parts["failure-code"].textContent = error.code;
     this.settle();
   }
