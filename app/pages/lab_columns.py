@@ -85,8 +85,8 @@ class AskedColumn(BaseModel):
 
 
 class AskedTest(BaseModel):
-    """The dialog: columns, rows and how to score. `every`: all models with all prompts. `under`: the prompt that the editor's draft belongs to. `nearest`:
-    its shots follow the input."""
+    """The dialog: columns, rows and how to score. `every`: all models with all prompts. `under`: the prompt that the editor's draft belongs to, `based_on`
+    the version it was made from. `nearest`: its shots follow the input."""
 
     columns: list[AskedColumn] = Field(min_length=1, max_length=6)
     dataset: str
@@ -95,10 +95,11 @@ class AskedTest(BaseModel):
     limit: int | None = Field(None, ge=1)
     every: bool = False
     under: int | None = None
+    based_on: int | None = None
     nearest: bool = False
 
     def wanted(self) -> Wanted:
-        return Wanted(self.dataset, self.split, self.answer, self.limit, self.every, self.under)
+        return Wanted(self.dataset, self.split, self.answer, self.limit, self.every, self.under, self.based_on)
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,7 @@ def plan(person: Person, body: AskedTest) -> HTMLResponse:
     return fragment(
         "lab/_plan.html",
         plan=found,
+        places=(testing.DRAFT.format(found.dataset.name), testing.VARIANTS.format(found.dataset.name)),
         total=_total(found.lines),
         split=body.split,
         nearest=body.nearest,
@@ -136,7 +138,7 @@ def plan(person: Person, body: AskedTest) -> HTMLResponse:
 
 @router.post("/test")
 def start(person: Person, body: AskedTest) -> dict[str, Any]:
-    """Start it: {jobs, opened}; `opened` is the saved version that the first column's prompt is now."""
+    """Start it: {jobs, opened}; `opened` is the saved version that the first column's prompt is now. 409 with the newest version, when the draft was made from an older one."""
     done = testing.start(person, [column.plain() for column in body.columns], body.wanted())
     opened = {"id": done.prompt.id, "name": done.prompt.name, "version": done.version.number, "reference": done.version.reference}
     return {"jobs": [view.job.id for view in done.views], "opened": opened}

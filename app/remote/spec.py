@@ -64,9 +64,7 @@ class RemoteError(FettleError):
 
     status = 502
 
-    def __init__(
-        self, code: str, message: str, advice: str = "", *, again: bool = False, wait: float | None = None, usage: Usage | None = None
-    ) -> None:
+    def __init__(self, code: str, message: str, advice: str = "", *, again: bool = False, wait: float | None = None, usage: Usage | None = None) -> None:
         super().__init__(code, message, advice)
         self.again, self.wait, self.usage = again, wait, usage
 

@@ -248,7 +248,7 @@ for (const begins of [rows.start, modes.start, startShots, startTurns, startVari
 marks.start(by("columns"));
 heat.start();
 engine.start(given.engine, changed);
-test.start({ opened: () => opened, took: (reference) => { [opened, saved] = [reference, wording()]; name(); keep(); } });
+test.start({ opened: () => opened, took: (reference) => { [opened, saved] = [reference, wording()]; name(); keep(); }, fields, take });
 besides.session = keeping.session();
 drafts.start({ write: bring, tell, offer });
 keeping.start({ opened: () => opened, fields, body: asked, saved: settled, take });

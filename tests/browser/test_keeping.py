@@ -217,3 +217,39 @@ def test_the_pages_fit_their_window(installation: Running, page: Page, width: in
         page.goto(f"{address(installation)}{path}")
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path
     page.set_viewport_size({"width": 1280, "height": 900})
+
+
+def test_testing_a_draft_of_an_older_version_shows_both(installation: Running, page: Page, second: Page) -> None:
+    page.goto(f"{address(installation)}/lab?sample=urgency")
+    save(page, "Tested", "as it came")
+    expect(page.locator(".toast").last).to_contain_text("Saved as Tested v1.")
+    key = (page.locator(".toast a").last.get_attribute("href") or "").rpartition("/")[2]
+    second.goto(f"{address(installation)}/lab?prompt={key}")
+    write(second, "Rate the report by what has stopped.")
+    save(second, "Tested", "shorter")
+    expect(second.locator(".toast").last).to_contain_text("v2")
+    write(page, "Rate the report: high, medium or low.")
+    page.locator("#dataset").select_option(label="Support desk v1")
+    dialog = page.locator("#clash-dialog")
+
+    def test() -> None:
+        page.locator("#test").click()
+        page.locator("#test-limit").fill("2")
+        expect(page.locator("#test-plan strong")).to_contain_text("2 answers")
+        page.locator("#test-start").click()
+
+    test()
+    expect(dialog).to_contain_text("Version 2 is newer than version 1, which yours began from: “shorter”")
+    dialog.get_by_role("button", name="Keep mine").click()
+    expect(page.locator("#prompt-name")).to_have_text("Tested v3")
+    expect(page.locator("#tests [data-job]")).to_have_count(1)
+    write(second, "Say how urgent it is.")
+    save(second, "Tested", "plainer")
+    second.locator("#clash-dialog").get_by_role("button", name="Keep mine").click()
+    expect(second.locator(".toast").last).to_contain_text("v4")
+    write(page, "Rate it.")
+    test()
+    dialog.get_by_role("button", name="Take theirs").click()
+    expect(page.locator("#instruction")).to_have_value("Say how urgent it is.")
+    expect(page.locator(".toast").last).to_contain_text("nothing was tested")
+    expect(page.locator("#tests [data-job]")).to_have_count(1)

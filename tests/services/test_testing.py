@@ -1,5 +1,6 @@
 """Columns of the Lab tested over a split: what that takes, which prompt versions it makes, and what it refuses."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from app.domain import evaluation as evaluations
 from app.domain import job as jobs
 from app.domain.access import Who
 from app.domain.dataset import DatasetVersion
-from app.errors import Invalid
+from app.errors import Conflict, Invalid
 from app.services import forecast, prompts, testing
 from app.services.testing import Column, Plan, Wanted
 from tests.rows import add_dataset, add_model, add_remote_model, add_rows, answer_evaluation, claim
@@ -62,10 +63,38 @@ def test_a_draft_becomes_a_version_once_and_columns_that_say_the_same_are_one_te
     saved = prompts.create(person, "Routing", {"instruction": "Old."})
     columns = [draft(model), draft(model), Column(model, prompt_version=saved.reference, parameters={"temperature": 0.5})]
     done = testing.start(person, columns, Wanted(dataset=version.reference, split="validation", answer="generate", under=saved.prompt_id))
-    assert [view.job.settings["prompt_version"] for view in done.views] == ["1@2", "1@3"] and done.version.reference == "1@2"
-    assert prompts.find(person, "1@2")[1].instruction == WORDS["instruction"] and prompts.find(person, "1@3")[1].parameters == {"temperature": 0.5}
+    assert [view.job.settings["prompt_version"] for view in done.views] == ["1@2", "2@1"] and done.version.reference == "1@2"
+    assert prompts.find(person, "1@2")[1].instruction == WORDS["instruction"] and prompts.find(person, "2@1")[1].parameters == {"temperature": 0.5}
     again = testing.start(person, [draft(model)], Wanted(dataset=version.reference, split="validation", answer="generate", under=saved.prompt_id))
     assert again.version.reference == "1@2", "what is saved already is not saved again"
+
+
+def test_what_a_column_changes_is_no_prompts_next_version(person: Who, version: DatasetVersion, model: int) -> None:
+    """Neither of the saved prompt that it shows nor of the one in the editor: both stay as whoever saved them left them."""
+    mine, other = (prompts.create(person, name, {"instruction": name}) for name in ("Mine", "Other"))
+    warm, hot = ({"parameters": {"temperature": heat}} for heat in (0.5, 1.5))
+    columns = [draft(model), Column(model, prompt_version=other.reference, **warm), draft(model, **warm), draft(model)]
+    wanted = Wanted(dataset=version.reference, split="validation", answer="generate", under=mine.prompt_id, based_on=1)
+    done = testing.start(person, columns, wanted)
+    assert [view.job.settings["prompt_version"] for view in done.views] == ["1@2", "3@1", "3@2"] and done.prompt.name == "Mine"
+    assert [line.version.number for line in prompts.history(person, other.prompt_id).lines] == [1]
+    assert prompts.find(person, "3@2")[0].name == "Lab variants for tickets"
+    later = testing.start(person, [Column(model, prompt_version=other.reference, **hot)], wanted)
+    assert later.version.reference == "3@3", "one prompt has them all"
+    again = testing.start(person, [draft(model, parameters={"top_p": 0.5})], replace(wanted, based_on=2))
+    assert again.version.reference == "1@3", "the editor's own next version is no clash with its variants"
+
+
+def test_a_draft_is_not_saved_over_a_newer_version_unseen(person: Who, version: DatasetVersion, model: int) -> None:
+    saved = prompts.create(person, "Routing", {"instruction": "Old."})
+    wanted = Wanted(dataset=version.reference, split="validation", answer="generate", under=saved.prompt_id, based_on=1)
+    prompts.add_version(person, saved.prompt_id, {"instruction": "Somebody else's."}, based_on=1)
+    with pytest.raises(Conflict) as clash:
+        testing.start(person, [draft(model)], wanted)
+    assert clash.value.detail["newest"]["version"] == 2 and clash.value.detail["newest"]["instruction"] == "Somebody else's."
+    with transaction() as session:
+        assert session.query(jobs.Job).count() == 0
+    assert testing.start(person, [draft(model)], replace(wanted, based_on=2)).version.reference == "1@3"
 
 
 def test_a_new_draft_gets_a_prompt_of_its_own(person: Who, version: DatasetVersion, model: int) -> None:
