@@ -2,10 +2,11 @@
 import "./links.js";
 import { newer } from "./lab-clash.js";
 import { word } from "./lab-drafts.js";
+import { owned } from "./owned.js";
 import { toast } from "./toasts.js";
 
 const by = (id) => document.getElementById(id);
-const SESSION = "lab-session";
+const SESSION = owned("lab-session");
 let hooks = null;
 
 /** One tab's sitting: the notebook shows its runs together. */

@@ -5,10 +5,11 @@ import { ask } from "./lab-look.js";
 import * as rows from "./lab-rows.js";
 import { following } from "./lab-shots.js";
 import { Problem, post } from "./lab-stream.js";
+import { owned } from "./owned.js";
 import { toast } from "./toasts.js";
 
 const by = (id) => document.getElementById(id);
-const KEPT = "lab-tests";
+const KEPT = owned("lab-tests");
 const MOST = 6;
 const LOOK_MS = 1500;
 const PAUSE_MS = 250;
