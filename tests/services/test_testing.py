@@ -72,7 +72,7 @@ def test_a_draft_becomes_a_version_once_and_columns_that_say_the_same_are_one_te
 def test_what_a_column_changes_is_no_prompts_next_version(person: Who, version: DatasetVersion, model: int) -> None:
     """Neither of the saved prompt that it shows nor of the one in the editor: both stay as whoever saved them left them."""
     mine, other = (prompts.create(person, name, {"instruction": name}) for name in ("Mine", "Other"))
-    warm, hot = ({"parameters": {"temperature": heat}} for heat in (0.5, 1.5))
+    warm, hot = (dict[str, Any](parameters={"temperature": heat}) for heat in (0.5, 1.5))
     columns = [draft(model), Column(model, prompt_version=other.reference, **warm), draft(model, **warm), draft(model)]
     wanted = Wanted(dataset=version.reference, split="validation", answer="generate", under=mine.prompt_id, based_on=1)
     done = testing.start(person, columns, wanted)
