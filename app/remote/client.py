@@ -21,7 +21,7 @@ from app.remote import address, body, failures
 from app.remote.answers import Piece, Reader, usage_of, window_of
 from app.remote.network import http_client
 from app.remote.slots import Slots
-from app.remote.spec import BEHIND, TRIES, Answer, EndpointSpec, RemoteError, Usage, pause
+from app.remote.spec import BEHIND, TRIES, Answer, EndpointSpec, RemoteError, Trying, Usage, pause
 
 FREED_SECONDS = 10.0
 """A slot frees itself so long after the longest request it may be held for."""
@@ -71,9 +71,10 @@ class Client:
                     return piece
         raise failures.broken(self.spec)
 
-    def stream(self, model: str, prompt: Rendered, parameters: Parameters) -> AsyncGenerator[Piece]:
-        """The answer's text as it comes, then the Answer. It is tried again only while nothing has come. Close the generator to leave early."""
-        return self._tried(lambda: self._answer(model, prompt, parameters, stream=True))
+    def stream(self, model: str, prompt: Rendered, parameters: Parameters, trying: Trying | None = None) -> AsyncGenerator[Piece]:
+        """The answer's text as it comes, then the Answer. It is tried again only while nothing has come. Close the generator to leave early: `trying` says
+        how far it was."""
+        return self._tried(lambda: self._answer(model, prompt, parameters, stream=True), trying)
 
     async def likelihoods(self, model: str, prompt: str, answers: Sequence[str]) -> tuple[list[float], Usage]:
         """[answers] sums of the log-probabilities of each answer's tokens after the prompt, and what reading them took.
@@ -101,17 +102,19 @@ class Client:
         async with aclosing(self._tried(ask)) as found:
             return await anext(found)
 
-    async def _tried(self, ask: Callable[[], AsyncGenerator[Any]]) -> AsyncGenerator[Any]:
+    async def _tried(self, ask: Callable[[], AsyncGenerator[Any]], trying: Trying | None = None) -> AsyncGenerator[Any]:
         """What `ask` yields, each try in a slot of its own; another try where the error says it may help and nothing has come yet."""
         clock = asyncio.get_running_loop().time
         began = clock()
         deadline = began + self.spec.time_out
         failed: RemoteError | None = None
+        told = trying or Trying(began)
         for tries in range(1, TRIES + 1):
             begun, slot = False, self._slots.one()
             try:
                 await self._before(deadline, slot.__aenter__(), busy=True)
                 started = clock()
+                told.tries, told.sent, told.waited_ms = tries, started, (started - began) * 1000
                 try:
                     async with aclosing(ask()) as pieces:
                         while (piece := await self._before(deadline, anext(pieces, None))) is not None:

@@ -106,6 +106,15 @@ class Answer:
     others: tuple[tuple[str, Reason], ...] = ()
 
 
+@dataclass
+class Trying:
+    """A request under way, for whoever leaves it early: which try runs, when it was sent (by the event loop's clock), and what went by before that."""
+
+    sent: float
+    waited_ms: float = 0.0
+    tries: int = 1
+
+
 @dataclass(frozen=True)
 class Probe:
     """What a test of an endpoint found. `reason` says why likelihood is off, in a sentence; "" when it is on."""

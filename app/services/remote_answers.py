@@ -11,7 +11,7 @@ from app import queue
 from app.domain.generation import Parameters
 from app.domain.rendering import Rendered
 from app.remote import body
-from app.remote.spec import CHARACTERS_A_TOKEN, Answer, Delta, Price, RemoteError, Usage, estimated
+from app.remote.spec import CHARACTERS_A_TOKEN, Answer, Delta, Price, RemoteError, Trying, Usage, estimated
 from app.services.endpoints import Remote
 
 
@@ -37,14 +37,15 @@ async def events(request: str, asked: Asked) -> AsyncIterator[dict[str, Any]]:
     from app.remote.client import Client  # `prepare` has loaded it
 
     remote, text, several = asked.remote, "", asked.parameters.n > 1
+    trying = Trying(asyncio.get_running_loop().time())
     stop = asyncio.create_task(queue.until_cancelled(request))
     try:
         async with Client(remote.spec) as client:
-            pieces = client.stream(remote.model, asked.prompt, asked.parameters)
+            pieces = client.stream(remote.model, asked.prompt, asked.parameters, trying)
             try:
                 while not isinstance(piece := await _next(pieces, stop), Answer):
                     if piece is None:
-                        yield _stopped(asked, text)
+                        yield _stopped(asked, text, trying)
                         return
                     text += piece.text
                     yield _token(piece, several)
@@ -92,10 +93,11 @@ async def _next(pieces: Any, stop: "asyncio.Task[None]") -> Delta | Answer | Non
                 await step
 
 
-def _stopped(asked: Asked, text: str) -> dict[str, Any]:
-    """The end of an answer that a person stopped: the endpoint does not say any more what it took, so it is reckoned."""
+def _stopped(asked: Asked, text: str, trying: Trying) -> dict[str, Any]:
+    """The end of an answer that a person stopped: the endpoint does not say any more what it took, so it is reckoned, and timed until now."""
     counts = _counts(estimated(asked.prompt.text, text), asked.remote.price)
-    return {"type": "done", "reason": "cancelled", "latency_ms": 0.0, "waited_ms": 0.0, "tries": 1, **counts}
+    times = {"latency_ms": (asyncio.get_running_loop().time() - trying.sent) * 1000, "waited_ms": trying.waited_ms, "tries": trying.tries}
+    return {"type": "done", "reason": "cancelled", **times, **counts}
 
 
 def count(asked: Asked) -> dict[str, Any]:
