@@ -24,13 +24,13 @@ AGREE = 0.995
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison. `shots` per prompt; `tokens` to write, none for likelihoods; `target` is the ratio to reach, none where none is set."""
+    """One comparison. `shots` per prompt; `tokens` to write, none for likelihoods; `target` is the ratio to reach."""
 
     title: str
     data: str
     shots: int
     rows: int
-    target: float | None
+    target: float
     tokens: int = 0
     every_label: bool = False
     instruction: bool = True
@@ -39,7 +39,7 @@ class Row:
 ROWS = {
     "few": Row("16-shot classification, sst2", "sst2", 16, 500, 8.0),
     "zero": Row("zero-shot classification, sst2", "sst2", 0, 500, 1.2),
-    "many": Row("77 labels of several tokens, banking77", "banking77", 0, 50, None, every_label=True, instruction=False),
+    "many": Row("77 labels of several tokens, banking77", "banking77", 0, 50, 1.2, every_label=True, instruction=False),
     "generate": Row("8 tokens written after 16 shots, sst2", "sst2", 16, 64, 6.0, tokens=8),
 }
 
@@ -133,7 +133,7 @@ def line(row: Row, ours: dict[str, Any], theirs: dict[str, Any], batch: int) -> 
         pairs = list(zip(ours["sums"], theirs["sums"], strict=True))
         agreed = sum(mine.index(max(mine)) == other.index(max(other)) for mine, other in pairs) / len(pairs)
         apart = f"{max(abs(a - b) for mine, other in pairs for a, b in zip(mine, other, strict=True)):.1e}"
-    target = "" if row.target is None else f"{row.target:.1f} {'met' if ratio >= row.target else 'MISSED'}"
+    target = f"{row.target:.1f} {'met' if ratio >= row.target else 'MISSED'}"
     enough = agreed >= (1.0 if row.tokens else AGREE)
     memory = f"{ours['peak_memory_bytes'] / 2**20:.0f} / {theirs['peak_memory_bytes'] / 2**20:.0f}"
     return f"| {row.title}, {ours['rows']} rows | {rate(ours):.1f} | {rate(theirs):.2f} | **{ratio:.1f}** | {target} | {100 * agreed:.1f} %{'' if enough else ' TOO FEW'} | {apart} | {memory} | {batch} |"

@@ -1,7 +1,8 @@
 """Rows that tests need, made through the domain as the product makes them."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import Row, or_, select
 from sqlalchemy.orm import Session
@@ -15,6 +16,7 @@ from app.domain import model as models
 from app.domain import prompt as prompts
 from app.domain.access import Who, owned
 from app.domain.dataset import Case, Dataset, DatasetVersion, Example
+from app.domain.endpoint import Endpoint
 from app.domain.evaluation import Evaluation
 from app.domain.experiment import Cell, Rung
 from app.domain.fitting import Fit, told
@@ -28,6 +30,20 @@ LABELS = ("billing", "delivery")
 def add_model(person: Who, name: str = "Starter", folder: str = "starter") -> int:
     with transaction() as session:
         model = Model(**owned(person), name=name, kind="foundation", folder=folder, content_hash="0" * 64, parameters=1000, alias=name.lower())
+        session.add(model)
+        session.flush()
+        return model.id
+
+
+def add_remote_model(person: Who, prices: Mapping[str, Any], probe: Mapping[str, Any] | None = None, name: str = "there") -> int:
+    """The model `m` of an endpoint that nobody asks."""
+    with transaction() as session:
+        place = {"url": "http://h/v1", "origin": "http://h", "sealed_key": None, "tested_at": None}
+        endpoint = Endpoint(**owned(person), name=name, prices=dict(prices), probe=probe and dict(probe), **place)
+        session.add(endpoint)
+        session.flush()
+        about = {"name": "m", "kind": "remote", "folder": "", "content_hash": "", "parameters": 0, "alias": f"{name}/m"}
+        model = Model(**owned(person), **about, endpoint_id=endpoint.id, remote_name="m")
         session.add(model)
         session.flush()
         return model.id

@@ -1,7 +1,8 @@
 """Asking an endpoint about many rows, several at once, each for itself: what every light job does. Loads no torch.
 
 A row that the endpoint refuses (its text, its length) is kept as refused and told in the log. A row that was not answered (time-out, broken
-off) is left out and the others go on; then the job fails with how many are missing, and a retry asks only those. What cannot get better by
+off) is left out and the others go on; then the job fails with how many are missing, and a retry asks only those. What had begun is not asked for
+again by itself: it may be paid for, so that is for a person to say. What cannot get better by
 asking on (a wrong key, no quota, nobody there for a while) ends the job at once. While running requests cannot be counted, because the queue
 service is away, every row waits. Answers are kept within a second: they were paid for.
 """
@@ -36,8 +37,8 @@ REFUSED_ONLY = 5
 OF_THE_ROW = ("request_refused", "prompt_too_long")
 FOR_GOOD = ("key_refused", "not_there", "no_quota", "redirected", "private_address", "plain_http", "compressed")
 
-REFUSED = {"latency_ms": 0.0, "input_tokens": 0, "output_tokens": 0}
-"""What a refused row took."""
+NOTHING = Usage(0, 0)
+"""What a row took whose error does not say it."""
 
 
 class Row(Protocol):
@@ -178,7 +179,9 @@ class Asker(ABC, Generic[Item]):
     def _note(self, row: Item, error: FettleError) -> None:
         """A row without an answer: refused for good, missing when it could not be answered, the job's end when nobody could."""
         self._last = error
-        line = f"row {row.position + 1}: {error.message}"
+        took = getattr(error, "usage", None) or NOTHING
+        paid = f" It took {took.input_tokens:,} tokens read, {took.output_tokens:,} written all the same." if took.input_tokens else ""
+        line = f"row {row.position + 1}: {error.message}{paid}"
         if error.code in FOR_GOOD:
             self._fatal = error
         elif error.code in self.of_the_row:
@@ -187,7 +190,9 @@ class Asker(ABC, Generic[Item]):
             if not self._answered and not self._done and self._refused >= REFUSED_ONLY:
                 self._fatal, self._ready = error, []
             else:
-                self._take(row, {**self.refused(row, error.code), **REFUSED})
+                self.estimated = self.estimated or took.estimated
+                counts = {"latency_ms": 0.0, "input_tokens": took.input_tokens, "output_tokens": took.output_tokens}
+                self._take(row, {**self.refused(row, error.code), **counts})
         else:
             self._failed, self._in_a_row = self._failed + 1, self._in_a_row + 1
             self._fatal = error if self._in_a_row >= GIVE_UP else self._fatal

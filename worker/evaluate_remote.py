@@ -66,7 +66,8 @@ def fitted(work: Work, measure: Ruler) -> Fitting:
 
 
 def finish(work: Work, spec: EndpointSpec, price: Price | None, asked: "Asker") -> None:
-    """Scores and cost from all kept predictions, those of earlier attempts too: each was asked, and paid for, once."""
+    """Scores and cost from all kept predictions, those of earlier attempts too. An answer that broke off in an earlier attempt was asked for again since;
+    whether it was paid for as well only the endpoint knows, and its log line says what is known."""
     from app.domain.evaluation import predictions as kept
 
     with reading() as session:
@@ -103,8 +104,7 @@ class Asker(asking.Asker[Case]):
             answers = [answer_text(self._work.template, label) for label in self._work.labels]
             sums, usage = await client.likelihoods(self._name, render(self._work.template, values).text, answers)
             self._free.append(dict(zip(self._work.labels, sums, strict=True)))
-            before = self.extra or Usage(0, 0)
-            self.extra = Usage(before.input_tokens + usage.input_tokens, before.output_tokens + usage.output_tokens, usage.estimated)
+            self.extra = (self.extra or Usage(0, 0)) + usage
             self.estimated = self.estimated or usage.estimated
 
     async def answer(self, client: Client, row: Case) -> tuple[dict[str, Any], Usage]:

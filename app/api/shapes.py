@@ -89,7 +89,7 @@ def read(version: DatasetVersion) -> dict[str, Any]:
 
 def run(row: Run) -> dict[str, Any]:
     names = ("id", "session", "ticket", "prompt_version", "prompt", "variables", "parameters", "output", "texts", "reason", "error")
-    more = ("input_tokens", "output_tokens", "latency_ms", "cost", "created_at")
+    more = ("input_tokens", "output_tokens", "latency_ms", "cost", "weighing", "created_at")
     return {"model": row.model_name, "model_id": row.model_id, **{name: getattr(row, name) for name in (*names, *more)}}
 
 

@@ -16,7 +16,8 @@ class Run(Owned, Base):
     `ticket` is a word of the asker's own that finds the run again. `texts` are the answers one by one where several were asked for; `output` is all of them as
     one text. `prompt` and `parameters` are those of the run itself; `prompt_version` names the saved version where the run was asked for by one.
     `logprobs` holds the tokens of each text as `spelled` writes them, where they were asked for; `labels` how likely each label was, where that was asked
-    for after the answer stood. Both are large, so they are read only where they are named.
+    for after the answer stood. Both are large, so they are read only where they are named. `weighing` is what the labels took at an endpoint:
+    {input_tokens, output_tokens, estimated, cost}.
     """
 
     __tablename__ = "run"
@@ -40,6 +41,22 @@ class Run(Owned, Base):
     output_tokens: Mapped[int | None]
     latency_ms: Mapped[float | None]
     cost: Mapped[float | None]
+    weighing: Mapped[dict[str, Any] | None]
+
+    @property
+    def spent(self) -> float | None:
+        """US dollars for the answer and for weighing labels after it; none where neither has a price."""
+        known = [cost for cost in (self.cost, (self.weighing or {}).get("cost")) if cost is not None]
+        return sum(known) if known else None
+
+
+def together(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What two weighings took: labels that were asked for again were paid for again."""
+    if one is None or other is None:
+        return dict(one or other or {}) or None
+    costs = [each["cost"] for each in (one, other) if each["cost"] is not None]
+    counts = {name: one[name] + other[name] for name in ("input_tokens", "output_tokens")}
+    return {**counts, "estimated": one["estimated"] or other["estimated"], "cost": sum(costs) if costs else None}
 
 
 def keepable(text: str) -> str:

@@ -88,6 +88,11 @@ class Scheme(BaseModel):
             raise ValueError("say which json_field is the answer")
         return self
 
+    def most_offered(self, labels: Sequence[str]) -> Sequence[str]:
+        """The labels that a row is offered, at most: all of them, or as many as there are candidates, the longest."""
+        few = len(labels) <= MANY_LABELS or self.shape not in ("auto", "labels")
+        return labels if few else sorted(labels, key=len, reverse=True)[: self.candidates]
+
     def shape_of(self, labels: bool, golds: Sequence[str]) -> Shape:
         """What the answers are, from the gold ones unless it was said."""
         if self.shape != "auto":

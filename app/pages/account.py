@@ -77,9 +77,11 @@ def sign_in(request: Request, name: Text = "", password: Text = "") -> Response:
 
 @router.post("/sign-out")
 def sign_out(request: Request) -> Response:
-    """End this browser's session, here and in the database."""
-    accounts.sign_out(request.cookies.get(COOKIE, ""))
-    response = seen("/sign-in")
+    """End this browser's session, here and in the database. The door hears who left, so that what the browser kept of theirs goes (static/js/signed-out.js)."""
+    secret = request.cookies.get(COOKIE, "")
+    left = accounts.by_cookie(secret)
+    accounts.sign_out(secret)
+    response = seen(f"/sign-in?left={left.user_id}" if left else "/sign-in")
     response.delete_cookie(COOKIE, path="/")
     return response
 

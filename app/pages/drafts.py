@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from app.domain.draft import Draft
 from app.domain.wording import By, sections
 from app.doors import Person
-from app.errors import Conflict
+from app.errors import Conflict, Forbidden
 from app.pages.editor import Words
 from app.pages.render import fragment
 from app.services import drafts
@@ -20,11 +20,12 @@ Key = Annotated[str, Query(min_length=1, max_length=64)]
 
 
 class Kept(BaseModel):
-    """`revision` is the one that was changed; 0 for a new draft."""
+    """`revision` is the one that was changed; 0 for a new draft. `account` is who the page was opened by: by now somebody else may be signed in."""
 
     key: str = Field(min_length=1, max_length=64)
     revision: int = Field(ge=0, le=2**53)
     state: dict[str, Any]
+    account: int | None = None
 
 
 class Wording(Words):
@@ -48,7 +49,9 @@ def find(person: Person, key: Annotated[str | None, Query(max_length=64)] = None
 
 @router.put("/draft", response_model=None)
 def save(person: Person, body: Kept) -> dict[str, Any] | Response:
-    """Keep it, or answer 409 with the newer one that stands there."""
+    """Keep it, or answer 409 with the newer one that stands there. Raises Forbidden for a page that somebody else opened."""
+    if body.account not in (None, person.user_id):
+        raise Forbidden("somebody_else", "This page was opened by another account, so its draft is not kept as yours.", "Open the Lab anew.")
     try:
         return {"revision": drafts.save(person, body.key, body.revision, body.state).revision}
     except Conflict as error:

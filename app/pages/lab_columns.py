@@ -83,7 +83,7 @@ def answers(person: Person, ticket: Annotated[list[str], Query(max_length=TICKET
 
 
 def _answer(run: Run, thought: list[Mark | None]) -> dict[str, Any]:
-    told = {name: getattr(run, name) for name in ("reason", "error", "input_tokens", "output_tokens", "latency_ms", "cost", "created_at")}
+    told = {name: getattr(run, name) for name in ("reason", "error", "input_tokens", "output_tokens", "latency_ms", "cost", "weighing", "created_at")}
     wording = {"prompt_version": run.prompt_version} if run.prompt_version else {"prompt": run.prompt}
     return {
         "texts": run.texts or [run.output],
@@ -118,8 +118,8 @@ class AskedColumn(BaseModel):
 
 
 class AskedTest(BaseModel):
-    """The dialog: columns, rows and how to score. `every`: all models with all prompts. `under`: the prompt that the editor's draft belongs to. `nearest`:
-    its shots follow the input."""
+    """The dialog: columns, rows and how to score. `every`: all models with all prompts. `under`: the prompt that the editor's draft belongs to, `based_on`
+    the version it was made from. `nearest`: its shots follow the input."""
 
     columns: list[AskedColumn] = Field(min_length=1, max_length=6)
     dataset: str
@@ -128,10 +128,11 @@ class AskedTest(BaseModel):
     limit: int | None = Field(None, ge=1)
     every: bool = False
     under: int | None = None
+    based_on: int | None = None
     nearest: bool = False
 
     def wanted(self) -> Wanted:
-        return Wanted(self.dataset, self.split, self.answer, self.limit, self.every, self.under)
+        return Wanted(self.dataset, self.split, self.answer, self.limit, self.every, self.under, self.based_on)
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,7 @@ def plan(person: Person, body: AskedTest) -> HTMLResponse:
     return fragment(
         "lab/_plan.html",
         plan=found,
+        places=(testing.DRAFT.format(found.dataset.name), testing.VARIANTS.format(found.dataset.name)),
         total=_total(found.lines),
         split=body.split,
         nearest=body.nearest,
@@ -169,7 +171,7 @@ def plan(person: Person, body: AskedTest) -> HTMLResponse:
 
 @router.post("/test")
 def start(person: Person, body: AskedTest) -> dict[str, Any]:
-    """Start it: {jobs, opened}; `opened` is the saved version that the first column's prompt is now."""
+    """Start it: {jobs, opened}; `opened` is the saved version that the first column's prompt is now. 409 with the newest version, when the draft was made from an older one."""
     done = testing.start(person, [column.plain() for column in body.columns], body.wanted())
     opened = {"id": done.prompt.id, "name": done.prompt.name, "version": done.version.number, "reference": done.version.reference}
     return {"jobs": [view.job.id for view in done.views], "opened": opened}

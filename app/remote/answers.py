@@ -26,10 +26,19 @@ class Reader:
         self._spec, self._prompt, self._parameters = spec, prompt, parameters
         self._texts: dict[int, str] = {}
         self._reasons: dict[int, str] = {}
+        self._counted: Any = None
+
+    @property
+    def usage(self) -> Usage | None:
+        """What was taken so far, as far as anybody knows; none while nothing came."""
+        if self._counted is None and not any(self._texts.values()):
+            return None
+        return usage_of(self._counted, self._prompt.text, "".join(self._texts.values()))
 
     def whole(self, got: Completion | ChatCompletion) -> list[Piece]:
         """An answer that came at once, its log-probabilities before it."""
         found: list[Piece] = []
+        self._counted = getattr(got, "usage", None)
         choices: Sequence[Any] = got.choices
         for at, choice in enumerate(choices):
             text = choice.message.content or "" if isinstance(got, ChatCompletion) else choice.text
@@ -38,14 +47,14 @@ class Reader:
             index = choice.index if isinstance(choice.index, int) else at
             self._texts[index], self._reasons[index] = text, choice.finish_reason
             found.append(Delta(self._shown(index, text), index, logprobs(choice)))
-        return [*found, self._answer(getattr(got, "usage", None))]
+        return [*found, self._answer()]
 
     async def pieces(self, chunks: AsyncIterator[Any]) -> AsyncGenerator[Piece]:
         """Deltas with text in them, then the Answer. A stream that ends without a finish reason was broken off."""
-        counted, number = None, 0
+        number = 0
         async for chunk in chunks:
             number += 1
-            counted = getattr(chunk, "usage", None) or counted
+            self._counted = getattr(chunk, "usage", None) or self._counted
             for choice in chunk.choices[: self._parameters.n]:
                 index, delta = choice.index or 0, getattr(choice, "delta", None)
                 if not 0 <= index < self._parameters.n:
@@ -61,13 +70,13 @@ class Reader:
         if self._parameters.choices is not None:  # what comes is JSON around the choice, which nobody wants to see
             for index, text in self._texts.items():
                 yield Delta(self._shown(index, text), index)
-        yield self._answer(counted)
+        yield self._answer()
 
-    def _answer(self, counted: Any) -> Answer:
+    def _answer(self) -> Answer:
         """All of it. Raises RemoteError `constraint_ignored` when the endpoint did not hold an answer to what was asked."""
         if not self._texts:
             raise failures.unlikely(self._spec)
-        usage = usage_of(counted, self._prompt.text, "".join(self._texts.values()))
+        usage = usage_of(self._counted, self._prompt.text, "".join(self._texts.values()))
         every = [(self._shown(index, text), reason_of(self._reasons.get(index))) for index, text in sorted(self._texts.items())]
         for index, (text, reason) in enumerate(every):
             if self._parameters.json_schema is not None and reason == "stop" and not body.is_json(text):

@@ -1,7 +1,7 @@
 """Asking an OpenAI-compatible endpoint: whole answers, streamed answers, its models, the likelihoods of given answers.
 
 Loads the openai SDK (not before it is needed: it takes a second). Requests are counted over all processes (`slots.py`), tried again
-where that may help, and end within the endpoint's time-out, retries and waiting for a slot included.
+where that may help and nothing of an answer had come, and end within the endpoint's time-out, retries and waiting for a slot included.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
+from anyio import move_on_after
 from openai import AsyncOpenAI, BadRequestError
 from openai.types import Completion
 
@@ -20,10 +21,12 @@ from app.remote import address, body, failures
 from app.remote.answers import Piece, Reader, usage_of, window_of
 from app.remote.network import http_client
 from app.remote.slots import Slots
-from app.remote.spec import TRIES, Answer, EndpointSpec, RemoteError, Usage, pause
+from app.remote.spec import BEHIND, TRIES, Answer, EndpointSpec, RemoteError, Trying, Usage, pause
 
 FREED_SECONDS = 10.0
 """A slot frees itself so long after the longest request it may be held for."""
+
+CLOSE_SECONDS = 2.0
 
 MOST_MODELS = 1000
 
@@ -43,8 +46,9 @@ class Client:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, stack: TracebackType | None) -> None:
-        await self._api.close()
-        await self._slots.close()
+        with move_on_after(CLOSE_SECONDS, shield=True):  # also where the work was cancelled
+            await self._api.close()
+            await self._slots.close()
 
     async def models(self) -> dict[str, int | None]:
         """The names of its models, each with the tokens that it takes at once where the server says that. Raises RemoteError."""
@@ -67,44 +71,50 @@ class Client:
                     return piece
         raise failures.broken(self.spec)
 
-    def stream(self, model: str, prompt: Rendered, parameters: Parameters) -> AsyncGenerator[Piece]:
-        """The answer's text as it comes, then the Answer. It is tried again only while nothing has come. Close the generator to leave early."""
-        return self._tried(lambda: self._answer(model, prompt, parameters, stream=True))
+    def stream(self, model: str, prompt: Rendered, parameters: Parameters, trying: Trying | None = None) -> AsyncGenerator[Piece]:
+        """The answer's text as it comes, then the Answer. It is tried again only while nothing has come. Close the generator to leave early: `trying` says
+        how far it was."""
+        return self._tried(lambda: self._answer(model, prompt, parameters, stream=True), trying)
 
     async def likelihoods(self, model: str, prompt: str, answers: Sequence[str]) -> tuple[list[float], Usage]:
         """[answers] sums of the log-probabilities of each answer's tokens after the prompt, and what reading them took.
 
         Needs a server that echoes the prompt with log-probabilities. Raises RemoteError.
         """
-        sums, read, wrote, estimates = [], 0, 0, False
+        sums, total = [], Usage(0, 0)
         for answer in answers:
-            value, usage = await self._likelihood(model, prompt, answer)
+            try:
+                value, usage = await self._likelihood(model, prompt, answer)
+            except RemoteError as error:  # the answers before it are paid for
+                error.usage = total
+                raise
             sums.append(value)
-            read, wrote = read + usage.input_tokens, wrote + usage.output_tokens
-            estimates = estimates or usage.estimated
-        return sums, Usage(read, wrote, estimates)
+            total += usage
+        return sums, total
 
     async def _likelihood(self, model: str, prompt: str, answer: str) -> tuple[float, Usage]:
         async def ask() -> AsyncGenerator[tuple[float, Usage]]:
             with failures.told(self.spec):
                 # One token more than is wanted: not every server takes max_tokens 0. It lies behind the answer and is left out.
-                got = await self._api.completions.create(model=model, prompt=prompt + answer, max_tokens=1, temperature=0, echo=True, logprobs=1)
+                got = await self._api.completions.create(model=model, prompt=prompt + answer, max_tokens=BEHIND, temperature=0, echo=True, logprobs=1)
                 yield _answer_likelihood(got, prompt, answer), usage_of(getattr(got, "usage", None), prompt + answer, "")
 
         async with aclosing(self._tried(ask)) as found:
             return await anext(found)
 
-    async def _tried(self, ask: Callable[[], AsyncGenerator[Any]]) -> AsyncGenerator[Any]:
+    async def _tried(self, ask: Callable[[], AsyncGenerator[Any]], trying: Trying | None = None) -> AsyncGenerator[Any]:
         """What `ask` yields, each try in a slot of its own; another try where the error says it may help and nothing has come yet."""
         clock = asyncio.get_running_loop().time
         began = clock()
         deadline = began + self.spec.time_out
         failed: RemoteError | None = None
+        told = trying or Trying(began)
         for tries in range(1, TRIES + 1):
             begun, slot = False, self._slots.one()
             try:
                 await self._before(deadline, slot.__aenter__(), busy=True)
                 started = clock()
+                told.tries, told.sent, told.waited_ms = tries, started, (started - began) * 1000
                 try:
                     async with aclosing(ask()) as pieces:
                         while (piece := await self._before(deadline, anext(pieces, None))) is not None:
@@ -142,21 +152,25 @@ class Client:
             return body.request(model, prompt, parameters, chat=chat, limit=self._chat_limit if chat else "max_tokens") | more
 
         reader = Reader(self.spec, prompt, parameters)
-        with failures.told(self.spec):
-            try:
-                got = await create(**asked())
-            except BadRequestError as error:
-                if not chat or error.param != "max_tokens" or self._chat_limit != "max_tokens":
-                    raise
-                self._chat_limit = "max_completion_tokens"  # models that reason want the other name
-                got = await create(**asked())
-            if not stream:
-                for piece in reader.whole(got):
-                    yield piece
-                return
-            async with got:
-                async for piece in reader.pieces(got):
-                    yield piece
+        try:
+            with failures.told(self.spec):
+                try:
+                    got = await create(**asked())
+                except BadRequestError as error:
+                    if not chat or error.param != "max_tokens" or self._chat_limit != "max_tokens":
+                        raise
+                    self._chat_limit = "max_completion_tokens"  # models that reason want the other name
+                    got = await create(**asked())
+                if not stream:
+                    for piece in reader.whole(got):
+                        yield piece
+                    return
+                async with got:
+                    async for piece in reader.pieces(got):
+                        yield piece
+        except RemoteError as error:
+            error.usage = reader.usage
+            raise
 
 
 def _timed(answer: Answer, waited: float, took: float, tries: int) -> Answer:

@@ -11,6 +11,7 @@ import openai
 import structlog
 
 from app.errors import FettleError
+from app.remote.network import Broken
 from app.remote.spec import EndpointSpec, RemoteError
 
 log = structlog.get_logger(__name__)
@@ -35,7 +36,8 @@ def late(spec: EndpointSpec) -> RemoteError:
 
 
 def broken(spec: EndpointSpec) -> RemoteError:
-    return RemoteError("broken_off", f"{spec.name} broke its answer off.", "Try again; if it stays so, look at the server.", again=True)
+    """An answer that had begun. It may be paid for, so whether to ask again is for whoever asked to say."""
+    return RemoteError("broken_off", f"{spec.name} broke its answer off.", "Try again; if it stays so, look at the server.")
 
 
 @contextmanager
@@ -131,4 +133,6 @@ def _lost(spec: EndpointSpec, error: httpx2.HTTPError) -> RemoteError:
         return RemoteError("unreachable", f"{spec.name} cannot be reached.", "Check that the server runs and that its address and port are right.", again=True)
     if isinstance(error, httpx2.TimeoutException):
         return RemoteError("silent", f"{spec.name} went silent.", "Try again; if it stays so, look at the server.")
-    return broken(spec)
+    if isinstance(error, Broken):
+        return broken(spec)
+    return RemoteError("broken_off", f"{spec.name} closed the connection before it answered.", "Try again; if it stays so, look at the server.", again=True)

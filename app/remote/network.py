@@ -94,6 +94,10 @@ class Transport(httpx2.AsyncHTTPTransport):
         return response
 
 
+class Broken(httpx2.ReadError):
+    """The connection was lost when the answer's head had come: the request has reached a model server, and may be paid for."""
+
+
 class _Bounded(httpx2.AsyncByteStream):
     """A body that ends with an error at BODY_BYTES."""
 
@@ -102,13 +106,16 @@ class _Bounded(httpx2.AsyncByteStream):
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         total = 0
-        async for chunk in self._inner:
-            total += len(chunk)
-            if total > BODY_BYTES:
-                raise RemoteError(
-                    "answer_too_large", f"The endpoint sent more than {BODY_BYTES // 2**20} MB.", "Check that the address is that of a model server."
-                )
-            yield chunk
+        try:
+            async for chunk in self._inner:
+                total += len(chunk)
+                if total > BODY_BYTES:
+                    raise RemoteError(
+                        "answer_too_large", f"The endpoint sent more than {BODY_BYTES // 2**20} MB.", "Check that the address is that of a model server."
+                    )
+                yield chunk
+        except (httpx2.NetworkError, httpx2.ProtocolError) as error:
+            raise Broken(str(error)) from error
 
     async def aclose(self) -> None:
         await self._inner.aclose()

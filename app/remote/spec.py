@@ -1,7 +1,7 @@
 """Plain values in and out of a remote endpoint: where it is, what it may cost, what it answered."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -10,15 +10,8 @@ from app.errors import FettleError
 CHARACTERS_A_TOKEN = 4
 """What a token is reckoned as where a server does not count: nobody but the server has its tokenizer."""
 
-
-class RemoteError(FettleError):
-    """An endpoint could not answer. The sentence never holds what the endpoint wrote; `again` says that another try may help, after `wait` seconds."""
-
-    status = 502
-
-    def __init__(self, code: str, message: str, advice: str = "", *, again: bool = False, wait: float | None = None) -> None:
-        super().__init__(code, message, advice)
-        self.again, self.wait = again, wait
+BEHIND = 1
+"""Tokens that are asked for behind an answer that is weighed: not every server takes max_tokens 0."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +49,24 @@ class Usage:
     output_tokens: int
     estimated: bool = False
 
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(self.input_tokens + other.input_tokens, self.output_tokens + other.output_tokens, self.estimated or other.estimated)
+
     def cost(self, price: Price | None) -> float | None:
         """US dollars; None without a price."""
         return None if price is None else (self.input_tokens * price.input + self.output_tokens * price.output) / 1e6
+
+
+class RemoteError(FettleError):
+    """An endpoint could not answer. The sentence never holds what the endpoint wrote; `again` says that another try may help, after `wait` seconds: only
+    where nothing of an answer had come, because what has begun is paid for. `usage` is what was taken all the same, none where that is not known.
+    """
+
+    status = 502
+
+    def __init__(self, code: str, message: str, advice: str = "", *, again: bool = False, wait: float | None = None, usage: Usage | None = None) -> None:
+        super().__init__(code, message, advice)
+        self.again, self.wait, self.usage = again, wait, usage
 
 
 Reason = Literal["stop", "length", "cancelled"]
@@ -98,6 +106,15 @@ class Answer:
     others: tuple[tuple[str, Reason], ...] = ()
 
 
+@dataclass
+class Trying:
+    """A request under way, for whoever leaves it early: which try runs, when it was sent (by the event loop's clock), and what went by before that."""
+
+    sent: float
+    waited_ms: float = 0.0
+    tries: int = 1
+
+
 @dataclass(frozen=True)
 class Probe:
     """What a test of an endpoint found. `reason` says why likelihood is off, in a sentence; "" when it is on."""
@@ -116,6 +133,11 @@ class Probe:
 def estimated(prompt: str, text: str) -> Usage:
     """Token counts from the characters."""
     return Usage(-(-len(prompt) // CHARACTERS_A_TOKEN), -(-len(text) // CHARACTERS_A_TOKEN), estimated=True)
+
+
+def weighing(prompt: float, answers: Sequence[str]) -> tuple[float, int]:
+    """(characters read, tokens written) for the likelihoods of answers after a prompt of so many characters: it is sent, and paid for, with each of them."""
+    return len(answers) * prompt + sum(map(len, answers)), len(answers) * BEHIND
 
 
 def price_of(prices: Mapping[str, Mapping[str, float]], model: str) -> Price | None:

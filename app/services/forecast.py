@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from app.db import reading
 from app.domain import dataset as datasets
+from app.domain import endpoint
 from app.domain import model as models
 from app.domain import prompt as prompts
 from app.domain.access import Who, visible
@@ -26,13 +27,18 @@ from app.domain.job import Job
 from app.domain.methods import METHODS
 from app.domain.methods.base import parse
 from app.domain.model import Model
-from app.domain.rendering import DEFAULT, Template, render
-from app.errors import FettleError
+from app.domain.rendering import DEFAULT, Template, answer_text, render
+from app.domain.scheme import DEFAULT as SCHEME
+from app.errors import FettleError, Invalid
+from app.remote.spec import weighing
 from app.services import endpoints, estimates
 from app.services.rungs import combinations
 
 LOOKED_AT = 20
 """Rows whose length stands for all."""
+
+WRITTEN = 8
+"""Tokens of an answer that is written, where nobody has written one yet."""
 
 MEASURED = 8
 """Earlier jobs whose pace counts: the last ones."""
@@ -153,13 +159,21 @@ class _Known:
         bare = fmean(len(render(self.template.with_shots(()), case.values).text) for case in cases) / CHARACTERS_A_TOKEN
         return bare, fmean(len(case.input) + len(case.answer) + 20 for case in cases) / CHARACTERS_A_TOKEN
 
+    def reading(self, model: Model, answer: str, prompt: float) -> tuple[float, int]:
+        """(tokens read, tokens written) for one row whose prompt has so many tokens. Here all labels are read at once; an endpoint reads the prompt for each."""
+        if answer != "likelihood" or not model.remote:
+            return prompt, WRITTEN
+        answers = [answer_text(self.template, label) for label in SCHEME.most_offered(self.version.label_texts())]
+        characters, written = weighing(prompt * CHARACTERS_A_TOKEN, answers)
+        return characters / CHARACTERS_A_TOKEN, written
+
 
 def _part(known: _Known, base: Model, rung: dict[str, Any], *, shares: bool) -> Part:
     """`shares`: whether a tuned rung takes the models of another one, with shots beside them."""
     technique = str(rung["technique"])
     model = models.find(known.session, known.person, rung["model"]) if rung.get("model") is not None else base
     grid, seeds = combinations(rung), len(rung.get("seeds") or [0])
-    answer = rung.get("answer") or ("likelihood" if known.version.label_texts() else "generate")
+    answer = _answer(known, model, rung.get("answer"))
     tunes = technique in METHODS and rung.get("model") is None and not shares
     drawn = seeds if technique in METHODS or any(_shots(one) for one in grid) else 1
     validated = len(grid) * drawn if technique in PROMPT_RUNGS else len(grid) - 1 + drawn
@@ -168,7 +182,8 @@ def _part(known: _Known, base: Model, rung: dict[str, Any], *, shares: bool) -> 
     shots = fmean(_shots(one) for one in grid)
     scorings = [(validated + points, known.rows[0]), (drawn, known.rows[1])]
     asked = sum(count * rows for count, rows in scorings)
-    tokens = round(asked * (bare + shots * shot))
+    read, written = known.reading(model, answer, bare + shots * shot)
+    tokens = round(asked * read)
     jobs = sum(count for count, rows in scorings if rows)
     pace = _scoring(known, model, answer, bare)
     seconds = sum(count * (pace.start + rows * pace.each) for count, rows in scorings if rows)
@@ -185,7 +200,7 @@ def _part(known: _Known, base: Model, rung: dict[str, Any], *, shares: bool) -> 
         tokens += round(steps * trained[0][0].batch_size * bare)
         jobs += runs
         measured = measured and step.measured
-    return Part(technique, seconds, measured, tokens, _dollars(known, model, seconds, tokens, asked), jobs)
+    return Part(technique, seconds, measured, tokens, _dollars(known, model, seconds, tokens, written * asked), jobs)
 
 
 def _shots(one: dict[str, Any]) -> int:
@@ -193,11 +208,21 @@ def _shots(one: dict[str, Any]) -> int:
     return int(one["shots"]) if one.get("shots") is not None else PROMPT_RUNGS.get(technique, 0)
 
 
-def _dollars(known: _Known, model: Model, seconds: float, tokens: int, asked: int) -> float | None:
+def _answer(known: _Known, model: Model, asked: str | None) -> str:
+    """The way of answering, as services/rungs.py chooses it: by likelihood where there are labels and the model can be asked for it."""
+    labels = known.version.label_texts()
+    try:
+        endpoint.check_answer(known.session, model, "likelihood", labels, known.template.mode)
+    except Invalid:
+        labels = []
+    return asked or ("likelihood" if labels else "generate")
+
+
+def _dollars(known: _Known, model: Model, seconds: float, tokens: int, written: int) -> float | None:
     if not model.remote:
         return 0.0 if known.machine_hour is None else seconds / 3600 * known.machine_hour
     remote = endpoints.remote(known.session, model)
-    return None if remote is None or remote.price is None else (tokens * remote.price.input + 8 * asked * remote.price.output) / 1e6
+    return None if remote is None or remote.price is None else (tokens * remote.price.input + written * remote.price.output) / 1e6
 
 
 def _scoring(known: _Known, model: Model, answer: str, bare: float) -> _Pace:

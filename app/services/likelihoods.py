@@ -1,7 +1,7 @@
 """How likely a model finds each label as the answer to one prompt: raw, and calibrated."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import import_module
 from typing import Any
 
@@ -16,6 +16,7 @@ from app.domain.prompt import template_of
 from app.domain.rendering import LABELS, Template, answer_text, check, label_list, render, template_variables
 from app.domain.scoring import CONTENT_FREE, calibrated, shares
 from app.errors import Invalid
+from app.remote.spec import Price, Usage
 from app.services import endpoints, generate
 from app.services.generate import Request
 
@@ -81,10 +82,25 @@ def asked(
     return Asking(row, template, fields, rows, given)
 
 
-async def weigh(asking: Asking) -> list[Weighed]:
-    """Every label, the likeliest first. Raises Invalid for an endpoint that gives no likelihoods."""
+@dataclass
+class Weighing:
+    """What weighing takes at an endpoint, added up while it goes on: it is to be paid for also when nobody waits for the rest. `usage` is none until
+    something was asked there."""
+
+    usage: Usage | None = None
+    price: Price | None = None
+
+    def as_json(self) -> dict[str, Any] | None:
+        """As the notebook keeps it; none where no endpoint was asked."""
+        if self.usage is None:
+            return None
+        return {**asdict(self.usage), "cost": self.usage.cost(self.price)}
+
+
+async def weigh(asking: Asking, took: Weighing) -> list[Weighed]:
+    """Every label, the likeliest first; what that took is added to `took`. Raises Invalid for an endpoint that gives no likelihoods."""
     if asking.model.remote:
-        tokens, sums = None, await _at_endpoint(asking)
+        tokens, sums = None, await _at_endpoint(asking, took)
     else:
         tokens, sums = await _in_engine(await to_thread.run_sync(generate.hand, asking.model, asking.fields, {"rows": asking.rows, "labels": asking.labels}))
     raw = shares(sums[0])
@@ -107,7 +123,7 @@ async def _in_engine(request: Request) -> tuple[list[int], list[list[float]]]:
     return tokens, [rows[at] for at in sorted(rows)]
 
 
-async def _at_endpoint(asking: Asking) -> list[list[float]]:
+async def _at_endpoint(asking: Asking, took: Weighing) -> list[list[float]]:
     """The same from an endpoint whose test showed that it gives likelihoods. Raises Invalid with the reason where it did not."""
 
     def ready() -> endpoints.Remote | None:
@@ -120,6 +136,14 @@ async def _at_endpoint(asking: Asking) -> list[list[float]]:
     assert remote is not None  # noqa: S101 the model is remote
     from app.remote.client import Client
 
+    took.usage, took.price = Usage(0, 0), remote.price
     answers = [answer_text(asking.template, label) for label in asking.labels]
+    found: list[list[float]] = []
     async with Client(remote.spec) as client:
-        return [(await client.likelihoods(remote.model, render(asking.template, values).text, answers))[0] for values in asking.rows]
+        for prompt in (render(asking.template, values).text for values in asking.rows):
+            found.append([])
+            for answer in answers:  # one by one, so that what was taken is known wherever this ends
+                (value,), usage = await client.likelihoods(remote.model, prompt, [answer])
+                found[-1].append(value)
+                took.usage += usage
+    return found

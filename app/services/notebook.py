@@ -57,10 +57,12 @@ class Entry:
         self.tokens.setdefault(index, []).extend(notebook.spelled(text, logprobs))
 
     def write(self) -> None:
-        """One row, once. Without an end (the asker left) the reason is cancelled, and what it took is not known."""
+        """One row, once. Without an end (the asker left) the reason is cancelled, and what it took is not known; a run that failed says what it took all the
+        same where that is known."""
         if self.written:
             return
-        told = {one: self.done.get(one) for one in ("input_tokens", "output_tokens", "latency_ms", "cost")}
+        took = self.done or (self.error or {}).get("took", {})
+        told = {one: took.get(one) for one in ("input_tokens", "output_tokens", "latency_ms", "cost")}
         reason = "failed" if self.error else str(self.done.get("reason", "cancelled"))
         asked = {"prompt_version": self.prompt_version, "prompt": dict(self.fields), "variables": dict(self.variables), "parameters": dict(self.parameters)}
         texts = [text for _, text in sorted(self.texts.items())]
@@ -170,13 +172,17 @@ def find(person: Who, key: int) -> Run:
         return row
 
 
-def weighed(person: Who, ticket: str, labels: Sequence[Weighed]) -> None:
-    """Keep how likely each label was after the request of one's run of this ticket; the newest, where it was used again. Nothing where there is none."""
+def weighed(person: Who, ticket: str, labels: Sequence[Weighed], took: Mapping[str, Any] | None) -> None:
+    """Keep how likely each label was after the request of one's run of this ticket; the newest, where it was used again. Nothing where there is none.
+
+    `took` is what an endpoint took for it; without labels that is all there is to keep.
+    """
     rows = [[round(value, 6) if isinstance(value, float) else value for value in astuple(one)] for one in labels]
     with transaction() as session:
         run = session.scalars(mine(person, Run).where(Run.ticket == ticket).order_by(Run.id.desc()).limit(1)).first()
         if run is not None:
-            run.labels = rows
+            run.labels = rows or run.labels
+            run.weighing = notebook.together(run.weighing, took)
 
 
 def labels_of(run: Run) -> list[dict[str, Any]] | None:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import import_module
 from typing import Any
 
@@ -11,7 +11,7 @@ from app import queue
 from app.domain.generation import Parameters
 from app.domain.rendering import Rendered
 from app.remote import body
-from app.remote.spec import CHARACTERS_A_TOKEN, Answer, Delta, estimated
+from app.remote.spec import CHARACTERS_A_TOKEN, Answer, Delta, Price, RemoteError, Trying, Usage, estimated
 from app.services.endpoints import Remote
 
 
@@ -32,33 +32,41 @@ def prepare(remote: Remote, prompt: Rendered, parameters: Parameters) -> Asked:
 
 
 async def events(request: str, asked: Asked) -> AsyncIterator[dict[str, Any]]:
-    """{type: token, text} as it comes, then `done`. A stop that is asked for ends the request at the endpoint. Raises RemoteError, Unavailable."""
+    """{type: token, text} as it comes, then `done`. A stop that is asked for ends the request at the endpoint. Raises RemoteError, with what was taken all
+    the same under `took` of its detail, and Unavailable."""
     from app.remote.client import Client  # `prepare` has loaded it
 
     remote, text, several = asked.remote, "", asked.parameters.n > 1
+    trying = Trying(asyncio.get_running_loop().time())
     stop = asyncio.create_task(queue.until_cancelled(request))
     try:
         async with Client(remote.spec) as client:
-            pieces = client.stream(remote.model, asked.prompt, asked.parameters)
+            pieces = client.stream(remote.model, asked.prompt, asked.parameters, trying)
             try:
                 while not isinstance(piece := await _next(pieces, stop), Answer):
                     if piece is None:
-                        yield _stopped(asked, text)
+                        yield _stopped(asked, text, trying)
                         return
                     text += piece.text
                     yield _token(piece, several)
+            except RemoteError as error:
+                if (usage := error.usage or (estimated(asked.prompt.text, text) if text else None)) is not None:
+                    error.detail = {**error.detail, "took": _counts(usage, remote.price)}
+                raise
             finally:
                 await pieces.aclose()
     finally:
         stop.cancel()
-    usage = piece.usage
-    counts: dict[str, Any] = {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens, "estimated": usage.estimated}
-    counts["cost"] = usage.cost(remote.price)
+    counts = _counts(piece.usage, remote.price)
     if several:
         every = [(piece.text, piece.reason), *piece.others]
         # The protocol counts all answers together, so what each took is reckoned.
         counts["answers"] = [{"index": at, "reason": why, "output_tokens": estimated("", said).output_tokens} for at, (said, why) in enumerate(every)]
     yield {"type": "done", "reason": piece.reason, "latency_ms": piece.latency_ms, "waited_ms": piece.waited_ms, "tries": piece.tries, **counts}
+
+
+def _counts(usage: Usage, price: Price | None) -> dict[str, Any]:
+    return {**asdict(usage), "cost": usage.cost(price)}
 
 
 def _token(piece: Delta, several: bool) -> dict[str, Any]:
@@ -85,11 +93,11 @@ async def _next(pieces: Any, stop: "asyncio.Task[None]") -> Delta | Answer | Non
                 await step
 
 
-def _stopped(asked: Asked, text: str) -> dict[str, Any]:
-    """The end of an answer that a person stopped: the endpoint does not say any more what it took, so it is reckoned."""
-    usage = estimated(asked.prompt.text, text)
-    counts = {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens, "estimated": True, "cost": usage.cost(asked.remote.price)}
-    return {"type": "done", "reason": "cancelled", "latency_ms": 0.0, "waited_ms": 0.0, "tries": 1, **counts}
+def _stopped(asked: Asked, text: str, trying: Trying) -> dict[str, Any]:
+    """The end of an answer that a person stopped: the endpoint does not say any more what it took, so it is reckoned, and timed until now."""
+    counts = _counts(estimated(asked.prompt.text, text), asked.remote.price)
+    times = {"latency_ms": (asyncio.get_running_loop().time() - trying.sent) * 1000, "waited_ms": trying.waited_ms, "tries": trying.tries}
+    return {"type": "done", "reason": "cancelled", **times, **counts}
 
 
 def count(asked: Asked) -> dict[str, Any]:

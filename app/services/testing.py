@@ -1,7 +1,7 @@
 """From the Lab to an evaluation: columns scored over a whole split as jobs. What that would take is said first; drafts become prompt versions first."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
@@ -20,8 +20,10 @@ from app.domain.generation import Parameters
 from app.domain.job import Job
 from app.domain.model import Model
 from app.domain.prompt import Prompt, PromptVersion, content_hash, template_of
-from app.domain.rendering import check, render
+from app.domain.rendering import answer_text, check, render
+from app.domain.scheme import DEFAULT
 from app.errors import FettleError, Invalid
+from app.remote.spec import weighing
 from app.services import endpoints, evaluations, generate
 from app.services.evaluations import EvaluationView, usable
 from app.services.prompts import normal_form
@@ -31,6 +33,9 @@ SPLITS = ("validation", "train")
 
 ASIDE = ("n", "logprobs")
 """Parameters that say more about an answer or ask for more of them: an evaluation scores one."""
+
+DRAFT, VARIANTS = "Lab draft for {}", "Lab variants for {}"
+"""The prompts that a test makes, by the dataset's name: one for a draft that belongs to none, and one of each person for all that other columns changed."""
 
 MEASURED = 5
 """Evaluations of a model whose pace counts: its last ones."""
@@ -53,11 +58,14 @@ class Column:
 
 @dataclass(frozen=True)
 class Pair:
-    """One evaluation to be. `version` is the prompt version that says the same, none for a draft; `under` the prompt that a draft becomes a version of."""
+    """One evaluation to be. `version` is the prompt version that says the same, none where one has to be made. `draft`: it is what stands in the editor,
+    which becomes a version of the prompt `under` or a prompt of its own; everything else is a variant, and no prompt's next version. `name` is the prompt's
+    that it is, or was made from."""
 
     model: Model
     fields: dict[str, Any]
     version: PromptVersion | None
+    draft: bool
     under: Prompt | None
     name: str
     latency_ms: float | None
@@ -88,8 +96,8 @@ class Plan:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to score and how: `limit` rows of a split (all without one), for `every` model with every prompt or each column as it stands. A draft
-    becomes a version of the prompt `under`, else a prompt of its own."""
+    """What to score and how: `limit` rows of a split (all without one), for `every` model with every prompt or each column as it stands. The first column's
+    draft becomes a version of the prompt `under`, whose version `based_on` it was made from, else a prompt of its own."""
 
     dataset: int | str
     split: str
@@ -97,6 +105,7 @@ class Wanted:
     limit: int | None = None
     every: bool = False
     under: int | None = None
+    based_on: int | None = None
 
 
 def plan(person: Who, columns: Sequence[Column], wanted: Wanted) -> Plan:
@@ -107,38 +116,38 @@ def plan(person: Who, columns: Sequence[Column], wanted: Wanted) -> Plan:
             f"The Lab does not score the {wanted.split} split.",
             "Use validation or train here; a comparison scores the test split, once, at its end.",
         )
-    pairs = [_pair(person, column, wanted.under) for column in columns]
+    pairs = [_pair(person, column, wanted.under, draft=at == 0 and column.prompt_version is None) for at, column in enumerate(columns)]
     if wanted.every:
         pairs = [_crossed(model, prompt) for prompt in pairs for model in pairs]
     with reading() as session:
         version = datasets.find(session, person, wanted.dataset)
         usable(version, wanted.split, wanted.answer)
         rows = min(wanted.limit or version.splits[wanted.split], version.splits[wanted.split])
-        distinct = {pair.key: pair for pair in reversed(pairs)}
-        lines = [_line(session, person, pair, version, wanted.split, wanted.answer, rows) for pair in reversed(distinct.values())]
+        distinct: dict[tuple[int, str], Pair] = {}
+        for pair in pairs:
+            distinct.setdefault(pair.key, pair)
+        lines = [_line(session, person, pair, version, wanted.split, wanted.answer, rows) for pair in distinct.values()]
         return Plan(session.get_one(Dataset, version.dataset_id), version, lines)
 
 
 def _crossed(model: Pair, prompt: Pair) -> Pair:
     latency = prompt.latency_ms if model.model.id == prompt.model.id else model.latency_ms
-    return Pair(model.model, prompt.fields, prompt.version, prompt.under, prompt.name, latency)
+    return replace(prompt, model=model.model, latency_ms=latency)
 
 
-def _pair(person: Who, column: Column, under: int | None) -> Pair:
+def _pair(person: Who, column: Column, under: int | None, *, draft: bool) -> Pair:
     model, fields = generate.fields_for(person, column.model, column.prompt, column.prompt_version)
     parameters = fields["parameters"] if column.parameters is None else column.parameters
     wanted = normal_form({**fields, "parameters": {name: value for name, value in parameters.items() if name not in ASIDE}})
     with reading() as session:
         same = select(PromptVersion).where(PromptVersion.workspace_id == person.workspace_id, PromptVersion.content_hash == content_hash(wanted))
         version = session.scalars(same.order_by(PromptVersion.id.desc()).limit(1)).first()
-        if column.prompt_version is not None:
-            of = prompts.find(session, person, column.prompt_version)
-            parent: Prompt | None = session.get_one(Prompt, of.prompt_id)
-            version = of if of.content_hash == content_hash(wanted) else version
-        else:
-            parent = write(session, person, Prompt, under, "prompt") if under else None
-        name = session.get_one(Prompt, version.prompt_id).name if version else parent.name if parent else ""
-    return Pair(model, wanted, version, parent, name, column.latency_ms)
+        of = prompts.find(session, person, column.prompt_version) if column.prompt_version is not None else None
+        version = of if of is not None and of.content_hash == content_hash(wanted) else version
+        parent = write(session, person, Prompt, under, "prompt") if under and draft else None
+        named = version or of
+        name = session.get_one(Prompt, named.prompt_id).name if named else parent.name if parent else ""
+    return Pair(model, wanted, version, draft, parent, name, column.latency_ms)
 
 
 def _line(session: Session, person: Who, pair: Pair, version: DatasetVersion, split: str, answer: str, rows: int) -> Line:
@@ -202,10 +211,12 @@ def _cost(session: Session, pair: Pair, version: DatasetVersion, split: str, ans
     remote = endpoints.remote(session, pair.model)
     if remote is None or remote.price is None:
         return None
-    template, written = template_of(pair.fields), Parameters.model_validate(pair.fields["parameters"]).max_tokens if answer == "generate" else 1
+    template, written = template_of(pair.fields), Parameters.model_validate(pair.fields["parameters"]).max_tokens
     cases = [case for case, _ in zip(datasets.cases(session, version, split), range(LOOKED_AT), strict=False)]
-    read = fmean(len(render(template, case.values).text) for case in cases) / CHARACTERS_A_TOKEN
-    return rows * (read * remote.price.input + written * remote.price.output) / 1e6
+    read = fmean(len(render(template, case.values).text) for case in cases)
+    if answer == "likelihood":
+        read, written = weighing(read, [answer_text(template, label) for label in DEFAULT.most_offered(version.label_texts())])
+    return rows * (read / CHARACTERS_A_TOKEN * remote.price.input + written * remote.price.output) / 1e6
 
 
 @dataclass(frozen=True)
@@ -218,13 +229,14 @@ class Started:
 
 
 def start(person: Who, columns: Sequence[Column], wanted: Wanted) -> Started:
-    """Record the drafts and queue all evaluations. Raises Invalid, and starts none, when one of them could not be scored."""
+    """Record what is not saved yet and queue all evaluations. Starts none, and raises Invalid, when one of them could not be scored; Conflict with the newest
+    version, when the editor's draft was made from an older one."""
     found = plan(person, columns, wanted)
     problem = next((line.problem for line in found.lines if line.problem), "")
     if problem:
         raise Invalid("cannot_test", problem, "Change the column, or take it out.")
     with transaction() as session:
-        versions = [line.pair.version or _record(session, person, line.pair, f"Lab draft for {found.dataset.name}") for line in found.lines]
+        versions = [line.pair.version or _record(session, person, line.pair, found.dataset.name, wanted.based_on) for line in found.lines]
         first = session.get_one(Prompt, versions[0].prompt_id)
     reference = found.version.reference
 
@@ -237,15 +249,20 @@ def start(person: Who, columns: Sequence[Column], wanted: Wanted) -> Started:
     return Started(views, first, versions[0])
 
 
-def _record(session: Session, person: Who, pair: Pair, name: str) -> PromptVersion:
+def _record(session: Session, person: Who, pair: Pair, dataset: str, based_on: int | None) -> PromptVersion:
     digest = content_hash(pair.fields)
     query = visible(person, PromptVersion).where(PromptVersion.content_hash == digest)  # another pair of this very test may have made it
     found = session.scalars(query.limit(1)).first()
     if found is not None:
         return found
     if pair.under is not None:
-        return prompts.add_version(session, person, session.get_one(Prompt, pair.under.id), pair.fields)
-    return prompts.create(session, person, name, pair.fields)
+        return prompts.add_version(session, person, session.get_one(Prompt, pair.under.id), pair.fields, based_on=based_on)
+    if pair.draft:
+        return prompts.create(session, person, DRAFT.format(dataset), pair.fields)
+    name = VARIANTS.format(dataset)
+    there = visible(person, Prompt).where(Prompt.name == name, Prompt.author_id == person.user_id)
+    beside = session.scalars(there.limit(1)).first()
+    return prompts.add_version(session, person, beside, pair.fields) if beside else prompts.create(session, person, name, pair.fields)
 
 
 @dataclass(frozen=True)

@@ -151,12 +151,13 @@ export class Answer {
   }
 
   /** Its run as the notebook has it. Where the page was left before the end, that is why it stopped. */
-  show({ asked, prompt, texts, logprobs, labels, reason, error, created_at: at, ...told }) {
+  show({ asked, prompt, texts, logprobs, labels, weighing, reason, error, created_at: at, ...told }) {
     const why = reason === "cancelled" && !this.reference.over ? "stopped when the page was left" : FINISH[reason];
     const { model, prompt_version: version, parameters } = asked.column;
     // A column without a version of its own has the editor's prompt: whether that is still the same is seen by the wording.
     const column = version && this.column.version ? asked.column : { model, prompt, parameters };
-    Object.assign(this, { asked: { ...asked, column }, latency: told.latency_ms, weighed: labels, whole: reason !== "cancelled" });
+    const whole = reason !== "cancelled";
+    Object.assign(this, { asked: { ...asked, column }, latency: told.latency_ms, weighed: labels && { labels, ...weighing }, whole });
     texts.forEach((text, index) => this.nth(index).write(text, logprobs?.[index]));
     if (error) this.fail(new Problem(error));
     else this.end(this.figures(told, [], [this.brief && reason === "stop" ? "" : why, this.brief ? "" : moment(at)]));
@@ -181,13 +182,13 @@ export class Answer {
   fail(error) {
     const { stream, failure } = this.parts;
     this.state = "failed";
-    this.error = { code: error.code, message: error.message, advice: error.advice };
+    this.error = { code: error.code, message: error.message, advice: error.advice, took: error.took };
     const lost = stream === document.activeElement && !stream.textContent;
     stream.hidden = !stream.textContent;
     failure.hidden = false;
     if (lost) failure.querySelector("[data-do=retry]").focus();
     say(this.parts["failure-message"], error.message);
-    say(this.parts["failure-advice"], error.advice);
+    say(this.parts["failure-advice"], [error.advice, error.took && `Taken all the same: ${this.figures(error.took, [], [])}.`].filter(Boolean).join(" "));
     this.parts["failure-code"].textContent = error.code;
     this.settle();
   }

@@ -1,6 +1,12 @@
 // Two versions of the same thing, somebody else's and mine: both are shown with what differs, and the person decides.
 const by = (id) => document.getElementById(id);
 
+/** A prompt's version that somebody saved since mine began: `newest` as the server tells it, `mine` as a version's fields. Resolves like `choose`. */
+export function newer(opened, newest, mine) {
+  const text = `Version ${newest.version} is newer than version ${opened.version}, which yours began from${newest.message ? `: “${newest.message}”` : "."}`;
+  return choose({ title: "There is a newer version", text, theirs: newest, mine });
+}
+
 /** Resolves to "mine" or "theirs"; closing the dialog keeps mine. Both are a prompt version's fields. */
 export async function choose({ title, text, theirs, mine }) {
   const dialog = by("clash-dialog");

@@ -15,7 +15,6 @@ let page = { engine: true, problem: null, crowded: "" };
 
 export const first = () => list[0];
 export const all = () => list;
-export const running = () => list.some((column) => column.running);
 const answers = () => list.flatMap((column) => column.answers);
 const letter = (column) => "ABCDEF"[list.indexOf(column)];
 const changed = () => document.dispatchEvent(new CustomEvent("lab:changed"));
@@ -46,7 +45,13 @@ function run(columns) {
 
 export const runFocused = () => run([focused()]);
 export const runAll = () => run(list);
-export const stop = () => stopAnswers(answers());
+export const stop = () => halt(answers());
+
+/** End what some answers ask for, and the weighing of labels behind them. */
+function halt(some) {
+  bars.stop(some);
+  stopAnswers(some);
+}
 
 function again(answer) {
   if (!answer.running && !why(answer.column)) send([begin(answer, inputs.list()[answer.row])]);
@@ -88,7 +93,7 @@ function move(column, by_) {
 }
 
 function remove(column) {
-  stopAnswers(column.answers);
+  halt(column.answers);
   const at = list.indexOf(column);
   list.splice(at, 1);
   column.close();
@@ -98,7 +103,7 @@ function remove(column) {
 
 const DO = {
   run: (column) => run([column]),
-  stop: (column) => stopAnswers(column.answers),
+  stop: (column) => halt(column.answers),
   reset: (column) => { column.restore({ ...column.state(), parameters: {} }); changed(); },
   duplicate: (column) => add(column, list.indexOf(column) + 1),
   left: (column) => move(column, -1),
@@ -151,7 +156,9 @@ function heads() {
   by("lab-panes").classList.toggle("one", alone);
   by("diff-field").hidden = alone;
   by("add-column").setAttribute("aria-disabled", String(list.length >= MOST));
-  standIn([by("run"), first().running], [by("stop"), !running()], [by("run-all"), alone || list.every((column) => column.running)]);
+  const going = running() || bars.weighing();
+  standIn([by("run"), first().running], [by("stop"), !going], [by("run-all"), alone || list.every((column) => column.running)]);
+  bars.tell();
 }
 
 /** Say again what stands on the page after something was changed. `now` is {engine, problem, crowded}. */
@@ -211,12 +218,12 @@ export function start() {
   });
   strip.addEventListener("lab:answer", ({ detail: answer }) => {
     heads();
-    bars.tell();
     compare(answer.row);
     answer.compare({ column: answer.column.body(), variables: inputs.list()[answer.row]?.variables ?? {} }, null);
-    if (answer.finished) bars.follow(answer);
+    bars.follow(answer);
   });
   strip.addEventListener("lab:judged", heads);
+  document.addEventListener("lab:weighing", heads);
   by("add-column").addEventListener("click", () => add(list.at(-1)));
   by("diff").addEventListener("change", changed);
   by("run").addEventListener("click", runFocused);

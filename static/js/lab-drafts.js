@@ -1,10 +1,11 @@
 // The Lab's draft on the server, one for each prompt: kept while somebody types, found again by another tab, another machine or after a crash.
 // The browser's own copy (localStorage) stands in while the server does not answer.
 import { choose } from "./lab-clash.js";
+import { account, owned } from "./owned.js";
 
-const AT = "lab-draft-at";
-const OWN = "lab-draft";
-const BEFORE = "lab-draft-before";
+const AT = owned("lab-draft-at");
+const OWN = owned("lab-draft");
+const BEFORE = owned("lab-draft-before");
 const PAUSE_MS = 800;
 /** What a closing page may still send; larger drafts stay in this browser until it is opened again. */
 const KEEPALIVE = 60000;
@@ -122,7 +123,7 @@ async function send() {
 }
 
 function put({ key, revision }, state, closing = false) {
-  const body = JSON.stringify({ key, revision, state });
+  const body = JSON.stringify({ key, revision, state, account });
   const keepalive = closing && body.length < KEEPALIVE;
   return fetch("/lab/draft", { method: "PUT", headers: { "Content-Type": "application/json" }, body, keepalive }).catch(() => null);
 }
@@ -152,10 +153,21 @@ function flush() {
   pending = null;
 }
 
-/** hooks: {write(text), tell(), offer()}: put a draft into the editor, say where it is kept, offer what is kept in "Bring it back". */
+/** hooks: {write(text), tell(), offer(), keep()}: put a draft into the editor, say where it is kept, offer what is kept in "Bring it back", hand over what stands there. */
 export function start(given) {
   hooks = given;
   addEventListener("pagehide", flush);
+  // Signing out ends the session that a closing page would save its draft with.
+  document.addEventListener("submit", async (event) => {
+    if (!event.target.matches('[action="/sign-out"]')) return;
+    hooks.keep();
+    if (!pending) return;
+    event.preventDefault();
+    clearTimeout(timer);
+    while (sending) await new Promise((resolve) => setTimeout(resolve, PAUSE_MS / 10));
+    await send();
+    event.target.submit();
+  });
   // A page that comes back out of the browser's cache, or a machine out of its sleep, asks whether its draft is still the newest.
   document.addEventListener("visibilitychange", () => { if (!document.hidden && pending) send(); });
 }

@@ -1,12 +1,13 @@
 // What the Lab keeps: versions saved under a name (never over somebody's newer one unseen), the code of what stands here, the notebook's session.
 import "./links.js";
-import { choose } from "./lab-clash.js";
+import { newer } from "./lab-clash.js";
 import { word } from "./lab-drafts.js";
 import { ask } from "./lab-look.js";
+import { owned } from "./owned.js";
 import { toast } from "./toasts.js";
 
 const by = (id) => document.getElementById(id);
-const SESSION = "lab-session";
+const SESSION = owned("lab-session");
 let hooks = null;
 
 /** One tab's sitting: the notebook shows its runs together. */
@@ -34,8 +35,7 @@ async function version(opened, fields, message, basedOn) {
   const newest = told.error?.newest;
   if (!newest) return response?.ok ? { ...told, name: opened.name } : { error: told.error ?? SILENT };
   by("save-dialog").close();
-  const text = `Version ${newest.version} is newer than version ${opened.version}, which yours began from${newest.message ? `: “${newest.message}”` : "."}`;
-  if ((await choose({ title: "There is a newer version", text, theirs: newest, mine: fields })) === "theirs") return { taken: newest };
+  if ((await newer(opened, newest, fields)) === "theirs") return { taken: newest };
   return version(opened, fields, message, newest.version);
 }
 

@@ -2,9 +2,9 @@
 
 /** What went wrong, with the server's code, sentence and advice. */
 export class Problem extends Error {
-  constructor({ code = "", message, advice = "", label }) {
+  constructor({ code = "", message, advice = "", label, took, newest }) {
     super(message);
-    Object.assign(this, { code, advice, label });
+    Object.assign(this, { code, advice, label, took, newest });
   }
 }
 

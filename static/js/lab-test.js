@@ -1,18 +1,20 @@
 // "Test on validation…": what the columns' tests over a split would take, then the jobs, then a chip for each that says how it stands.
+import { newer } from "./lab-clash.js";
 import * as columns from "./lab-columns.js";
 import { ask } from "./lab-look.js";
 import * as rows from "./lab-rows.js";
 import { drawnNear } from "./lab-shots.js";
 import { Problem, post } from "./lab-stream.js";
+import { owned } from "./owned.js";
 import { toast } from "./toasts.js";
 
 const by = (id) => document.getElementById(id);
-const KEPT = "lab-tests";
+const KEPT = owned("lab-tests");
 const MOST = 6;
 const LOOK_MS = 1500;
 const PAUSE_MS = 250;
 let turn = 0;
-let opened = () => null;
+let hooks = { opened: () => null };
 
 const chosen = (name) => document.querySelector(`[name=${name}]:checked`).value;
 
@@ -25,7 +27,8 @@ function wanted() {
     answer: by("test-answer").value,
     limit: Number(by("test-limit").value) || null,
     every: chosen("test-every") === "every",
-    under: opened()?.id ?? null,
+    under: hooks.opened()?.id ?? null,
+    based_on: hooks.opened()?.version ?? null,
     nearest: drawnNear(),
   };
 }
@@ -58,16 +61,31 @@ function open() {
   plan();
 }
 
-async function send(event, took) {
+/** Start the tests; a newer version of the editor's prompt is shown first, and saved over only when the person says so. Null where theirs is taken: it has not been looked at. */
+async function queue(body) {
+  try {
+    return await (await post("/lab/test", body)).json();
+  } catch (error) {
+    if (!error.newest) throw error;
+    const [{ newest }, { id, name, version }] = [error, hooks.opened()];
+    by("test-dialog").close();
+    if ((await newer({ version }, newest, hooks.fields())) !== "theirs") return queue({ ...body, based_on: newest.version });
+    hooks.take(newest, { id, name, version: newest.version, reference: `${id}@${newest.version}` });
+    toast({ text: `This is ${name} v${newest.version} now, and nothing was tested; yours is kept as the earlier draft.` });
+    return null;
+  }
+}
+
+async function send(event) {
   event.preventDefault();
   if (by("test-start").getAttribute("aria-disabled") === "true") return;
   by("test-start").setAttribute("aria-disabled", "true");
   const body = wanted();
   try {
-    const response = await post("/lab/test", body);
-    const done = await response.json();
+    const done = await queue(body);
     by("test-dialog").close();
-    if (body.columns[0].prompt) took(done.opened);
+    if (!done) return;
+    if (body.columns[0].prompt) hooks.took(done.opened);
     document.dispatchEvent(new CustomEvent("lab:saved", { detail: done.opened }));
     keep([...done.jobs, ...kept()].slice(0, MOST));
     toast({ text: done.jobs.length === 1 ? "The test is queued." : `${done.jobs.length} tests are queued.`, href: "/jobs", link: "Jobs" });
@@ -124,11 +142,12 @@ function tell() {
   by("test").title = by("test-why").textContent = reason;
 }
 
-/** `opened` says which saved prompt stands in the editor; `took` hears which version the editor's draft was saved as. */
-export function start({ opened: which, took }) {
-  opened = which;
+/** hooks: {opened(), fields(), took(opened), take(fields, opened)}: which saved prompt stands in the editor, what stands there, which version it was saved as now,
+ *  and whose version is taken instead. */
+export function start(given) {
+  hooks = given;
   by("test").addEventListener("click", open);
-  by("test-form").addEventListener("submit", (event) => send(event, took));
+  by("test-form").addEventListener("submit", send);
   let pause = 0;
   by("test-form").addEventListener("input", () => { clearTimeout(pause); pause = setTimeout(plan, PAUSE_MS); });
   document.addEventListener("lab:changed", tell);

@@ -16,10 +16,11 @@ import { besides } from "./lab-run.js";
 import * as shots from "./lab-shots.js";
 import * as test from "./lab-test.js";
 import { declare, startVariables } from "./lab-variables.js";
+import { owned } from "./owned.js";
 
 const by = (id) => document.getElementById(id);
-const DRAFT = "lab-draft";
-const BEFORE = "lab-draft-before";
+const DRAFT = owned("lab-draft");
+const BEFORE = owned("lab-draft-before");
 const PAUSE_MS = 350;
 const given = JSON.parse(by("lab-given").textContent);
 
@@ -249,9 +250,9 @@ for (const begins of [rows.start, modes.start, shots.startShots, startTurns, sta
 marks.start(by("columns"));
 heat.start();
 engine.start(given.engine, changed);
-test.start({ opened: () => opened, took: (reference) => { [opened, saved] = [reference, wording()]; name(); keep(); } });
+test.start({ opened: () => opened, took: (reference) => { [opened, saved] = [reference, wording()]; name(); keep(); }, fields, take });
 besides.session = keeping.session();
-drafts.start({ write: bring, tell, offer });
+drafts.start({ write: bring, tell, offer, keep });
 keeping.start({ opened: () => opened, fields, body: asked, saved: settled, take });
 listen();
 begin();

@@ -1,13 +1,14 @@
 // The label book as a table: what was typed is kept in this browser until it is saved as a version.
 import { matches } from "./label-picker.js";
 import { post } from "./lab-stream.js";
+import { owned } from "./owned.js";
 import { askToSave, saved } from "./save-labels.js";
 import { toast } from "./toasts.js";
 
 const by = (id) => document.getElementById(id);
 const given = JSON.parse(by("given")?.textContent ?? "null");
 const PAGE = 50;
-const STORE = `label-book-${given?.reference}`;
+const STORE = owned(`label-book-${given?.reference}`);
 const book = new Map(given?.labels.map((label) => [label.key, label]));
 const proposed = new Map(given?.proposals.map((one) => [one.key, one]));
 /** By key: the fields that were changed. A label that is not in the book was added. */

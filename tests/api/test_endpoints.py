@@ -105,6 +105,21 @@ def test_a_stop_ends_the_request_at_the_endpoint(client: TestClient, fault_serve
     assert events[-1]["reason"] == "cancelled" and events[-1]["estimated"] and len(events) < 40
 
 
+def test_a_run_that_was_stopped_says_how_long_it_ran(client: TestClient, fault_server: Server) -> None:
+    add(client, fault_server, "endless/v1", models=["m"], prices={"*": {"input": 1.0, "output": 1.0}})
+    body = {"model": "there/m", "session": "s", "prompt": {"mode": "chat", "messages": [{"role": "user", "content": "go"}]}, "stream": True}
+    told: dict[str, Any] = {}
+    with client.stream("POST", "/api/v1/generate", json=body) as answer:
+        lines = (json.loads(line.removeprefix("data: ")) for line in answer.iter_lines() if line.startswith("data: "))
+        request = next(lines)["request"]
+        for count, told in enumerate(lines):  # noqa: B007 the last one is looked at
+            if count == 8:  # it writes every 50 ms
+                client.post(f"/api/v1/generate/{request}/stop")
+    assert told["reason"] == "cancelled" and 350 < told["latency_ms"] < 30_000 and told["waited_ms"] < 5_000 and told["tries"] == 1
+    [run] = client.get("/api/v1/notebook").json()["items"]
+    assert run["latency_ms"] == told["latency_ms"] and run["cost"] == told["cost"] > 0
+
+
 def test_the_first_event_decides_the_status(client: TestClient, fault_server: Server) -> None:
     add(client, fault_server, "page/v1", models=["m"], time_out=1)
     answer = client.post("/api/v1/generate", json={"model": "there/m", "prompt": {"instruction": "x"}, "variables": {"input": "y"}, "stream": True})

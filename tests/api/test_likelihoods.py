@@ -1,6 +1,8 @@
 """Label bars: the likelihood of every label, raw and calibrated, through the API."""
 
+import asyncio
 import json
+import time
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from app.domain.dataset import DatasetVersion
 from app.domain.rendering import Template, answer_text, render
 from app.domain.scoring import CONTENT_FREE, calibrated, shares
 from app.settings import settings
+from tests.api.test_endpoints import add, places  # noqa: F401 the fixture lets the test servers be asked
 from tests.remote.servers import Server
 from worker.engine.load import load
 from worker.engine.score import score_labels
@@ -79,3 +82,67 @@ def test_an_endpoint_weighs_labels_only_after_a_test_has_shown_it(engine: TestCl
     found = engine.post(URL, json=body).json()["labels"]
     assert sum(one["share"] for one in found) == pytest.approx(1) and found[0]["log_likelihood"] >= found[1]["log_likelihood"]
     assert all(one["tokens"] is None and one["calibrated_share"] is not None for one in found)
+
+
+def priced(client: TestClient, server: Server) -> dict[str, Any]:
+    """What asks for labels there, once an answer stands under the ticket `one`."""
+    row = add(client, server, models=["tiny"], prices={"*": {"input": 5e5, "output": 1e6}})
+    client.post(f"/api/v1/endpoints/{row['id']}/test")
+    body = {**asked(), "model": "there/tiny"}
+    client.post("/api/v1/generate", json={**body, "parameters": {"max_tokens": 2}, "session": "monday", "ticket": "one"})
+    return {**body, "ticket": "one"}
+
+
+def run(client: TestClient) -> dict[str, Any]:
+    [found] = client.get("/api/v1/notebook").json()["items"]
+    return dict(found)
+
+
+def test_what_labels_take_at_an_endpoint_is_told_and_kept_with_the_run(client: TestClient, model_server: Server) -> None:
+    body = priced(client, model_server)
+    alone = run(client)
+    assert alone["weighing"] is None
+    told = client.post(URL, json={**body, "labels": ["positive", "negative"]}).json()
+    assert told["output_tokens"] == (1 + 3) * 2 and told["input_tokens"] > 8 * 10 and told["estimated"] is False
+    assert told["cost"] == told["input_tokens"] / 2 + told["output_tokens"]
+    assert run(client) == {**alone, "weighing": {name: told[name] for name in ("input_tokens", "output_tokens", "estimated", "cost")}}
+    client.post(URL, json={**body, "labels": ["positive", "negative"]})
+    assert run(client)["weighing"]["cost"] == 2 * told["cost"], "what was asked for twice was paid for twice"
+    assert "of it for its labels" in client.get("/lab/notebook").text
+    assert client.get("/lab/answers?ticket=one").json()["one"]["weighing"]["cost"] == 2 * told["cost"]
+
+
+def test_whoever_leaves_ends_the_weighing_and_what_it_took_is_kept(client: TestClient, model_server: Server) -> None:
+    body = priced(client, model_server)
+    sent = json.dumps({**body, "labels": [f"label {number:04}" for number in range(900)]}).encode()
+    before = served(model_server)
+
+    async def ask() -> None:
+        messages = [{"type": "http.request", "body": sent, "more_body": False}]
+
+        async def receive() -> dict[str, Any]:
+            if messages:
+                return messages.pop()
+            while served(model_server) < before + 3:  # noqa: ASYNC110 another process counts
+                await asyncio.sleep(0.02)
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            del message
+
+        headers = [(name.encode(), value.encode()) for name, value in (("authorization", client.headers["Authorization"]), ("host", "localhost"))]
+        scope = {"type": "http", "method": "POST", "path": URL, "raw_path": URL.encode(), "query_string": b"", "scheme": "http", "http_version": "1.1"}
+        about = {"headers": [*headers, (b"content-type", b"application/json")], "client": ("127.0.0.1", 1), "server": ("localhost", 80), "root_path": ""}
+        await client.app({**scope, **about}, receive, send)
+
+    asyncio.run(ask())
+    came = served(model_server) - before
+    assert 3 <= came < 900
+    found = run(client)["weighing"]
+    assert came - 1 <= found["output_tokens"] <= came and found["cost"] == found["input_tokens"] / 2 + found["output_tokens"] > 0
+    time.sleep(0.3)
+    assert served(model_server) - before == came, "nobody waits for the other labels, so nobody asks for them"
+
+
+def served(server: Server) -> int:
+    return int(server.ask("/served").get("v1/completions", 0))

@@ -64,6 +64,28 @@ def test_a_failed_run_is_kept_with_its_reason(client: TestClient, fault_server: 
     assert run["reason"] == "failed" and run["error"] == answer.json()["error"] and run["output"] == ""
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_run_that_failed_after_it_was_answered_keeps_what_it_took(client: TestClient, model_server: Server, stream: bool) -> None:
+    """An answer that does not hold to what was asked is no answer, and is paid for all the same."""
+    add(client, model_server, path="plain/v1", models=["tiny"], prices={"*": {"input": 5e5, "output": 1e6}})
+    held = {"max_tokens": 300, "choices": ["refund"], "stop": ["e"]}
+    answer = client.post("/api/v1/generate", json={"model": "there/tiny", "session": "s", "variables": {"input": "x"}, "parameters": held, "stream": stream})
+    assert answer.status_code == 502 and answer.json()["error"]["code"] == "constraint_ignored"
+    [run] = runs(client)
+    took = run["error"]["took"]
+    assert run["reason"] == "failed" and (run["input_tokens"], run["output_tokens"], run["cost"]) == (took["input_tokens"], took["output_tokens"], took["cost"])
+    assert took["output_tokens"] > 0 and not took["estimated"] and took["cost"] == took["input_tokens"] / 2 + took["output_tokens"]
+    assert answer.json()["error"]["took"] == took
+
+
+def test_a_run_that_broke_off_keeps_what_had_come_by_then(client: TestClient, fault_server: Server) -> None:
+    add(client, fault_server, path="half", models=["tiny"], prices={"*": {"input": 5e5, "output": 1e6}})
+    client.post("/api/v1/generate", json={"model": "there/tiny", "session": "s", "variables": {"input": "x"}, "stream": True})
+    [run] = runs(client)
+    assert run["error"]["code"] == "broken_off" and run["output"] == "so so " and run["error"]["took"]["estimated"] is True
+    assert run["output_tokens"] == 2 and run["cost"] == run["input_tokens"] / 2 + 2 and run["latency_ms"] is None
+
+
 @pytest.mark.parametrize("how", ["closed", "cancelled", "cancelled again and again"])
 def test_a_run_whose_tab_was_closed_is_kept_as_far_as_it_came(client: TestClient, fault_server: Server, person: Who, how: str) -> None:
     add(client, fault_server, path="endless", models=["tiny"])

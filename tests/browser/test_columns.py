@@ -6,7 +6,7 @@ import re
 import signal
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from app.pages.lab import listed
 from tests.browser.steps import address, no_violations, sign_up, tab_to
@@ -236,6 +236,31 @@ def test_bars_say_how_likely_each_label_is(page: Page) -> None:
     no_violations(page)
     page.locator("#bars").uncheck()
     expect(bars).to_be_hidden()
+
+
+def test_labels_are_weighed_one_answer_after_another_and_stop_ends_that(page: Page) -> None:
+    held: list[Route] = []
+    left: list[str] = []
+    page.route("**/api/v1/likelihoods", held.append)
+    page.on("requestfailed", lambda request: left.append(request.url))
+    page.locator("#bars").check()
+    page.keyboard.press("Control+Shift+Enter")
+    bars = [part(column(page, letter), "bars") for letter in "AB"]
+    for one in bars:
+        expect(one).to_have_text("Weighing the labels", timeout=120_000)
+    assert len(held) == 1, "the other waits for it"
+    page.locator("#stop").click()
+    for one in bars:
+        expect(one).to_contain_text("You stopped this")
+    settled(page)
+    assert len(held) == 1 and [url.rpartition("/")[2] for url in left] == ["likelihoods"]
+    page.unroute("**/api/v1/likelihoods")
+    page.locator("#bars").uncheck()
+    page.locator("#bars").check()
+    for one in bars:
+        expect(one.locator(":scope > dl dt")).to_have_count(5, timeout=60_000)
+    settled(page)
+    page.locator("#bars").uncheck()
 
 
 def test_a_table_of_inputs_fills_cell_by_cell_with_a_tally(page: Page, complaints: list[str]) -> None:

@@ -86,7 +86,10 @@ def test_before_the_first_account_the_door_names_the_link(visitor: TestClient) -
 
 def test_signing_out_and_in_again(browser: TestClient) -> None:
     assert browser.get("/sign-in").headers["location"] == "/"
-    browser.post("/sign-out")
+    key = Dom(browser.get("/").text).one("html").get("data-account")
+    door = browser.post("/sign-out").headers["location"]
+    assert key and door == f"/sign-in?left={key}", "the browser forgets what it kept of this account"
+    assert any(script.get("src") == "/static/js/signed-out.js" for script in get(browser, door).all("script"))
     assert COOKIE not in browser.cookies
     assert browser.get("/").status_code == 303
     response = browser.post("/sign-in", data={"name": "Grace", "password": "wrong, all of it"})

@@ -31,6 +31,15 @@ def test_a_draft_is_kept_and_found_again(browser: TestClient) -> None:
     assert browser.get(DRAFT).json()["key"] == "7"
 
 
+def test_a_page_that_somebody_else_opened_keeps_no_draft(browser: TestClient) -> None:
+    """One browser, two accounts: the tab of the one before is still open, and its requests go with the newcomer's cookie."""
+    me = int(Dom(browser.get("/lab").text).one("html").get("data-account") or 0)
+    body = {"key": "new-1", "revision": 0, "state": {"fields": {"instruction": "theirs"}}}
+    refused = browser.put(DRAFT, json={**body, "account": me + 1})
+    assert refused.status_code == 403 and refused.json()["error"]["code"] == "somebody_else" and browser.get(DRAFT).status_code == 204
+    assert browser.put(DRAFT, json={**body, "account": me}).json() == {"revision": 1}
+
+
 def test_another_tab_is_answered_with_what_stands_there(browser: TestClient) -> None:
     put(browser, 0, "first")
     put(browser, 1, "theirs")

@@ -127,6 +127,19 @@ def test_a_plan_says_what_a_test_takes_and_a_start_makes_a_version_and_a_chip(br
     )
 
 
+def test_a_test_of_an_older_versions_draft_is_told_the_newer_one(browser: TestClient, person: Who, routing: PromptVersion) -> None:
+    add_dataset(person)
+    body = wanted(add_model(person)) | {"under": routing.prompt_id, "based_on": routing.number}
+    body["columns"][0]["prompt"] = {**WORDS, "instruction": "Mine."}
+    newer = prompts.add_version(person, routing.prompt_id, {"instruction": "Theirs."})
+    told = browser.post("/lab/test", json=body)
+    assert told.status_code == 409 and told.json()["error"]["newest"]["version"] == newer.number and told.json()["error"]["newest"]["instruction"] == "Theirs."
+    assert browser.post("/lab/test", json={**body, "based_on": newer.number}).json()["opened"]["version"] == newer.number + 1
+    variant = {**body, "columns": [*body["columns"], {"model": 1, "prompt_version": routing.reference, "parameters": {"temperature": 0.5}}]}
+    plan = Dom(browser.post("/lab/test/plan", json=variant).text)
+    assert "Routing as it is changed here, kept under “Lab variants for tickets”" in plan.text("tbody")
+
+
 def test_what_cannot_be_tested_says_why(browser: TestClient, person: Who) -> None:
     add_dataset(person)
     bad = wanted(add_model(person))

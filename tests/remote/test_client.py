@@ -183,6 +183,7 @@ def test_an_endpoint_that_does_not_look_at_a_schema_is_found_out(model_server: S
         with pytest.raises(RemoteError) as caught:
             ask(spec, lambda client: client.complete("tiny", CHAT, parameters))  # noqa: B023 it is called at once
         assert caught.value.code == "constraint_ignored" and "response_format" in caught.value.advice
+        assert caught.value.usage is not None and caught.value.usage.output_tokens > 0 and not caught.value.usage.estimated, "it was written and is paid for"
 
 
 def test_what_the_protocol_has_no_field_for_is_refused_before_anything_is_sent() -> None:

@@ -10,7 +10,7 @@ import structlog
 from app.domain.generation import Parameters
 from app.domain.rendering import Message, Part, Rendered
 from app.remote.client import Client
-from app.remote.spec import Answer, Delta, EndpointSpec, RemoteError
+from app.remote.spec import Answer, Delta, EndpointSpec, RemoteError, Usage
 from tests.remote.conftest import spec_of
 from tests.remote.fault_server import SECRET
 from tests.remote.servers import Server
@@ -75,6 +75,32 @@ def test_a_stream_that_goes_wrong_keeps_what_came_and_is_not_begun_again(fault_s
 
     came, found = asyncio.run(run())
     assert found == code and came.startswith("so ") and len(fault_server.requests(fault)) == before + 1
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize(("fault", "again"), [("short", False), ("drop", True)])
+def test_only_what_has_not_begun_is_asked_again_by_itself(fault_server: Server, broker: str, fault: str, again: bool, stream: bool) -> None:
+    """An answer that breaks off may be paid for; a connection that closes before any answer is tried again."""
+    before = len(fault_server.requests(fault))
+    with pytest.raises(RemoteError) as caught:
+        asyncio.run(ask(spec_of(fault_server, f"{fault}/v1", broker, time_out=4.0), stream))
+    assert (len(fault_server.requests(fault)) - before > 1) is again
+    assert ("before it answered" in caught.value.message) is again and caught.value.usage is None
+
+
+def test_a_choice_that_breaks_off_unseen_is_asked_for_once_and_what_came_is_reckoned(fault_server: Server, broker: str) -> None:
+    """Its text is held back until it is whole, yet it had begun."""
+    before = len(fault_server.requests("half"))
+
+    async def run() -> None:
+        async with Client(spec_of(fault_server, "half/v1", broker, time_out=4.0)) as client:
+            async for _ in client.stream("m", CHAT, Parameters(choices=["yes", "no"])):
+                pass
+
+    with pytest.raises(RemoteError) as caught:
+        asyncio.run(run())
+    assert caught.value.code == "broken_off" and len(fault_server.requests("half")) == before + 1
+    assert caught.value.usage == Usage(-(-len(CHAT.text) // 4), 2, estimated=True), "two words of three letters and a space came"
 
 
 def test_a_busy_server_is_asked_again_when_it_says(fault_server: Server, broker: str) -> None:

@@ -1,5 +1,6 @@
 """Columns of the Lab tested over a split: what that takes, which prompt versions it makes, and what it refuses."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,14 +8,12 @@ import pytest
 from app.db import now, transaction
 from app.domain import evaluation as evaluations
 from app.domain import job as jobs
-from app.domain.access import Who, owned
+from app.domain.access import Who
 from app.domain.dataset import DatasetVersion
-from app.domain.endpoint import Endpoint
-from app.domain.model import Model
-from app.errors import Invalid
-from app.services import prompts, testing
+from app.errors import Conflict, Invalid
+from app.services import forecast, prompts, testing
 from app.services.testing import Column, Plan, Wanted
-from tests.rows import add_dataset, add_model, answer_evaluation, claim
+from tests.rows import add_dataset, add_model, add_remote_model, add_rows, answer_evaluation, claim
 
 WORDS = {"instruction": "Answer billing or delivery."}
 
@@ -64,10 +63,38 @@ def test_a_draft_becomes_a_version_once_and_columns_that_say_the_same_are_one_te
     saved = prompts.create(person, "Routing", {"instruction": "Old."})
     columns = [draft(model), draft(model), Column(model, prompt_version=saved.reference, parameters={"temperature": 0.5})]
     done = testing.start(person, columns, Wanted(dataset=version.reference, split="validation", answer="generate", under=saved.prompt_id))
-    assert [view.job.settings["prompt_version"] for view in done.views] == ["1@2", "1@3"] and done.version.reference == "1@2"
-    assert prompts.find(person, "1@2")[1].instruction == WORDS["instruction"] and prompts.find(person, "1@3")[1].parameters == {"temperature": 0.5}
+    assert [view.job.settings["prompt_version"] for view in done.views] == ["1@2", "2@1"] and done.version.reference == "1@2"
+    assert prompts.find(person, "1@2")[1].instruction == WORDS["instruction"] and prompts.find(person, "2@1")[1].parameters == {"temperature": 0.5}
     again = testing.start(person, [draft(model)], Wanted(dataset=version.reference, split="validation", answer="generate", under=saved.prompt_id))
     assert again.version.reference == "1@2", "what is saved already is not saved again"
+
+
+def test_what_a_column_changes_is_no_prompts_next_version(person: Who, version: DatasetVersion, model: int) -> None:
+    """Neither of the saved prompt that it shows nor of the one in the editor: both stay as whoever saved them left them."""
+    mine, other = (prompts.create(person, name, {"instruction": name}) for name in ("Mine", "Other"))
+    warm, hot = (dict[str, Any](parameters={"temperature": heat}) for heat in (0.5, 1.5))
+    columns = [draft(model), Column(model, prompt_version=other.reference, **warm), draft(model, **warm), draft(model)]
+    wanted = Wanted(dataset=version.reference, split="validation", answer="generate", under=mine.prompt_id, based_on=1)
+    done = testing.start(person, columns, wanted)
+    assert [view.job.settings["prompt_version"] for view in done.views] == ["1@2", "3@1", "3@2"] and done.prompt.name == "Mine"
+    assert [line.version.number for line in prompts.history(person, other.prompt_id).lines] == [1]
+    assert prompts.find(person, "3@2")[0].name == "Lab variants for tickets"
+    later = testing.start(person, [Column(model, prompt_version=other.reference, **hot)], wanted)
+    assert later.version.reference == "3@3", "one prompt has them all"
+    again = testing.start(person, [draft(model, parameters={"top_p": 0.5})], replace(wanted, based_on=2))
+    assert again.version.reference == "1@3", "the editor's own next version is no clash with its variants"
+
+
+def test_a_draft_is_not_saved_over_a_newer_version_unseen(person: Who, version: DatasetVersion, model: int) -> None:
+    saved = prompts.create(person, "Routing", {"instruction": "Old."})
+    wanted = Wanted(dataset=version.reference, split="validation", answer="generate", under=saved.prompt_id, based_on=1)
+    prompts.add_version(person, saved.prompt_id, {"instruction": "Somebody else's."}, based_on=1)
+    with pytest.raises(Conflict) as clash:
+        testing.start(person, [draft(model)], wanted)
+    assert clash.value.detail["newest"]["version"] == 2 and clash.value.detail["newest"]["instruction"] == "Somebody else's."
+    with transaction() as session:
+        assert session.query(jobs.Job).count() == 0
+    assert testing.start(person, [draft(model)], replace(wanted, based_on=2)).version.reference == "1@3"
 
 
 def test_a_new_draft_gets_a_prompt_of_its_own(person: Who, version: DatasetVersion, model: int) -> None:
@@ -101,18 +128,39 @@ def test_the_test_split_and_prompts_that_cannot_be_rendered_are_refused_and_noth
 
 @pytest.mark.parametrize(("prices", "known"), [({}, False), ({"*": {"input": 10.0, "output": 1000.0}}, True)])
 def test_a_remote_model_costs_at_most_what_its_prices_say(person: Who, version: DatasetVersion, prices: dict[str, Any], known: bool) -> None:
-    with transaction() as session:
-        endpoint = Endpoint(**owned(person), name="there", url="http://h/v1", origin="http://h", sealed_key=None, prices=prices, probe=None, tested_at=None)
-        session.add(endpoint)
-        session.flush()
-        about = {"name": "m", "kind": "remote", "folder": "", "content_hash": "", "parameters": 0, "alias": "there/m"}
-        model = Model(**owned(person), **about, endpoint_id=endpoint.id, remote_name="m")
-        session.add(model)
-        session.flush()
-        key = model.id
+    key = add_remote_model(person, prices)
     cost = plan(person, version, draft(key, parameters={"max_tokens": 20})).lines[0].cost
     if not known:
         assert cost is None
     else:
         assert cost is not None and 10 * 20 * 1000 / 1e6 < cost < 10 * (20 * 1000 + 40 * 10) / 1e6
     assert "likelihood" in plan(person, version, draft(key), answer="likelihood").lines[0].problem
+
+
+PRICE = {"*": {"input": 10.0, "output": 1000.0}}
+GIVES_LIKELIHOODS = {"completions": True, "reason": ""}
+
+
+def test_by_likelihood_an_endpoint_reads_the_prompt_once_for_each_label(person: Who) -> None:
+    texts = [f"label number {number:03}" for number in range(40)]
+    two = add_rows(person, "two", [(f"message {number} about it", texts[number % 2], split) for split in ("train", "validation") for number in range(10)])
+    many = add_rows(person, "many", [(f"message {number} about it", texts[number % 40], split) for split in ("train", "validation") for number in range(80)])
+    key = add_remote_model(person, PRICE, GIVES_LIKELIHOODS)
+    written = plan(person, two, draft(key, parameters={"max_tokens": 1})).lines[0].cost
+    weighed = plan(person, two, draft(key), answer="likelihood").lines[0].cost
+    assert written and weighed and 2 * written < weighed < 3 * written, "twice the prompt, each with a label behind it"
+    candidates = plan(person, many, draft(key), answer="likelihood", limit=10).lines[0].cost
+    assert candidates == pytest.approx(10 * weighed, rel=0.05), "of forty labels twenty are offered, so so many are asked for"
+
+
+def test_an_experiment_says_the_same_of_an_endpoint(person: Who, version: DatasetVersion, model: int) -> None:
+    key = add_remote_model(person, PRICE, GIVES_LIKELIHOODS)
+    same: dict[str, Any] = {"dataset": version.reference, "model": model, "prompt_version": None, "validation_rows": 100}
+    weighed, written = (
+        forecast.experiment(person, **same, rungs=[{"technique": "zero_shot", "model": key, "answer": answer}]) for answer in ("likelihood", "generate")
+    )
+    assert 2 * written.tokens < weighed.tokens < 3 * written.tokens and weighed.dollars is not None
+    assert weighed.dollars == pytest.approx((10 * weighed.tokens + 1000 * 2 * 40) / 1e6), "one token written behind each of two labels, on 40 rows"
+    assert forecast.experiment(person, **same, rungs=[{"technique": "zero_shot", "model": key}]) == weighed
+    deaf = add_remote_model(person, PRICE, name="deaf")
+    assert forecast.experiment(person, **same, rungs=[{"technique": "zero_shot", "model": deaf}]).tokens == written.tokens

@@ -24,6 +24,7 @@ from tests.faults.tap import Tap
 from tests.remote.servers import Server
 from tests.worker.test_parent import until
 from worker import parent
+from worker.asking import GIVE_UP
 
 ONE = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 PRICE = {"*": {"input": 1.0, "output": 10.0}}
@@ -306,7 +307,9 @@ def test_rows_that_were_not_answered_are_asked_again_alone(person: Who, toys: Da
         values = {"answer": "positive", "gold": "positive", "correct": True, "likelihoods": None, "latency_ms": 5.0, "input_tokens": 100, "output_tokens": 1}
         kept.store(session, of.id, [{"example_id": row.id, **values} for row in rows])
     endpoints.update(person, view.endpoint.id, {"url": f"{fault_server.address}/short/v1", "key": "sesame"})
+    broken = len(fault_server.requests("short"))
     assert parent.run_one("light")
+    assert len(fault_server.requests("short")) - broken == GIVE_UP, "what broke off is not asked for again before somebody says so"
     failed, _ = ended(person, job)
     assert failed.state == "failed" and failed.error is not None and "broke its answer off" in failed.error["message"]
     endpoints.update(person, view.endpoint.id, {"url": f"{model_server.address}/v1", "key": "sesame"})

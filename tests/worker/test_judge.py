@@ -145,6 +145,17 @@ def test_words_that_are_no_ruling_are_counted_apart(person: Who, pair: tuple[int
     assert scores["n"] + scores["unread"] == ROWS and scores["unread"] >= 1 and scores["n"] >= 2, "the two rows of the same answer are ties"
 
 
+def test_a_ruling_that_does_not_hold_to_the_answers_is_not_read_and_paid_for(person: Who, pair: tuple[int, int], places: None, fault_server: Server) -> None:
+    add(person, fault_server, "fine/v1", "m")
+    view, before = judge(person, pair, "there/m", brief={"read": "constrained"}, limit=2), len(fault_server.requests("fine"))
+    assert parent.run_one("light") is True
+    job, scores = ended(person, view)
+    asked = len(fault_server.requests("fine")) - before
+    assert job.state == "succeeded" and asked > 0 and scores["unread"] > 0, job.error
+    assert (scores["input_tokens"], scores["output_tokens"]) == (3 * asked, asked) and scores["cost"] == pytest.approx(asked * (3 + 10) / 1e6)
+    assert any("3 tokens read, 1 written all the same" in line.text for line in jobs.log(person, job.id))
+
+
 def test_a_stop_keeps_what_was_ruled_and_a_retry_asks_only_the_rest(person: Who, pair: tuple[int, int], places: None, fault_server: Server) -> None:
     add(person, fault_server, "slow/v1", "m", concurrency=2)
     view, before = judge(person, pair, "there/m"), len(fault_server.requests("slow"))
