@@ -12,7 +12,34 @@ from app.domain import metric as metrics
 from app.domain.access import Who
 from app.domain.job import MOVES, STATES, Attempt, Fenced, Job
 from app.errors import Conflict
-from tests.domain.jobs import add, claim, lose, outcomes, silence, state
+
+
+def add(person: Who, priority: int = 0, name: str = "a tune") -> int:
+    with transaction() as session:
+        return jobs.add(session, person, "tune", name, {"method": "lora"}, priority).id
+
+
+def claim(worker: str = "w1") -> Job:
+    with transaction() as session:
+        job = jobs.claim(session, "gpu", worker, 30)
+    assert job is not None
+    return job
+
+
+def state(key: int) -> Job:
+    with transaction() as session:
+        return session.get_one(Job, key)
+
+
+def outcomes(key: int) -> list[str | None]:
+    with transaction() as session:
+        return [attempt.outcome for attempt in jobs.attempts(session, key)]
+
+
+def silence(key: int) -> None:
+    """Let the lease of a job run out, as it does when its worker is gone."""
+    with transaction() as session:
+        session.execute(update(Job).where(Job.id == key).values(lease_until=now(session) - 1))
 
 
 def test_claim_takes_the_highest_priority_then_the_oldest(person: Who) -> None:
@@ -93,6 +120,14 @@ def test_the_third_lost_attempt_fails_the_job_visibly(person: Who) -> None:
     with transaction() as session:
         assert jobs.claim(session, "gpu", "w1", 30) is None
         assert len(session.scalars(select(Attempt).where(Attempt.job_id == key)).all()) == jobs.MAX_ATTEMPTS
+
+
+def lose(key: int) -> None:
+    """One attempt whose worker goes silent."""
+    claim()
+    silence(key)
+    with transaction() as session:
+        assert ending.expire(session) == [key]
 
 
 def test_a_deploy_does_not_count_as_a_lost_attempt(person: Who) -> None:
@@ -219,27 +254,6 @@ def test_a_cancel_after_a_finish_wins(person: Who) -> None:
     assert (state(key).state, state(key).finish) == ("queued", False), "a retry goes on to the end"
 
 
-def test_a_job_that_is_heard_of_in_the_same_moment_is_not_taken_back(person: Who) -> None:
-    key, lost = add(person), list[int]()
-    job = claim()
-    silence(key)
-
-    def sweep() -> None:
-        with transaction() as session:
-            lost.extend(ending.expire(session))
-
-    sweeping = threading.Thread(target=sweep)
-    with transaction() as session:
-        jobs.beat(session, key, job.lease_token or "", 30)
-        sweeping.start()
-        sweeping.join(0.5)
-    sweeping.join(20)
-    assert lost == [] and state(key).state == "running" and state(key).lease_token == job.lease_token
-    silence(key)
-    sweep()
-    assert lost == [key] and state(key).state == "queued"
-
-
 def test_waiting_queues_are_named_once_until_it_is_time_to_send_again(person: Who) -> None:
     add(person)
     with transaction() as session:
@@ -262,3 +276,92 @@ def test_queue_place_counts_what_goes_before(person: Who) -> None:
     first, second, urgent = add(person), add(person), add(person, priority=1)
     with transaction() as session:
         assert [jobs.queue_place(session, session.get_one(Job, key)) for key in (first, second, urgent)] == [2, 3, 1]
+
+
+def test_a_job_that_finds_no_room_waits_for_it_while_others_go_before(person: Who) -> None:
+    large, small = add(person), add(person)
+    job = claim()
+    with transaction() as session:
+        ending.give_back(session, large, job.lease_token or "", "no room", counts=False, needs_bytes=5000)
+    with transaction() as session:
+        other = jobs.claim(session, "gpu", "w1", 30, room={"tune": 4999})
+        assert other is not None and other.id == small
+        assert not jobs.ready(session, "gpu", room={"tune": 4999, "export": 9000}) and jobs.claim(session, "gpu", "w1", 30, room={"tune": 4999}) is None
+    for _ in range(jobs.MAX_ATTEMPTS + 1):  # however often somebody else takes the room
+        with transaction() as session:
+            again = jobs.claim(session, "gpu", "w2", 30, room={"tune": 5000})
+        assert again is not None and again.id == large and again.needs_bytes is None, "it is asked anew"
+        with transaction() as session:
+            ending.give_back(session, large, again.lease_token or "", "no room", counts=False, needs_bytes=5000)
+    assert state(large).state == "queued"
+    with transaction() as session:
+        ending.cancel(session, session.get_one(Job, large))
+    assert state(large).state == "cancelled"
+    with transaction() as session:
+        jobs.retry(session, session.get_one(Job, large))
+        assert jobs.ready(session, "gpu", room={"tune": 1}), "a person may have made room in another way: it is asked anew"
+
+
+def test_a_job_whose_room_comes_and_goes_ends_in_words(person: Who) -> None:
+    """As where the disk that is asked when a job is taken is not the one it writes to: else it would be begun and handed back for ever."""
+    key, left = add(person), add(person)
+    for at in range(jobs.MAX_WAITS):
+        with transaction() as session:
+            job = jobs.claim(session, "gpu", "w1", 30, room={"tune": 9_000_000})
+        assert job is not None and job.id == key and job.attempt == at + 1
+        with transaction() as session:
+            ending.give_back(session, key, job.lease_token or "", "2.0 MB are free", counts=False, needs_bytes=5_000_000)
+    ended = state(key)
+    error = ended.error or {}
+    assert ended.state == "failed" and error["code"] == "disk_full" and error["needed_bytes"] == 5_000_000 and error["advice"]
+    assert error["message"] == "10 times 5.0 MB were free on the disk when the job was taken, and fewer when it was to start."
+    assert outcomes(key) == ["no_room"] * (jobs.MAX_WAITS - 1) + ["failed"]
+    assert claim().id == left
+    with transaction() as session:
+        jobs.retry(session, session.get_one(Job, key))
+        job = jobs.claim(session, "gpu", "w1", 30, room={"tune": 9_000_000})
+        assert job is not None and job.id == key
+        ending.give_back(session, key, job.lease_token or "", "no room", counts=False, needs_bytes=5_000_000)
+    assert state(key).state == "queued", "a person asked again: it is counted anew"
+
+
+OUT = {"code": "out_of_memory", "message": "Memory ran out, twice.", "advice": "Take less."}
+
+
+def end_for_want_of_memory(key: int) -> None:
+    job = claim()
+    with transaction() as session:
+        ending.give_back(session, key, job.lease_token or "", "killed", cause=OUT)
+
+
+def test_memory_that_ran_out_is_tried_once_more_and_a_retry_counts_anew(person: Who) -> None:
+    key = add(person)
+    lose(key)
+    end_for_want_of_memory(key)
+    assert state(key).state == "queued", "the loss before had another cause"
+    end_for_want_of_memory(key)
+    assert state(key).state == "failed" and state(key).error == OUT
+    with transaction() as session:
+        jobs.retry(session, session.get_one(Job, key))
+    end_for_want_of_memory(key)
+    assert state(key).state == "queued"
+    with transaction() as session:
+        assert [row.outcome for row in jobs.attempts(session, key)] == ["lost", "out_of_memory", "failed", "out_of_memory"]
+
+
+def test_memory_that_ran_out_counts_as_a_loss_too(person: Who) -> None:
+    key = add(person)
+    end_for_want_of_memory(key)
+    lose(key)
+    lose(key)
+    assert state(key).state == "failed" and (state(key).error or {})["code"] == "worker_lost"
+
+
+def test_a_lease_from_before_the_clock_was_set_back_is_cut(person: Who) -> None:
+    key = add(person)
+    claim()
+    with transaction() as session:
+        session.execute(update(Job).values(lease_until=now(session) + 3_600_000))
+        assert ending.expire(session, 30) == []
+        left = session.get_one(Job, key, populate_existing=True).lease_until or 0
+        assert 25_000 < left - now(session) <= 30_000
