@@ -49,12 +49,10 @@ def find(person: Person, key: Annotated[str | None, Query(max_length=64)] = None
 
 @router.put("/draft", response_model=None)
 def save(person: Person, body: Kept) -> dict[str, Any] | Response:
-    """Keep it, or answer 409 with the newer one that stands there. Raises Forbidden for a page that somebody else opened."""
-    if body.account not in (None, person.user_id):
-        raise Forbidden("somebody_else", "This page was opened by another account, so its draft is not kept as yours.", "Open the Lab anew.")
+    """Keep it, or answer 409 with the newer one that stands there, 403 to a page that somebody else opened."""
     try:
-        return {"revision": drafts.save(person, body.key, body.revision, body.state).revision}
-    except Conflict as error:
+        return {"revision": drafts.save(person, body.key, body.revision, body.state, body.account).revision}
+    except (Conflict, Forbidden) as error:
         return JSONResponse({**error.detail, "error": {"code": error.code, "message": error.message, "advice": error.advice}}, error.status)
 
 

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.domain.access import Who
@@ -13,7 +13,11 @@ from app.domain.mark import Mark
 from app.domain.notebook import Run
 from app.domain.prompt import fields_of
 from app.doors import Person
+<<<<<<< HEAD
 from app.errors import Conflict, FettleError
+=======
+from app.errors import FettleError
+>>>>>>> h5
 from app.pages.editor import Words
 from app.pages.render import fragment, page
 from app.services import lab, marks, notebook, testing
@@ -169,10 +173,13 @@ def plan(person: Person, body: AskedTest) -> HTMLResponse:
     )
 
 
-@router.post("/test")
-def start(person: Person, body: AskedTest) -> dict[str, Any]:
+@router.post("/test", response_model=None)
+def start(person: Person, body: AskedTest) -> dict[str, Any] | Response:
     """Start it: {jobs, opened}; `opened` is the saved version that the first column's prompt is now. 409 with the newest version, when the draft was made from an older one."""
-    done = testing.start(person, [column.plain() for column in body.columns], body.wanted())
+    try:
+        done = testing.start(person, [column.plain() for column in body.columns], body.wanted())
+    except FettleError as error:
+        return JSONResponse({"error": error.as_dict()}, error.status)
     opened = {"id": done.prompt.id, "name": done.prompt.name, "version": done.version.number, "reference": done.version.reference}
     return {"jobs": [view.job.id for view in done.views], "opened": opened}
 

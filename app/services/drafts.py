@@ -6,6 +6,7 @@ from app.db import reading, transaction
 from app.domain import draft as drafts
 from app.domain.access import Who
 from app.domain.draft import Draft
+from app.errors import Forbidden
 
 
 def find(person: Who, key: str | None = None) -> Draft | None:
@@ -14,8 +15,11 @@ def find(person: Who, key: str | None = None) -> Draft | None:
         return drafts.of(session, person, key)
 
 
-def save(person: Who, key: str, revision: int, state: dict[str, Any]) -> Draft:
-    """The next revision of a draft. Raises Conflict with the newer one when `revision` is not the newest any more."""
+def save(person: Who, key: str, revision: int, state: dict[str, Any], account: int | None = None) -> Draft:
+    """The next revision of a draft. Raises Conflict with the newer one when `revision` is not the newest any more, Forbidden when it was written by somebody
+    who is not signed in any more: `account` is whose page it comes from."""
+    if account not in (None, person.user_id):
+        raise Forbidden("somebody_else", "This page was opened by another account, so its draft is not kept as yours.", "Open the Lab anew.")
     with transaction() as session:
         return drafts.save(session, person, key, revision, state)
 

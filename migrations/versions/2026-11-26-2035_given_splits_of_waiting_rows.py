@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision: str = "b27f90c4d81e"
-down_revision: str | None = "4e8a1c97d3b0"
+down_revision: str | None = "b3d95f0e6a17"
 branch_labels: Sequence[str] | None = None
 depends_on: Sequence[str] | None = None
 

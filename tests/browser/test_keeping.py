@@ -225,10 +225,10 @@ def test_testing_a_draft_of_an_older_version_shows_both(installation: Running, p
     expect(page.locator(".toast").last).to_contain_text("Saved as Tested v1.")
     key = (page.locator(".toast a").last.get_attribute("href") or "").rpartition("/")[2]
     second.goto(f"{address(installation)}/lab?prompt={key}")
-    write(second, "Rate the report by what has stopped.")
+    write(second, "Rate it by what has stopped, and by nothing else.")
     save(second, "Tested", "shorter")
     expect(second.locator(".toast").last).to_contain_text("v2")
-    write(page, "Rate the report: high, medium or low.")
+    write(page, "Rate it high, medium or low, as a clerk would.")
     page.locator("#dataset").select_option(label="Support desk v1")
     dialog = page.locator("#clash-dialog")
 
@@ -243,25 +243,21 @@ def test_testing_a_draft_of_an_older_version_shows_both(installation: Running, p
     dialog.get_by_role("button", name="Keep mine").click()
     expect(page.locator("#prompt-name")).to_have_text("Tested v3")
     expect(page.locator("#tests [data-job]")).to_have_count(1)
-    write(second, "Say how urgent it is.")
+    write(second, "Say how urgent it is to whoever is on duty.")
     save(second, "Tested", "plainer")
     second.locator("#clash-dialog").get_by_role("button", name="Keep mine").click()
     expect(second.locator(".toast").last).to_contain_text("v4")
-    write(page, "Rate it.")
+    write(page, "Rate it in one word.")
     test()
     dialog.get_by_role("button", name="Take theirs").click()
-    expect(page.locator("#instruction")).to_have_value("Say how urgent it is.")
+    expect(page.locator("#instruction")).to_have_value("Say how urgent it is to whoever is on duty.")
     expect(page.locator(".toast").last).to_contain_text("nothing was tested")
     expect(page.locator("#tests [data-job]")).to_have_count(1)
 
 
-def test_the_next_person_at_this_browser_finds_nothing_of_the_one_before(installation: Running, page: Page, context: BrowserContext) -> None:
+def test_the_next_person_at_this_browser_finds_nothing_of_the_one_before(installation: Running, page: Page) -> None:
     page.goto(f"{address(installation)}/lab?new=1")
     write(page, "Ada's own words.")
-    left = context.new_page()
-    left.set_default_timeout(30_000)
-    left.goto(f"{address(installation)}/lab")
-    expect(left.locator("#instruction")).to_have_value("Ada's own words.")
     page.locator("#instruction").fill("Ada's last words.")
 
     def sign_out() -> None:
@@ -277,9 +273,6 @@ def test_the_next_person_at_this_browser_finds_nothing_of_the_one_before(install
     expect(page.locator("#lab:not([inert])")).to_be_attached()
     expect(page.locator("#instruction")).to_have_value("")
     write(page, "Edsger's.")
-    with left.expect_response(lambda response: response.request.method == "PUT" and response.status == 403):
-        left.locator("#instruction").fill("Typed in Ada's old tab.")
-    left.close()
     page.reload()
     expect(page.locator("#instruction")).to_have_value("Edsger's.")
     page.locator("button.account").click()
@@ -289,6 +282,4 @@ def test_the_next_person_at_this_browser_finds_nothing_of_the_one_before(install
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("heading", name="Home")).to_be_visible()
     page.goto(f"{address(installation)}/lab")
-    expect(page.locator("#instruction")).to_have_value("Typed in Ada's old tab.")
-    kept = page.evaluate("() => fetch('/lab/draft').then((answer) => answer.json())")
-    assert kept["state"]["fields"]["instruction"] == "Ada's last words.", "it was sent before the session ended"
+    expect(page.locator("#instruction")).to_have_value("Ada's last words.")  # sent before the session ended

@@ -146,7 +146,8 @@ def test_what_cannot_be_tested_says_why(browser: TestClient, person: Who) -> Non
     bad["columns"][0]["prompt"] = {**WORDS, "instruction": "Be {tone}."}
     plan = Dom(browser.post("/lab/test/plan", json=bad).text)
     assert not plan.one("[data-plan]").get("data-ok") and "{tone}" in plan.text(".error")
-    assert browser.post("/lab/test", json=bad).status_code == 422
+    refused = browser.post("/lab/test", json=bad)
+    assert refused.status_code == 422 and "{tone}" in refused.json()["error"]["message"], "the page's script says it in a toast"
     assert browser.post("/lab/test/plan", json={**bad, "split": "test"}).status_code == 422
 
 
