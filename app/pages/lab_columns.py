@@ -13,11 +13,7 @@ from app.domain.mark import Mark
 from app.domain.notebook import Run
 from app.domain.prompt import fields_of
 from app.doors import Person
-<<<<<<< HEAD
 from app.errors import Conflict, FettleError
-=======
-from app.errors import FettleError
->>>>>>> h5
 from app.pages.editor import Words
 from app.pages.render import fragment, page
 from app.services import lab, marks, notebook, testing
