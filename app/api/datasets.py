@@ -38,7 +38,7 @@ def create(
 ) -> dict[str, Any]:
     """Both steps of the import in one. `mapping` {"input": column, ...} and `splits` {"train": 0.7, ...} are JSON objects.
 
-    `input` may be a list of columns; rows with the same value in the column `group` stay in one split. `options`, a JSON object too, says
+    `input` may be a list of columns; rows with the same value in the column `group` stay in one split as far as equal texts let them. `options`, JSON too, says
     how the file is read where detection is wrong or has to ask: format, encoding, delimiter, quote, header, first_line, line_ends, member
     (of a ZIP), members (those of a ZIP that are a split each: {"train.csv": "train", "test.csv": "test"}), sheet (of a workbook), under (which list of
     a JSON object), and leave_out, the codes of problems whose rows are left out instead of refusing the file. A file above 20 MB answers 202 {upload}: see /api/v1/uploads.

@@ -13,7 +13,8 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from app.domain.access import Who
 from app.domain.base import Base, Row
 from app.domain.dataset import DatasetVersion, Example, closed
-from app.errors import Invalid, NotFound, Sealed
+from app.domain.label_book import label_text
+from app.errors import NotFound, Sealed
 
 
 class Annotation(Row, Base):
@@ -38,21 +39,19 @@ class Annotation(Row, Base):
 def give(
     session: Session, person: Who, version: DatasetVersion, example: int, output: str | None, *, assisted: bool = False, skipped: bool = False
 ) -> Annotation:
-    """Keep one label for a row of a version. Raises NotFound, Sealed for a row nobody may see, Invalid for free text that is blank."""
+    """Keep one label for a row of a version. Raises NotFound, Sealed for a row nobody may see, Invalid for a text that no label may be."""
     row = session.get(Example, example)
     if row is None or row.version_id != version.id:
         raise NotFound("row", example)
     if row.split in closed(version):
         raise Sealed(row.split)
-    if output is not None and not output.strip():
-        raise Invalid("blank_label", "A label cannot be blank.", "Choose a label, or take the label away.")
     given = Annotation(
         dataset_id=version.dataset_id,
         author_id=person.user_id,
         position=row.position,
         content_key=row.content_key,
         before=row.output,
-        output=output,
+        output=None if output is None else label_text(output),
         assisted=assisted,
         skipped=skipped,
     )

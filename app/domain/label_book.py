@@ -212,7 +212,28 @@ FREE_TEXT = LabelBook()
 """The book of outputs that are no labels."""
 
 
-# ---- what a book must keep to ----
+# ---- what a label and a book must keep to ----
+
+_HALF = re.compile("[\ud800-\udfff]")
+
+
+def label_text(text: str) -> str:
+    """An output as a person or a program gives it to a row, as it is. Raises Invalid for what no file could have brought either."""
+    if not text.strip():
+        raise Invalid("blank_label", "A label cannot be blank.", "Choose a label, or take the label away.")
+    if fault := _unstorable(text):
+        raise Invalid("bad_label", f"The label “{_printable(text)}” holds {fault}.", "Remove it.")
+    return text
+
+
+def _unstorable(text: str) -> str:
+    """What in a text no database can keep; "" for nothing."""
+    return "a NUL character (U+0000)" if "\0" in text else "half a character (a lone surrogate)" if _HALF.search(text) else ""
+
+
+def _printable(text: str) -> str:
+    """The beginning of a text, for a message about it."""
+    return _HALF.sub("\N{REPLACEMENT CHARACTER}", text[:60]).replace("\0", "\N{SYMBOL FOR NULL}")
 
 
 def checked(book: LabelBook, rows: Mapping[str, int]) -> LabelBook:
@@ -254,6 +275,9 @@ def _tidied(label: Label) -> Label:
 def _check(book: LabelBook, label: Label) -> None:
     if not label.key.strip():
         raise _refused(label.key, "key", "A label has no key.", "Write what rows say for it.")
+    for name, text in (("key", label.key), ("display", label.display), ("description", label.description), ("aliases", "".join(label.aliases))):
+        if fault := _unstorable(text):
+            raise _refused(_printable(label.key), name, f"What is said about {_named(label.key)} holds {fault}.", "Remove it.")
     if label.display != label.key and "\n" in label.display:
         raise _refused(label.key, "display", f"The display text of {_named(label.key)} has a line end.", "An answer is one line: write it in one.")
     long = len(label.display) > LONGEST_TEXT and label.display != label.key
@@ -288,7 +312,7 @@ def _refused(key: str, field_name: str, message: str, advice: str) -> Invalid:
 
 
 def _named(key: str) -> str:
-    return f"“{key[:60]}”"
+    return f"“{_printable(key)}”"
 
 
 # ---- display texts proposed for codes ----

@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session, aliased
 
 from app.domain.dataset import SEALED, Dataset, DatasetVersion, Example, closed, known_by
-from app.domain.label_book import LabelBook
+from app.domain.label_book import LabelBook, label_text
 from app.domain.splits import SHARES, assign_splits, joined, shares_wanted
 from app.errors import Conflict, Invalid, Sealed
 
@@ -306,7 +306,8 @@ def shares_of(session: Session, version: DatasetVersion) -> tuple[float, float, 
 
 
 def permitted(session: Session, version: DatasetVersion, change: Change, dataset: Dataset) -> None:
-    """Raises Invalid for rows moved where they may not go, Sealed where a change by hand names rows that nobody may see.
+    """Raises Invalid for rows moved where they may not go and for outputs that no row may have, Sealed where a change by hand names rows that
+    nobody may see.
 
     A test split only grows by rows that nobody has trained on, so nothing is moved into one that exists.
     """
@@ -315,8 +316,18 @@ def permitted(session: Session, version: DatasetVersion, change: Change, dataset
     if isinstance(change, Move) and change.split == "test" and version.splits.get("test"):
         message = f"{dataset.name} has a test split already, and models may have trained on these rows."
         raise Invalid("into_test", message, "Append new rows instead: their share goes to the test split.")
+    for output in _outputs(version, change):
+        label_text(output)
     if isinstance(change, Move | Edit) and sealed_rows(session, version, change.rows if isinstance(change, Move) else change.outputs.keys()):
         raise Sealed
+
+
+def _outputs(version: DatasetVersion, change: Change) -> list[str]:
+    """The outputs that a change names, without those that the version has already: whatever those are, they can be given another name."""
+    if isinstance(change, Edit):
+        return [output for output in change.outputs.values() if output is not None]
+    named, book = [*change.labels, *change.labels.values()] if isinstance(change, Relabel) else [], version.book
+    return [output for output in named if output is not None and book.get(output) is None]
 
 
 def sealed_rows(session: Session, version: DatasetVersion, rows: AbstractSet[int]) -> int:

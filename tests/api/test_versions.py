@@ -1,13 +1,16 @@
 """Versions of a dataset over JSON: change, difference, appending, health, export, reserve, deleting, comparing across versions."""
 
+import json
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 from starlette.testclient import TestClient
 
-from app.db import transaction
+from app.db import reading, transaction
 from app.domain import prompt as prompts
 from app.domain.access import Who
+from app.domain.dataset import Example
 from app.services import appending, evaluations, imports
 from tests.rows import add_dataset, add_model, answer_evaluation, claim
 from tests.unhealthy import sick
@@ -57,6 +60,24 @@ def test_a_change_that_may_not_be_is_refused(client: TestClient, person: Who, bo
     answer = change(client, **body)
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code) and answer.json()["error"]["advice"]
     assert len(client.get("/api/v1/datasets/1/versions").json()["items"]) == 1
+
+
+@pytest.mark.parametrize("output", ["  ", "a\0b", "half \ud83d"])
+def test_outputs_that_no_row_may_have_are_refused_at_every_door(client: TestClient, person: Who, output: str) -> None:
+    row = add_dataset(person)
+    with reading() as session:
+        key = session.scalars(select(Example.id).where(Example.version_id == row.id, Example.split == "train")).first()
+    bodies: list[tuple[str, dict[str, Any]]] = [
+        ("versions", {"kind": "edit", "outputs": {str(key): output}}),
+        ("versions", {"kind": "relabel", "labels": {"billing": output}}),
+        ("versions", {"kind": "relabel", "labels": {output: "x"}}),
+        ("annotations", {"example": key, "output": output}),
+        ("labels", {"labels": [{"key": output}]}),
+    ]
+    for path, sent in bodies:
+        answer = client.post(f"/api/v1/datasets/1/{path}", content=json.dumps(sent), headers={"Content-Type": "application/json"})
+        assert answer.status_code == 422 and answer.json()["error"]["code"] in ("blank_label", "bad_label", "bad_request"), answer.text
+    assert client.get("/api/v1/datasets/1").json()["version"] == 1
 
 
 def test_a_file_is_appended(client: TestClient, person: Who) -> None:

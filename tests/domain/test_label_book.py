@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.label_book import Label, LabelBook, Proposal, checked, is_code, proposals
+from app.domain.label_book import Label, LabelBook, Proposal, checked, is_code, label_text, proposals
 from app.domain.rendering import Template, render, with_opening, without_opening
 from app.errors import Invalid
 
@@ -183,16 +183,15 @@ def test_merging_a_parent_into_a_label_below_it_leaves_no_label_above_itself() -
     assert parents(LabelBook((Label("p", "p"), Label("c", "c", parent="p"))), p="c") == {"c": None}
 
 
-KEYS = st.sampled_from("abcdef")
+KEYS = "abcd"
 
 
 @given(
-    st.dictionaries(KEYS, st.one_of(st.none(), KEYS), min_size=1),
-    st.lists(st.dictionaries(KEYS, st.one_of(st.none(), st.sampled_from("abcdefxyz")), min_size=1, max_size=4), max_size=4),
+    st.tuples(*(st.sampled_from([None, *KEYS[:number]]) for number in range(len(KEYS)))),
+    st.lists(st.dictionaries(st.sampled_from(KEYS), st.sampled_from([None, *KEYS, "x"]), min_size=1, max_size=3), min_size=1, max_size=4),
 )
-def test_no_sequence_of_relabels_puts_a_label_above_itself(parents: dict[str, str | None], relabels: list[dict[str, str | None]]) -> None:
-    # Each label under an earlier one or under none: a book as a person may write it.
-    book = LabelBook(tuple(Label(key, key.upper(), parent=above if above and above < key and above in parents else None) for key, above in parents.items()))
+def test_no_sequence_of_relabels_puts_a_label_above_itself(parents: tuple[str | None, ...], relabels: list[dict[str, str | None]]) -> None:
+    book = LabelBook(tuple(Label(key, key.upper(), parent=parent) for key, parent in zip(KEYS, parents, strict=True)))
     for keys in relabels:
         counts = {keys.get(label.key, label.key): 1 for label in book.labels}
         rows = {key: count for key, count in counts.items() if key is not None}
@@ -204,3 +203,21 @@ def test_no_sequence_of_relabels_puts_a_label_above_itself(parents: dict[str, st
 def test_a_stored_book_whose_labels_stand_above_themselves_is_summed_up() -> None:
     book = LabelBook((Label("a", "a", count=1, parent="b"), Label("b", "b", count=2, parent="a"), Label("c", "c", count=4, parent="b")))
     assert book.with_those_below() == {"a": 7, "b": 7, "c": 4}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [(" \n", "blank"), ("", "blank"), ("a\0b", "“a␀b” holds a NUL character"), ("half \ud83d", "“half \ufffd” holds half a character")],
+)
+def test_what_no_file_can_bring_is_no_label(text: str, told: str) -> None:
+    with pytest.raises(Invalid, match=told):
+        label_text(text)
+    assert label_text(" as it is ") == " as it is "
+
+
+@pytest.mark.parametrize(
+    ("label", "field"),
+    [(Label("a\0", "a"), "key"), (Label("a", "b\0"), "display"), (Label("a", "a", "\ud83d"), "description"), (Label("a", "a", aliases=("x\0",)), "aliases")],
+)
+def test_what_a_database_cannot_keep_is_refused_in_a_book(label: Label, field: str) -> None:
+    assert refused(LabelBook((label,)), {}) == (label.key.replace("\0", "␀"), field)
