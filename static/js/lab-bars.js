@@ -69,8 +69,7 @@ function labelsFor({ asked }) {
   return choices ? { labels: choices } : rows.dataset() ? { dataset: rows.dataset() } : null;
 }
 
-/** Does any of these answers wait for its labels? */
-export const weighing = () => queue.length + controllers.size > 0;
+const weighing = () => queue.length + controllers.size > 0;
 
 /** An answer has begun, ended or gone: what was asked for before is left, and its labels are shown if that is wanted, those it brought or those asked for now. */
 export function follow(answer) {

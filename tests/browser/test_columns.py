@@ -241,7 +241,11 @@ def test_bars_say_how_likely_each_label_is(page: Page) -> None:
 def test_labels_are_weighed_one_answer_after_another_and_stop_ends_that(page: Page) -> None:
     held: list[Route] = []
     left: list[str] = []
-    page.route("**/api/v1/likelihoods", held.append)
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/api/v1/likelihoods", hold)
     page.on("requestfailed", lambda request: left.append(request.url))
     page.locator("#bars").check()
     page.keyboard.press("Control+Shift+Enter")
