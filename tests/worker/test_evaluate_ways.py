@@ -63,7 +63,8 @@ def test_generated_answers_are_extracted_and_cut_off_ones_counted(person: Who, b
 
 
 def test_a_row_that_was_cut_is_shown_as_the_model_read_it(person: Who, base: Model) -> None:
-    version = add_rows(person, "long", [("good", "positive", "train"), ("bad " * 2000, "negative", "validation"), ("good", "positive", "validation")])
+    train = [(f"good {number}", ("positive", "negative")[number % 2], "train") for number in range(8)]
+    version = add_rows(person, "long", [*train, ("bad " * 2000, "negative", "validation"), ("good", "positive", "validation")])
     _, rows = run(person, base, version, fit="cut_tail")
     cut, whole = (predictions.whole(person, row.evaluation_id, row.example_id) for row in rows)
     with reading() as session:
