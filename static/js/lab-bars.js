@@ -69,7 +69,8 @@ function labelsFor({ asked }) {
   return choices ? { labels: choices } : rows.dataset() ? { dataset: rows.dataset() } : null;
 }
 
-const weighing = () => queue.length + controllers.size > 0;
+/** Are labels weighed, or wait for it? */
+export const weighing = () => queue.length + controllers.size > 0;
 
 /** An answer has begun, ended or gone: what was asked for before is left, and its labels are shown if that is wanted, those it brought or those asked for now. */
 export function follow(answer) {

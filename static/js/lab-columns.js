@@ -156,7 +156,7 @@ function heads() {
   by("lab-panes").classList.toggle("one", alone);
   by("diff-field").hidden = alone;
   by("add-column").setAttribute("aria-disabled", String(list.length >= MOST));
-  const going = running() || bars.weighing();
+  const going = list.some((column) => column.running) || bars.weighing();
   standIn([by("run"), first().running], [by("stop"), !going], [by("run-all"), alone || list.every((column) => column.running)]);
   bars.tell();
 }
