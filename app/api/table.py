@@ -93,7 +93,7 @@ async def _together(person: Who, body: NewTable, cells: list[tuple[int, int]], p
         ticket = body.columns[column].ticket
         async with places[column]:
             # A place that a stopped cell gives back is nobody's of the same column, however soon that is.
-            if ticket and await to_thread.run_sync(generating.stopped, person, ticket, column):
+            if ticket is not None and await to_thread.run_sync(generating.stopped, person, ticket, column):
                 waiting.discard((column, row))
                 blocks.put_nowait(_mark(column, row) + generate.encode(DROPPED))
                 return
