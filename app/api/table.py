@@ -105,8 +105,8 @@ async def _together(person: Who, body: NewTable, cells: list[tuple[int, int]], p
             except FettleError as error:
                 blocks.put_nowait(_mark(column, row) + format_sse_event(event="error", data_str=json.dumps({"error": error.as_dict()})))
 
-    def drop(cells: list[tuple[int, int]]) -> None:
-        for cell in waiting.intersection(cells):
+    def drop(stopped: list[tuple[int, int]]) -> None:
+        for cell in waiting.intersection(stopped):
             waiting.discard(cell)
             blocks.put_nowait(_mark(*cell) + generate.encode(DROPPED))
 
