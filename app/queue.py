@@ -94,14 +94,19 @@ def cancel_generation(request: str) -> None:
         raise Unavailable("broker_down", "The queue service (Redis) does not answer.", "The generation ends by itself after its last token.") from error
 
 
+def is_cancelled(request: str) -> bool:
+    """Has somebody asked to stop this generation? While the broker does not answer nobody can."""
+    try:
+        return bool(_redis().exists(cancel_key(request)))
+    except RedisError:
+        return False
+
+
 async def until_cancelled(request: str) -> None:
-    """Return when somebody asks to stop this generation. While the broker does not answer nobody can; it is looked at again."""
+    """Return when somebody asks to stop this generation."""
     while True:
-        try:
-            if await to_thread.run_sync(_redis().exists, cancel_key(request)):
-                return
-        except RedisError:
-            pass
+        if await to_thread.run_sync(is_cancelled, request):
+            return
         await anyio.sleep(CANCEL_LOOK_SECONDS)
 
 

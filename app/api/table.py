@@ -90,7 +90,12 @@ async def _together(person: Who, body: NewTable, cells: list[tuple[int, int]], p
     waiting = set(cells)
 
     async def ask(column: int, row: int) -> None:
+        ticket = body.columns[column].ticket
         async with places[column]:
+            # A place that a stopped cell gives back is nobody's of the same column, however soon that is.
+            if ticket is not None and await to_thread.run_sync(generating.stopped, person, ticket, column):
+                drop([(column, row)])
+                return
             waiting.discard((column, row))
             try:
                 request, entry = await generate.accepted(person, body.request(column, row))
@@ -100,15 +105,20 @@ async def _together(person: Who, body: NewTable, cells: list[tuple[int, int]], p
             except FettleError as error:
                 blocks.put_nowait(_mark(column, row) + format_sse_event(event="error", data_str=json.dumps({"error": error.as_dict()})))
 
-    async def drop(column: int, ticket: str) -> None:
-        await generating.until_stopped(person, ticket, column)
-        for cell in [cell for cell in cells if cell in waiting and cell[0] == column]:
+    def drop(stopped: list[tuple[int, int]]) -> None:
+        for cell in waiting.intersection(stopped):
             waiting.discard(cell)
-            asking[cell].cancel()
             blocks.put_nowait(_mark(*cell) + generate.encode(DROPPED))
 
+    async def watch(column: int, ticket: str) -> None:
+        await generating.until_stopped(person, ticket, column)
+        left = [cell for cell in cells if cell in waiting and cell[0] == column]
+        for cell in left:
+            asking[cell].cancel()
+        drop(left)
+
     asking = {cell: asyncio.create_task(ask(*cell)) for cell in cells}
-    dropping = [asyncio.create_task(drop(at, column.ticket)) for at, column in enumerate(body.columns) if column.ticket]
+    watching = [asyncio.create_task(watch(at, column.ticket)) for at, column in enumerate(body.columns) if column.ticket]
     every = asyncio.gather(*asking.values(), return_exceptions=True)
     every.add_done_callback(lambda _: blocks.put_nowait(None))
     try:
@@ -118,6 +128,6 @@ async def _together(person: Who, body: NewTable, cells: list[tuple[int, int]], p
             if not task.cancelled():
                 task.result()  # what nobody foresaw breaks the stream, and is logged
     finally:  # the client may be gone: each cell tells its engine
-        for task in (*asking.values(), *dropping):
+        for task in (*asking.values(), *watching):
             task.cancel()
-        await asyncio.gather(*asking.values(), *dropping, return_exceptions=True)
+        await asyncio.gather(*asking.values(), *watching, return_exceptions=True)

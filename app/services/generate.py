@@ -184,6 +184,11 @@ def stop_columns(person: Who, ticket: str, columns: Sequence[int]) -> None:
         queue.cancel_generation(_column(person, ticket, column))
 
 
+def stopped(person: Who, ticket: str, column: int) -> bool:
+    """Whether somebody has ended a column of their table."""
+    return queue.is_cancelled(_column(person, ticket, column))
+
+
 async def until_stopped(person: Who, ticket: str, column: int) -> None:
     """Return when somebody ends a column of their table."""
     await queue.until_cancelled(_column(person, ticket, column))

@@ -56,11 +56,12 @@ class Run {
     for (const answer of answers) {
       this.stopping.add(answer);
       answer.wait("Stopping");
-      if (answer.request) ask(answer);
     }
     const whole = (column) => this.left.every((answer) => answer.column !== column || this.stopping.has(answer));
     const columns = [...new Set(answers.map((answer) => answer.column))].filter(whole).map((column) => this.columns.indexOf(column));
-    if (columns.length) post(`/api/v1/generate/table/${this.ticket}/stop`, { columns }).catch(() => {});
+    // First the columns: a cell that is stopped gives its place to one that waits.
+    const named = columns.length ? post(`/api/v1/generate/table/${this.ticket}/stop`, { columns }).catch(() => {}) : Promise.resolve();
+    named.then(() => { for (const answer of answers) if (answer.request && answer.running && answer.run === this) ask(answer); });
     const hangUp = () => {
       if (!this.left.every((answer) => this.stopping.has(answer))) return;
       for (const answer of this.left) answer.halt();

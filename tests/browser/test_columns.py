@@ -377,9 +377,13 @@ def test_the_page_says_when_the_engine_is_gone_and_when_it_is_back(installation:
 
 def test_a_model_that_is_still_loading_says_how_far_it_is(page: Page) -> None:
     # The engine process that came back has no model in memory.
-    progress = part(column(page, "A"), "progress").first
-    progress.evaluate(
-        "element => { window.told = []; new MutationObserver(() => window.told.push(element.textContent)).observe(element, { childList: true }); }"
+    cells = part(column(page, "A"), "progress")
+    progress = cells.first
+    cells.evaluate_all(
+        """all => {
+          window.told = [];
+          for (const element of all) new MutationObserver(() => window.told.push(element.textContent)).observe(element, { childList: true });
+        }"""
     )
     page.locator("#run").click()
     settled(page)
