@@ -124,7 +124,7 @@ class Client:
                 finally:
                     await slot.__aexit__(None, None, None)
             except RemoteError as error:
-                if failed is not None and error.code in ("timed_out", "endpoint_busy") and not begun:
+                if failed is not None and error.code in ("timed_out", "endpoint_busy") and not error.again and not begun:
                     raise failed from error  # time ran out over the tries: what they failed of says more
                 failed = error
                 seconds = pause(tries, error.wait)

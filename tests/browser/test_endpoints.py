@@ -171,7 +171,7 @@ def test_an_evaluation_through_it_ends_with_its_cost(installation: Running, page
     )
     page.goto(f"{address(installation)}/jobs/{made['job']}")
     expect(page.locator(".figure").filter(has_text="Cost")).to_contain_text("$", timeout=90_000)
-    expect(page.locator(".figure").filter(has_text="Latency")).to_contain_text("requests at once")
+    expect(page.locator(".figure").filter(has_text="Latency")).to_contain_text("one request at a time")
     no_violations(page)
     found = page.evaluate(f"() => fetch('/api/v1/evaluations/{made['id']}').then((answer) => answer.json())")
     scores = found["scores"]
