@@ -64,8 +64,8 @@ with transaction() as session:
         error = {"code": "crashed", "message": "It crashed.", "advice": "Read the log."} if state == "failed" else None
         session.execute(update(Job).where(Job.id == key).values(state=state, attempt=1, started_at=db_now() - 60_000, finished_at=db_now() - number * 1000, step=1000, total_steps=1000,
             phase="save", error=error, event=each, result={"validated_rows": 10, "parameters": None}))
-    session.execute(update(Job).where(Job.id.in_(running)).values(state="running", attempt=1, phase="train", lease_token="bench", lease_until=db_now() + 86_400_000,
-        heartbeat_at=db_now() + 86_400_000, started_at=db_now(), worker="bench:1", step=500, total_steps=1000, event=each, eta_seconds=600.0))
+    session.execute(update(Job).where(Job.id.in_(running)).values(state="running", attempt=1, phase="train", lease_token="bench", lease_until=db_now() + 3_600_000,
+        heartbeat_at=db_now() + 3_600_000, started_at=db_now(), worker="bench:1", step=500, total_steps=1000, event=each, eta_seconds=600.0))
     session.execute(insert(Attempt), [{"job_id": key, "number": 1, "worker": "bench:1", "started_at": 1, "ended_at": None, "outcome": None, "reason": None} for key in keys[:-QUEUED]])
     names = ("loss", "learning_rate", "grad_norm", "validation_accuracy", "validation_loss")
     for key in keys:
@@ -106,7 +106,8 @@ class Load:
         socket = folder / "broker.sock"
         self.broker = start_broker(socket, folder / "broker", lambda command: subprocess.Popen(command, stdout=subprocess.DEVNULL))
         self.here = Installation(folder, "")
-        self.here.environment |= {"FETTLE_REDIS_URL": f"redis+socket://{socket}"}
+        # Nobody beats for the jobs that run: their leases must last as long as the bench does.
+        self.here.environment |= {"FETTLE_REDIS_URL": f"redis+socket://{socket}", "FETTLE_LEASE_SECONDS": "3600"}
         made = self._python(SEED, str(jobs), str(points))
         self.running, self.over = made["running"], made["over"]
         self.points_each = points // jobs
