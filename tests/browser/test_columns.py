@@ -6,48 +6,14 @@ import re
 import signal
 
 import pytest
-from playwright.sync_api import Locator, Page, Route, expect
+from playwright.sync_api import Page, Route, expect
 
 from app.pages.lab import listed
-from tests.browser.steps import address, no_violations, sign_up, tab_to
+from tests.browser.steps import address, column, menu, no_violations, part, set_parameter, settled, sign_up, tab_to
 from tests.installation import Running
 from tests.pages.test_lab import LISTS
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-
-
-def column(page: Page, letter: str) -> Locator:
-    return page.get_by_role("region", name=f"Column {letter}", exact=True)
-
-
-def part(where: Locator | Page, name: str) -> Locator:
-    return where.locator(f"[data-part={name}]")
-
-
-def settled(page: Page) -> None:
-    expect(page.get_by_role("button", name="Stop", exact=False).first).to_be_hidden(timeout=120_000)
-    expect(page.locator("[data-running]")).to_have_count(0)
-
-
-def menu(page: Page, letter: str, choice: str) -> None:
-    """Choose from a column's menu with the keyboard."""
-    column(page, letter).get_by_role("button", name="More for this column").focus()
-    page.keyboard.press("Enter")
-    item = page.locator(".column-menu:popover-open").get_by_role("button", name=choice)
-    expect(item).to_be_visible()
-    for _ in range(5):
-        page.keyboard.press("Tab")
-        if item.evaluate("element => element === document.activeElement"):
-            break
-    page.keyboard.press("Enter")
-
-
-def set_parameter(where: Locator, **values: str) -> None:
-    drawer = part(where, "parameters")
-    drawer.locator("summary").click()
-    for name, value in values.items():
-        drawer.locator(f"[data-parameter={name}]").fill(value)
-    drawer.locator("summary").click()
 
 
 def test_columns_are_added_run_together_and_reordered_with_the_keyboard(installation: Running, page: Page, complaints: list[str]) -> None:

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import BrowserContext, FilePayload, Locator, Page, expect
 
-from tests.browser.steps import address, no_violations, sign_up
-from tests.browser.test_columns import column, part, set_parameter, settled
+from tests.browser.steps import address, column, no_violations, part, set_parameter, settled, sign_up
 from tests.installation import Running
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]

@@ -71,9 +71,9 @@ def test_rows_that_differ_by_rounding_alone_have_an_interval() -> None:
     """0.1 + 0.2 and 0.3: no bootstrap draws from that."""
     values = [*[0.3] * 20, 0.1 + 0.2]
     rows = [Row("x", "y", False, judged={"values": dict.fromkeys(METRICS["text"], value)}) for value in values]
-    assert figures(rows, [], "text", Scheme())["metrics"]["chrf"]["interval"] == pytest.approx([0.3, 0.3])
+    low, high = figures(rows, [], "text", Scheme())["metrics"]["chrf"]["interval"]
     moved = paired_difference(values, [0.5] * len(values))
-    assert (moved.low, moved.high) == pytest.approx((-0.2, -0.2))
+    assert 0.2 < low < 0.3 < high < 0.5 and moved.low < -0.2 < moved.high < 0
 
 
 def test_a_metric_of_another_shape_is_no_main_figure() -> None:

@@ -116,7 +116,7 @@ def places(model_server: Server, fault_server: Server, monkeypatch: pytest.Monke
 
 def add(person: Who, server: Server, path: str = "v1", model: str = "tiny", concurrency: int = 4) -> None:
     address = f"{server.address}/{path}"
-    endpoints.create(person, name="there", url=address, key="sesame", prices=PRICE, models=[model], concurrency=concurrency, time_out=20.0)
+    endpoints.create(person, name="there", url=address, key="sesame", prices=PRICE, models=[model], concurrency=concurrency, time_out=120.0)
 
 
 def test_an_endpoint_held_to_the_answers_costs_what_was_used(person: Who, pair: tuple[int, int], places: None, model_server: Server) -> None:
