@@ -268,8 +268,8 @@ def _measures(step: Step, terms: Terms, limit: float | None = None) -> str:
     if terms.quality is not None:
         interval = step.results.interval()
         span = f"[{_points(interval.low)}, {_points(interval.high)}]" if not terms.figure else f"[{interval.low:.3f}, {interval.high:.3f}]"
-        span = span if limit is None else f"and shown to be at least {_value(limit, terms, short=True)}"
-        words.append(f"{_value(step.value, terms)} {span} against {_value(terms.quality, terms, short=True)}")
+        span = f" {span}" if limit is None else f", shown to be at least {_value(limit, terms, short=True)},"
+        words.append(f"{_value(step.value, terms)}{span} against {_value(terms.quality, terms, short=True)}")
     if terms.latency_ms is not None:
         words.append(
             f"p95 {'not known' if step.latency_ms is None else f'{step.latency_ms:,.0f} ms of {step.timed:,} requests'} against {terms.latency_ms:,.0f} ms"

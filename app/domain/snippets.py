@@ -160,6 +160,8 @@ def transformers(asked: Asked) -> str:
 
 def _split(asked: Asked) -> str:
     """Values are text, whatever they spell. The tokenizer can only be told so of all of a text."""
+    if asked.rendered.messages:  # apply_chat_template cannot be told at all
+        return ""
     return ", split_special_tokens=True" if asked.special(trusted=False) and not asked.special(trusted=True) else ""
 
 

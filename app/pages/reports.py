@@ -40,6 +40,7 @@ SHOWN = (
     "elsewhere",
     "trainable_parameters",
     "training_seconds",
+    "trained_elsewhere",
     "labels_used",
     "validation_labels",
 )

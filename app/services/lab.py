@@ -151,14 +151,19 @@ def judged(person: Who, reference: str, split: str, place: int, texts: Sequence[
     """Which of these answers to a row are right, read and judged as an evaluation of its split would; none for a row without a gold answer. Raises Sealed,
     and Conflict where the saved prompt that was asked has the row among its shots."""
     version = datasets.find(person, reference).version
-    found = row(person, reference, split, place)
+    found = _to_try(version, split, place, _at(person, version, split, place))
     gold = found.gold
     if gold is None:
         return None
-    if prompt is not None and Shot(found.values["input"], gold.text) in prompts.find(person, prompt)[1].template().shots:
+    if prompt is not None and Shot(_typed(found.values["input"]), _typed(gold.text)) in prompts.find(person, prompt)[1].template().shots:
         raise Conflict("shown", "The prompt has this row among its shots.", "Judge it on other rows.")
     shape = _shape(version.id, version.content_hash, split)
     return [judge(scheme.DEFAULT, shape, gold.text, scheme.DEFAULT.read(text, shape, version.book)).correct for text in texts]
+
+
+def _typed(text: str) -> str:
+    """A text as a field of a page has it, which is where shots come from: lines end in one way there."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 @lru_cache(64)

@@ -88,7 +88,7 @@ class RungRow:
     elsewhere: str = ""
     """The device and dtype that it answered on where that is another than most rungs': its times, and what they cost, say nothing beside theirs."""
     trained_elsewhere: str = ""
-    """The same of the device it was tuned on."""
+    """The device it was tuned on where requests are priced by another: what tuning took there has no price by this machine's hour."""
 
     @property
     def own(self) -> list[CellRow]:
@@ -239,10 +239,9 @@ def pooled(session: Session, seeds: Sequence[Evaluation | None], figure: Metric)
     if not each:
         return None
     values = [value_of(scores, figure) for scores in each]
-    if len(each) == 1 and figure.by_row:
-        known = (each[0].get("metrics") or {}).get(figure.name)
-        return {**each[0], "value": values[0], "interval": known["interval"] if known else each[0]["interval"], "seeds": values}
-    # What is no mean over rows has percentiles in its scores, which say too much where a label has few rows.
+    if len(each) == 1 and figure == ACCURACY:
+        return {**each[0], "value": values[0], "seeds": values}
+    # Other figures have an interval in their scores as it was reckoned when they were scored, and percentiles where they are no mean over rows.
     together = evaluations.results(session, done, figure)
     interval = together.interval()
     if len(each) == 1:

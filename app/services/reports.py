@@ -9,13 +9,13 @@ from app.services.ladders import RungRow
 
 COLUMNS = (
     "rung", "figure", "rows", "score", "low", "high", "n", "accuracy", "macro_f1", "off_list", "did_not_fit", "validation", "against_baseline", "against_low", "against_high", "p_value", "verdict",
-    "latency_p50_ms", "latency_p95_ms", "input_tokens", "output_tokens", "cost_per_1000", "elsewhere", "trainable_parameters", "training_seconds", "artefact_bytes", "labels_used", "validation_labels",
+    "latency_p50_ms", "latency_p95_ms", "input_tokens", "output_tokens", "cost_per_1000", "elsewhere", "trainable_parameters", "training_seconds", "trained_elsewhere", "artefact_bytes", "labels_used", "validation_labels",
     "prompt_version", "model", "seeds", "seed_low", "seed_high", "state",
 )  # fmt: skip
 """What a row of the table says, in this order; `score` is of the figure that rungs are compared by, with its interval. `rows` says from
 which rows a line's figures and its comparison are: validation before the test rows are opened. `did_not_fit` counts
 rows made to fit by the rung's policy. Fractions, not percent; milliseconds, seconds and US dollars; empty where it is not known. `elsewhere`: the
-device that it answered on where most rungs have another, whose times and prices it cannot be compared with."""
+device that it answered on where most rungs have another, whose times and prices it cannot be compared with; `trained_elsewhere`: that it was tuned on."""
 
 
 def request(view: Ladder) -> dict[str, Any]:
@@ -87,6 +87,7 @@ def _line(row: RungRow, figure: str) -> dict[str, Any]:
         elsewhere=row.elsewhere or None,
         trainable_parameters=row.model.trainable_parameters if row.rung.tunes else 0,
         training_seconds=row.model.training_seconds if row.rung.tunes else None,
+        trained_elsewhere=row.trained_elsewhere or None,
         artefact_bytes=row.artefact_bytes,
         labels_used=row.labels_used,
         validation_labels=row.validation_labels,

@@ -15,6 +15,7 @@ const controllers = new Map();
 /** What was asked when somebody pressed Stop: its labels are not weighed until the box is ticked again. */
 let stopped = new WeakSet();
 let answers = () => [];
+const BROKEN_OFF = new Problem({ code: "broken_off", message: "The answer broke off.", advice: "Tick “Label bars” anew." });
 const SVG = "http://www.w3.org/2000/svg";
 
 function element(name, content, className = "") {
@@ -81,9 +82,10 @@ export function follow(answer) {
   if (!wanted || place.asked !== asked) leave(answer);
   if (!wanted || place.asked === asked) return;
   if (!weighed && stopped.has(asked)) return void say(place, "You stopped this, so its labels were not weighed. Tick “Label bars” anew to weigh them.");
+  const refused = answer.column.unweighedBy(asked.column.model);
+  if (!weighed && refused) return void say(place, refused);
   place.asked = asked;
   if (weighed) return void draw(place, weighed);
-  if (answer.column.unweighed) return void say(place, answer.column.unweighed);
   say(place, "Weighing the labels");
   queue.push(answer);
   next();
@@ -103,10 +105,13 @@ async function next() {
   const [answer, controller] = [queue.shift(), new AbortController()];
   controllers.set(answer, controller);
   document.dispatchEvent(new CustomEvent("lab:weighing"));
-  await weigh(answer, controller.signal);
-  if (controllers.get(answer) === controller) controllers.delete(answer);
-  document.dispatchEvent(new CustomEvent("lab:weighing"));
-  next();
+  try {
+    await weigh(answer, controller.signal);
+  } finally {
+    if (controllers.get(answer) === controller) controllers.delete(answer);
+    document.dispatchEvent(new CustomEvent("lab:weighing"));
+    next();
+  }
 }
 
 async function weigh(answer, signal) {
@@ -115,7 +120,7 @@ async function weigh(answer, signal) {
   const { parameters, ...column } = asked.column;
   try {
     const response = await post("/api/v1/likelihoods", { ...column, variables: asked.variables, ...labelsFor(answer), ticket }, signal);
-    const found = await response.json();
+    const found = await response.json().catch(() => { throw BROKEN_OFF; });
     if (place.asked === asked && !signal.aborted) draw(place, found);
   } catch (error) {
     if (signal.aborted) return;
@@ -154,6 +159,5 @@ export function start(given) {
     for (const answer of answers()) follow(answer);
     document.dispatchEvent(new CustomEvent("lab:changed"));
   });
-  document.addEventListener("lab:changed", tell);
   tell();
 }

@@ -41,8 +41,9 @@ export class Column {
   get model() { return this.parts.model.value; }
   get option() { return this.parts.model.selectedOptions[0]; }
   get remote() { return this.option?.hasAttribute("data-remote") ?? false; }
-  /** Why its model weighs no labels, or "". */
-  get unweighed() { return this.option?.dataset.unweighed ?? ""; }
+  /** Why a model that can be chosen here weighs no labels, or "". */
+  unweighedBy(model) { return [...this.parts.model.options].find((one) => one.value === String(model))?.dataset.unweighed ?? ""; }
+  get unweighed() { return this.unweighedBy(this.model); }
   get through() { return this.option?.dataset ?? {}; }
   get version() { return this.parts.prompt.value; }
   get running() { return this.answers.some((answer) => answer.running); }

@@ -174,6 +174,7 @@ export function tell(now = page) {
   }
   given.forEach((_, row) => compare(row));
   strip.style.setProperty("--rows", given.length);
+  inputs.note();
   strip.classList.toggle("table-of", inputs.several());
   heads();
 }

@@ -53,7 +53,7 @@ function draw() {
 }
 
 /** What is said of the rows: how many can be judged, and which are shots of the editor's prompt, whose gold answer the model is shown. */
-function note() {
+export function note() {
   const prompt = form.prompt();
   const known = table.map((row) => Boolean(row.gold) && shown(prompt, row.values, row.gold));
   [...by("inputs-list").children].forEach((item, index) => { item.querySelector("[data-known]").hidden = !known[index]; });
@@ -99,5 +99,4 @@ export function start() {
   for (const radio of document.querySelectorAll("[name=inputs]")) radio.addEventListener("change", changed);
   by("inputs-take").addEventListener("click", take);
   by("inputs-add").addEventListener("click", paste);
-  document.addEventListener("lab:changed", note);
 }

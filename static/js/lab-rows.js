@@ -1,5 +1,6 @@
 // Rows of a dataset in the Lab: walking through them (validation and train only), and their gold answer.
 import { choose, nameVariables, variables, writeVariables } from "./lab-form.js";
+import { typed } from "./lab-words.js";
 
 const by = (id) => document.getElementById(id);
 let place = 0;
@@ -13,9 +14,6 @@ export const splits = () => Object.fromEntries(JSON.parse(option()?.dataset.spli
 export const dataset = () => by("dataset").value;
 export const datasets = () => by("dataset").options.length > 1;
 export const state = () => ({ dataset: dataset(), split: by("split").value, row: place });
-
-/** As a field of the page has it: with plain line ends. */
-const typed = (text) => text.replaceAll("\r\n", "\n").replaceAll("\r", "\n");
 
 /** The row's gold answer while every value of the row stands unchanged in the editor, else null. */
 export function gold() {

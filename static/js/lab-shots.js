@@ -86,16 +86,17 @@ async function draw(count) {
   const body = { dataset: dataset(), count: wanted, seed: Number(by("draw-seed").value) || 0, selection: by("draw-selection").value, input: tried ?? "" };
   asking = Boolean(wanted);
   const answer = wanted ? await fetch("/lab/shots", { method: "POST", headers: { "Content-Type": "application/json", "HX-Request": "true" }, body: JSON.stringify(body) }).catch(() => null) : null;
-  const said = answer?.ok ? await answer.json() : { shots: [], note: "", refusal: await answer?.text() };
+  const drawn = answer?.ok ? await answer.json().catch(() => null) : null;
+  const refusal = answer && !answer.ok ? await answer.text().catch(() => "") : "";
   if (mine !== turn) return null;
   asking = false;
-  if (wanted && !answer?.ok) {
-    if (answer) by("shots-error").innerHTML = said.refusal;
+  if (wanted && !drawn) {
+    if (refusal) by("shots-error").innerHTML = refusal;
     else complain("The server does not answer.");
     return changed();
   }
-  const { shots } = said;
-  [near, note] = [tried, said.note];
+  const { shots, note: said } = drawn ?? { shots: [], note: "" };
+  [near, note] = [tried, said];
   writeShots([...own, ...shots.map((shot) => ({ ...shot, drawn: true }))]);
   return changed();
 }

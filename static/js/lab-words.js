@@ -17,6 +17,9 @@ export const plain = (value) => JSON.stringify(value, (_, one) => (one?.construc
 /** The first line that is not blank: what an answer is called when it is read out. */
 export const answerIn = (text) => text.trim().split("\n")[0].trim();
 
+/** A text as a field of the page has it: lines end in one way there. */
+export const typed = (text = "") => text.replaceAll("\r\n", "\n").replaceAll("\r", "\n");
+
 /** A sentence into an element; words between backticks are code, as app/pages/text.py: ticks() has it. */
 export function say(element, sentence) {
   const pieces = sentence.split("`").map((piece, index) => (index % 2 ? Object.assign(document.createElement("code"), { textContent: piece }) : piece));

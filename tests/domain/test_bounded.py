@@ -51,6 +51,13 @@ def test_values_that_are_all_alike_leave_room_for_others() -> None:
     assert interval((0.0,) * 20)[1] == pytest.approx(wilson(0, 20).high)
 
 
+def test_a_row_more_that_is_torn_shows_nothing_more() -> None:
+    """Where signs were flipped about the margin, two rungs that gave the same answers were shown to be near as soon as one row was torn between seeds."""
+    same, torn = ((0.0,) * 50, (*(0.0,) * 49, -1 / 3))
+    assert [round(1 - NormalDist().cdf(score(values, -0.03, -1.0)), 2) for values in (same, torn)] == [0.11, 0.14]
+    assert [round(end, 3) for end in interval((*(1 / 3,) * 29, 0.0))] == [0.278, 0.399]
+
+
 def test_no_values_have_no_mean() -> None:
     with pytest.raises(ValueError, match="a row at least"):
         score((), 0.0)
@@ -74,6 +81,7 @@ def test_what_is_truly_the_margin_below_is_shown_to_be_less_at_most_once_in_twen
     passed = sum(1 - NormalDist().cdf(score(BELOW[name](draw, n), -0.03, -1.0)) <= 0.05 for _ in range(draws))
     # At most what a true 5 % gives in 999 of 1,000 such simulations.
     assert passed <= 36, f"{passed} of {draws}"
+    assert n < 300 or passed >= 2, "and it is no test that never shows anything"
 
 
 @pytest.mark.parametrize("n", [30, 100])

@@ -237,7 +237,7 @@ def test_only_quality_is_shown_what_else_is_met_was_measured() -> None:
     steps = [step(0, "8-shot", 290, latency_ms=80.0, timed=12), step(1, "LoRA", 290, latency_ms=80.0, timed=12)]
     assert "the cheapest rung that meets the targets: p95 80 ms of 12 requests against 200 ms" in found(*steps, latency_ms=200.0).verdict
     assert (
-        "the cheapest rung shown to meet the targets: 96.7 % and shown to be at least 94.0 % against 90.0 %, p95 80 ms"
+        "the cheapest rung shown to meet the targets: 96.7 %, shown to be at least 94.0 %, against 90.0 %, p95 80 ms"
         in found(*steps, latency_ms=200.0, quality=0.9).verdict
     )
 

@@ -211,6 +211,9 @@ def test_code_says_of_a_value_what_it_is_and_of_a_saved_version_its_words(browse
     assert "split_special_tokens" not in both and "# <|im_end|> may be a special token here" in both and "stops = " in both
     plain = Dom(browser.post("/lab/code", json={**body, "prompt": FIRST, "variables": {"input": "it is"}}).text)
     assert "special" not in plain.text("#code-openai") and "split_special" not in plain.text("#code-transformers")
+    chat = {"mode": "chat", "messages": [{"role": "user", "content": "{input}"}]}
+    turns = Dom(browser.post("/lab/code", json={**body, "prompt": chat}).text).text("#code-transformers")
+    assert "apply_chat_template" in turns and "# <|im_end|> may be a special token here" in turns
     version = prompts.create(person, "Saved", {**FIRST, "instruction": "Weigh it."})
     saved = Dom(browser.post("/lab/code", json={**body, "prompt": None, "prompt_version": version.reference}).text)
     assert "Weigh it." in saved.text("#code-curl") and "Weigh it." in saved.text("#code-openai")

@@ -184,4 +184,4 @@ def test_a_figure_has_one_interval_wherever_it_is_told_and_30_of_30_is_not_certa
     assert lora["value"] == 1.0 == lora["interval"][1] and lora["interval"][0] < 0.95
     assert (view.rows[1].validation or {})["interval"][0] < lora["interval"][0], "20 rows say less than 30"
     assert view.recommendation is not None and view.recommended is not None
-    assert "and shown to be at least 0." in view.recommendation.verdict, "by the same interval, from one side and for all rungs together"
+    assert ", shown to be at least 0." in view.recommendation.verdict, "by the same interval, from one side and for all rungs together"
