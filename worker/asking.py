@@ -97,7 +97,7 @@ class Asker(ABC, Generic[Item]):
     async def ask(self) -> None:
         """Ask for all rows. Raises Stopped, Fenced, Away, or the error that ends the job."""
         async with Client(self._spec) as client:
-            await self._patiently(lambda: self.before(client))
+            await self.patiently(lambda: self.before(client))
             await self._ask(client, min(self._spec.concurrency, len(self._left)))
             if self._fatal is None:
                 self._left = deque(self._alone)
@@ -142,7 +142,7 @@ class Asker(ABC, Generic[Item]):
         while self._left and self._fatal is None:
             row = self._left.popleft()
             try:
-                values, usage = await self._patiently(partial(self.answer, client, row))
+                values, usage = await self.patiently(partial(self.answer, client, row))
             except Away:
                 raise
             except FettleError as error:
@@ -152,7 +152,7 @@ class Asker(ABC, Generic[Item]):
             self.estimated = self.estimated or usage.estimated
             self._take(row, {**values, "input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens})
 
-    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
+    async def patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
         """What is asked for, and again while running requests cannot be counted: that is neither the row's fault nor the endpoint's. Raises Stopped."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from app.db import reading
@@ -16,7 +17,7 @@ from app.domain.model import Model
 from app.domain.rendering import answer_text, render
 from app.remote.client import Client
 from app.remote.ruler import Ruler, ruler
-from app.remote.spec import EndpointSpec, Price, Usage, price_of
+from app.remote.spec import EndpointSpec, Price, RemoteError, Usage, price_of
 from app.settings import settings
 from worker import asking, predictions
 from worker.predictions import Work
@@ -102,7 +103,7 @@ class Asker(asking.Asker[Case]):
         wanted = self._work.content_free() if self._work.evaluation.answer == "likelihood" and self._work.waiting else []
         for values in wanted[len(self._free) :]:
             answers = [answer_text(self._work.template, label) for label in self._work.labels]
-            sums, usage = await client.likelihoods(self._name, render(self._work.template, values).text, answers)
+            sums, usage = await self._weigh(client, render(self._work.template, values).text, answers)
             self._free.append(dict(zip(self._work.labels, sums, strict=True)))
             self.extra = (self.extra or Usage(0, 0)) + usage
             self.estimated = self.estimated or usage.estimated
@@ -116,9 +117,22 @@ class Asker(asking.Asker[Case]):
             said = await client.complete(self._name, prompt, work.parameters)
             return work.read_out(said.text, said.reason == "length") | {"latency_ms": said.latency_ms}, said.usage
         began, names = time.perf_counter(), work.offered(row)
-        sums, usage = await client.likelihoods(self._name, prompt.text, [answer_text(work.template, label) for label in names])
+        sums, usage = await self._weigh(client, prompt.text, [answer_text(work.template, label) for label in names])
         found = work.weighed(row, dict(zip(names, sums, strict=True)), {}, self._free)
         return found | {"latency_ms": (time.perf_counter() - began) * 1000}, usage
+
+    async def _weigh(self, client: Client, prompt: str, answers: Sequence[str]) -> tuple[list[float], Usage]:
+        """One answer after the other: those before it are paid for, and not asked again when Redis is away in between."""
+        sums, total = [], Usage(0, 0)
+        for answer in answers:
+            try:
+                (value,), usage = await self.patiently(partial(client.likelihoods, self._name, prompt, [answer]))
+            except RemoteError as error:
+                error.usage = total
+                raise
+            sums.append(value)
+            total += usage
+        return sums, total
 
     def refused(self, row: Case, code: str) -> dict[str, Any]:
         del row

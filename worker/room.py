@@ -51,9 +51,10 @@ class LeasedRoom:
                 return machine.torch_name(usual.name), None
             notice, spare = _notice(session, usual), _device(session, "cpu:0")
             if spare.id != usual.id and self._ask(session, spare, key, needed):
+                devices.only_on(session, spare, self.holder, key)
                 return "cpu", notice | {"instead": "cpu"}
             others = [lease for lease in devices.leases(session, usual) if (lease.holder, lease.key) != (self.holder, key)]
-            raise Waits(notice, max(0, devices.taken(usual, others) + needed - usual.memory))
+            raise Waits(notice, machine.torch_name(usual.name), max(0, devices.taken(usual, others) + needed - usual.memory))
 
     def give_back(self, keys: Sequence[str]) -> None:
         """These models are in memory no more. While the database does not answer that is remembered: the scheduler's thread must go on."""
@@ -127,15 +128,16 @@ class Keeper(threading.Thread):
         with reading() as session:
             pinned = self._room.pinned(session, loaded)
             rows = [devices.find(session, settings().machine_name, device["name"]) for device in machine.here()]
-            short = {row: lacking for row in rows if row is not None and (lacking := devices.lacking(session, row))}
-            notices = {machine.torch_name(row.name): _notice(session, row) for row in short}
+            waiting = [row for row in rows if row is not None and devices.lacking(session, row)]
+            short = {machine.torch_name(row.name): devices.lacking(session, row) for row in waiting}
+            notices = {machine.torch_name(row.name): _notice(session, row) for row in waiting}
         if self._room.owed:
             self._room.give_back(())
         self._scheduler.pin(pinned)
         # Or people who go on chatting would keep a job waiting for ever.
         self._scheduler.hold_back(notices)
         if short:
-            self._scheduler.release_idle(sum(short.values()))
+            self._scheduler.release_idle(short)
         self._tell((loaded, busy, pinned))
 
     def _tell(self, state: tuple[list[str], list[str], list[str]]) -> None:

@@ -17,7 +17,7 @@ from app.domain.prompt import PromptVersion
 from app.domain.prompt_form import Form
 from app.domain.rendering import LABELS, Template, template_variables
 from app.domain.results import ByRow, Results, Whole, of_answers, of_seeds
-from app.domain.scheme import ACCURACY, MANY_LABELS, METRICS, Metric, Scheme, Shape
+from app.domain.scheme import ACCURACY, METRICS, Metric, Scheme, Shape
 from app.domain.scoring.whole import answering
 from app.domain.stats import percentile
 from app.errors import Conflict
@@ -153,8 +153,7 @@ def always(session: Session, evaluation: Evaluation, label: str, figure: Metric)
 
 def narrows(book: LabelBook, scheme: Scheme, answer: str, template: Template) -> bool:
     """Whether a row is offered the labels most like it instead of all: of many labels, where they are scored or the prompt names them."""
-    many = len(book.offered) > MANY_LABELS and scheme.shape in ("auto", "labels")
-    return many and (answer == "likelihood" or LABELS in template_variables(template))
+    return scheme.has_many(book.offered) and (answer == "likelihood" or LABELS in template_variables(template))
 
 
 def candidates(session: Session, evaluation: Evaluation) -> Candidates | None:

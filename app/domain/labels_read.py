@@ -39,10 +39,14 @@ class Readers:
         self._jobs = by_id(session, Job, (model.job_id for model in models))
         self._versions = by_id(session, DatasetVersion, (model.dataset_version_id for model in models))
 
+    def tuned(self, model: Model) -> Job | None:
+        """The job that a model was tuned by, whichever comparison asked for it."""
+        return self._jobs.get(model.job_id or 0)
+
     def of(self, rung: Rung, cell: Cell, prompt: PromptVersion, model: Model, job: Job | None) -> LabelsRead:
         """Shots that were drawn are train rows like the others; those that are the prompt's own come on top."""
         rows = self._rows
-        job = job if rung.trains else self._jobs.get(model.job_id or 0)
+        job = job if rung.trains else self.tuned(model)
         if rung.tunes and not rung.trains and model.dataset_version_id in self._versions:
             rows = self._versions[model.dataset_version_id].splits
         there, held = self._there(rung, cell, rows, job), self._rows.get("validation", 0)

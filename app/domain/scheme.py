@@ -3,7 +3,7 @@
 The shape of the task (labels, text, JSON, a number) follows from the rows unless it is said, and the measures follow the shape.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
@@ -88,10 +88,13 @@ class Scheme(BaseModel):
             raise ValueError("say which json_field is the answer")
         return self
 
+    def has_many(self, labels: Sized) -> bool:
+        """Whether these are so many that a row is offered only the candidates among them."""
+        return len(labels) > MANY_LABELS and self.shape in ("auto", "labels")
+
     def most_offered(self, labels: Sequence[str]) -> Sequence[str]:
         """The labels that a row is offered, at most: all of them, or as many as there are candidates, the longest."""
-        few = len(labels) <= MANY_LABELS or self.shape not in ("auto", "labels")
-        return labels if few else sorted(labels, key=len, reverse=True)[: self.candidates]
+        return labels if not self.has_many(labels) else sorted(labels, key=len, reverse=True)[: self.candidates]
 
     def shape_of(self, labels: bool, golds: Sequence[str]) -> Shape:
         """What the answers are, from the gold ones unless it was said."""

@@ -83,19 +83,19 @@ def assign_splits(
         missing = sum(not splits[number] for number in labelled)
         raise Invalid("partial_splits", f"{missing:,} labelled rows have no split while others have one.", "Give every row its split, or none.")
     if given == {""}:
-        units = _units(rows, groups, together, labelled, max(shares))
+        units = _units(rows, groups, together, labelled, max(shares) * (len(labelled) + sum((standing or {}).values())))
         _distribute(rows, labelled, units, seed, dict(zip(SHARES, shares, strict=True)), splits, standing or {})
     elif "train" in given and "validation" not in given:
         train = [number for number in labelled if splits[number] == "train"]
         wanted = min(max(ceil(VALIDATION_SHARE * len(train)), VALIDATION_ROWS), len(train) // 2)
         share = wanted / len(train)
-        units = _units(rows, groups, together, train, 1 - share)
+        units = _units(rows, groups, together, train, (1 - share) * len(train))
         _distribute(rows, train, units, seed, {"train": 1 - share, "validation": share}, splits, {})
     return splits
 
 
-def _units(rows: Sequence[Row], groups: Iterable[Sequence[int]] | None, together: Sequence[Sequence[int]], numbers: Sequence[int], share: float) -> list[int]:
-    """For each row the number of a row that stands for all it has to stay with; `numbers` are the rows that are cut, `share` that of the largest split.
+def _units(rows: Sequence[Row], groups: Iterable[Sequence[int]] | None, together: Sequence[Sequence[int]], numbers: Sequence[int], most: float) -> list[int]:
+    """For each row the number of a row that stands for all it has to stay with; `numbers` are the rows that are cut, `most` how many the largest split takes, those in it included.
 
     A text that everybody writes ties whole groups to each other. Where more rows than the largest split takes would be one unit, texts
     come first: all rows of a text go with the group of its first row.
@@ -106,7 +106,7 @@ def _units(rows: Sequence[Row], groups: Iterable[Sequence[int]] | None, together
     else:
         texts = joined(len(rows), groups)
     units = joined(len(rows), [*enumerate(texts), *together]) if together else texts
-    if together and numbers and max(Counter(units[number] for number in numbers).values()) > share * len(numbers):
+    if together and numbers and max(Counter(units[number] for number in numbers).values()) > most:
         group_of = {number: group[0] for group in together for number in group}
         return [group_of.get(text, text) for text in texts]
     return units

@@ -155,7 +155,7 @@ def _untested(table: Table) -> Finding | None:
     if not labels:
         return None
     them = "it" if len(labels) == 1 else "them"
-    sentence = f"Test has no row of {_n(len(labels), 'label', 'labels')} that train shows: {_listed(labels)}. No score on it says anything about {them}: append rows of {them}, or move some to test before anything is trained."
+    sentence = f"Test has no row of {_n(len(labels), 'label', 'labels')} that train shows: {_listed(labels)}. No score on it says anything about {them}: append rows of {them}."
     rows = [number for number in _with_labels(table, labels) if table.split(number) == "train"]
     return table.finding("untested_labels", 2, len(labels), sentence, rows)
 

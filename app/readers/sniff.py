@@ -13,7 +13,7 @@ HEAD = 1 << 20
 """Bytes looked at to tell the format, the delimiter and the header. The encoding is checked to the end of the file."""
 
 TELLING = 1000
-"""Lines with bytes beyond ASCII that are enough to tell UTF-8 by."""
+"""Bytes beyond ASCII that are enough to tell UTF-8 by."""
 
 PARQUET = b"PAR1"
 
@@ -181,15 +181,14 @@ def _one_byte_or_utf8(content: Content) -> tuple[str, Note | None]:
 
 
 def _spells_utf8(content: Content) -> bool:
-    """Whether most of the bytes beyond ASCII are letters of UTF-8; by the first lines that have any, wherever in the file they stand."""
-    high = spelt = seen = 0
+    """Whether most of the bytes beyond ASCII are letters of UTF-8; by the first blocks that have any, wherever in the file they stand."""
+    high = spelt = 0
     with content.open("rb") as stream:
-        for raw in iter(lambda: stream.readline(HEAD), b""):
-            if not raw.isascii():
-                high += sum(map(len, _HIGH_RUN.findall(raw)))
-                spelt += sum(map(len, _MULTIBYTE.findall(raw)))
-                seen += 1
-            if seen == TELLING:
+        for block in iter(lambda: stream.read(HEAD), b""):
+            if not block.isascii():
+                high += sum(map(len, _HIGH_RUN.findall(block)))
+                spelt += sum(map(len, _MULTIBYTE.findall(block)))
+            if high > TELLING:
                 break
     return 2 * spelt > high
 

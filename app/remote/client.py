@@ -83,11 +83,7 @@ class Client:
         """
         sums, total = [], Usage(0, 0)
         for answer in answers:
-            try:
-                value, usage = await self._likelihood(model, prompt, answer)
-            except RemoteError as error:  # the answers before it are paid for
-                error.usage = total
-                raise
+            value, usage = await self._likelihood(model, prompt, answer)
             sums.append(value)
             total += usage
         return sums, total

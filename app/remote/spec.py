@@ -108,9 +108,11 @@ class Answer:
 
 @dataclass
 class Trying:
-    """A request under way, for whoever leaves it early: which try runs, when it was sent (by the event loop's clock), and what went by before that."""
+    """A request under way, for whoever leaves it early: since when (by the event loop's clock), which try runs, when that was sent (None while it waits
+    for a place), and what went by before."""
 
-    sent: float
+    began: float
+    sent: float | None = None
     waited_ms: float = 0.0
     tries: int = 1
 

@@ -207,7 +207,7 @@ def rows_of(session: Session, experiment: Experiment, version: DatasetVersion, n
 
     rows = [_rung_row(session, rung, [row(rung, cell) for cell in now.cells[rung.id]], experiment.figure) for rung in now.rungs]
     here = place_of([one.scores or one.validation for one in rows if one.rung.position >= 0])
-    return [_placed(one, here, Targets.model_validate(experiment.targets)) for one in rows]
+    return [_placed(one, one.tune_job or readers.tuned(one.model), here, Targets.model_validate(experiment.targets)) for one in rows]
 
 
 def _rung_row(session: Session, rung: Rung, cells: list[CellRow], figure: Metric) -> RungRow:
@@ -220,14 +220,14 @@ def _rung_row(session: Session, rung: Rung, cells: list[CellRow], figure: Metric
     return replace(row, scores=scores, validation=validation)
 
 
-def _placed(row: RungRow, here: tuple[str, str] | None, targets: Targets) -> RungRow:
-    """The row with what its requests cost, or with where it ran when that is not where most did: an hour of this machine is no price of another one's."""
+def _placed(row: RungRow, tuned: Job | None, here: tuple[str, str] | None, targets: Targets) -> RungRow:
+    """The row, whose model a job has `tuned`, with what its requests cost, or with where it ran when that is not where most did: an hour of this machine is no price of another one's."""
     shown = row.scores or row.validation
     if shown is None or "latency_ms" not in shown:
         return row
     away = row.rung.technique != LINEAR and elsewhere(shown, here)  # the linear baseline runs on a processor wherever the others do
     told = " ".join(shown["measured"][name] for name in ("device", "dtype") if name in shown["measured"]) if away else ""
-    trained = str((row.tune_job.result or {}).get("device", "")) if row.tune_job else ""
+    trained = str((tuned.result or {}).get("device", "")) if tuned else ""
     cost = None if away else request_cost(shown, row.model.remote, targets.machine_hour)
     return replace(row, request_cost=cost, elsewhere=told, trained_elsewhere=trained if here and trained != here[0].partition(":")[0] else "")
 

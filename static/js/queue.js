@@ -15,10 +15,19 @@ let rows = [];
 let skipping = false;
 let close = null;
 let trouble = "";
-let sending = 0;
+let line = Promise.resolve();
+let turns = 0;
 
 const now = () => rows[0] ?? null;
 const model = () => by("model")?.value ?? "";
+
+/** Send what was given or taken back in the order it was, whatever is under way: what is undone is the last one, and what stands last is what is told. */
+function inTurn(send) {
+  turns += 1;
+  const sent = line.then(send);
+  line = sent.catch(() => null);
+  return sent;
+}
 
 /** What number keys stand for: a model's likeliest labels, else the book's first nine. */
 const choices = () => suggested.get(now()?.id) ?? (model() && !trouble ? [] : given.labels.slice(0, 9));
@@ -76,12 +85,13 @@ function tell(progress) {
 
 // ---- rows and suggestions, fetched ahead ----
 async function more() {
-  if (sending) return;
+  const turn = turns;
+  await line;
   const after = rows.at(-1)?.position ?? -1;
   const response = await fetch(`${base}/queue?${new URLSearchParams({ limit: given.ahead, after })}`).catch(() => null);
   if (!response?.ok) return;
   const { items, progress } = await response.json();
-  if (sending) return;
+  if (turn !== turns) return; // it may tell of a time before; who gave a label since asks again
   const there = new Set(rows.map((row) => row.id));
   rows.push(...items.filter((row) => !there.has(row.id) && (skipping || !row.skipped)));
   tell(progress);
@@ -129,29 +139,26 @@ async function give(key, skipped = false) {
   if (skipped) skipping = skipping && rows.length > 0;
   draw();
   by("card").focus({ preventScroll: true });
-  sending += 1;
   try {
-    tell(await (await post(`${base}/annotations`, { example: row.id, output: key, assisted, skipped })).json());
+    tell(await inTurn(async () => (await post(`${base}/annotations`, { example: row.id, output: key, assisted, skipped })).json()));
   } catch (error) {
     if (!(error instanceof Problem)) throw error;
     rows.unshift(row);
     draw();
     toast({ text: `Not set: ${error.message} ${error.advice}` });
-  } finally {
-    sending -= 1;
   }
   fill();
 }
 
 async function undo() {
   try {
-    const { undone, row, progress } = await (await post(`${base}/annotations/undo`, {})).json();
+    const { undone, row, progress } = await inTurn(async () => (await post(`${base}/annotations/undo`, {})).json());
     tell(progress);
     if (!undone) toast({ text: "There is nothing to take back." });
     if (row && row.split === "unlabelled") rows = [row, ...rows.filter((one) => one.id !== row.id)];
     else if (undone) toast({ text: "Taken back, in a row that is not in this queue." });
     draw();
-    if (row) suggest();
+    fill();
     by("card").focus({ preventScroll: true });
   } catch (error) {
     if (!(error instanceof Problem)) throw error;

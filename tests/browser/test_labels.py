@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import APIResponse, Page, Route, expect
 
 from tests.browser.steps import address, no_violations, sign_up, tab_to
 from tests.house.rules import ROOT
@@ -156,6 +156,35 @@ def test_the_queue_is_worked_off_with_single_keys(installation: Running, page: P
     expect(page.locator("#progress")).to_have_text("3 of 41 labelled")
     expect(page.locator("#choices progress").first).to_be_visible(timeout=60_000)
     save(page, "a first batch", 4)
+    expect(page.locator("#progress")).to_have_text("0 of 38 labelled")
+
+
+def test_an_answer_that_comes_late_does_not_turn_the_count_back(installation: Running, page: Page) -> None:
+    """More rows are fetched while somebody labels on; what that answer counted is of a time before."""
+    held: list[tuple[Route, APIResponse]] = []
+    page.route("**/queue?*", lambda route: held.append((route, route.fetch())))
+    page.goto(f"{address(installation)}/datasets/3/queue")
+    expect(page.locator("#progress")).to_have_text("0 of 38 labelled")
+    while not held:
+        page.wait_for_timeout(20)
+    first, answer = held.pop()
+    first.fulfill(response=answer)
+    for number in (1, 2):
+        expect(page.locator("#choices button").first).to_be_visible(timeout=60_000)
+        page.keyboard.press("1")
+        expect(page.locator("#progress")).to_have_text(f"{number} of 38 labelled")
+        while len(held) < number:
+            page.wait_for_timeout(20)
+    for route, answer in reversed(held):
+        with page.expect_response("**/queue?*") as came:
+            route.fulfill(response=answer)
+        came.value.finished()
+        page.evaluate("fetch(location.href).then((response) => response.text())")
+    expect(page.locator("#progress")).to_have_text("2 of 38 labelled")
+    page.unroute("**/queue?*")
+    page.keyboard.press("u")
+    expect(page.locator("#progress")).to_have_text("1 of 38 labelled")
+    page.keyboard.press("u")
     expect(page.locator("#progress")).to_have_text("0 of 38 labelled")
 
 

@@ -84,6 +84,13 @@ def test_one_row_at_a_time_comes_to_the_shares_all_the_same() -> None:
     assert standing == {"train": 70, "validation": 10, "test": 20}
 
 
+def test_a_few_rows_that_come_later_stay_together_as_many_would() -> None:
+    """What is too much for one split is measured by all rows, not by those that came."""
+    table = [Example(0, "same", "a"), Example(1, "same", "a"), Example(2, "another one of that author", "b")]
+    splits = assign_splits(table, 0, standing={"train": 700, "validation": 100, "test": 200}, together=[[1, 2]])
+    assert len(set(splits)) == 1
+
+
 def test_what_somebody_changed_on_purpose_is_not_filled_up_again() -> None:
     assert Counter(assign_splits(rows(100), 0, standing={"train": 10_000})) == {"train": 69, "validation": 11, "test": 20}
 

@@ -32,7 +32,7 @@ class Shared:
         if self.elsewhere:
             self.held[key] = 0
             return "cpu", WITH_JOB | {"instead": "cpu"}
-        raise Waits(WITH_JOB, others + needed - self.left)
+        raise Waits(WITH_JOB, "cpu", others + needed - self.left)
 
     def give_back(self, keys: Sequence[str]) -> None:
         for key in keys:
@@ -103,7 +103,11 @@ def test_pinned_models_stay_and_as_much_is_given_back_as_is_needed(tiny: Path, o
     scheduler, key = start(), {folder: request(folder).model for folder in (tiny, other)}
     for folder in (tiny, other):
         ask(scheduler, request(folder)).last()
-    scheduler.release_idle(1)
+    scheduler.release_idle({"cuda:0": 1 << 40})
+    ask(scheduler, request(tiny)).last()
+    ask(scheduler, request(other)).last()
+    assert set(scheduler.loaded()) == set(key.values()), "what another device needs is not to be had here"
+    scheduler.release_idle({"cpu": 1})
     assert wait(lambda: list(scheduler.loaded()) == [key[other]], 20), "least recently used first, and no more than asked for"
     scheduler.pin([key[other]])
     scheduler.release_idle()

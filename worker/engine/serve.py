@@ -89,7 +89,7 @@ class Scheduler:
         self._look_at = 0.0
         self._needed: Mapping[str, Notice] = {}
         """By device, what is told to those whose model would have to leave it for a job."""
-        self._give_back: int | None = None
+        self._give_back: tuple[Mapping[str, int] | None] | None = None
         """Bytes of idle models to give back before the next step."""
         self._closed = False
         self._full = False
@@ -125,10 +125,10 @@ class Scheduler:
         """The keys of the models that are answering."""
         return list({group.model for group in tuple(self._groups)} | self._stepping)
 
-    def release_idle(self, least: int = 1 << 62) -> None:
-        """Give back, before the next step, the memory of models that are neither answering nor pinned, until it is `least` bytes."""
+    def release_idle(self, least: Mapping[str, int] | None = None) -> None:
+        """Give back, before the next step, the memory of models that are neither answering nor pinned: of all, or of each device until it is so many bytes."""
         with self._changed:
-            self._give_back = least
+            self._give_back = (least,)
             self._changed.notify()
 
     def hold_back(self, notices: Mapping[str, Notice]) -> None:
@@ -175,12 +175,12 @@ class Scheduler:
         with self._changed:
             patience = PARK if self._parked else CALM if self._shelf.any_fresh() else None
             found = self._changed.wait_for(lambda: self._closed or self._give_back is not None or self._waiting or self._groups, patience)
-            least, self._give_back = self._give_back, None
+            asked, self._give_back = self._give_back, None
             if self._parked and time.monotonic() >= self._look_at:
                 self._waiting.extend(self._parked)
                 self._parked.clear()
-        if least is not None:
-            self._shelf.drop_idle(self._busy(), least)
+        if asked is not None:
+            self._shelf.drop_idle(self._busy(), *asked)
         if not found and (fresh := self._shelf.fresh()):
             self._try([], partial(make_ready, fresh))
         if self._waiting and not self._groups:

@@ -17,11 +17,11 @@ Notice = Mapping[str, Any]
 
 
 class Waits(Exception):
-    """There is no room for the model on any device now; somebody else has it. `lacking` bytes more would do."""
+    """There is no room for the model on any device now; somebody else has it. `lacking` bytes more of `device` would do."""
 
-    def __init__(self, notice: Notice, lacking: int) -> None:
+    def __init__(self, notice: Notice, device: str, lacking: int) -> None:
         super().__init__(notice["text"])
-        self.notice, self.lacking = notice, lacking
+        self.notice, self.device, self.lacking = notice, device, lacking
 
 
 class Room(Protocol):
@@ -112,13 +112,15 @@ class Shelf:
         self._models[key] = self._models.pop(key)
         return self._models[key]
 
-    def drop_idle(self, busy: Collection[str], least: int | None = None) -> None:
-        """Give back the memory of models that are neither busy nor pinned: of all, or until it is `least` bytes."""
+    def drop_idle(self, busy: Collection[str], least: Mapping[str, int] | None = None) -> None:
+        """Give back the memory of models that are neither busy nor pinned: of all, or of each device until it is so many bytes."""
+        left = None if least is None else dict(least)
         for key, model in self._idle(busy):
-            if least is not None and least <= 0:
-                return
-            least = None if least is None else least - model.bytes
-            self._drop(key)
+            device = str(model.device)
+            if left is None or left.get(device, 0) > 0:
+                if left is not None:
+                    left[device] -= model.bytes
+                self._drop(key)
 
     def _idle(self, busy: Collection[str]) -> list[tuple[str, Loaded]]:
         return [(key, model) for key, model in self._models.items() if key not in busy and key not in self.pinned]
@@ -128,9 +130,9 @@ class Shelf:
         try:
             device, notice = self._room.take(key, needed)
         except Waits as waits:
-            if sum(model.bytes for _, model in self._idle(busy)) < waits.lacking:
+            if sum(model.bytes for _, model in self._idle(busy) if str(model.device) == waits.device) < waits.lacking:
                 raise
-            self.drop_idle(busy, waits.lacking)
+            self.drop_idle(busy, {waits.device: waits.lacking})
             device, notice = self._room.take(key, needed)
         if notice:
             self._notices[key] = notice
