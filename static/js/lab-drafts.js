@@ -6,6 +6,7 @@ import { account, owned } from "./owned.js";
 const AT = owned("lab-draft-at");
 const OWN = owned("lab-draft");
 const BEFORE = owned("lab-draft-before");
+const SENT = owned("lab-draft-sent");
 const PAUSE_MS = 800;
 /** What a closing page may still send; larger drafts stay in this browser until it is opened again. */
 const KEEPALIVE = 60000;
@@ -39,7 +40,10 @@ async function ask(key) {
 
 /** A draft's wording as lab.js saves it to compare by: where its shots came from is no part of it. */
 const wording = ({ fields }) => JSON.stringify({ ...fields, shots: (fields.shots ?? []).map(({ input, output }) => ({ input, output })) });
-const differ = (one, other) => wording(one) + JSON.stringify(one.variables) !== wording(other) + JSON.stringify(other.variables);
+const whole = (state) => wording(state) + JSON.stringify(state.variables);
+const differ = (one, other) => whole(one) !== whole(other);
+/** What this tab's page before sent last: it may arrive after the next page has asked what there is, and is nobody else's. */
+const last = sessionStorage.getItem(SENT);
 
 /** The draft to begin with, as text; null for none. What is opened on purpose leaves it for "Bring it back". */
 export async function latest(given) {
@@ -124,6 +128,7 @@ async function send() {
 
 function put({ key, revision }, state, closing = false) {
   const body = JSON.stringify({ key, revision, state, account });
+  sessionStorage.setItem(SENT, whole(state));
   const keepalive = closing && body.length < KEEPALIVE;
   return fetch("/lab/draft", { method: "PUT", headers: { "Content-Type": "application/json" }, body, keepalive }).catch(() => null);
 }
@@ -131,7 +136,7 @@ function put({ key, revision }, state, closing = false) {
 /** Somebody, another tab perhaps, saved since: the person decides, and the other one is kept for "Bring it back". */
 async function clash(mine, state, theirs) {
   mine.revision = theirs.revision;
-  if (!differ(state, theirs.state)) return void (pending ??= state);
+  if (!differ(state, theirs.state) || whole(theirs.state) === last) return void (pending ??= state);
   const told = { title: "This draft was changed elsewhere", text: "Another tab or browser saved it since you began.", theirs: theirs.state.fields, mine: state.fields };
   const answer = await choose(told);
   if (answer === "theirs") {

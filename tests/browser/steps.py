@@ -44,6 +44,17 @@ def sign_up(page: Page, said: str, name: str = "Ada") -> None:
     expect(page.get_by_role("heading", name="Home")).to_be_visible()
 
 
+def arrived(page: Page, address: re.Pattern[str] | str) -> None:
+    """Wait for another page, and until its scripts run: what a click does before that is nothing."""
+    expect(page).to_have_url(address)
+    page.wait_for_load_state("load")
+
+
+def draft_kept(page: Page) -> None:
+    """Wait until the server has the Lab's draft as it stands."""
+    page.wait_for_function("""() => Object.entries(sessionStorage).some(([name, value]) => name.includes("lab-draft-at") && !JSON.parse(value).dirty)""")
+
+
 def tab_to(page: Page, selector: str) -> None:
     """Press Tab until the element has the focus, as somebody without a mouse does."""
     for _ in range(60):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.browser.steps import PASSWORD, address, command, no_violations, sign_up, tab_to
+from tests.browser.steps import PASSWORD, address, arrived, command, no_violations, sign_up, tab_to
 from tests.installation import Running
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -107,6 +107,24 @@ def test_a_reload_and_another_machine_find_the_draft(installation: Running, page
     other.close()
 
 
+def test_what_a_page_sent_before_it_was_loaded_anew_is_nobody_elses(installation: Running, page: Page) -> None:
+    """It reaches the server when the next page has asked already what there is: the same tab, so nothing to decide."""
+    held: list[str] = []
+    page.route("**/lab/draft", lambda route: held.append(route.request.post_data or "") if route.request.method == "PUT" else route.continue_())
+    page.locator("#instruction").fill("Draft of the first tab, on its way.")
+    while not held:
+        page.wait_for_timeout(20)
+    page.reload()
+    expect(page.locator("#lab:not([inert])")).to_be_attached()
+    expect(page.locator("#instruction")).to_have_value("Draft of the first tab, on its way.")
+    page.unroute("**/lab/draft")
+    late = page.request.put(f"{address(installation)}/lab/draft", data=held[0], headers={"Origin": address(installation), "Content-Type": "application/json"})
+    assert late.ok, late.text()
+    write(page, "Draft of the first tab.")
+    expect(page.locator("#clash-dialog")).to_be_hidden()
+    expect(page.locator("#instruction")).to_have_value("Draft of the first tab.")
+
+
 def test_two_tabs_with_one_draft_lose_nothing(installation: Running, page: Page, context: BrowserContext) -> None:
     tab = context.new_page()
     tab.goto(f"{address(installation)}/lab")
@@ -202,7 +220,7 @@ def test_a_link_opens_exactly_its_version_and_a_file_comes_back_in(installation:
     page.get_by_role("button", name="Import").first.click()
     page.locator("#import-file").set_input_files(str(path))
     page.locator("#import-dialog").get_by_role("button", name="Import").click()
-    expect(page).to_have_url(re.compile(r"/prompts/\d+$"))
+    arrived(page, re.compile(r"/prompts/\d+$"))
     expect(page.locator("#main tbody tr")).to_have_count(3)
     page.get_by_role("button", name="More").click()
     page.get_by_role("button", name="Delete").click()

@@ -6,7 +6,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.steps import address, no_violations, sign_up
+from tests.browser.steps import address, draft_kept, no_violations, sign_up
 from tests.installation import Running
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -133,6 +133,7 @@ def test_shots_are_drawn_picked_and_put_in_order(page: Page, complaints: list[st
     expect(page.locator("#shots [data-shot=input]").last).to_have_value(re.compile("parcel", re.IGNORECASE))
     assert inputs(page) != near, "the nearest follow the input"
     near = inputs(page)
+    draft_kept(page)
     page.reload()
     expect(page.locator("#lab:not([inert])")).to_be_attached()
     expect(page.locator("#shots-note")).to_have_text("3 drawn, nearest to the input")

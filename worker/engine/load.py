@@ -71,6 +71,8 @@ def load(folder: Path, *, adapter: Path | None = None, device: str = "auto", fou
     ranks holds one piece of every parameter (FSDP), read straight from the file.
     """
     where = _device(device)
+    # cuDNN plans its attention anew for every shape, which takes longer than many steps: lengths differ in each of ours.
+    torch.backends.cuda.enable_cudnn_sdp(False)
     dtype, reason = (torch.float32, "float32: asked for") if exact else _precision(where)
     config = load_config(folder)
     with _readable(folder):
