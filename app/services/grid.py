@@ -63,6 +63,8 @@ def _looked_at(version: DatasetVersion, rows: Sequence[Example]) -> None:
 def find(person: Who, reference: int | str, asked: str, split: str | None = None, after: int = -1, limit: int = 50) -> Found:
     """Rows of a split (or of all) that have all the words asked for, the last of which may go on; from behind a position. Raises Sealed."""
     words = tokens(asked)[: text_search.MOST_WORDS]
+    if words:
+        ensure_search(person, reference)
     with reading() as session:
         version = datasets.find(session, person, reference)
         datasets.readable(version, split)

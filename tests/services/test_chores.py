@@ -86,6 +86,14 @@ def test_found_rows_come_page_by_page_and_the_test_split_stays_sealed(person: Wh
         grid.find(person, tickets.version.reference, odd, "train")
 
 
+def test_a_version_from_before_there_were_chores_is_indexed_when_somebody_searches(person: Who, tickets: DatasetView) -> None:
+    with transaction() as session:
+        session.query(Chore).delete()
+    assert grid.find(person, tickets.version.reference, "card", "train").indexing == 0
+    assert do("search").state == "done"
+    assert grid.find(person, tickets.version.reference, "card", "train").total == len(having(tickets, "train", "card"))
+
+
 @pytest.mark.parametrize("kind", ["search", "near_duplicates"])
 def test_a_chore_that_was_cut_off_is_finished_by_somebody_else(person: Who, tickets: DatasetView, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chores, "PORTION", 100)
