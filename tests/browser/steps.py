@@ -55,12 +55,12 @@ def draft_kept(page: Page) -> None:
     page.wait_for_function("""() => Object.entries(sessionStorage).some(([name, value]) => name.includes("lab-draft-at") && !JSON.parse(value).dirty)""")
 
 
-def tab_to(page: Page, selector: str) -> None:
-    """Press Tab until the element has the focus, as somebody without a mouse does."""
+def tab_to(page: Page, selector: str, *, back: bool = False) -> None:
+    """Press Tab, or Shift and Tab, until the element has the focus, as somebody without a mouse does."""
     for _ in range(60):
         if page.evaluate("selector => document.activeElement?.matches(selector)", selector):
             return
-        page.keyboard.press("Tab")
+        page.keyboard.press("Shift+Tab" if back else "Tab")
     pytest.fail(f"60 times Tab did not lead to {selector}")
 
 
