@@ -50,6 +50,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path not in slow)
 
 
+_dead: list[object] = []
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: object, error: object) -> None:
+    """xdist runs a dead process's test again, and gives up in silence after too many: that is no run that scripts/verify.py may mend."""
+    if error:
+        _dead.append(node)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if _dead:
+        session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+
+
 def pytest_collection_finish() -> None:
     """What is imported by now stays: collections of garbage, of which accelerate asks for one with every run, need not look at it again."""
     gc.collect()

@@ -103,7 +103,7 @@ class Asker(asking.Asker[Case]):
         wanted = self._work.content_free() if self._work.evaluation.answer == "likelihood" and self._work.waiting else []
         for values in wanted[len(self._free) :]:
             answers = [answer_text(self._work.template, label) for label in self._work.labels]
-            sums, usage = await self._weigh(client, render(self._work.template, values).text, answers)
+            sums, usage, _ = await self._weigh(client, render(self._work.template, values).text, answers)
             self._free.append(dict(zip(self._work.labels, sums, strict=True)))
             self.extra = (self.extra or Usage(0, 0)) + usage
             self.estimated = self.estimated or usage.estimated
@@ -116,23 +116,31 @@ class Asker(asking.Asker[Case]):
         if work.evaluation.answer != "likelihood":
             said = await client.complete(self._name, prompt, work.parameters)
             return work.read_out(said.text, said.reason == "length") | {"latency_ms": said.latency_ms}, said.usage
-        began, names = time.perf_counter(), work.offered(row)
-        sums, usage = await self._weigh(client, prompt.text, [answer_text(work.template, label) for label in names])
+        names = work.offered(row)
+        sums, usage, seconds = await self._weigh(client, prompt.text, [answer_text(work.template, label) for label in names])
         found = work.weighed(row, dict(zip(names, sums, strict=True)), {}, self._free)
-        return found | {"latency_ms": (time.perf_counter() - began) * 1000}, usage
+        return found | {"latency_ms": seconds * 1000}, usage
 
-    async def _weigh(self, client: Client, prompt: str, answers: Sequence[str]) -> tuple[list[float], Usage]:
-        """One answer after the other: those before it are paid for, and not asked again when Redis is away in between."""
-        sums, total = [], Usage(0, 0)
+    async def _weigh(self, client: Client, prompt: str, answers: Sequence[str]) -> tuple[list[float], Usage, float]:
+        """(log-probabilities, what they took, seconds without waiting for Redis). One answer after the other: those before it are paid for, and not asked
+        again when Redis is away in between."""
+
+        async def one(answer: str) -> tuple[float, Usage, float]:
+            began = time.perf_counter()
+            (value,), usage = await client.likelihoods(self._name, prompt, [answer])
+            return value, usage, time.perf_counter() - began
+
+        sums, total, seconds = [], Usage(0, 0), 0.0
         for answer in answers:
             try:
-                (value,), usage = await self.patiently(partial(client.likelihoods, self._name, prompt, [answer]))
+                value, usage, took = await self.patiently(partial(one, answer))
             except RemoteError as error:
                 error.usage = total
                 raise
             sums.append(value)
             total += usage
-        return sums, total
+            seconds += took
+        return sums, total, seconds
 
     def refused(self, row: Case, code: str) -> dict[str, Any]:
         del row

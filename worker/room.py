@@ -53,8 +53,12 @@ class LeasedRoom:
             if spare.id != usual.id and self._ask(session, spare, key, needed):
                 devices.only_on(session, spare, self.holder, key)
                 return "cpu", notice | {"instead": "cpu"}
-            others = [lease for lease in devices.leases(session, usual) if (lease.holder, lease.key) != (self.holder, key)]
-            raise Waits(notice, machine.torch_name(usual.name), max(0, devices.taken(usual, others) + needed - usual.memory))
+            raise Waits(notice, {machine.torch_name(device.name): self._lacking(session, device, key, needed) for device in (usual, spare)})
+
+    def _lacking(self, session: Session, device: Device, key: str, needed: int) -> int:
+        """Bytes that would have to leave a device for this model."""
+        others = [lease for lease in devices.leases(session, device) if (lease.holder, lease.key) != (self.holder, key)]
+        return max(0, devices.taken(device, others) + needed - device.memory)
 
     def give_back(self, keys: Sequence[str]) -> None:
         """These models are in memory no more. While the database does not answer that is remembered: the scheduler's thread must go on."""

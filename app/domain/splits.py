@@ -83,7 +83,10 @@ def assign_splits(
         missing = sum(not splits[number] for number in labelled)
         raise Invalid("partial_splits", f"{missing:,} labelled rows have no split while others have one.", "Give every row its split, or none.")
     if given == {""}:
-        units = _units(rows, groups, together, labelled, max(shares) * (len(labelled) + sum((standing or {}).values())))
+        every = len(labelled) + sum((standing or {}).get(split, 0) for split in SHARES)
+        # A few rows beside many that stand are too much for no split.
+        most = max(max(shares) * len(labelled), min(share for share in shares if share > 0) * every)
+        units = _units(rows, groups, together, labelled, most)
         _distribute(rows, labelled, units, seed, dict(zip(SHARES, shares, strict=True)), splits, standing or {})
     elif "train" in given and "validation" not in given:
         train = [number for number in labelled if splits[number] == "train"]
@@ -95,9 +98,9 @@ def assign_splits(
 
 
 def _units(rows: Sequence[Row], groups: Iterable[Sequence[int]] | None, together: Sequence[Sequence[int]], numbers: Sequence[int], most: float) -> list[int]:
-    """For each row the number of a row that stands for all it has to stay with; `numbers` are the rows that are cut, `most` how many the largest split takes, those in it included.
+    """For each row the number of a row that stands for all it has to stay with; `numbers` are the rows that are cut, `most` how many one split takes.
 
-    A text that everybody writes ties whole groups to each other. Where more rows than the largest split takes would be one unit, texts
+    A text that everybody writes ties whole groups to each other. Where more rows than a split takes would be one unit, texts
     come first: all rows of a text go with the group of its first row.
     """
     if groups is None:

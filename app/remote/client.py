@@ -126,6 +126,7 @@ class Client:
                 seconds = pause(tries, error.wait)
                 if begun or not error.again or tries == TRIES or clock() + seconds >= deadline:
                     raise
+                told.sent = None
                 await asyncio.sleep(seconds)
 
     async def _before(self, deadline: float, step: Any, busy: bool = False) -> Any:

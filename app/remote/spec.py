@@ -114,7 +114,7 @@ class Trying:
     began: float
     sent: float | None = None
     waited_ms: float = 0.0
-    tries: int = 1
+    tries: int = 0
 
 
 @dataclass(frozen=True)

@@ -96,9 +96,16 @@ async def _next(pieces: Any, stop: "asyncio.Task[None]") -> Delta | Answer | Non
 def _stopped(asked: Asked, text: str, trying: Trying) -> dict[str, Any]:
     """The end of an answer that a person stopped: the endpoint does not say any more what it took, so it is reckoned, and timed until now."""
     now = asyncio.get_running_loop().time()
-    if trying.sent is None:  # it never came to a request
+    if trying.sent is None:  # nothing runs: it waits for a place, or for another try
         waited_ms = (now - trying.began) * 1000
-        return {"type": "done", "reason": "cancelled", "latency_ms": 0.0, "waited_ms": waited_ms, "tries": 0, **_counts(Usage(0, 0), asked.remote.price)}
+        return {
+            "type": "done",
+            "reason": "cancelled",
+            "latency_ms": 0.0,
+            "waited_ms": waited_ms,
+            "tries": trying.tries,
+            **_counts(Usage(0, 0), asked.remote.price),
+        }
     counts = _counts(estimated(asked.prompt.text, text), asked.remote.price)
     times = {"latency_ms": (now - trying.sent) * 1000, "waited_ms": trying.waited_ms, "tries": trying.tries}
     return {"type": "done", "reason": "cancelled", **times, **counts}

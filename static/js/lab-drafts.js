@@ -38,9 +38,12 @@ async function ask(key) {
   return response?.status === 200 ? response.json() : null;
 }
 
+const inOrder = (name, value) => (value && typeof value === "object" && !Array.isArray(value) ? Object.fromEntries(Object.entries(value).sort()) : value);
+/** Anything as text to compare by: a database that keeps JSON as values orders its names in its own way. */
+export const flat = (value) => JSON.stringify(value, inOrder);
 /** A draft's wording as lab.js saves it to compare by: where its shots came from is no part of it. */
-const wording = ({ fields }) => JSON.stringify({ ...fields, shots: (fields.shots ?? []).map(({ input, output }) => ({ input, output })) });
-const whole = (state) => wording(state) + JSON.stringify(state.variables);
+const wording = ({ fields }) => flat({ ...fields, shots: (fields.shots ?? []).map(({ input, output }) => ({ input, output })) });
+const whole = (state) => wording(state) + flat(state.variables);
 const differ = (one, other) => whole(one) !== whole(other);
 /** What this tab's page before sent last: it may arrive after the next page has asked what there is, and is nobody else's. */
 const last = sessionStorage.getItem(SENT);
@@ -128,7 +131,11 @@ async function send() {
 
 function put({ key, revision }, state, closing = false) {
   const body = JSON.stringify({ key, revision, state, account });
-  sessionStorage.setItem(SENT, whole(state));
+  try {
+    sessionStorage.setItem(SENT, whole(state));
+  } catch {
+    sessionStorage.removeItem(SENT); // it is full; the draft itself goes to the server all the same
+  }
   const keepalive = closing && body.length < KEEPALIVE;
   return fetch("/lab/draft", { method: "PUT", headers: { "Content-Type": "application/json" }, body, keepalive }).catch(() => null);
 }

@@ -25,7 +25,7 @@ const PAUSE_MS = 350;
 const given = JSON.parse(by("lab-given").textContent);
 
 /** The prompt version's content, to compare by. */
-const wording = () => JSON.stringify(fields());
+const wording = () => drafts.flat(fields());
 
 declare(given.defaults);
 let opened = given.prompt;

@@ -17,6 +17,7 @@ let close = null;
 let trouble = "";
 let line = Promise.resolve();
 let turns = 0;
+let unsent = 0;
 
 const now = () => rows[0] ?? null;
 const model = () => by("model")?.value ?? "";
@@ -24,7 +25,8 @@ const model = () => by("model")?.value ?? "";
 /** Send what was given or taken back in the order it was, whatever is under way: what is undone is the last one, and what stands last is what is told. */
 function inTurn(send) {
   turns += 1;
-  const sent = line.then(send);
+  unsent += 1;
+  const sent = line.then(send).finally(() => { unsent -= 1; });
   line = sent.catch(() => null);
   return sent;
 }
@@ -163,6 +165,7 @@ async function undo() {
   } catch (error) {
     if (!(error instanceof Problem)) throw error;
     toast({ text: `${error.message} ${error.advice}` });
+    fill();
   }
 }
 
@@ -225,12 +228,15 @@ async function start() {
   by("other").addEventListener("click", () => find());
   by("again").addEventListener("click", () => { skipping = true; fill(); });
   by("save").addEventListener("click", () => askToSave(`${given.progress.changed.toLocaleString("en")} rows get their label.`, async (reason) => {
-    const version = await (await post(`${base}/annotations/save`, { reason })).json();
+    const version = await inTurn(async () => (await post(`${base}/annotations/save`, { reason })).json());
     return { href: location.pathname, text: `Saved as version ${version.version}.${version.clashing ? ` ${version.clashing} were changed by somebody else and are kept in the grid.` : ""}` };
   }));
   await fill();
   if (document.activeElement === document.body) by("card").focus({ preventScroll: true });
 }
+
+// A browser asks whether to leave while labels are on their way.
+addEventListener("beforeunload", (event) => { if (unsent) event.preventDefault(); });
 
 const note = saved();
 if (note) toast({ text: note, href: `/datasets/${location.pathname.split("/")[2]}`, link: "Show it" });

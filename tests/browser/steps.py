@@ -3,6 +3,8 @@
 import re
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -48,6 +50,14 @@ def arrived(page: Page, address: re.Pattern[str] | str) -> None:
     """Wait for another page, and until its scripts run: what a click does before that is nothing."""
     expect(page).to_have_url(address)
     page.wait_for_load_state("load")
+
+
+def until(page: Page, there: Callable[[], bool]) -> None:
+    """Wait for something that is no part of a page."""
+    end = time.monotonic() + 30
+    while not there():
+        assert time.monotonic() < end, "it did not come in 30 s"
+        page.wait_for_timeout(20)
 
 
 def draft_kept(page: Page) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.browser.steps import PASSWORD, address, arrived, command, no_violations, sign_up, tab_to
+from tests.browser.steps import PASSWORD, address, arrived, command, no_violations, sign_up, tab_to, until
 from tests.installation import Running
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -112,8 +112,7 @@ def test_what_a_page_sent_before_it_was_loaded_anew_is_nobody_elses(installation
     held: list[str] = []
     page.route("**/lab/draft", lambda route: held.append(route.request.post_data or "") if route.request.method == "PUT" else route.continue_())
     page.locator("#instruction").fill("Draft of the first tab, on its way.")
-    while not held:
-        page.wait_for_timeout(20)
+    until(page, lambda: bool(held))
     page.reload()
     expect(page.locator("#lab:not([inert])")).to_be_attached()
     expect(page.locator("#instruction")).to_have_value("Draft of the first tab, on its way.")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import APIResponse, Page, Route, expect
 
-from tests.browser.steps import address, no_violations, sign_up, tab_to
+from tests.browser.steps import address, no_violations, sign_up, tab_to, until
 from tests.house.rules import ROOT
 from tests.installation import Running
 
@@ -165,16 +165,14 @@ def test_an_answer_that_comes_late_does_not_turn_the_count_back(installation: Ru
     page.route("**/queue?*", lambda route: held.append((route, route.fetch())))
     page.goto(f"{address(installation)}/datasets/3/queue")
     expect(page.locator("#progress")).to_have_text("0 of 38 labelled")
-    while not held:
-        page.wait_for_timeout(20)
+    until(page, lambda: bool(held))
     first, answer = held.pop()
     first.fulfill(response=answer)
     for number in (1, 2):
         expect(page.locator("#choices button").first).to_be_visible(timeout=60_000)
         page.keyboard.press("1")
         expect(page.locator("#progress")).to_have_text(f"{number} of 38 labelled")
-        while len(held) < number:
-            page.wait_for_timeout(20)
+        until(page, lambda number=number: len(held) >= number)  # type: ignore[misc]
     for route, answer in reversed(held):
         with page.expect_response("**/queue?*") as came:
             route.fulfill(response=answer)

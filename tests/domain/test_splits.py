@@ -91,6 +91,14 @@ def test_a_few_rows_that_come_later_stay_together_as_many_would() -> None:
     assert len(set(splits)) == 1
 
 
+@pytest.mark.parametrize("standing", [{"unlabelled": 100_000}, {"train": 700, "validation": 100, "test": 200, "reserve": 90_000}])
+def test_rows_that_are_in_no_split_make_no_split_larger(standing: dict[str, int]) -> None:
+    table = [Example(number, "thanks" if number % 10 == 0 else f"text number {number}", "a") for number in range(600)]
+    together = [list(range(first, first + 20)) for first in range(0, 600, 20)]
+    splits = Counter(assign_splits(table, 0, standing=standing, together=together))
+    assert splits["test"] > 60 and splits["validation"] > 30
+
+
 def test_what_somebody_changed_on_purpose_is_not_filled_up_again() -> None:
     assert Counter(assign_splits(rows(100), 0, standing={"train": 10_000})) == {"train": 69, "validation": 11, "test": 20}
 

@@ -92,6 +92,7 @@ def test_a_stopped_run_goes_on_where_it_was(base: Path, tmp_path: Path, method: 
     assert {**first.points("loss"), **second.points("loss")} == pytest.approx(control.points("loss"), rel=1e-3)
 
 
+@pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores:UserWarning", "ignore:The .grad attribute of a Tensor:UserWarning")
 @pytest.mark.parametrize("changes", [{"checkpointing": True}, {"accumulation": 4}, {"compile": True}], ids=str)
 def test_what_saves_memory_or_time_changes_no_loss(tiny: Path, tmp_path: Path, changes: dict[str, object]) -> None:
     plain, _ = tuned(tiny, tmp_path / "plain", "lora", **EXACT)

@@ -32,7 +32,7 @@ class Shared:
         if self.elsewhere:
             self.held[key] = 0
             return "cpu", WITH_JOB | {"instead": "cpu"}
-        raise Waits(WITH_JOB, "cpu", others + needed - self.left)
+        raise Waits(WITH_JOB, {"cpu": others + needed - self.left})
 
     def give_back(self, keys: Sequence[str]) -> None:
         for key in keys:

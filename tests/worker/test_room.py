@@ -104,7 +104,7 @@ def test_a_model_that_fits_nowhere_waits_and_says_how_much_is_missing(job: int) 
     hold(job, 700)
     with pytest.raises(Waits, match=f"The GPU is with job {job}") as caught:
         room.take("huge", 6000)
-    assert caught.value.lacking == 5700 and "instead" not in caught.value.notice
+    assert caught.value.lacking == {"cuda:0": 5700, "cpu": 1000} and "instead" not in caught.value.notice
 
 
 def test_two_workers_take_two_gpus_and_the_third_is_told_who_has_them(monkeypatch: pytest.MonkeyPatch) -> None:

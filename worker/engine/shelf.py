@@ -17,11 +17,11 @@ Notice = Mapping[str, Any]
 
 
 class Waits(Exception):
-    """There is no room for the model on any device now; somebody else has it. `lacking` bytes more of `device` would do."""
+    """There is no room for the model on any device now; somebody else has it. `lacking`: by device, the best first, how many bytes more of it would do."""
 
-    def __init__(self, notice: Notice, device: str, lacking: int) -> None:
+    def __init__(self, notice: Notice, lacking: Mapping[str, int]) -> None:
         super().__init__(notice["text"])
-        self.notice, self.device, self.lacking = notice, device, lacking
+        self.notice, self.lacking = notice, lacking
 
 
 class Room(Protocol):
@@ -125,14 +125,18 @@ class Shelf:
     def _idle(self, busy: Collection[str]) -> list[tuple[str, Loaded]]:
         return [(key, model) for key, model in self._models.items() if key not in busy and key not in self.pinned]
 
+    def _idle_bytes(self, busy: Collection[str], device: str) -> int:
+        return sum(model.bytes for _, model in self._idle(busy) if str(model.device) == device)
+
     def _place(self, key: str, needed: int, busy: Collection[str]) -> str:
         """Where to load it; what is idle here leaves when that makes the difference."""
         try:
             device, notice = self._room.take(key, needed)
         except Waits as waits:
-            if sum(model.bytes for _, model in self._idle(busy) if str(model.device) == waits.device) < waits.lacking:
+            enough = [device for device, least in waits.lacking.items() if self._idle_bytes(busy, device) >= least]
+            if not enough:
                 raise
-            self.drop_idle(busy, {waits.device: waits.lacking})
+            self.drop_idle(busy, {enough[0]: waits.lacking[enough[0]]})
             device, notice = self._room.take(key, needed)
         if notice:
             self._notices[key] = notice
