@@ -7,6 +7,7 @@ import * as inputs from "./lab-inputs.js";
 import { following } from "./lab-shots.js";
 import { post } from "./lab-stream.js";
 import { tell } from "./lab-variables.js";
+import { over } from "./session.js";
 
 const by = (id) => document.getElementById(id);
 let problem = null;
@@ -24,7 +25,7 @@ const variables = () => inputs.list()[0]?.variables ?? form.variables();
 /** POST to a page's own request; a refusal is answered with the part that says why. Null when nobody answers. */
 export async function ask(url, body) {
   const response = await fetch(url, { method: "POST", headers: { "Content-Type": "application/json", "HX-Request": "true" }, body: JSON.stringify(body) }).catch(() => null);
-  if (response?.status === 401) location.assign("/sign-in");
+  if (response?.status === 401) over();
   return response;
 }
 

@@ -1,4 +1,5 @@
 // Server-sent events over fetch: a POST whose answer is read while it is written. (EventSource can neither post nor be aborted.)
+import { over } from "./session.js";
 
 /** What went wrong, with the server's code, sentence and advice. */
 export class Problem extends Error {
@@ -24,7 +25,7 @@ export async function post(url, body, signal, method = "POST") {
     if (error.name === "AbortError") throw error;
     throw new Problem(SILENT);
   }
-  if (response.status === 401) location.assign("/sign-in");
+  if (response.status === 401) over();
   if (response.ok) return response;
   const told = await response.json().catch(() => ({}));
   throw new Problem(told.error ?? { ...SILENT, message: `The server answered ${response.status}.` });

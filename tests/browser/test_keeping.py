@@ -281,7 +281,7 @@ def test_the_next_person_at_this_browser_finds_nothing_of_the_one_before(install
         page.locator("button.account").click()
         page.get_by_role("button", name="Sign out").click()
         expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
-        expect(page).to_have_url(re.compile("/sign-in$"))
+        arrived(page, re.compile("/sign-in$"))
         assert page.evaluate("() => Object.keys(localStorage).filter((name) => name.startsWith('lab-'))") == []
 
     sign_out()
