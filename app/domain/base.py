@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from sqlalchemy import JSON, BigInteger, ForeignKey, Integer, MetaData, select
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
@@ -24,6 +25,13 @@ _CLOCK = {
 def clock(dialect: str) -> str:
     """SQL for the time in whole milliseconds since 1970 on the database's own clock."""
     return _CLOCK[dialect]
+
+
+def inserting(session: Session, table: Any) -> postgresql.Insert | sqlite.Insert:
+    """An INSERT that can say what happens to a row that is there already (`on_conflict_do_update`, `on_conflict_do_nothing`)."""
+    if session.get_bind().dialect.name == "postgresql":
+        return postgresql.insert(table)
+    return sqlite.insert(table)
 
 
 class db_now(FunctionElement[int]):  # noqa: N801 reads as a SQL function

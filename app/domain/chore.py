@@ -5,10 +5,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import ForeignKey, UniqueConstraint, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from app.domain.base import Base, Json, Row, db_now
+from app.domain.base import Base, Json, Row, db_now, inserting
 
 KINDS = ("search", "near_duplicates", "lengths")
 LEASE_MS = 12_000
@@ -94,8 +93,7 @@ def again(session: Session, version_id: int, kind: str, total: int, result: dict
     values = {"state": "waiting", "done": 0, "total": total, "attempt": 0, "result": result, "error": None, "lease_token": None}
     query = update(Chore).where(Chore.version_id == version_id, Chore.kind == kind).values(**values).returning(Chore.id)
     if session.execute(query, execution_options={"synchronize_session": False}).first() is None:
-        insert = (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite).insert(Chore)
-        insert = insert.values(version_id=version_id, kind=kind, total=total, result=result)
+        insert = inserting(session, Chore).values(version_id=version_id, kind=kind, total=total, result=result)
         session.execute(insert.on_conflict_do_nothing(index_elements=["version_id", "kind"]))  # somebody else may have begun it by now
 
 

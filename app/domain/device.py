@@ -9,10 +9,9 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ForeignKey, UniqueConstraint, delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from app.domain.base import Base, Row, db_now
+from app.domain.base import Base, Row, db_now, inserting
 
 HELD_SECONDS = 20
 """How long a holder may be silent."""
@@ -67,7 +66,7 @@ class MemoryLease(Row, Base):
 
 def found(session: Session, machine: str, devices: Sequence[Mapping[str, Any]]) -> None:
     """Say that a machine has these devices: {name, title, memory} each."""
-    insert = (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite).insert(Device)
+    insert = inserting(session, Device)
     for device in devices:
         about = {"title": device["title"], "memory": device["memory"], "heartbeat_at": db_now()}
         row = {"machine": machine, "name": device["name"], "created_at": db_now(), **about}
@@ -120,7 +119,7 @@ def ask(session: Session, device: Device, holder: str, key: str, title: str, nee
     granted = needed <= device.memory - (taken(device, others) if job_id is None else sum(lease.bytes for lease in others if lease.granted))
     if not granted and job_id is None:
         return False
-    insert = (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite).insert(MemoryLease)
+    insert = inserting(session, MemoryLease)
     about = {"title": title, "job_id": job_id, "bytes": needed, "granted": granted, "busy": False, "pinned": False, "until": db_now() + seconds * 1000}
     row = {"device_id": device.id, "holder": holder, "key": key, "created_at": db_now(), **about}
     session.execute(insert.values(row).on_conflict_do_update(index_elements=["device_id", "holder", "key"], set_=about))

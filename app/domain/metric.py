@@ -5,11 +5,10 @@ from itertools import count
 from typing import Any
 
 from sqlalchemy import ForeignKey, Index, Text, delete, func, or_, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from app.domain import job as jobs
-from app.domain.base import Base, db_now
+from app.domain.base import Base, db_now, inserting
 
 FINDER = ("finder_rate", "finder_loss")
 """What a learning-rate finder reports: at each step of its test the rate, and the smoothed loss."""
@@ -90,7 +89,7 @@ def _upsert(session: Session, table: type[MetricPoint | Sample], rows: Sequence[
     """Write rows; one whose key is there already is replaced."""
     if not rows:
         return
-    insert = (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite).insert(table)
+    insert = inserting(session, table)
     keys = [column.name for column in table.__table__.primary_key]
     new = {name: insert.excluded[name] for name in rows[0] if name not in keys}
     session.execute(insert.on_conflict_do_update(index_elements=keys, set_=new), rows)

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, ForeignKey, exists, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from app.domain.base import Base, db_now
+from app.domain.base import Base, db_now, inserting
 from app.domain.user import User
 
 QUEUES = ("gpu", "light")
@@ -44,7 +43,7 @@ def resume(session: Session, workspace_id: int, name: str) -> None:
 
 def held(session: Session, workspace_id: int, name: str) -> Queue:
     """The queue's row, which nobody else changes before this transaction ends: whoever reorders a queue waits here for the others."""
-    insert = (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite).insert(Queue)
+    insert = inserting(session, Queue)
     row = {"workspace_id": workspace_id, "name": name, "paused_at": None, "author_id": None}
     session.execute(insert.values(row).on_conflict_do_update(index_elements=["workspace_id", "name"], set_={"name": name}))
     return session.get_one(Queue, (workspace_id, name), populate_existing=True)

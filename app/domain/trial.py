@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ForeignKey, Text, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from app.domain import job as jobs
-from app.domain.base import Base
+from app.domain.base import Base, inserting
 
 WRITTEN = ("parameters", "state", "step", "value", "reason", "event")
 
@@ -35,7 +34,7 @@ def record(session: Session, job_id: int, token: str, rows: Sequence[Mapping[str
     """Write how trials stand now, each whole: number and all columns but job and event. Raises jobs.Fenced."""
     last = jobs.write(session, job_id, token, len(rows))
     values = [{"job_id": job_id, "event": last - len(rows) + at, **row} for at, row in enumerate(rows, 1)]
-    insert = (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite).insert(Trial)
+    insert = inserting(session, Trial)
     changed = {name: insert.excluded[name] for name in WRITTEN}
     session.execute(insert.on_conflict_do_update(index_elements=["job_id", "number"], set_=changed), values)
 

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import delete, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from app.domain.base import Base, Row, db_now
+from app.domain.base import Base, Row, db_now, inserting
 
 ALIVE_MS = 20_000
 WEB = "web"
@@ -40,7 +39,7 @@ class Lease(Base):
 
 def present(session: Session, name: str, kind: str, queue: str, devices: list[dict[str, Any]], versions: dict[str, Any]) -> None:
     """Say that a process is alive; forget those that have been silent for a week."""
-    insert = (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite).insert(Worker)
+    insert = inserting(session, Worker)
     row = {"name": name, "kind": kind, "queue": queue, "devices": devices, "versions": versions, "heartbeat_at": db_now(), "created_at": db_now()}
     again = {"devices": devices, "versions": versions, "heartbeat_at": db_now()}
     session.execute(insert.values(row).on_conflict_do_update(index_elements=["name"], set_=again))
@@ -69,7 +68,7 @@ def heard(session: Session, queue: str) -> int | None:
 
 def hold(session: Session, name: str, holder: str, seconds: int) -> bool:
     """Take or keep a duty; False while somebody else holds it."""
-    insert = (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite).insert(Lease)
+    insert = inserting(session, Lease)
     until = db_now() + seconds * 1000
     query = insert.values(name=name, holder=holder, until=until).on_conflict_do_update(
         index_elements=["name"], set_={"holder": holder, "until": until}, where=(Lease.holder == holder) | (Lease.until < db_now())

@@ -63,16 +63,18 @@ def _looked_at(version: DatasetVersion, rows: Sequence[Example]) -> None:
 def find(person: Who, reference: int | str, asked: str, split: str | None = None, after: int = -1, limit: int = 50) -> Found:
     """Rows of a split (or of all) that have all the words asked for, the last of which may go on; from behind a position. Raises Sealed."""
     words = tokens(asked)[: text_search.MOST_WORDS]
-    if words:
-        ensure_search(person, reference)
     with reading() as session:
         version = datasets.find(session, person, reference)
         datasets.readable(version, split)
         chore = chores.find(session, version.id, "search")
-        if chore is None or chore.state != "done":
-            return Found([], indexing=chore.fraction if chore else 0.0, words=words)
-        if not words:
-            return Found([])
+    if _is_lost(version, chore):
+        _begin_index(version)
+        return Found([], indexing=0.0, words=words)
+    if chore is not None and chore.state != "done":
+        return Found([], indexing=chore.fraction, words=words)
+    if not words:
+        return Found([])
+    with reading() as session:
         positions, total = look_up(session, version, words, split, after, limit + 1)
         wanted = select(Example).where(Example.version_id == version.id, Example.split.in_([split] if split else list(version.splits)))
         rows = list(session.scalars(wanted.where(Example.position.in_(positions[:limit])).order_by(Example.position)))
@@ -94,10 +96,19 @@ def background(person: Who, reference: int | str) -> dict[str, Chore]:
 
 
 def ensure_search(person: Who, reference: int | str) -> None:
-    """A version made before there were chores, or whose index was lost with its file, gets one."""
+    """A version whose index is lost gets one."""
     with reading() as session:
         version = datasets.find(session, person, reference)
         chore = chores.find(session, version.id, "search")
-    if chore is None or (chore.state == "done" and on_sqlite() and not index_file(version).path.exists()):
-        with transaction() as session:
-            chores.again(session, version.id, "search", version.rows, {})
+    if _is_lost(version, chore):
+        _begin_index(version)
+
+
+def _is_lost(version: DatasetVersion, chore: Chore | None) -> bool:
+    """Whether nobody makes its index, nor has it: the version was made before there were chores, or the file is gone."""
+    return chore is None or (chore.state == "done" and on_sqlite() and not index_file(version).path.exists())
+
+
+def _begin_index(version: DatasetVersion) -> None:
+    with transaction() as session:
+        chores.again(session, version.id, "search", version.rows, {})

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 from tests.browser.steps import PASSWORD, address, arrived, command, no_violations, sign_up, tab_to, until
 from tests.installation import Running
@@ -299,3 +299,24 @@ def test_the_next_person_at_this_browser_finds_nothing_of_the_one_before(install
     expect(page.get_by_role("heading", name="Home")).to_be_visible()
     page.goto(f"{address(installation)}/lab")
     expect(page.locator("#instruction")).to_have_value("Ada's last words.")  # sent before the session ended
+
+
+def test_a_refusal_that_comes_while_somebody_signs_out_leads_nowhere_else(installation: Running, page: Page) -> None:
+    """Its session being over, a preview would go to the sign-in page that does not know who left."""
+    page.goto(f"{address(installation)}/lab?new=1")
+    write(page, "Ada's, and nobody else's.")
+    held: dict[str, Route] = {}
+    page.route("**/lab/preview", lambda route: held.update(preview=route))
+    page.route("**/sign-out", lambda route: held.update(leaving=route))
+    page.locator("#instruction").fill("Ada's, and nobody else's at all.")
+    until(page, lambda: "preview" in held)
+    page.locator("button.account").click()
+    page.get_by_role("button", name="Sign out").click(no_wait_after=True)
+    until(page, lambda: "leaving" in held)
+    with page.expect_response("**/lab/preview"):
+        held["preview"].fulfill(status=401, json={})
+    page.wait_for_timeout(500)  # long enough for it to have gone
+    held["leaving"].continue_()
+    arrived(page, re.compile("/sign-in$"))
+    assert page.evaluate("() => Object.keys(localStorage).filter((name) => name.startsWith('lab-'))") == []
+    page.unroute_all()
