@@ -37,6 +37,8 @@ def web(reload: Annotated[bool, typer.Option("--reload", help="For development: 
     from app.parts import fit_to_start
     from app.settings import settings
 
+    if reload:
+        os.environ["FETTLE_RELOAD"] = "true"  # its server is another process
     here = settings()
     fit_to_start(here, jobs=False)
     uvicorn.run(

@@ -31,6 +31,7 @@ class Settings(BaseSettings):
     )
     host: str = Field("127.0.0.1", description="Address the web process listens on.")
     port: int = Field(8000, ge=1, le=65535, description="Port the web process listens on.")
+    reload: bool = Field(False, description="For development: look at every template again each time it is used. `--reload` sets it.")
     public_url: str = Field("", description="Address people use, when it differs from host and port (behind a proxy).")
     hosts: list[str] = Field([], description='More host names this installation answers to, as JSON: ["fettle.example.org"].')
     allowed_endpoints: list[str] = Field(

@@ -25,6 +25,8 @@ from worker.engine.reporting import Reporter, Stopped
 from worker.identity import this_host, worker_name
 
 LOOK_SECONDS = 0.5
+GPUS = "FETTLE_WORKER_GPUS"
+"""Tells a worker's processes over which GPUs it may spread a job, now that FETTLE_DEVICE names the one that it took."""
 CGROUP = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -131,6 +133,18 @@ def room() -> dict[str, int]:
     return {kind: free_bytes(settings().storage_folder / folder) for kind, folder in WRITES.items()}
 
 
+def gpus() -> list[str]:
+    """The GPUs over which this worker may spread a job: all that FETTLE_DEVICE allowed before the worker took one of them."""
+    told = os.environ.get(GPUS)
+    found = told.split(",") if told is not None else [str(device["name"]) for device in usable()] if settings().device == "auto" else [own()]
+    return [name for name in found if name.startswith("cuda")]
+
+
+def spread_over(count: int) -> str:
+    """What a run over so many devices is told to run on: this worker's device, or every process the GPU of its own number."""
+    return "cuda" if count > 1 and own().startswith("cuda") else settings().device
+
+
 def torch_name(device: str) -> str:
     """A device as torch and FETTLE_DEVICE call it."""
     return "cpu" if device.startswith("cpu") else device
@@ -162,9 +176,7 @@ def _wait(reporter: Reporter, ask: Callable[[], str | None]) -> None:
 
 def _span(count: int) -> list[str]:
     """This worker's device and as many more as the job runs on."""
-    if count == 1 or not own().startswith("cuda"):
-        return [own()]
-    return [device["name"] for device in here() if device["name"].startswith("cuda")][:count]
+    return gpus()[:count] if count > 1 and own().startswith("cuda") else [own()]
 
 
 def _take_all(names: Sequence[str]) -> str | None:

@@ -251,7 +251,7 @@ def _waits(queue: str) -> bool:
 
 def _has() -> dict[str, Any]:
     """What this worker has for jobs that ask for it."""
-    return {"gpu": devices.own().startswith("cuda"), "room": devices.room()}
+    return {"gpus": len(devices.gpus()), "room": devices.room()}
 
 
 @contextmanager

@@ -57,6 +57,7 @@ def started(sender: Any) -> None:
 
 def _take_device() -> None:
     """From here on, in all this worker's processes, models run on the device it has."""
+    os.environ[devices.GPUS] = ",".join(devices.gpus())
     os.environ["FETTLE_DEVICE"] = devices.torch_name(devices.take())
     settings.cache_clear()
 
@@ -88,6 +89,8 @@ def ended() -> None:
 def _beat() -> None:
     about: dict[str, Any] = {"python": platform.python_version(), **{name: version(name) for name in ("fettle", "torch", "transformers", "peft")}}
     kind = "engine" if serves("interactive") else "worker"
+    if serves("gpu"):
+        about["gpus"] = len(devices.gpus())
     while True:
         try:
             about["room"] = _room(about.get("room", {}))  # a disk over a network may take its time: nobody else is to wait for it

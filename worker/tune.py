@@ -20,7 +20,7 @@ from app.domain.search import Search
 from app.domain.shape import shape_of
 from app.errors import Invalid
 from app.settings import settings
-from worker.devices import own, wait_for_memory
+from worker.devices import own, spread_over, wait_for_memory
 from worker.engine.folders import damage, fingerprint, refuse_changed
 from worker.engine.load import load_config, tensor_shapes
 from worker.engine.search import FILE as SEARCH
@@ -72,7 +72,7 @@ def spec_of(job: Job, say: Callable[[str], None] = lambda _: None) -> TrainSpec:
             resume=_adopt_checkpoints(job, say),
             finish=job.finish,
             threads=settings().threads or None,
-            device=settings().device,
+            device=spread_over(chosen["parameters"].get("devices", 1)),
             checkpoint_seconds=settings().checkpoint_seconds,
         )
 

@@ -93,6 +93,8 @@ class Job(Owned, Base):
     started_at: Mapped[int | None]
     finished_at: Mapped[int | None]
     needs_gpu: Mapped[bool] = mapped_column(default=False)
+    devices: Mapped[int] = mapped_column(default=1)
+    """Over how many GPUs it is spread where there are any; on a processor these are processes, of which there is no lack."""
     needs_bytes: Mapped[int | None]
     """What has to be free on the disk of a worker that takes it, once an attempt has found too little there."""
     cloned_from: Mapped[int | None] = mapped_column(ForeignKey("job.id", ondelete="SET NULL"))
@@ -102,6 +104,11 @@ class Job(Owned, Base):
     @property
     def over(self) -> bool:
         return self.state in FINAL
+
+    def lacks_gpus(self, most: int) -> int:
+        """How many GPUs it waits for where no worker has more than `most`; 0 when it can run."""
+        lacking = self.devices > most if most else self.needs_gpu
+        return self.devices if lacking else 0
 
     @property
     def in_trials(self) -> bool:
@@ -154,6 +161,7 @@ def add(
         position=position,
         state="queued",
         needs_gpu=bool(settings.get("parameters", {}).get("four_bit")),
+        devices=int(settings.get("parameters", {}).get("devices", 1)),
         cloned_from=cloned_from,
     )
     session.add(job)
@@ -171,12 +179,13 @@ def move(session: Session, to: str, *where: Any, **values: Any) -> Row[int, int]
     return session.execute(query.returning(Job.id, Job.attempt), execution_options={"synchronize_session": False}).first()
 
 
-def claim(session: Session, queue: str, worker: str, lease_seconds: int, gpu: bool = True, room: Mapping[str, int] | None = None) -> Job | None:
+def claim(session: Session, queue: str, worker: str, lease_seconds: int, gpus: int | None = None, room: Mapping[str, int] | None = None) -> Job | None:
     """Take the best queued job of a queue in one UPDATE: highest priority, then position. None when nothing waits that may be taken.
 
-    A worker without a GPU leaves the jobs that need one, and one with so much `room` on its disk for each kind (none: it does not look) those that need more.
+    A worker without `gpus` leaves the jobs that need one, one with fewer than a job is spread over leaves that job, and one with so much `room` on its
+    disk for each kind those that need more (none of either: it does not look).
     """
-    best = select(Job.id).where(Job.queue == queue, *_ready(gpu, room)).order_by(Job.priority.desc(), Job.position, Job.id).limit(1)
+    best = select(Job.id).where(Job.queue == queue, *_ready(gpus, room)).order_by(Job.priority.desc(), Job.position, Job.id).limit(1)
     if session.get_bind().dialect.name == "postgresql":
         best = best.with_for_update(skip_locked=True, of=Job)
     lease = {"lease_token": secrets.token_hex(16), "lease_until": db_now() + lease_seconds * 1000}
@@ -190,15 +199,16 @@ def claim(session: Session, queue: str, worker: str, lease_seconds: int, gpu: bo
     return job
 
 
-def ready(session: Session, queue: str, gpu: bool = True, room: Mapping[str, int] | None = None) -> bool:
+def ready(session: Session, queue: str, gpus: int | None = None, room: Mapping[str, int] | None = None) -> bool:
     """Does anything wait here that a worker may take?"""
-    return session.scalars(select(Job.id).where(Job.queue == queue, *_ready(gpu, room)).limit(1)).first() is not None
+    return session.scalars(select(Job.id).where(Job.queue == queue, *_ready(gpus, room)).limit(1)).first() is not None
 
 
-def _ready(gpu: bool = True, room: Mapping[str, int] | None = None) -> list[Any]:
+def _ready(gpus: int | None = None, room: Mapping[str, int] | None = None) -> list[Any]:
     """What may be taken: a job that waits, in a queue that is not paused."""
+    runs = [] if gpus is None else [Job.devices <= gpus] if gpus else [Job.needs_gpu.is_(False)]
     fits = [] if room is None else [or_(Job.needs_bytes.is_(None), *((Job.kind == kind) & (Job.needs_bytes <= free) for kind, free in room.items()))]
-    return [Job.state == "queued", unpaused(Job.workspace_id, Job.queue), *([] if gpu else [Job.needs_gpu.is_(False)]), *fits]
+    return [Job.state == "queued", unpaused(Job.workspace_id, Job.queue), *runs, *fits]
 
 
 def _afresh() -> dict[str, Any]:

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import ForeignKey, Index, Text, delete, func, or_, select
+from sqlalchemy import ForeignKey, Index, Select, Text, delete, func, or_, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from app.domain import job as jobs
@@ -28,6 +28,27 @@ class MetricPoint(Base):
     step: Mapped[int] = mapped_column(primary_key=True)
     value: Mapped[float]
     event: Mapped[int]
+
+
+class Point(NamedTuple):
+    """A metric point as pages read it, by the hundred: its values without what a mapped object costs."""
+
+    name: str
+    step: int
+    value: float
+    event: int
+
+
+class Line(NamedTuple):
+    """A log line as pages read it."""
+
+    event: int
+    attempt: int
+    at: int
+    text: str
+
+
+POINT = (MetricPoint.name, MetricPoint.step, MetricPoint.value, MetricPoint.event)
 
 
 class Sample(Base):
@@ -63,6 +84,9 @@ class LogLine(Base):
     text: Mapped[str] = mapped_column(Text)
 
 
+LINE = (LogLine.event, LogLine.attempt, LogLine.at, LogLine.text)
+
+
 def record(
     session: Session,
     job_id: int,
@@ -95,33 +119,37 @@ def _upsert(session: Session, table: type[MetricPoint | Sample], rows: Sequence[
     session.execute(insert.on_conflict_do_update(index_elements=keys, set_=new), rows)
 
 
-def points(session: Session, job_id: int, after_event: int = 0, after_step: int = -1) -> Sequence[MetricPoint]:
+def points(session: Session, job_id: int, after_event: int = 0, after_step: int = -1) -> list[Point]:
     """A job's points in event order."""
-    query = select(MetricPoint).where(MetricPoint.job_id == job_id, MetricPoint.event > after_event, MetricPoint.step > after_step)
-    return session.scalars(query.order_by(MetricPoint.event)).all()
+    query = select(*POINT).where(MetricPoint.job_id == job_id, MetricPoint.event > after_event, MetricPoint.step > after_step)
+    return _read(session, query.order_by(MetricPoint.event))
 
 
-def thinned(session: Session, job_id: int, most: int) -> Sequence[MetricPoint]:
+def _read(session: Session, query: Select[str, int, float, int]) -> list[Point]:
+    return [Point(*row) for row in session.execute(query)]
+
+
+def thinned(session: Session, job_id: int, most: int) -> list[Point]:
     """At most about so many points of each name, evenly over its steps and its last one always, by step: what a drawing can show."""
     rank = func.row_number().over(partition_by=MetricPoint.name, order_by=MetricPoint.step)
     count_of = func.count().over(partition_by=MetricPoint.name)
     numbered = select(MetricPoint.name, MetricPoint.step, rank.label("rank"), count_of.label("total")).where(MetricPoint.job_id == job_id).subquery()
     every = (numbered.c.total + most - 1) // most
     kept = or_((numbered.c.rank - 1) % every == 0, numbered.c.rank == numbered.c.total)
-    query = select(MetricPoint).join(numbered, (MetricPoint.name == numbered.c.name) & (MetricPoint.step == numbered.c.step))
-    return session.scalars(query.where(MetricPoint.job_id == job_id, kept).order_by(MetricPoint.step, MetricPoint.name)).all()
+    query = select(*POINT).join(numbered, (MetricPoint.name == numbered.c.name) & (MetricPoint.step == numbered.c.step))
+    return _read(session, query.where(MetricPoint.job_id == job_id, kept).order_by(MetricPoint.step, MetricPoint.name))
 
 
-def found_lines(session: Session, job_id: int, text: str, limit: int = 500) -> Sequence[LogLine]:
+def found_lines(session: Session, job_id: int, text: str, limit: int = 500) -> list[Line]:
     """The newest log lines that hold a text, whatever its case, oldest first."""
-    query = select(LogLine).where(LogLine.job_id == job_id, LogLine.text.icontains(text, autoescape=True)).order_by(LogLine.event.desc())
-    return list(reversed(session.scalars(query.limit(limit)).all()))
+    query = select(*LINE).where(LogLine.job_id == job_id, LogLine.text.icontains(text, autoescape=True)).order_by(LogLine.event.desc())
+    return _lines(session, query.limit(limit))[::-1]
 
 
-def curve(session: Session, job_id: int, name: str) -> Sequence[MetricPoint]:
+def curve(session: Session, job_id: int, name: str) -> list[Point]:
     """The points of one name by step."""
-    query = select(MetricPoint).where(MetricPoint.job_id == job_id, MetricPoint.name == name)
-    return session.scalars(query.order_by(MetricPoint.step)).all()
+    query = select(*POINT).where(MetricPoint.job_id == job_id, MetricPoint.name == name)
+    return _read(session, query.order_by(MetricPoint.step))
 
 
 def reached(session: Session, job_id: int) -> int:
@@ -143,12 +171,15 @@ def forget_lines(session: Session, before_ms: int, most: int) -> int:
     return int(done.rowcount)  # type: ignore[attr-defined]
 
 
-def lines(session: Session, job_id: int, limit: int = 500) -> Sequence[LogLine]:
+def lines(session: Session, job_id: int, limit: int = 500) -> list[Line]:
     """The newest log lines, oldest first."""
-    query = select(LogLine).where(LogLine.job_id == job_id).order_by(LogLine.event.desc())
-    return list(reversed(session.scalars(query.limit(limit)).all()))
+    return _lines(session, select(*LINE).where(LogLine.job_id == job_id).order_by(LogLine.event.desc()).limit(limit))[::-1]
 
 
-def next_lines(session: Session, job_id: int, after_event: int, limit: int) -> Sequence[LogLine]:
+def next_lines(session: Session, job_id: int, after_event: int, limit: int) -> list[Line]:
     """The oldest log lines after an event."""
-    return session.scalars(select(LogLine).where(LogLine.job_id == job_id, LogLine.event > after_event).order_by(LogLine.event).limit(limit)).all()
+    return _lines(session, select(*LINE).where(LogLine.job_id == job_id, LogLine.event > after_event).order_by(LogLine.event).limit(limit))
+
+
+def _lines(session: Session, query: Select[int, int, int, str]) -> list[Line]:
+    return [Line(*row) for row in session.execute(query)]

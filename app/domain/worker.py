@@ -15,7 +15,9 @@ FORGET_MS = 7 * 86_400_000
 
 
 class Worker(Row, Base):
-    """A process that answers for a queue. `devices` says what it can run on, `versions` also how its clock goes and which `room` it has on disk for jobs of each kind."""
+    """A process that answers for a queue. `devices` says what it can run on, `versions` also how its clock goes, over how many `gpus` it may spread a job,
+    and which `room` it has on disk for jobs of each kind.
+    """
 
     __tablename__ = "worker"
 
@@ -54,6 +56,11 @@ def alive(session: Session, queue: str | None = None) -> Sequence[Worker]:
     """The processes that have answered within the last 20 seconds."""
     query = select(Worker).where(Worker.heartbeat_at > db_now() - ALIVE_MS).order_by(Worker.name)
     return session.scalars(query if queue is None else query.where(Worker.queue == queue)).all()
+
+
+def most_gpus(rows: Sequence[Worker]) -> int:
+    """Over how many GPUs the one of these that has most may spread a job."""
+    return max((int(row.versions.get("gpus", any(device["name"].startswith("cuda") for device in row.devices))) for row in rows), default=0)
 
 
 def most_room(rows: Sequence[Worker], kind: str) -> int | None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.domain.job import Job
-from app.domain.metric import CORES, GPU, GPU_MEMORY, MEMORY, MetricPoint
+from app.domain.metric import CORES, GPU, GPU_MEMORY, MEMORY, Point
 from app.domain.validation import LOSS
 from app.pages.trial_view import lines
 from app.services.curves import Beside
@@ -24,7 +24,7 @@ JUDGED: Spec = {"digits": 3, "most": 1, "baseline": {"label": "untuned", "step":
 """How every measure but the loss is drawn: it cannot be above one."""
 
 
-def charts(job: Job, tuning: Tuning, points: Sequence[MetricPoint], others: Sequence[Beside] = ()) -> dict[str, Spec]:
+def charts(job: Job, tuning: Tuning, points: Sequence[Point], others: Sequence[Beside] = ()) -> dict[str, Spec]:
     """`main` (unless the measure is the loss) and `loss`."""
     shared = {"x": "step", "job": job.id, "sync": f"job-{job.id}", "total": tuning.total_steps}
     if tuning.search.has_trials:
@@ -39,7 +39,7 @@ def charts(job: Job, tuning: Tuning, points: Sequence[MetricPoint], others: Sequ
     return {"main": {**shared, **JUDGED, **opens, "series": named}, "loss": loss}
 
 
-def _line(points: Sequence[MetricPoint], name: str) -> list[list[float]]:
+def _line(points: Sequence[Point], name: str) -> list[list[float]]:
     return [[point.step, point.value] for point in points if point.name == name]
 
 
@@ -49,7 +49,7 @@ def _others(others: Sequence[Beside], metric: str) -> list[Spec]:
     return [one for one in found if one["points"]]
 
 
-def _search_charts(tuning: Tuning, points: Sequence[MetricPoint], shared: Spec) -> dict[str, Spec]:
+def _search_charts(tuning: Tuning, points: Sequence[Point], shared: Spec) -> dict[str, Spec]:
     """One line a trial in each: the measure, and the training loss. Where the measure is the loss there is that chart alone."""
     judged = lines(tuning, tuning.measure.point, points)
     if tuning.measure.point == LOSS:
@@ -58,7 +58,7 @@ def _search_charts(tuning: Tuning, points: Sequence[MetricPoint], shared: Spec) 
     return {"main": main, "loss": {**shared, "digits": 2, "series": lines(tuning, "loss", points)}}
 
 
-def taken(job: Job, points: Sequence[MetricPoint]) -> list[tuple[str, str, Spec]]:
+def taken(job: Job, points: Sequence[Point]) -> list[tuple[str, str, Spec]]:
     """(id, title, chart) of what the job took; those of a GPU where there was one. While it runs they begin empty."""
     seen = {point.name for point in points}
     return [
@@ -68,5 +68,5 @@ def taken(job: Job, points: Sequence[MetricPoint]) -> list[tuple[str, str, Spec]
     ]
 
 
-def _taken(points: Sequence[MetricPoint], metric: str, title: str) -> Spec:
+def _taken(points: Sequence[Point], metric: str, title: str) -> Spec:
     return {"name": title.lower(), "metric": metric, "points": _line(points, metric)}

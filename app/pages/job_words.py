@@ -6,11 +6,11 @@ from itertools import pairwise
 from math import inf
 
 from app.domain.job import Job
-from app.domain.metric import MetricPoint
+from app.domain.metric import Point
 from app.domain.stats import wilson
 from app.domain.validation import LOSS
 from app.pages.formatting import about, duration, percent, size
-from app.pages.queue_words import lacks_room, ordinal, silence
+from app.pages.queue_words import gpus, lacks_room, ordinal, silence
 from app.pages.trial_view import fraction as search_fraction
 from app.pages.trial_view import running
 from app.services.jobs import COMMANDS, JobView, Tuning
@@ -80,8 +80,10 @@ def _what_for(view: JobView, now_ms: int) -> str:
     if not view.workers:
         away = "" if view.broker else ", and the queue service (Redis) does not answer either"
         return f"{silence(view.heard_at, now_ms)}{away}: run `{COMMANDS[view.job.queue]}`. The job is safe."
-    if view.job.needs_gpu and not view.gpu:
-        return "It waits for a worker with a GPU: four-bit tuning needs one, and the workers that answer have none."
+    if lacking := view.job.lacks_gpus(view.gpus):
+        asks = f"it is spread over {lacking} devices" if lacking > 1 else "four-bit tuning needs one"
+        has = f"the one that has most may use {gpus(view.gpus)}" if view.gpus else "the workers that answer have none"
+        return f"It waits for a worker with {gpus(lacking)}: {asks}, and {has}."
     if lacks_room(view.job, view.free_bytes):
         found = f"it needs {size(view.job.needs_bytes or 0)}, and {size(view.free_bytes or 0)} are free. It starts by itself when there is room"
         return f"It waits for room on the disk: {found}; `fettle doctor` says what takes the space."
@@ -144,17 +146,17 @@ def _improvement(tuning: Tuning) -> str:
     return f"{since}; early stop after {patience}." if patience else f"{since}."
 
 
-def best_of(tuning: Tuning) -> MetricPoint | None:
+def best_of(tuning: Tuning) -> Point | None:
     """The best validation of the tuned model; step 0 is the untuned one."""
     measure = tuning.measure
 
-    def rank(point: MetricPoint) -> tuple[object, ...]:
+    def rank(point: Point) -> tuple[object, ...]:
         return measure.rank({LOSS: tuning.losses.get(point.step, inf), measure.point: point.value}), -point.step
 
     return max((point for point in tuning.validations if point.step > 0), key=rank, default=None)
 
 
-def untuned_of(tuning: Tuning) -> MetricPoint | None:
+def untuned_of(tuning: Tuning) -> Point | None:
     return next((point for point in tuning.validations if point.step == 0), None)
 
 
@@ -164,7 +166,7 @@ def rows_of(job: Job, tuning: Tuning) -> int | None:
     return known or (None if tuning.measure.written else tuning.version.splits.get("validation", 0))
 
 
-def bounds_of(tuning: Tuning, point: MetricPoint, rows: int | None) -> tuple[float, float] | None:
+def bounds_of(tuning: Tuning, point: Point, rows: int | None) -> tuple[float, float] | None:
     """95 % Wilson interval of a share of right rows; other measures have none."""
     if not tuning.measure.is_share or not rows:
         return None

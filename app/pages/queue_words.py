@@ -5,7 +5,7 @@ from typing import Any
 
 from app.domain.job import Job
 from app.domain.queue import QUEUES
-from app.domain.worker import most_room
+from app.domain.worker import most_gpus, most_room
 from app.pages.formatting import ago, count, size
 from app.services.jobs import COMMANDS
 from app.services.queues import Board, Post
@@ -103,9 +103,10 @@ def why_waiting(job: Job, board: Board) -> str:
     """What a job waits for besides its turn."""
     if job.queue in board.silent:
         return ""
-    if job.needs_gpu and not has_gpu(board.posts):
-        return "waits for a worker with a GPU"
-    room = most_room([post.worker for post in board.posts if post.alive and post.worker.queue == job.queue], job.kind)
+    there = [post.worker for post in board.posts if post.alive and post.worker.queue == job.queue]
+    if lacking := job.lacks_gpus(most_gpus(there)):
+        return f"waits for a worker with {gpus(lacking)}"
+    room = most_room(there, job.kind)
     return f"waits for {size(job.needs_bytes)} of disk" if lacks_room(job, room) and job.needs_bytes else ""
 
 
@@ -114,8 +115,9 @@ def lacks_room(job: Job, free_bytes: int | None) -> bool:
     return job.needs_bytes is not None and free_bytes is not None and free_bytes < job.needs_bytes
 
 
-def has_gpu(posts: list[Post]) -> bool:
-    return any(device["name"].startswith("cuda") for post in posts if post.alive and post.worker.queue == "gpu" for device in post.worker.devices)
+def gpus(count: int) -> str:
+    """So many GPUs, in words."""
+    return "a GPU" if count == 1 else f"{count} GPUs"
 
 
 def shown_posts(board: Board) -> list[dict[str, Any]]:

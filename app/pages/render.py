@@ -17,6 +17,7 @@ from app.pages import formatting, text
 from app.services import jobs, queues
 from app.services.disks import fullest
 from app.services.milestones import Milestone
+from app.settings import settings
 
 STATIC = Path(__file__).parent.parent.parent / "static"
 STYLES = ("app.css", "parts.css", "rooms.css", "ladder.css")
@@ -26,7 +27,9 @@ TEMPLATES = Path(__file__).parent.parent.parent / "templates"
 @lru_cache
 def environment() -> Environment:
     """Strict: a name that a template reads and nobody gave is an error, never blank text."""
-    found = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    found = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, auto_reload=settings().reload
+    )
     found.filters.update(formatting.FILTERS | text.FILTERS)
     return found
 

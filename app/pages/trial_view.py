@@ -7,7 +7,7 @@ from typing import Any
 
 from app.domain import search as searches
 from app.domain.job import Job
-from app.domain.metric import MetricPoint
+from app.domain.metric import Point
 from app.domain.trial import Trial
 from app.pages.formatting import number
 from app.pages.job_form import plain
@@ -84,7 +84,7 @@ def fraction(job: Job, tuning: Tuning) -> float:
     return min(1.0, done / searches.planned_steps(rungs, tuning.total_steps))
 
 
-def lines(tuning: Tuning, metric: str, points: Sequence[MetricPoint]) -> list[dict[str, Any]]:
+def lines(tuning: Tuning, metric: str, points: Sequence[Point]) -> list[dict[str, Any]]:
     """One line a trial, the one that leads first and in ink, the others behind it."""
     found: dict[str, list[list[float]]] = {}
     for point in points:

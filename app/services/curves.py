@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import select
+from sqlalchemy.orm import load_only
 
 from app.db import reading
 from app.domain import metric as metrics
 from app.domain.access import Who, read, visible
 from app.domain.job import Job
-from app.domain.metric import RESOURCES, LogLine, MetricPoint
+from app.domain.metric import RESOURCES, Line, LogLine, MetricPoint, Point
 
 DRAWN = 600
 """Points of one line: more are not told apart on a screen."""
@@ -27,8 +28,8 @@ class Opening:
     """A job as its page begins: curves, the end of its log, and the event from which the stream goes on."""
 
     job: Job
-    points: list[MetricPoint]
-    lines: list[LogLine]
+    points: list[Point]
+    lines: list[Line]
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Beside:
     """Another job to compare with, and its curves."""
 
     job: Job
-    points: list[MetricPoint]
+    points: list[Point]
 
 
 def opening(person: Who, key: int) -> Opening:
@@ -52,22 +53,27 @@ def beside(person: Who, keys: Sequence[int], but: int) -> list[Beside]:
     wanted = list(dict.fromkeys(key for key in keys if key != but))[:BESIDE]
     with reading() as session:
         rows = {job.id: job for job in session.scalars(visible(person, Job).where(Job.id.in_(wanted), Job.kind == "tune"))} if wanted else {}
-        return [Beside(rows[key], list(metrics.thinned(session, key, DRAWN))) for key in wanted if key in rows]
+        return [Beside(rows[key], metrics.thinned(session, key, DRAWN)) for key in wanted if key in rows]
 
 
 def comparable(person: Who, job: Job) -> list[Job]:
     """The newest tuning jobs that have begun, those on the same dataset first: what this one can be compared with."""
     dataset = str(job.settings.get("dataset", "")).partition("@")[0]
     with reading() as session:
-        begun = visible(person, Job).where(Job.kind == job.kind, Job.id != job.id, Job.started_at.is_not(None)).limit(OFFERED)
+        begun = (
+            visible(person, Job)
+            .options(load_only(Job.id, Job.name, Job.settings))
+            .where(Job.kind == job.kind, Job.id != job.id, Job.started_at.is_not(None))
+            .limit(OFFERED)
+        )
         return sorted(session.scalars(begun), key=lambda other: str(other.settings.get("dataset", "")).partition("@")[0] != dataset)
 
 
-def log(person: Who, key: int, text: str = "") -> tuple[Job, list[LogLine]]:
+def log(person: Who, key: int, text: str = "") -> tuple[Job, list[Line]]:
     """The lines of a job's log that hold a text; without one the newest of all."""
     with reading() as session:
         job = read(session, person, Job, key, "job")
-        return job, list(metrics.found_lines(session, key, text) if text else metrics.lines(session, key))
+        return job, metrics.found_lines(session, key, text) if text else metrics.lines(session, key)
 
 
 def log_file(person: Who, key: int) -> Iterator[str]:

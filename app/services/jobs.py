@@ -26,7 +26,7 @@ from app.domain.access import Who, page, read, visible, write
 from app.domain.job import ACTIVE, HELD, STATES, Attempt, Job
 from app.domain.methods import METHODS
 from app.domain.methods.base import MethodParameters, parse
-from app.domain.metric import LogLine, MetricPoint, Sample
+from app.domain.metric import Line, Point, Sample
 from app.domain.rendering import check
 from app.domain.scoring import is_right
 from app.domain.search import Search
@@ -60,8 +60,8 @@ class JobView:
     """Whether the queue service answers; asked only for a job that waits."""
     heard_at: int | None = None
     """When somebody last answered for the queue."""
-    gpu: bool = False
-    """Whether a worker that answers has one."""
+    gpus: int = 0
+    """How many the worker that has most may spread a job over, of those that answer."""
     paused_by: str | None = None
     """Who paused the queue; "" when that is not known, none while it is not paused."""
     waits: str | None = None
@@ -76,8 +76,8 @@ class News:
 
     job: Job
     upto: int
-    points: list[MetricPoint]
-    lines: list[LogLine]
+    points: list[Point]
+    lines: list[Line]
     samples: list[Sample]
 
 
@@ -107,7 +107,7 @@ class Tuning:
     total_steps: int
     reached: int
     measure: Measure
-    validations: list[MetricPoint]
+    validations: list[Point]
     losses: dict[int, float]
     search: Search = field(default_factory=Search)
     trials: list[Trial] = field(default_factory=list)
@@ -247,10 +247,11 @@ def find(person: Who, key: int) -> JobView:
             return JobView(job, None, tries, model, len(alive), device, waits=waits)
         ahead = session.scalars(visible(person, Job).where(Job.queue == job.queue, Job.state.in_(HELD)).limit(1)).first()
         pauses = {row.name: by or "" for row, by in queues.paused(session, job.workspace_id)}
-        gpu = any(one["name"].startswith("cuda") for row in alive for one in row.devices)
         heard, position = workers.heard(session, job.queue), jobs.queue_place(session, job)
     room = workers.most_room(alive, job.kind)
-    return JobView(job, position, tries, model, len(alive), device, ahead, queue.is_reachable(), heard, gpu, pauses.get(job.queue), free_bytes=room)
+    return JobView(
+        job, position, tries, model, len(alive), device, ahead, queue.is_reachable(), heard, workers.most_gpus(alive), pauses.get(job.queue), free_bytes=room
+    )
 
 
 def tuning(person: Who, job: Job) -> Tuning:
@@ -264,8 +265,8 @@ def tuning(person: Who, job: Job) -> Tuning:
         tried = list(trials.of_job(session, job.id))
         leading = _leading(tried, measure)
 
-        def curve(name: str) -> list[MetricPoint]:
-            return list(metrics.curve(session, job.id, name if leading is None else searches.point(leading, name)))
+        def curve(name: str) -> list[Point]:
+            return metrics.curve(session, job.id, name if leading is None else searches.point(leading, name))
 
         return Tuning(
             models.find(session, person, chosen["model"]),
@@ -335,10 +336,10 @@ def newest_events() -> dict[int, int]:
         return dict(session.execute(select(Job.id, Job.event).where(Job.state.in_(ACTIVE))).all())
 
 
-def points(person: Who, key: int, after_step: int = -1) -> list[MetricPoint]:
+def points(person: Who, key: int, after_step: int = -1) -> list[Point]:
     with reading() as session:
         read(session, person, Job, key, "job")
-        return list(metrics.points(session, key, after_step=after_step))
+        return metrics.points(session, key, after_step=after_step)
 
 
 def samples(person: Who, key: int) -> list[Answered]:
@@ -349,7 +350,7 @@ def samples(person: Who, key: int) -> list[Answered]:
         return [Answered(sample, is_right(book.answer_in(sample.text), sample.gold)) for sample in metrics.samples(session, key)]
 
 
-def log(person: Who, key: int, limit: int = 2000) -> list[LogLine]:
+def log(person: Who, key: int, limit: int = 2000) -> list[Line]:
     with reading() as session:
         read(session, person, Job, key, "job")
         return list(metrics.lines(session, key, limit=limit))

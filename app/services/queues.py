@@ -33,7 +33,7 @@ TOLD = 50
 
 _LINE = (
     Job.id, Job.workspace_id, Job.kind, Job.queue, Job.name, Job.state, Job.phase, Job.priority, Job.step, Job.total_steps, Job.eta_seconds, Job.settings,
-    Job.worker, Job.created_at, Job.started_at, Job.finished_at, Job.heartbeat_at, Job.error, Job.needs_gpu, Job.needs_bytes,
+    Job.worker, Job.created_at, Job.started_at, Job.finished_at, Job.heartbeat_at, Job.error, Job.needs_gpu, Job.devices, Job.needs_bytes,
 )  # fmt: skip
 
 

@@ -137,9 +137,20 @@ def test_a_move_passes_over_what_another_workspace_has_waiting(person: Who) -> N
 def test_a_job_that_needs_a_gpu_waits_for_a_worker_that_has_one(person: Who) -> None:
     quantised, plain = add(person, parameters={"four_bit": True}), add(person, parameters={"four_bit": False})
     with transaction() as session:
-        assert jobs.ready(session, "gpu", gpu=False)
-        taken = jobs.claim(session, "gpu", "a processor", 30, gpu=False)
+        assert jobs.ready(session, "gpu", gpus=0)
+        taken = jobs.claim(session, "gpu", "a processor", 30, gpus=0)
         assert taken is not None and taken.id == plain
-        assert not jobs.ready(session, "gpu", gpu=False) and jobs.ready(session, "gpu")
+        assert not jobs.ready(session, "gpu", gpus=0) and jobs.ready(session, "gpu")
         taken = jobs.claim(session, "gpu", "a GPU", 30)
         assert taken is not None and taken.id == quantised
+
+
+def test_a_job_over_several_gpus_waits_for_a_worker_that_has_them_and_runs_as_processes_where_there_is_none(person: Who) -> None:
+    spread, plain = add(person, parameters={"devices": 4}), add(person, parameters={"devices": 1})
+    with transaction() as session:
+        taken = jobs.claim(session, "gpu", "two GPUs", 30, gpus=2)
+        assert taken is not None and taken.id == plain
+        assert not jobs.ready(session, "gpu", gpus=3)
+        assert jobs.ready(session, "gpu", gpus=4) and jobs.ready(session, "gpu", gpus=0)
+        taken = jobs.claim(session, "gpu", "a processor", 30, gpus=0)
+        assert taken is not None and taken.id == spread

@@ -1,9 +1,11 @@
 """A job's stream: whatever is cut off where, every point and every line arrives once."""
 
+import asyncio
 import json
 import random
 import threading
 import time
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 import anyio
@@ -17,6 +19,7 @@ from app.domain import metric as metrics
 from app.domain.access import Who
 from app.domain.job import Job
 from app.pages import job_events
+from app.pages.sharing import looks
 from app.services import jobs as services
 from tests.dom import Dom
 from tests.rows import add_dataset, add_model, claim
@@ -59,17 +62,29 @@ def shape(message: ServerSentEvent) -> tuple[str, str]:
     return message.event or "", message.raw_data or ""
 
 
+async def each(stream: AsyncIterator[list[ServerSentEvent]]) -> AsyncIterator[ServerSentEvent]:
+    async for told in stream:
+        for message in told:
+            yield message
+
+
+async def settled() -> None:
+    """Whoever leaves a stream leaves looks under way in threads: a database is taken away behind them, not under them."""
+    await asyncio.gather(*(look for _, look in looks()._kept.values()), return_exceptions=True)
+
+
 async def listen(person: Who, job: int, after: int, most: int | None) -> tuple[list[tuple[str, str]], int, bool]:
     """The next messages, at most so many; then the connection breaks. Also the id to come back with, and whether the job was over."""
     heard: list[tuple[str, str]] = []
     async with aclosing(job_events.follow(person, job, after)) as stream:
-        async for message in stream:
+        async for message in each(stream):
             heard.append(shape(message))
             after = int(message.id or after)
             if message.event == "done":
                 return heard, after, True
             if most is not None and len(heard) >= most:
                 break
+    await settled()
     return heard, after, False
 
 
@@ -156,8 +171,9 @@ def test_parts_are_sent_when_they_change_and_only_then(person: Who, job: Job) ->
     async def silent() -> list[tuple[str, str]]:
         heard: list[tuple[str, str]] = []
         with anyio.move_on_after(3.0):
-            async for message in job_events.follow(person, job.id, job.event):
+            async for message in each(job_events.follow(person, job.id, job.event)):
                 heard.append(shape(message))
+        await settled()
         return heard
 
     assert len(anyio.run(silent)) == 1
@@ -174,3 +190,19 @@ def test_a_line_cannot_write_html_into_the_page(person: Who, job: Job) -> None:
     succeed(job)
     heard, _, _ = anyio.run(listen, person, job.id, 0, None)
     assert not any("<script>" in data for _, data in heard) and any("&lt;script&gt;" in data for _, data in heard)
+
+
+def test_a_quiet_stream_says_that_it_is_there(person: Who, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job_events, "QUIET_SECONDS", 0.3)
+
+    async def quiet() -> list[bytes]:
+        heard: list[bytes] = []
+        with anyio.move_on_after(10.0):
+            async for piece in job_events._wire(job_events.follow(person, job.id, job.event)):
+                heard.append(piece)
+                if len(heard) == 3:
+                    break
+        await settled()
+        return heard
+
+    assert anyio.run(quiet)[1:] == [b": ping\n\n"] * 2

@@ -29,11 +29,10 @@ def waiting(person: Who, count: int, **parameters: object) -> list[int]:
     return [job.id for job in services.start_many(person, [wanted] * count)]
 
 
-def answers(name: str = "vm:7/gpu", device: str = "cpu:0", silent_ms: int = 0) -> None:
+def answers(name: str = "vm:7/gpu", device: str = "cpu:0", silent_ms: int = 0, **says: int) -> None:
     with transaction() as session:
-        workers.present(
-            session, name, "worker", name.rpartition("/")[2], [{"name": device, "title": "2 CPU cores", "memory": 24_000_000_000, "used": 6_000_000_000}], {}
-        )
+        has = [{"name": device, "title": "2 CPU cores", "memory": 24_000_000_000, "used": 6_000_000_000}]
+        workers.present(session, name, "worker", name.rpartition("/")[2], has, says)
         session.query(Worker).filter_by(name=name).update({"heartbeat_at": Worker.heartbeat_at - silent_ms})
 
 
@@ -102,6 +101,18 @@ def test_a_job_that_needs_a_gpu_says_that_it_waits_for_one(browser: TestClient, 
     assert get(browser, "/jobs").text(f"#job-{key} .progress") == "next"
     said = get(browser, f"/jobs/{key}").text("#job-status .sentence")
     assert said.startswith("Waiting, next in the queue.") and "GPU" not in said
+
+
+def test_a_job_over_four_gpus_says_how_many_the_largest_worker_has(browser: TestClient, person: Who) -> None:
+    (key,) = waiting(person, 1, devices=4, batch_size=8)
+    answers()  # a processor runs it as four processes
+    assert get(browser, "/jobs").text(f"#job-{key} .progress") == "next"
+    answers("vm:7/gpu", "cuda:0", gpus=2)
+    assert get(browser, "/jobs").text(f"#job-{key} .progress") == "1st; waits for a worker with 4 GPUs"
+    said = get(browser, f"/jobs/{key}").text("#job-status .sentence")
+    assert "It waits for a worker with 4 GPUs: it is spread over 4 devices, and the one that has most may use 2 GPUs." in said
+    answers("big:9/gpu", "cuda:0", gpus=8)
+    assert get(browser, "/jobs").text(f"#job-{key} .progress") == "next"
 
 
 def test_a_job_that_waits_for_room_says_how_much(browser: TestClient, person: Who) -> None:

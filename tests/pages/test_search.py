@@ -19,6 +19,7 @@ from app.domain.job import Job
 from app.pages import job_events
 from app.services import jobs as services
 from tests.dom import Dom, get
+from tests.pages.test_job_events import each
 from tests.rows import add_dataset, add_model, claim
 
 GRID = {"how": "grid", "space": {"learning_rate": [0.0001, 0.001], "rank": [4, 8]}, "factor": 2}
@@ -173,7 +174,7 @@ def test_another_leader_brings_its_samples_to_an_open_page(person: Who, task: di
         """What the stream brings of the samples: when it opens, and when another trial leads."""
         heard: list[str] = []
         async with asyncio.timeout(20), aclosing(job_events.follow(person, job.id, after)) as stream:
-            async for message in stream:
+            async for message in each(stream):
                 if "#job-samples" in (message.raw_data or ""):
                     heard.append(message.raw_data or "")
                     if len(heard) == 2:

@@ -19,6 +19,7 @@ from app.settings import settings
 from tests.rows import add_dataset, add_model
 from tests.worker.test_parent import until
 from worker import devices as machine
+from worker import presence
 from worker.engine.reporting import NullReporter
 from worker.engine.shelf import Waits
 from worker.room import Keeper, LeasedRoom
@@ -123,6 +124,27 @@ def test_two_workers_take_two_gpus_and_the_third_is_told_who_has_them(monkeypatc
     settings.cache_clear()
     with pytest.raises(Invalid, match="This machine has no cuda:7; it has cuda:0, cuda:1, cpu:0"):
         machine.take()
+
+
+def test_a_worker_of_two_gpus_spreads_a_job_over_both_after_it_took_one_and_one_that_was_given_one_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FETTLE_WORKER_PROCESS", str(os.getpid()))
+    for name in (machine.GPUS, "FETTLE_DEVICE"):
+        monkeypatch.setenv(name, "auto")  # so that what the worker sets is taken back
+        monkeypatch.delenv(name)
+    settings.cache_clear()
+    presence._take_device()
+    assert settings().device == "cuda:0" and machine.gpus() == ["cuda:0", "cuda:1"]
+    assert (machine.spread_over(1), machine.spread_over(2)) == ("cuda:0", "cuda")
+    monkeypatch.delenv(machine.GPUS)
+    monkeypatch.setenv("FETTLE_DEVICE", "cuda:1")
+    settings.cache_clear()
+    presence._take_device()
+    assert settings().device == "cuda:1" and machine.gpus() == ["cuda:1"]
+    monkeypatch.delenv(machine.GPUS)
+    monkeypatch.setenv("FETTLE_DEVICE", "cpu")
+    settings.cache_clear()
+    presence._take_device()
+    assert machine.gpus() == [] and machine.spread_over(4) == "cpu"
 
 
 def test_a_job_over_both_gpus_takes_both_or_waits_for_the_worker_that_has_the_other(person: Who, job: int, monkeypatch: pytest.MonkeyPatch) -> None:
