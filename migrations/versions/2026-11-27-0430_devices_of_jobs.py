@@ -10,12 +10,12 @@ down_revision: str | None = "c5e9130a7f42"
 branch_labels: Sequence[str] | None = None
 depends_on: Sequence[str] | None = None
 
-job = sa.table("job", sa.column("id", sa.Integer), sa.column("settings", sa.JSON), sa.column("devices", sa.Integer))
+job = sa.table("job", sa.column("id", sa.BigInteger), sa.column("settings", sa.JSON), sa.column("devices", sa.BigInteger))
 
 
 def upgrade() -> None:
     with op.batch_alter_table("job", schema=None, table_kwargs={"sqlite_autoincrement": True}) as batch_op:
-        batch_op.add_column(sa.Column("devices", sa.Integer(), nullable=False, server_default="1"))
+        batch_op.add_column(sa.Column("devices", sa.BigInteger(), nullable=False, server_default="1"))
     for row in op.get_bind().execute(sa.select(job.c.id, job.c.settings)).all():
         spread = (row.settings.get("parameters") or {}).get("devices", 1)
         if spread != 1:
