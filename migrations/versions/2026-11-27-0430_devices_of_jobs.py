@@ -15,7 +15,7 @@ job = sa.table("job", sa.column("id", sa.BigInteger), sa.column("settings", sa.J
 
 def upgrade() -> None:
     with op.batch_alter_table("job", schema=None, table_kwargs={"sqlite_autoincrement": True}) as batch_op:
-        batch_op.add_column(sa.Column("devices", sa.BigInteger(), nullable=False, server_default="1"))
+        batch_op.add_column(sa.Column("devices", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False, server_default="1"))
     for row in op.get_bind().execute(sa.select(job.c.id, job.c.settings)).all():
         spread = (row.settings.get("parameters") or {}).get("devices", 1)
         if spread != 1:
