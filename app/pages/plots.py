@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 
 from app.domain.curve import Curve
 from app.pages.formatting import Axis, axis, duration, money
@@ -16,6 +17,10 @@ TICK = 78.0
 """Room for the words of one tick."""
 LETTER = 6.4
 """Width of a character of a mark's name, about."""
+LINE = 13.0
+"""Height of a mark's name."""
+PLACES = (0.0, -LINE, LINE)
+"""Where a name may stand beside its point: level with it, a line higher, a line lower."""
 
 SAMPLES = 60
 """Points that a curve is drawn through."""
@@ -23,7 +28,7 @@ SAMPLES = 60
 
 @dataclass(frozen=True)
 class Mark:
-    """One point with its interval: pixels, and the words for it. `anchor` is on which side the name stands."""
+    """One point with its interval: pixels, and the words for it. `anchor` is on which side the name stands, `drop` how much lower than its point."""
 
     x: float
     y: float
@@ -34,6 +39,7 @@ class Mark:
     best: bool = False
     soft: bool = False
     anchor: str = "start"
+    drop: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -155,16 +161,24 @@ def for_screens(draw: Callable[[float], Plot | None]) -> list[Plot]:
 
 
 def _apart(marks: Sequence[Mark], width: float) -> list[Mark]:
-    """The marks from the highest on, those whose names would lie on another's, or beyond an edge, without theirs: hover and the table tell them."""
+    """The marks from the highest on, each with its name where it lies on no other's: on either side or a line off, and off the other points if that can be.
+    One that has no such place goes without: hover and the table tell it.
+    """
     placed: list[tuple[float, float, float]] = []
     found = []
     for mark in sorted(marks, key=lambda one: (not one.best, one.y)):
         long = LETTER * len(mark.name)
-        left = mark.x + 9 if mark.anchor == "start" else mark.x - 9 - long
-        free = left >= LEFT - 4 and left + long <= width and all(abs(mark.y - y) >= 13 or left > right or left + long < start for start, right, y in placed)
+        free: list[tuple[bool, int, float, float, Mark]] = []
+        for drop, anchor in product(PLACES, sorted(("start", "end"), key=lambda side: side != mark.anchor)):
+            left, y = mark.x + 9 if anchor == "start" else mark.x - 9 - long, mark.y + drop
+            inside = left >= LEFT - 4 and left + long <= width and TOP <= y <= HEIGHT - BOTTOM
+            if inside and all(abs(y - other) >= LINE or left > end or left + long < start for start, end, other in placed):
+                covers = any(left - 4 < one.x < left + long + 4 and abs(y - one.y) < 9 for one in marks)
+                free.append((covers, len(free), left, y, replace(mark, anchor=anchor, drop=drop)))
         if free:
-            placed.append((left, left + long, mark.y))
-        found.append(mark if free else Mark(**{**vars(mark), "name": ""}))
+            _, _, left, y, named = min(free, key=lambda one: one[:2])
+            placed.append((left, left + long, y))
+        found.append(named if free else replace(mark, name=""))
     return found
 
 
