@@ -33,6 +33,7 @@ WORK = """
 import sys, time
 from sqlalchemy import select
 from app.db import transaction
+from app.domain import device as devices
 from app.domain import ending
 from app.domain import job as jobs
 from app.domain import metric as metrics
@@ -55,6 +56,7 @@ def claim(step):
 def beat(step):
     with transaction() as session:
         jobs.beat(session, held, "t", 60)
+        devices.keep(session, devices.job_holder(held, 1), 60)
 
 
 def report(step):
