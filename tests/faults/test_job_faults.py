@@ -249,7 +249,8 @@ def test_f24_a_loss_that_is_no_number_ends_the_run_and_is_no_result(site: Site) 
     site.worker(nan=12)
     key = site.tune()
     job = site.ended(key)
-    assert job.state == "failed" and (job.error or {})["code"] == "loss_not_finite" and "step" in (job.error or {})["message"]
+    assert job.state == "failed" and (job.error or {})["code"] == "loss_not_finite" and 0 < job.step < 12
+    assert (job.error or {})["message"] == f"The loss became nan at step {job.step + 1}.", "the one after the last that has a loss"
     assert jobs.find(site.person, key).model is None
     assert list((site.storage / "jobs" / str(key)).rglob("checkpoint-*")), "the last good checkpoint stays for a retry"
 
