@@ -5,6 +5,7 @@ Nothing here reads the developer's own installation: every FETTLE_ variable is d
 
 import gc
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -39,8 +40,21 @@ hypothesis_settings.load_profile("untimed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--generator-seconds", type=float, default=60.0, help="how long the generated run of faults takes (make test-faults: 600)")
+    parser.addoption("--generator-seconds", type=float, default=120.0, help="how long the generated run of faults takes (make test-faults: 600)")
     parser.addoption("--generator-seed", type=int, default=None, help="the seed of a generated run that is to be repeated")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The seed is drawn here, so that the processes of xdist, which get the options of the first one, have the same."""
+    if config.getoption("--generator-seed") is None:
+        config.option.generator_seed = random.SystemRandom().randrange(10**6)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Whatever becomes of a generated run, and however quiet pytest is: how to have it again."""
+    ran = [report for outcome in ("passed", "failed", "error") for report in terminalreporter.getreports(outcome)]
+    if any("/test_generated.py::" in report.nodeid for report in ran):
+        terminalreporter.write_line(f"The generated run of faults: --generator-seed {config.getoption('--generator-seed')}")
 
 
 @pytest.hookimpl(trylast=True)

@@ -1,5 +1,6 @@
 """`fettle up` in a data folder of its own, for tests that need a whole installation."""
 
+import json
 import os
 import socket
 import subprocess
@@ -8,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -44,12 +46,17 @@ class Running:
         return found
 
     def ready(self) -> bool:
+        return bool(self.state()["ready"])
+
+    def state(self) -> dict[str, Any]:
+        """What /readyz says; that nothing answers where nothing does."""
         connection = HTTPConnection("127.0.0.1", int(self.environment["FETTLE_PORT"]), timeout=5)
         try:
             connection.request("GET", "/readyz")
-            return connection.getresponse().status == 200
-        except OSError:
-            return False
+            state: dict[str, Any] = json.loads(connection.getresponse().read())
+            return state
+        except (OSError, ValueError):
+            return {"ready": False, "workers": [], "engine": []}
         finally:
             connection.close()
 

@@ -114,6 +114,7 @@ def test_prompts_of_every_size_get_a_clear_answer(engine: TestClient) -> None:
     assert empty.status_code == 422
 
 
+@pytest.mark.faults
 def test_a_stop_is_heard_before_the_next_token(engine: TestClient) -> None:
     """From the moment the stop has been accepted, at most the token that is being computed still comes."""
     step, written, stopped = interactive.Post.deliver, 0, 0
@@ -150,6 +151,7 @@ def listening(client: TestClient) -> Iterator[int]:
     thread.join(20)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("streamed", [True, False])
 def test_a_closed_tab_frees_its_place(engine: TestClient, streamed: bool) -> None:
     with listening(engine) as port:

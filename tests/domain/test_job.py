@@ -153,6 +153,7 @@ def test_a_retry_counts_losses_anew_and_never_reuses_an_attempt(person: Who) -> 
         assert [row.number for row in jobs.attempts(session, key)] == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.faults
 def test_cancelling_a_waiting_job_ends_it_at_once(person: Who) -> None:
     key = add(person)
     with transaction() as session:
@@ -162,6 +163,7 @@ def test_cancelling_a_waiting_job_ends_it_at_once(person: Who) -> None:
         assert jobs.claim(session, "gpu", "w1", 30) is None
 
 
+@pytest.mark.faults
 def test_cancelling_a_running_job_reaches_its_worker_through_the_heartbeat(person: Who) -> None:
     key = add(person)
     job = claim()
@@ -177,6 +179,7 @@ def test_cancelling_a_running_job_reaches_its_worker_through_the_heartbeat(perso
     assert state(key).state == "cancelled" and state(key).result is None
 
 
+@pytest.mark.faults
 def test_a_cancel_whose_worker_is_dead_ends_with_the_lease(person: Who) -> None:
     key = add(person)
     claim()
@@ -190,6 +193,7 @@ def test_a_cancel_whose_worker_is_dead_ends_with_the_lease(person: Who) -> None:
     assert state(key).state == "cancelled"
 
 
+@pytest.mark.faults
 def test_a_finished_job_cannot_be_cancelled_but_a_cancelled_one_can_be_retried(person: Who) -> None:
     done, other = add(person), add(person)
     job = claim()

@@ -18,6 +18,8 @@ from worker.engine.reporting import NullReporter
 from worker.engine.score import score_labels
 from worker.engine.train import train
 
+pytestmark = pytest.mark.faults
+
 
 @pytest.fixture(scope="session")
 def adapter(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -11,6 +11,8 @@ from worker.engine.folders import MANIFEST, sha256
 from worker.engine.reporting import NullReporter
 from worker.engine.train import train
 
+pytestmark = pytest.mark.faults
+
 FILES = ["manifest.json", "optimizer.pt", "rng_state.pth", "run_state.json", "scheduler.pt", "trainable.safetensors", "trainer_state.json"]
 
 

@@ -134,6 +134,7 @@ def ranks_of(process: int) -> list[psutil.Process]:
     return [child for child in psutil.Process(process).children() if "worker.engine.rank" in child.cmdline()]
 
 
+@pytest.mark.faults
 def test_a_killed_rank_ends_the_run_with_a_clear_error(tiny: Path, tmp_path: Path) -> None:
     class Killer(NullReporter):
         """Kills the second process after the third step."""
@@ -154,6 +155,7 @@ def test_a_killed_rank_ends_the_run_with_a_clear_error(tiny: Path, tmp_path: Pat
     assert "WORLD_SIZE" not in os.environ
 
 
+@pytest.mark.faults
 def test_an_error_of_another_rank_is_told_as_its_own(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launch, "to_json", lambda told: to_json(replace(told, base=tmp_path / "nowhere")))
     with pytest.raises(Invalid, match="There is no model at nowhere") as raised:
@@ -169,6 +171,7 @@ def options(tiny: Path, tmp_path: Path) -> list[str]:
     return [str(word) for word in given]
 
 
+@pytest.mark.faults
 def test_a_killed_first_process_leaves_none_behind(options: list[str]) -> None:
     command = [sys.executable, "-m", "worker.engine.train", *options, "--set", "max_steps=100000"]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:

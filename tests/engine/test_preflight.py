@@ -65,6 +65,7 @@ def starve(base: Path, folder: Path, megabytes: int, method: str = "lora", **cha
     return dict(json.loads(done.stdout))
 
 
+@pytest.mark.faults
 @linux
 def test_too_large_a_step_is_an_error_with_a_change_that_fits(tiny: Path, tmp_path: Path) -> None:
     told = starve(tiny, tmp_path, MEGABYTES)
@@ -78,6 +79,7 @@ def test_too_large_a_step_is_an_error_with_a_change_that_fits(tiny: Path, tmp_pa
     assert not (tmp_path / "artefact").exists()
 
 
+@pytest.mark.faults
 @linux
 def test_what_fits_in_no_way_says_what_the_smallest_was(tiny: Path, tmp_path: Path) -> None:
     told = starve(tiny, tmp_path, 20, "p_tuning", init="random", encoder_size=2048)  # its gradients and moments alone take 50 MB
@@ -141,6 +143,7 @@ def test_no_pass_of_a_run_is_larger_than_the_hardest_steps(
         assert len(parts) == accumulation
 
 
+@pytest.mark.faults
 def test_another_error_is_no_lack_of_memory(tiny: Path, examples: list[Example], monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any, **__: Any) -> Measured:
         raise RuntimeError("shapes do not match")

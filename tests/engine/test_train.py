@@ -83,6 +83,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(tiny: Path, tmp_path: Path, method: s
     assert resumed.best_step == uninterrupted.best_step
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("method", METHODS)
 def test_a_run_that_is_ended_early_keeps_its_best_moment(tiny: Path, tmp_path: Path, method: str) -> None:
     """Bit for bit what it was at its best validation, steps after which it was stopped."""
@@ -123,6 +124,7 @@ def test_a_stop_during_a_validation_takes_it_up_again(tiny: Path, tmp_path: Path
     assert {**first.points("validation_loss"), **second.points("validation_loss")} == control.points("validation_loss")
 
 
+@pytest.mark.faults
 def test_a_loss_that_is_not_finite_ends_the_run_and_is_never_shown_as_a_number(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Poison(NullReporter):
         """Spoils a weight after the third step, as a step too far would."""
@@ -147,6 +149,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_is_never_shown_as_a_number(t
     assert not (tmp_path / "artefact").exists()
 
 
+@pytest.mark.faults
 def test_a_base_with_broken_weights_is_found_before_the_first_step(tiny: Path, tmp_path: Path) -> None:
     broken = tmp_path / "base"
     broken.mkdir()

@@ -1,6 +1,5 @@
 """What the tests of faults stand on: an installation of processes, and the run that nobody disturbed."""
 
-import random
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -35,11 +34,8 @@ def site(person: Who, base: Model, toys: DatasetVersion, tmp_path: Path) -> Iter
 
 @pytest.fixture
 def generator(request: pytest.FixtureRequest) -> tuple[int, float]:
-    """The seed of a generated run, told so that it can be repeated, and its seconds."""
-    chosen = request.config.getoption("--generator-seed")
-    seed = random.SystemRandom().randrange(10**6) if chosen is None else chosen
-    sys.stdout.write(f"--generator-seed {seed}\n")
-    return seed, request.config.getoption("--generator-seconds")
+    """The seed of a generated run, which every run tells at its end (tests/conftest.py), and its seconds."""
+    return request.config.getoption("--generator-seed"), request.config.getoption("--generator-seconds")
 
 
 @pytest.fixture(scope="session")

@@ -51,7 +51,7 @@ def test_f7_a_broker_that_starts_empty_loses_no_job_and_starts_none_twice(site: 
     site.kill_broker()
     time.sleep(3)
     site.start_broker()
-    until(lambda: all(site.job(key).state != "queued" for key in waiting), 180)
+    until(lambda: all(site.job(key).state != "queued" for key in waiting), 60, "not all that waited run within a minute of the broker's return")
     for key in (running, *waiting):
         site.succeeded(key, 180)
         assert site.outcomes(key) == ["succeeded"]

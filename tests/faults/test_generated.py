@@ -1,6 +1,6 @@
 """A generated run: three people create, cancel, retry, delete and upload over the HTTP API while something breaks every 20 seconds, from the tenth on.
 
-`--generator-seconds` says how long, `--generator-seed` replays what a failure printed. The same seed gives the same wishes and the same
+`--generator-seconds` says how long, `--generator-seed` replays what a run says at its end. The same seed gives the same wishes and the same
 strikes; how they fall together depends on the machine.
 """
 

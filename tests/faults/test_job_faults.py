@@ -22,13 +22,14 @@ pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
 ONE = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 POSTGRESQL = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+BOTH = pytest.mark.parametrize("database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.long)], indirect=True)
 Control = Callable[[Site], Curve]
 
 LEASE_SECONDS = 5
 STEPS = 80
 
 
-@ONE
+@BOTH
 def test_f1_a_killed_process_goes_on_from_its_checkpoint_on_the_same_curve(site: Site, control: Control) -> None:
     wanted = control(site)
     site.save_every_step()
@@ -103,7 +104,7 @@ def test_f5_a_kill_during_a_checkpoint_and_a_damaged_checkpoint_are_passed_over(
     until(lambda: not list((site.storage / "jobs" / str(key)).rglob(".tmp-*")), 30, "what the killed process had begun is still there")
 
 
-@POSTGRESQL
+@BOTH
 @pytest.mark.long
 def test_f11_a_stopped_worker_that_wakes_up_has_nothing_more_to_say(site: Site, control: Control) -> None:
     """And F12: no time-out but the lease decides; and a dead worker's job is resumed within 90 s, here with a lease of 5 s."""
@@ -162,7 +163,7 @@ def test_f15_a_cancel_stops_within_a_step_keeps_the_checkpoint_and_a_retry_goes_
     assert site.outcomes(key) == ["cancelled", "succeeded"] and site.curve(key) == wanted
 
 
-@ONE
+@BOTH
 def test_f16_a_worker_that_is_asked_to_leave_saves_and_hands_back(site: Site, control: Control) -> None:
     wanted = control(site)
     worker = site.worker(slow=0.2)
@@ -180,7 +181,7 @@ def test_f16_a_worker_that_is_asked_to_leave_saves_and_hands_back(site: Site, co
     assert site.curve(key) == wanted and any("Went on from the checkpoint" in line for line in site.log(key))
 
 
-@ONE
+@BOTH
 @pytest.mark.long
 def test_f16_a_step_that_takes_too_long_is_not_waited_for(site: Site, control: Control) -> None:
     """Its pace says that a step takes minutes: it leaves at once, from the checkpoint that is there. The worker's death does not count either."""
@@ -198,7 +199,7 @@ def test_f16_a_step_that_takes_too_long_is_not_waited_for(site: Site, control: C
     assert site.curve(key) == wanted
 
 
-@ONE
+@BOTH
 @pytest.mark.long
 def test_a_killed_worker_takes_its_job_along_and_another_one_goes_on(site: Site, control: Control) -> None:
     wanted = control(site)
@@ -248,7 +249,8 @@ def test_f24_a_loss_that_is_no_number_ends_the_run_and_is_no_result(site: Site) 
     site.worker(nan=12)
     key = site.tune()
     job = site.ended(key)
-    assert job.state == "failed" and (job.error or {})["code"] == "loss_not_finite" and "step" in (job.error or {})["message"]
+    assert job.state == "failed" and (job.error or {})["code"] == "loss_not_finite" and 0 < job.step < 12
+    assert (job.error or {})["message"] == f"The loss became nan at step {job.step + 1}.", "the one after the last that has a loss"
     assert jobs.find(site.person, key).model is None
     assert list((site.storage / "jobs" / str(key)).rglob("checkpoint-*")), "the last good checkpoint stays for a retry"
 
@@ -291,7 +293,7 @@ def test_f23_a_clock_that_jumps_takes_no_job_from_a_worker(site: Site, monkeypat
     assert site.job(job.id).state == "queued", "it had the time, and did not use it"
 
 
-@ONE
+@BOTH
 def test_f19_a_result_whose_registration_was_cut_off_is_adopted_not_trained_again(site: Site, control: Control) -> None:
     wanted = control(site)
     site.worker(kill_before_finish=True)

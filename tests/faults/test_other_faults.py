@@ -5,6 +5,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Barrier, Thread
 from typing import Any
@@ -25,6 +27,7 @@ from app.migrate import newest
 from app.services import experiments, jobs
 from tests.faults.accounting import wrong
 from tests.faults.site import Site, until
+from tests.faults.test_job_faults import Control
 from tests.house.rules import ROOT
 from tests.installation import environment, free_port
 from tests.services.uploading import table
@@ -55,6 +58,43 @@ def test_f19_a_database_that_is_down_at_the_end_is_waited_for(site: Site, postgr
     until(lambda: not wrong(site, [key], set()), 30)
     assert not any("Went on" in line for line in site.log(key))
     assert len([outcome for outcome in site.outcomes(key) if outcome == "succeeded"]) == 1
+
+
+@ONE
+@pytest.mark.long
+def test_f19_a_database_file_that_another_process_locks_while_a_run_ends_is_waited_for(site: Site, control: Control, database: str) -> None:
+    """For longer than anybody waits for SQLite's write lock (15 s), and than four leases, in mid-run and at its end: every loss and the result are written."""
+    wanted = control(site)
+    site.web()
+    site.worker(slow=0.05, wait_before_finish=True)
+    key = site.tune()
+    until(lambda: site.reached(key) > 3)
+    with _locked(database):
+        held_at = site.reached(key)
+        time.sleep(LOCKED_SECONDS)
+        assert site.reached(key) == held_at < 80, "nobody wrote meanwhile"
+    until((site.marks / "before_finish").exists)
+    with _locked(database):
+        (site.marks / "go_on").touch()
+        time.sleep(LOCKED_SECONDS)
+        assert not site.job(key).over
+    site.succeeded(key, 90)
+    until(lambda: not wrong(site, [key], set()), 30)
+    assert site.outcomes(key).count("succeeded") == 1 and site.curve(key) == wanted
+    assert not any("Went on" in line for line in site.log(key)), "nothing was trained again"
+
+
+LOCKED_SECONDS = 20.0
+
+
+@contextmanager
+def _locked(database: str) -> Iterator[None]:
+    """Another process holds SQLite's write lock."""
+    holds = f"import sqlite3; one = sqlite3.connect({make_url(database).database!r}, timeout=60); one.execute('BEGIN IMMEDIATE'); print('held', flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", holds], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+        yield
+        holder.communicate("\n", timeout=10)
 
 
 def _state(site: Site, key: int) -> str:
@@ -208,7 +248,7 @@ def test_f29_an_engine_that_is_killed_in_mid_answer_ends_the_stream_with_an_erro
                 began = time.monotonic()
     assert began, heard[:10]
     assert not any("done" in line for line in heard if line.startswith("event:")) and "[DONE]" not in "".join(heard), heard[-3:]
-    assert any(line == "event: error" for line in heard) and time.monotonic() - began < 150
+    assert any(line == "event: error" for line in heard) and time.monotonic() - began < 10
 
 
 @ONE

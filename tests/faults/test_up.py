@@ -67,6 +67,16 @@ def test_what_is_killed_runs_again(running: Running, words: tuple[str, ...]) -> 
     assert wait(running.ready, 60), running.said()
 
 
+def test_an_engine_that_is_killed_answers_again_within_half_a_minute(running: Running) -> None:
+    """By the name of its process: the row of the one that was killed is believed for a while."""
+    (before,) = [pid for pid in running.find("celery", "interactive") if f"{pid}/interactive" in str(running.state()["engine"])]
+    killed = time.monotonic()
+    psutil.Process(before).kill()
+    assert wait(lambda: any(f":{pid}/interactive" in name for name in running.state()["engine"] for pid in running.find("celery", "interactive")), 60)
+    assert time.monotonic() - killed < 30
+    assert running.ready()
+
+
 def test_ctrl_c_ends_everything_within_ten_seconds() -> None:
     with tempfile.TemporaryDirectory(prefix="fettle-up-") as folder:
         assert ended_by(start(Path(folder), free_port()), signal.SIGINT) < END_SECONDS

@@ -1,5 +1,7 @@
 """Every setting, method field and generation parameter is explained, and the reference pages say what the code says."""
 
+import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -51,3 +53,27 @@ def test_every_method_has_both_halves() -> None:
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 def test_a_method_says_what_it_is(method: type[BaseModel]) -> None:
     assert all(getattr(method, name) for name in ("name", "title", "summary", "paper"))
+
+
+def unmarked(page: str, tests: Path) -> list[str]:
+    """What a page about faults names (`file.py::test_begins_…`, or `file.py` for any test of it) that `-m faults` would not run."""
+    found, file = [], ""
+    for path, name in re.findall(r"`([\w/]+\.py|…)(?:::(\w+)…?)?`", page):
+        file = file if path == "…" else path
+        text = (tests / file).read_text()
+        functions = [part for part in ast.parse(text).body if isinstance(part, ast.FunctionDef) and part.name.startswith(name or "test_")]
+        whole = re.search(r"^pytestmark = .*mark\.faults", text, re.MULTILINE)
+        marked = [any(ast.unparse(mark) == "pytest.mark.faults" for mark in function.decorator_list) for function in functions]
+        if not functions or not (whole or (all(marked) if name else any(marked))):
+            found.append(f"{file}::{name}")
+    return found
+
+
+def test_every_row_about_faults_is_run_by_make_test_faults() -> None:
+    root = Path(__file__).parents[2]
+    page = (root / "docs" / "faults.md").read_text()
+    assert unmarked(page, root / "tests") == []
+    assert unmarked("`domain/test_job.py::test_claim_…`, `…::test_nothing_…`", root / "tests") == [
+        "domain/test_job.py::test_claim_",
+        "domain/test_job.py::test_nothing_",
+    ]

@@ -135,12 +135,14 @@ def test_revisions_are_one_dated_line() -> None:
     assert all(Path(revision.path).name[:4].isdigit() for revision in revisions)
 
 
+@pytest.mark.faults
 def test_migrating_again_changes_nothing(database: str) -> None:
     assert current() == newest()
     migrate()
     assert current() == newest()
 
 
+@pytest.mark.faults
 def test_two_processes_that_migrate_at_once_agree(empty: str) -> None:
     binds = [make_engine(empty) for _ in range(3)]
     assert current(binds[0]) is None
@@ -159,6 +161,7 @@ def test_foreign_keys_are_checked_after_a_migration(tmp_path: Path) -> None:
     bind.dispose()
 
 
+@pytest.mark.faults
 def test_a_database_of_a_newer_version_is_left_alone(database: str) -> None:
     with engine().begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = 'from the future'"))

@@ -150,6 +150,7 @@ def leases() -> dict[str, MemoryLease]:
         return {lease.title: lease for lease in devices.leases(session, device)} if device else {}
 
 
+@pytest.mark.faults
 def test_chat_during_the_start_of_a_tune_and_neither_dies_of_memory(person: Who, large: Model, toys: DatasetVersion, tmp_path: Path) -> None:
     with engine(tmp_path / "engine.log") as serving:
         bare = resident(serving.pid)
@@ -201,6 +202,7 @@ def test_a_job_waits_for_a_pinned_model_and_says_so(person: Who, large: Model, t
     assert jobs.find(person, key).job.state == "succeeded", jobs.find(person, key).job.error
 
 
+@pytest.mark.faults
 def test_a_second_worker_on_the_same_device_refuses_in_words(person: Who, base: Model, broker: str, tmp_path: Path) -> None:
     del person, base, broker
     first, second = tmp_path / "first.log", tmp_path / "second.log"

@@ -158,6 +158,7 @@ def test_a_stop_keeps_what_was_answered_and_a_retry_asks_only_the_rest(person: W
     assert scores["n"] == 40 and (scores["input_tokens"], scores["output_tokens"]) == (40 * 3, 40) and scores["cost"] == pytest.approx(40 * (3 + 10) / 1e6)
 
 
+@pytest.mark.faults
 @ONE
 def test_while_redis_is_away_every_row_waits_and_no_attempt_or_row_is_lost(
     person: Who, toys: DatasetVersion, fault_server: Server, broker: str, monkeypatch: pytest.MonkeyPatch
@@ -187,6 +188,7 @@ def test_while_redis_is_away_every_row_waits_and_no_attempt_or_row_is_lost(
     assert len(fault_server.requests("slow")) - before == 40, "no row was asked twice"
 
 
+@pytest.mark.faults
 @ONE
 def test_a_cancel_ends_a_job_that_waits_for_redis(
     person: Who, toys: DatasetVersion, fault_server: Server, broker: str, monkeypatch: pytest.MonkeyPatch

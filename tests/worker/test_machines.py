@@ -268,6 +268,7 @@ def test_what_was_stored_before_installations_had_names_stays_its_own(person: Wh
         storage.store()
 
 
+@pytest.mark.faults
 @pytest.mark.slow
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_a_job_waits_for_an_object_store_that_is_away_at_its_start_and_at_its_end(

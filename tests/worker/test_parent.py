@@ -71,6 +71,7 @@ def test_a_tune_ends_as_a_registered_model_with_its_curves(person: Who, base: Mo
     assert set(view.job.phases) >= {"load", "preflight", "train", "save"}
 
 
+@pytest.mark.faults
 @ONE
 def test_a_disk_on_which_not_even_a_log_has_room_fails_no_job(person: Who, base: Model, toys: DatasetVersion, monkeypatch: pytest.MonkeyPatch) -> None:
     key = start(person, base, toys, SHORT)
@@ -166,6 +167,7 @@ def test_a_run_that_is_stopped_to_keep_its_best_ends_as_a_model(person: Who, bas
         jobs.finish(person, key)
 
 
+@pytest.mark.faults
 @ONE
 def test_a_killed_job_goes_back_to_the_queue_and_is_done_by_the_next_attempt(person: Who, base: Model, toys: DatasetVersion) -> None:
     key = start(person, base, toys, SHORT | {"max_steps": 400})
@@ -192,6 +194,7 @@ def test_an_error_that_a_person_can_mend_fails_the_job_with_advice(person: Who, 
         assert any("failed:" in line.text for line in metrics.lines(session, key))
 
 
+@pytest.mark.faults
 @ONE
 def test_a_second_drain_leaves_the_device_to_the_first(person: Who, base: Model, toys: DatasetVersion) -> None:
     key = start(person, base, toys, LONG)
@@ -206,6 +209,7 @@ def test_a_second_drain_leaves_the_device_to_the_first(person: Who, base: Model,
     assert jobs.find(person, other).job.state == "succeeded"
 
 
+@pytest.mark.faults
 @pytest.mark.skipif(not Path("/proc").exists(), reason="needs Linux: the kernel kills the orphan")
 @ONE
 def test_an_orphan_never_goes_on(person: Who, base: Model, toys: DatasetVersion, tmp_path: Path) -> None:
@@ -225,6 +229,7 @@ def test_an_orphan_never_goes_on(person: Who, base: Model, toys: DatasetVersion,
         assert session.get_one(Job, key).lease_token is not None
 
 
+@pytest.mark.faults
 @ONE
 @pytest.mark.parametrize("why", ["killed", "out of memory"])
 def test_a_run_that_loses_one_of_its_processes_goes_on_from_its_checkpoint(
@@ -252,6 +257,7 @@ def test_a_run_that_loses_one_of_its_processes_goes_on_from_its_checkpoint(
         assert any(line.text.startswith("Went on from the checkpoint at step") for line in jobs.log(person, key))
 
 
+@pytest.mark.faults
 @ONE
 def test_a_database_that_does_not_answer_a_job_is_not_held_against_it(person: Who, base: Model, toys: DatasetVersion, monkeypatch: pytest.MonkeyPatch) -> None:
     key = start(person, base, toys, SHORT)
@@ -267,6 +273,7 @@ def test_a_database_that_does_not_answer_a_job_is_not_held_against_it(person: Wh
     assert parent.run_one("gpu") is True and jobs.find(person, key).job.state == "succeeded"
 
 
+@pytest.mark.faults
 @ONE
 def test_a_worker_that_is_cut_off_from_the_database_ends_its_job_in_the_end(
     person: Who, base: Model, toys: DatasetVersion, monkeypatch: pytest.MonkeyPatch
@@ -287,6 +294,7 @@ def test_a_worker_that_is_cut_off_from_the_database_ends_its_job_in_the_end(
     assert [(attempt.outcome, attempt.reason) for attempt in view.attempts] == [("away", parent.CUT_OFF)]
 
 
+@pytest.mark.faults
 @ONE
 def test_a_search_survives_a_kill_and_ends_as_the_winners_model(person: Who, base: Model, toys: DatasetVersion) -> None:
     search = {"how": "grid", "factor": 2, "space": {"learning_rate": [1e-8, 2e-2], "rank": [2, 4]}}
