@@ -186,8 +186,7 @@ def _ended_evaluation(site: Site, key: int) -> dict[str, str]:
 @pytest.mark.long
 def test_f29_an_engine_that_is_killed_in_mid_answer_ends_the_stream_with_an_error(site: Site) -> None:
     site.web()
-    engine = site._start("engine", ["-m", "app.cli", "engine"], {})
-    until(lambda: site.call("GET", "/readyz")[1]["engine"], 120, "the engine did not start")
+    engine = site.engine()
     wanted = {
         "model": site.base.id,
         "prompt": {"instruction": "say"},
@@ -209,6 +208,19 @@ def test_f29_an_engine_that_is_killed_in_mid_answer_ends_the_stream_with_an_erro
     assert began, heard[:10]
     assert not any("done" in line for line in heard if line.startswith("event:")) and "[DONE]" not in "".join(heard), heard[-3:]
     assert any(line == "event: error" for line in heard) and time.monotonic() - began < 150
+
+
+@ONE
+def test_f23_an_engine_whose_clock_is_an_hour_ahead_answers_the_lab_and_programs(site: Site) -> None:
+    site.web()
+    site.engine(skew=3600)
+    written = {"prompt": {"instruction": "say"}, "variables": {"input": "x"}, "parameters": {"max_tokens": 4}}
+    status, answer = site.call("POST", "/api/v1/generate", json={"model": site.base.id, **written})
+    assert status == 200 and answer["output_tokens"], answer
+    status, answer = site.call("POST", "/v1/completions", json={"model": site.base.alias, "prompt": "a b", "max_tokens": 4})
+    assert status == 200 and answer["usage"]["completion_tokens"], answer
+    said = site.page("/machines")
+    assert "3600.0 s ahead" in said or "3599.9 s ahead" in said, "else its clock was not wrong"
 
 
 @ONE
