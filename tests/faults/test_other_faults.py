@@ -28,7 +28,7 @@ from tests.faults.site import Site, until
 from tests.house.rules import ROOT
 from tests.installation import environment, free_port
 from tests.services.uploading import table
-from worker.engine.folders import whole
+from worker.engine.folders import fingerprint, whole
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
@@ -167,7 +167,8 @@ def test_f27_and_f28_changed_files_are_named_before_they_are_used(site: Site, tm
         for file in (tmp_path / "data" / "models" / "tiny").iterdir():
             (folder / file.name).write_bytes(file.read_bytes())
     with transaction() as session:
-        session.get_one(Model, site.base.id).folder = "sealed"
+        row = session.get_one(Model, site.base.id)
+        row.folder, row.content_hash = "sealed", fingerprint(base)
     again = site.tune(max_steps=3)
     site.succeeded(again)
     config = base / "config.json"
