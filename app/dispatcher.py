@@ -31,8 +31,8 @@ UNEVEN_SECONDS = 5.0
 class Clock:
     """Whether leases can be believed: only while somebody looked all along, and the database's clock ran evenly.
 
-    A laptop that slept, a clock that was set, a database that was away, a server that was started again: the leases of healthy workers have run out
-    then as well, and those workers get the length of a lease to prolong them before anything is taken from them.
+    A laptop that slept, a clock that was set, a database that was away or took no writes (its disk was full), a server that was started again: the
+    leases of healthy workers have run out then as well, and those workers get the length of a lease to prolong them before anything is taken from them.
     """
 
     def __init__(self, lease_seconds: float) -> None:
@@ -46,10 +46,14 @@ class Clock:
         if self._last is not None:
             passed_here, passed_there = here - self._last[0], there - self._last[1]
             if passed_here > UNEVEN_SECONDS or abs(passed_here - passed_there) > UNEVEN_SECONDS:
-                self._doubted_until = here + self._lease_seconds
+                self.doubt()
                 log.warning("leases wait: the database was away or its clock jumped", here=round(passed_here, 1), there=round(passed_there, 1))
         self._last = here, there
-        return here >= self._doubted_until
+        return time.monotonic() >= self._doubted_until
+
+    def doubt(self) -> None:
+        """Something kept, or may have kept, healthy workers from prolonging their leases until now."""
+        self._doubted_until = time.monotonic() + self._lease_seconds
 
 
 def holder() -> str:
@@ -58,17 +62,26 @@ def holder() -> str:
 
 def sweep(clock: Clock | None = None) -> list[str]:
     """Expire leases, then wake the queues in which something waits. Returns the queues that were woken; raises Unavailable when the broker is away."""
-    lease = settings().lease_seconds
+    try:
+        queues = _look(clock)
+    except Exception:
+        if clock is not None:
+            clock.doubt()  # what could not be written here could not be written by workers either, however well reads went
+        raise
+    for name in queues:
+        queue.wake(name)
+    return queues
+
+
+def _look(clock: Clock | None) -> list[str]:
+    """The part of a sweep that is one transaction. Gives the queues in which something waits that is to be told of."""
     with transaction() as session:
         steady = clock is None or clock.is_steady(db_clock(session))
         if not workers.hold(session, "dispatcher", holder(), LEASE_SECONDS):
             return []
-        for job in ending.expire(session, lease) if steady else []:
+        for job in ending.expire(session, settings().lease_seconds) if steady else []:
             log.warning("lease expired", job=job)
-        queues = sorted(set(jobs.waiting(session, RESEND_SECONDS)))
-    for name in queues:
-        queue.wake(name)
-    return queues
+        return sorted(set(jobs.waiting(session, RESEND_SECONDS)))
 
 
 class Dispatcher(Rounds):

@@ -2,6 +2,9 @@
 
 A wake-up carries no job, only the name of a queue; losing, doubling or forging one changes nothing. Nothing about jobs is
 sent inside a request: a commit that queued something only nudges the dispatcher thread (the outbox is the job row itself).
+
+No message has an end of its own: Celery would write the sender's time into it and measure it by the receiver's clock. What gets old is the
+payload in Redis, on Redis' own clock; a message that comes late finds none, and an old wake-up finds nothing that waits.
 """
 
 import json
@@ -66,7 +69,7 @@ def _redis() -> Redis:
 
 def _send(task: str, queue: str, arguments: list[Any]) -> None:
     try:
-        _celery().send_task(task, args=arguments, queue=queue, retry=False, expires=LIFE)
+        _celery().send_task(task, args=arguments, queue=queue, retry=False)
     except (OperationalError, RedisError, OSError) as error:
         raise Unavailable(
             "broker_down", "The queue service (Redis) does not answer.", "Check that it runs; waiting jobs are safe and start by themselves."

@@ -15,10 +15,13 @@ import zipfile
 from math import prod
 from pathlib import Path
 
-from sqlalchemy import select
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from app.db import transaction
 from app.domain.access import installation, owned
+from app.domain.evaluation import Evaluation
+from app.domain.job import Job
 from app.domain.model import Model
 from app.errors import Conflict, FettleError, Invalid, NoRoom, Unavailable
 from app.settings import settings
@@ -97,11 +100,18 @@ def add(folder: Path, name: str, alias: str, licence: str) -> None:
     with whole(target) as box:
         for file in files:
             shutil.copy(file, box)
-    register(target, name=name or folder.resolve().name, alias=alias or None, licence=licence, source=f"folder {folder.resolve().name}")
+    try:
+        register(target, name=name or folder.resolve().name, alias=alias or None, licence=licence, source=f"folder {folder.resolve().name}")
+    except Conflict:
+        shutil.rmtree(target)
+        raise
 
 
 def register(folder: Path, *, name: str, alias: str | None, licence: str, source: str) -> None:
-    """The catalogue's row of a model folder, made or brought up to date. It belongs to the installation: no author."""
+    """The catalogue's row of a model folder, made or brought up to date. It belongs to the installation: no author.
+
+    Raises Conflict for other files than those that the row was made of once something was tuned or scored on it.
+    """
     print("checking", flush=True)
     count = sum(parameters(file) for file in folder.glob("*.safetensors"))
     both_halves = bool(json.loads((folder / "config.json").read_text()).get("is_encoder_decoder"))
@@ -113,10 +123,26 @@ def register(folder: Path, *, name: str, alias: str | None, licence: str, source
         if row is None:
             row = Model(**owned(person), kind="foundation", folder=place, name=name, alias=alias, **about)
             session.add(row)
+        elif row.content_hash != about["content_hash"] and (users := _users(session, row)):
+            raise Conflict(
+                "model_exchanged",
+                f"{row.name} is registered with other files than those in {folder}, and {users} made with it.",
+                "Rename the folder and add it under another name, or put the registered files back from a backup.",
+            )
         for field, value in about.items():
             setattr(row, field, value)
     share(row)
     print(f"{name} is ready, {count:,} parameters", flush=True)
+
+
+def _users(session: Session, row: Model) -> str:
+    """What would be told of other weights than it was made with, in words; empty when nothing would."""
+    tuned = session.scalar(select(func.count()).where(Model.base_model_id == row.id)) or 0
+    scored = session.scalar(select(func.count()).where(Evaluation.model_id == row.id)) or 0
+    jobs = sum(settings.get("model") == row.id for settings in session.scalars(select(Job.settings)))
+    counted = [(tuned, "tuned model"), (scored, "evaluation"), (jobs, "job")]
+    found = [f"{count} {noun}{'s' if count > 1 else ''}" for count, noun in counted if count]
+    return f"{', '.join(found)} {'was' if sum(count for count, _ in counted) == 1 else 'were'}" if found else ""
 
 
 def parameters(file: Path) -> int:

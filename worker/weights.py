@@ -12,7 +12,7 @@ from app.domain import model as models
 from app.domain.model import Model
 from app.errors import FettleError, Invalid
 from app.settings import settings
-from worker.engine.folders import fingerprint
+from worker.engine.folders import fingerprint, sealed_as
 
 log = structlog.get_logger(__name__)
 
@@ -25,6 +25,7 @@ def folders(session: Session, model: Model) -> tuple[Path, Path | None]:
     if base.is_relative_to(here.storage_folder):  # fully tuned: its own base
         return storage.fetched(base, storage.key_of(base)), None
     _base(base, root)
+    _refuse_exchanged(base, root)
     return base, adapter and storage.fetched(adapter, storage.key_of(adapter))
 
 
@@ -34,6 +35,16 @@ def _base(folder: Path, model: Model) -> None:
     storage.fetched(folder, storage.model_key(model.content_hash))
     if folder.exists() and fingerprint(folder) != model.content_hash:
         raise Invalid("files_changed", f"The files of {model.name} in the object store are not those that were registered.", "Add the model again.")
+
+
+def _refuse_exchanged(folder: Path, model: Model) -> None:
+    """Another model in a base model's folder is whole by its own manifest; only the catalogue knows that it is not the one that was registered."""
+    if folder.exists() and sealed_as(folder) != model.content_hash:  # one that is gone is said to be, where it is read
+        raise Invalid(
+            "files_changed",
+            f"The base model {model.name} was exchanged: what is in {folder} is not what was registered, and what was tuned and scored on {model.name} goes by that.",
+            "Put the registered files back from a backup. To use the other ones, move them elsewhere and add them as a model of its own: fettle models add FOLDER.",
+        )
 
 
 def share(model: Model) -> None:

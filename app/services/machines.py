@@ -23,10 +23,11 @@ FETTLE = version("fettle")
 
 @dataclass(frozen=True)
 class DeviceView:
-    """A device and what has its memory."""
+    """A device, what has its memory, and the worker that runs jobs on it, if one does now."""
 
     device: Device
     leases: list[MemoryLease]
+    worker: str | None
 
     @property
     def taken(self) -> int:
@@ -35,9 +36,10 @@ class DeviceView:
 
 @dataclass
 class Machine:
-    """A machine by its name: its processes that were heard within a week, its devices, and what is wrong in sentences."""
+    """A machine by its name at a moment: its processes that were heard within a week, its devices, and what is wrong in sentences."""
 
     name: str
+    at: int
     processes: list[Worker] = field(default_factory=list)
     devices: list[DeviceView] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)
@@ -48,8 +50,19 @@ class Machine:
 
     @property
     def clock_ms(self) -> int | None:
-        """How far its clock is ahead of the database's."""
-        return next((row.versions["clock_ms"] for row in self.processes if "clock_ms" in row.versions), None)
+        """How far its clock is ahead of the database's. None while nobody is there to say it."""
+        return next((row.versions["clock_ms"] for row in self.alive if "clock_ms" in row.versions), None)
+
+    @property
+    def alive(self) -> list[Worker]:
+        return [row for row in self.processes if self.at - row.heartbeat_at <= ALIVE_MS]
+
+    @property
+    def silent(self) -> list[Worker]:
+        """Of each queue that nobody here answers for any more, the process that was heard last: one that was started again has taken the other's place."""
+        newest = {row.queue: row for row in sorted(self.processes, key=lambda row: row.heartbeat_at)}
+        served = {row.queue for row in self.alive}
+        return [row for queue, row in sorted(newest.items()) if queue not in served]
 
 
 @dataclass(frozen=True)
@@ -68,25 +81,25 @@ def overview(person: Who) -> list[Machine]:
         clock = now(session)
         for row in session.scalars(select(Worker).where(Worker.queue != workers.WEB).order_by(Worker.name)):
             name = row.name.rpartition("/")[0].rpartition(":")[0] or row.name
-            found.setdefault(name, Machine(name)).processes.append(row)
+            found.setdefault(name, Machine(name, clock)).processes.append(row)
         held: dict[int, list[MemoryLease]] = {}
         for lease in session.scalars(select(MemoryLease).where(MemoryLease.until > clock).order_by(MemoryLease.id)):
             held.setdefault(lease.device_id, []).append(lease)
         for device in session.scalars(select(Device).where(Device.heartbeat_at > clock - workers.FORGET_MS).order_by(Device.machine, Device.name)):
-            found.setdefault(device.machine, Machine(device.machine)).devices.append(DeviceView(device, held.get(device.id, [])))
+            worker = device.worker if (device.worker_until or 0) > clock else None
+            found.setdefault(device.machine, Machine(device.machine, clock)).devices.append(DeviceView(device, held.get(device.id, []), worker))
     for machine in found.values():
-        machine.troubles += _troubles(machine, clock)
+        machine.troubles += _troubles(machine)
     return [found[name] for name in sorted(found)]
 
 
-def _troubles(machine: Machine, clock: int) -> list[str]:
+def _troubles(machine: Machine) -> list[str]:
     said = []
-    silent = clock - (machine.heard or 0)
-    if machine.processes and silent > ALIVE_MS:
-        said.append(
-            f"Nothing was heard of it for {f'{silent // 1000} s' if silent < 120_000 else f'{silent // 60_000} min'}. Its jobs go back to the queue by themselves."
-        )
-    others = sorted({str(row.versions["fettle"]) for row in machine.processes if row.versions.get("fettle", FETTLE) != FETTLE})
+    if machine.alive:
+        said += [_silence(f"its {row.kind} for {row.queue}", machine.at - row.heartbeat_at, row.kind) for row in machine.silent]
+    elif machine.processes:
+        said.append(_silence("it", machine.at - (machine.heard or 0), "worker"))
+    others = sorted({str(row.versions["fettle"]) for row in machine.alive if row.versions.get("fettle", FETTLE) != FETTLE})
     if others:
         said.append(f"It runs Fettle {', '.join(others)}, and this server {FETTLE}: install the same version and start its processes again.")
     if machine.clock_ms is not None and abs(machine.clock_ms) > SKEW_MS:
@@ -94,6 +107,13 @@ def _troubles(machine: Machine, clock: int) -> list[str]:
             f"Its clock is {abs(machine.clock_ms) / 1000:.1f} s {'ahead' if machine.clock_ms > 0 else 'behind'}. Jobs do not mind, but its log lines will not line up."
         )
     return said
+
+
+def _silence(who: str, ms: int, kind: str) -> str:
+    """That nothing is heard of a process, or of a whole machine, and what that means."""
+    long = f"{ms // 1000} s" if ms < 120_000 else f"{ms // 60_000} min"
+    means = "Its jobs go back to the queue by themselves." if kind == "worker" else f"It answers nobody until `fettle {kind}` runs there again."
+    return f"Nothing was heard of {who} for {long}. {means}"
 
 
 def suited() -> list[Ready]:

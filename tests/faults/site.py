@@ -125,6 +125,12 @@ class Site:
             until(lambda: b"ready." in (self.logs / f"worker-{name}.log").read_bytes(), 90, "the worker did not start")
         return process
 
+    def engine(self, name: str = "engine", **faults: Any) -> "subprocess.Popen[bytes]":
+        """The engine process, when the web process knows of it."""
+        process = self._start(name, ["-m", "app.cli", "engine"], {"TEST_FAULTS": json.dumps(faults)})
+        until(lambda: self.call("GET", "/readyz")[1]["engine"], 120, "the engine did not start")
+        return process
+
     def machine(self, name: str) -> dict[str, str]:
         """What a machine has of its own: its name and its data folder, which is made."""
         data = self.folder / f"machine-{name}"

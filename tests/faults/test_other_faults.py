@@ -1,5 +1,6 @@
 """What else breaks: the database, the web process, the engine, a migration, the files of a model, a dataset that changes meanwhile."""
 
+import re
 import signal
 import socket
 import subprocess
@@ -31,7 +32,7 @@ from tests.faults.test_job_faults import Control
 from tests.house.rules import ROOT
 from tests.installation import environment, free_port
 from tests.services.uploading import table
-from worker.engine.folders import whole
+from worker.engine.folders import fingerprint, whole
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
@@ -207,7 +208,8 @@ def test_f27_and_f28_changed_files_are_named_before_they_are_used(site: Site, tm
         for file in (tmp_path / "data" / "models" / "tiny").iterdir():
             (folder / file.name).write_bytes(file.read_bytes())
     with transaction() as session:
-        session.get_one(Model, site.base.id).folder = "sealed"
+        row = session.get_one(Model, site.base.id)
+        row.folder, row.content_hash = "sealed", fingerprint(base)
     again = site.tune(max_steps=3)
     site.succeeded(again)
     config = base / "config.json"
@@ -226,8 +228,7 @@ def _ended_evaluation(site: Site, key: int) -> dict[str, str]:
 @pytest.mark.long
 def test_f29_an_engine_that_is_killed_in_mid_answer_ends_the_stream_with_an_error(site: Site) -> None:
     site.web()
-    engine = site._start("engine", ["-m", "app.cli", "engine"], {})
-    until(lambda: site.call("GET", "/readyz")[1]["engine"], 120, "the engine did not start")
+    engine = site.engine()
     wanted = {
         "model": site.base.id,
         "prompt": {"instruction": "say"},
@@ -249,6 +250,18 @@ def test_f29_an_engine_that_is_killed_in_mid_answer_ends_the_stream_with_an_erro
     assert began, heard[:10]
     assert not any("done" in line for line in heard if line.startswith("event:")) and "[DONE]" not in "".join(heard), heard[-3:]
     assert any(line == "event: error" for line in heard) and time.monotonic() - began < 10
+
+
+@ONE
+def test_f23_an_engine_whose_clock_is_an_hour_ahead_answers_the_lab_and_programs(site: Site) -> None:
+    site.web()
+    site.engine(skew=3600)
+    written = {"prompt": {"instruction": "say"}, "variables": {"input": "x"}, "parameters": {"max_tokens": 4}}
+    status, answer = site.call("POST", "/api/v1/generate", json={"model": site.base.id, **written})
+    assert status == 200 and answer["output_tokens"], answer
+    status, answer = site.call("POST", "/v1/completions", json={"model": site.base.alias, "prompt": "a b", "max_tokens": 4})
+    assert status == 200 and answer["usage"]["completion_tokens"], answer
+    assert re.search(r"Its clock is (3599|3600)\.\d s ahead", site.page("/machines")), "else its clock was not wrong"
 
 
 @ONE

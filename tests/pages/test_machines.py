@@ -12,6 +12,7 @@ from app.domain import machine as machines
 from app.domain import worker as workers
 from app.domain.access import Who
 from app.domain.base import db_now
+from app.domain.device import Device
 from app.domain.machine import JoinToken
 from app.domain.worker import Worker
 from app.migrate import newest
@@ -41,7 +42,7 @@ def ask(client: TestClient, token: str, **changes: object) -> tuple[int, dict[st
 
 @pytest.fixture
 def fleet(person: Who) -> None:
-    """Two machines: a GPU with a model and a waiting job's lease, and one that is silent, of another version, with a wrong clock."""
+    """A machine with a GPU, a model on it and a waiting job's lease; one that is silent; and one of another version with a wrong clock."""
     del person
     with transaction() as session:
         devices.found(session, "one", [{"name": "cuda:0", "title": "A card", "memory": 8_000_000_000}])
@@ -54,6 +55,7 @@ def fleet(person: Who) -> None:
             session, "one:77/gpu", "worker", "gpu", [], {"fettle": service.FETTLE, "torch": "2.13.0", "transformers": "5.23", "peft": "0.21", "clock_ms": 12}
         )
         workers.present(session, "two:5/gpu", "worker", "gpu", [], {"fettle": "0.0.9", "clock_ms": -90_000})
+        workers.present(session, "zed:5/gpu", "worker", "gpu", [], {"fettle": "0.0.8", "clock_ms": -90_000})
         workers.present(session, "server:1/web", "web", "web", [], {"fettle": service.FETTLE})
     with transaction() as session:
         session.execute(update(Worker).where(Worker.name == "two:5/gpu").values(heartbeat_at=db_now() - 60_000))
@@ -62,13 +64,36 @@ def fleet(person: Who) -> None:
 @pytest.mark.usefixtures("fleet")
 def test_every_machine_with_its_devices_and_what_is_wrong(browser: TestClient) -> None:
     page = get(browser, "/machines")
-    assert page.texts("main h2") == ["one", "two"], "a web process is no machine that works"
+    assert page.texts("main h2") == ["one", "two", "zed"], "a web process is no machine that works"
     said = page.text("#machine-1")
     assert "2 GB of 8 GB" in said and "Starter 2 GB, answering, pinned" in said and "one:77" in said and "clock agrees" in said and "torch 2.13.0" in said
     troubles = page.text("#machine-2 .notice")
-    assert all(words in troubles for words in ("Nothing was heard of it for", "It runs Fettle 0.0.9", "90.0 s behind")) and not page.all("#machine-1 .notice")
+    assert "Nothing was heard of it for 60 s" in troubles and "0.0.9" not in troubles and "behind" not in troubles, "what a silent process said is no longer so"
+    assert "It runs Fettle 0.0.8" in page.text("#machine-3 .notice") and "90.0 s behind" in page.text("#machine-3 .notice")
+    assert not page.all("#machine-1 .notice")
     part = browser.get("/machines", headers={"HX-Request": "true", "HX-Request-Type": "partial"}).text
     assert "<html" not in part and "one:77" in part
+
+
+@pytest.mark.usefixtures("fleet")
+def test_a_dead_worker_beside_a_living_engine_is_said_and_says_nothing_more(browser: TestClient) -> None:
+    """Its version and its clock were those of a process that is gone, and no job runs under it."""
+    with transaction() as session:
+        gone = {"fettle": "0.0.8", "clock_ms": 3_600_000}
+        workers.present(session, "one:76/gpu", "worker", "gpu", [], gone)
+        workers.present(session, "one:78/interactive", "engine", "interactive", [], {"fettle": service.FETTLE, "clock_ms": 12})
+    with transaction() as session:
+        session.execute(update(Worker).where(Worker.name.in_(["one:76/gpu", "one:77/gpu"])).values(heartbeat_at=db_now() - 180_000))
+        session.execute(update(Device).values(worker_until=db_now() - 1))
+    page = get(browser, "/machines")
+    said, troubles = page.text("#machine-1"), page.text("#machine-1 .notice")
+    assert "Nothing was heard of its worker for gpu for 3 min" in troubles and "go back to the queue by themselves" in troubles, troubles
+    assert troubles.count("Nothing was heard") == 1, "of two workers for one queue the newer one tells when it was last heard"
+    assert "0.0.8" not in troubles and "ahead" not in troubles and "clock agrees" in said
+    assert "no worker" in page.text("#machine-1 table") and "one:77" not in page.text("#machine-1 table")
+    with transaction() as session:
+        workers.present(session, "one:79/gpu", "worker", "gpu", [], {"fettle": service.FETTLE, "clock_ms": 12})
+    assert not get(browser, "/machines").all("#machine-1 .notice"), "another worker of its queue has taken its place"
 
 
 @pytest.mark.usefixtures("fleet")

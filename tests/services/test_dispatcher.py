@@ -1,15 +1,19 @@
 """The threads of web go on, whatever one of their duties meets."""
 
 import threading
+import time
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.db import reading, transaction
 from app.dispatcher import Clock, Dispatcher, sweep
 from app.domain import job as protocol
 from app.domain import worker as workers
 from app.domain.access import Who
-from app.errors import Unavailable
+from app.domain.job import Job
+from app.errors import NoRoom, Unavailable
 from app.rounds import Rounds
 from app.services import jobs
 from tests.faults.site import until
@@ -60,4 +64,32 @@ def test_a_server_that_was_started_again_lets_workers_say_that_they_live_before_
         return jobs.find(person, job.id).job.state
 
     assert state() == "running", "its worker may only not have come back yet"
+    until(lambda: state() == "queued", 10, "nobody heard of its worker")
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_workers_that_could_not_write_have_a_leases_time_when_the_database_has_room_again(person: Who, broker: str) -> None:
+    """A database whose disk is full answers reads as ever, so neither its clock nor the looks at it show a gap."""
+    del broker
+    jobs.start_tune(person, model=add_model(person), dataset=add_dataset(person).dataset_id, method="lora", parameters={}, prompt_version=None, seed=1)
+    with transaction() as session:
+        job = protocol.claim(session, "gpu", "w1", 30)
+        assert job is not None
+    clock = Clock(1.0)
+    sweep(clock)
+    time.sleep(1.1)
+    with transaction() as session:
+        session.get_one(Job, job.id).lease_until = 1
+        session.execute(text("CREATE TRIGGER no_room BEFORE INSERT ON lease BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END"))
+    for _ in range(3):
+        with pytest.raises((NoRoom, SQLAlchemyError), match="full"):
+            sweep(clock)
+    with transaction() as session:
+        session.execute(text("DROP TRIGGER no_room"))
+
+    def state() -> str:
+        sweep(clock)
+        return jobs.find(person, job.id).job.state
+
+    assert state() == "running", "its worker could not say that it lives"
     until(lambda: state() == "queued", 10, "nobody heard of its worker")

@@ -15,6 +15,7 @@ from app.settings import settings
 from tests.engine.conftest import make_model, toy_rows
 from tests.rows import add_rows
 from worker import interactive
+from worker.engine.folders import fingerprint
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +31,7 @@ def base(person: Who, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Mod
     settings().models_folder.mkdir(parents=True)
     (settings().models_folder / "tiny").symlink_to(tiny_folder)
     with transaction() as session:
-        model = Model(**owned(person), name="Tiny", kind="foundation", folder="tiny", content_hash="0" * 64, parameters=30_000, alias="tiny")
+        model = Model(**owned(person), name="Tiny", kind="foundation", folder="tiny", content_hash=fingerprint(tiny_folder), parameters=30_000, alias="tiny")
         session.add(model)
         session.flush()
         return model

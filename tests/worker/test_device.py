@@ -30,6 +30,7 @@ from tests.house.rules import ROOT
 from tests.worker.test_interactive import FIELDS
 from tests.worker.test_parent import SHORT, until
 from worker import devices as machine
+from worker.engine.folders import fingerprint
 from worker.tune import footprint_of, spec_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.parametrize("database", ["sqlite"], indirect=True)]
@@ -69,7 +70,7 @@ def large(base: Model, large_folder: Path, monkeypatch: pytest.MonkeyPatch, brok
     (settings().models_folder / "large").symlink_to(large_folder)
     with transaction() as session:
         row = session.get_one(Model, base.id)
-        row.folder, row.name = "large", "Large"
+        row.folder, row.name, row.content_hash = "large", "Large", fingerprint(large_folder)
     return base
 
 

@@ -27,6 +27,7 @@ from app.services.generate import EngineError, Request
 from app.settings import settings
 from tests.rows import add_rows
 from worker import interactive
+from worker.engine.folders import fingerprint
 
 pytestmark = pytest.mark.usefixtures("engine")
 
@@ -162,7 +163,7 @@ def test_it5_texts_of_a_script_that_a_tokenizer_does_not_know_are_said(person: W
     PreTrainedTokenizerFast(tokenizer_object=words, unk_token="[UNK]").save_pretrained(folder)
     LlamaConfig(max_position_embeddings=64).save_pretrained(folder)
     with transaction() as session:
-        model = Model(**owned(person), name="Words", kind="foundation", folder="words", content_hash="1" * 64, parameters=1, alias="words")
+        model = Model(**owned(person), name="Words", kind="foundation", folder="words", content_hash=fingerprint(folder), parameters=1, alias="words")
         session.add(model)
         session.flush()
         other = model.id

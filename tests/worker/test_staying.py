@@ -7,6 +7,7 @@ from typing import Any
 import psutil
 import pytest
 
+from app.db import transaction
 from app.domain.access import Who
 from app.domain.dataset import DatasetVersion
 from app.domain.model import Model
@@ -65,6 +66,8 @@ def test_evaluations_of_one_model_are_done_by_one_process_and_any_other_job_has_
 ) -> None:
     (settings().models_folder / "same").symlink_to(settings().models_folder / "tiny")
     other = add_model(person, "Other", "same")
+    with transaction() as session:
+        session.get_one(Model, other).content_hash = base.content_hash
     words = ["", "Is it good?", "Good or bad?"]
     asked = [ask(person, base.id, toys, text) for text in words]
     tune = start(person, base, toys, SHORT)

@@ -9,10 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from app.errors import Invalid
 
 MANIFEST = "manifest.json"
+Stamp = tuple[tuple[Path, int, int], ...]
+"""The files of a folder with size and time: as long as it is the same, the files are taken to be."""
 
 
 def sha256(file: Path) -> str:
@@ -29,7 +32,7 @@ def hashes(folder: Path) -> dict[str, str]:
 
 def fingerprint(folder: Path) -> str:
     """One sha256 over the names and hashes of all files: changes when any file is added, removed, renamed or edited."""
-    return hashlib.sha256(json.dumps(hashes(folder), sort_keys=True).encode()).hexdigest()
+    return _fingerprint_of(hashes(folder))
 
 
 @contextmanager
@@ -85,22 +88,46 @@ def verify(folder: Path) -> None:
         raise Invalid("files_changed", f"Files on disk are not what was saved: {reason}.", "Restore the folder from a backup, or make it again.")
 
 
+def sealed_as(folder: Path) -> str:
+    """The fingerprint by which a folder was sealed, from its manifest alone: whether the files still are that is for `refuse_changed`.
+
+    A folder without a readable manifest was never sealed, or is another one in its place: its files are read, and again only when one's size or time is another.
+    """
+    try:
+        return _fingerprint_of(json.loads((folder / MANIFEST).read_text()))
+    except (OSError, ValueError):
+        return _fingerprint(folder, _stamp(folder))
+
+
 def refuse_changed(*folders: Path | None) -> None:
     """Raises Invalid `files_changed` with the names of what is not as it was sealed, before it is loaded; folders that were never sealed pass.
 
     A folder that is loaded again is hashed again only when a file's size or time is another.
     """
     for folder in folders:
-        if folder is not None and (folder / MANIFEST).exists():
-            stats = ((file, file.stat()) for file in sorted(folder.rglob("*")) if file.is_file())
-            if reason := _damage(folder, tuple((file, stat.st_size, stat.st_mtime_ns) for file, stat in stats)):
-                raise Invalid("files_changed", f"Files on disk are not what was saved: {reason}.", "Restore the folder from a backup, or make it again.")
+        if folder is not None and (folder / MANIFEST).exists() and (reason := _damage(folder, _stamp(folder))):
+            raise Invalid("files_changed", f"Files on disk are not what was saved: {reason}.", "Restore the folder from a backup, or make it again.")
+
+
+def _stamp(folder: Path) -> Stamp:
+    stats = ((file, file.stat()) for file in sorted(folder.rglob("*")) if file.is_file())
+    return tuple((file, stat.st_size, stat.st_mtime_ns) for file, stat in stats)
 
 
 @lru_cache
-def _damage(folder: Path, stamp: tuple[tuple[Path, int, int], ...]) -> str | None:
+def _damage(folder: Path, stamp: Stamp) -> str | None:
     del stamp  # what the answer holds for
     return damage(folder)
+
+
+@lru_cache
+def _fingerprint(folder: Path, stamp: Stamp) -> str:
+    del stamp
+    return fingerprint(folder)
+
+
+def _fingerprint_of(found: Any) -> str:
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
 
 
 def _sync(path: Path) -> None:

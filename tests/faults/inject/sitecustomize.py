@@ -4,6 +4,7 @@ TEST_FAULTS names them, as JSON: {"kill": [37]} and so on, see `Faults`. Those t
 """
 
 import ctypes
+import datetime as dt
 import importlib.abc
 import importlib.util
 import json
@@ -153,6 +154,29 @@ def parent(module: Any) -> None:
         module.VMSTAT = Path(os.environ["TEST_VMSTAT"])
 
 
+def celery_clock(module: Any) -> None:
+    """Celery asks `datetime` for the time, in C, which knows nothing of `time.time`: it is given one whose now is this process's."""
+    if "skew" in WANTED:
+
+        class Skewed(dt.datetime):
+            @classmethod
+            def now(cls, tz: Any = None) -> Any:
+                return cls.fromtimestamp(time.time(), tz)
+
+            @classmethod
+            def utcnow(cls) -> Any:
+                return cls.fromtimestamp(time.time(), dt.UTC).replace(tzinfo=None)
+
+        module.datetime = Skewed
+
+
+def skew_clock(seconds: float) -> None:
+    """A clock that is wrong by so much, for whoever asks it in seconds or in nanoseconds."""
+    real, real_ns = time.time, time.time_ns
+    time.time = lambda: real() + seconds
+    time.time_ns = lambda: real_ns() + int(seconds * 10**9)
+
+
 PATCHES: dict[str, Callable[[Any], None]] = {
     "worker.engine.preflight": preflight,
     "app.services.upload_files": upload_files,
@@ -161,6 +185,8 @@ PATCHES: dict[str, Callable[[Any], None]] = {
     "worker.tune": tune,
     "worker.parent": parent,
     "worker.reporter": reporter,
+    "celery.worker.request": celery_clock,
+    "celery.app.base": celery_clock,
 }
 
 
@@ -190,5 +216,4 @@ class Finder(importlib.abc.MetaPathFinder):
 if WANTED or "TEST_VMSTAT" in os.environ:
     sys.meta_path.insert(0, Finder())
 if "skew" in WANTED:
-    real, skew = time.time, float(WANTED["skew"])
-    time.time = lambda: real() + skew
+    skew_clock(float(WANTED["skew"]))

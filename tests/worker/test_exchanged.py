@@ -1,0 +1,94 @@
+"""A base model whose folder holds another model than was registered is refused by name, however whole that other model is."""
+
+from pathlib import Path
+
+import pytest
+
+from app.db import reading, transaction
+from app.domain.access import Who
+from app.domain.dataset import DatasetVersion
+from app.domain.model import Model
+from app.errors import Conflict
+from app.services import evaluations, jobs, prompts
+from app.services.generate import EngineError
+from app.settings import settings
+from tests.engine.conftest import make_model
+from tests.worker.test_interactive import answered, ask
+from tests.worker.test_parent import LONG, SHORT, running, start
+from worker import models, parent
+from worker.engine.folders import fingerprint, whole
+
+ONE = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+
+
+def exchange(folder: Path, *, sealed: bool) -> None:
+    """Another model where the base was, as `fettle models add` writes one or as a person copies one."""
+    folder.unlink()
+    if sealed:
+        with whole(folder) as box:
+            make_model(box, seed=8)
+    else:
+        make_model(folder, seed=8)
+
+
+def failed(person: Who, key: int) -> dict[str, str]:
+    job = jobs.find(person, key).job
+    assert job.state == "failed" and job.error is not None, job.state
+    return job.error
+
+
+@ONE
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("sealed", [True, False])
+def test_an_exchanged_base_is_refused_by_jobs_and_by_the_engine(person: Who, base: Model, toys: DatasetVersion, sealed: bool) -> None:
+    answered(ask(person, base, max_tokens=1))  # the engine has the right one in memory, which changes nothing
+    folder = settings().models_folder / "tiny"
+    exchange(folder, sealed=sealed)
+    tune = start(person, base, toys, SHORT)
+    prompt = prompts.create(person, "p", {"instruction": "Judge."})
+    made = evaluations.create(person, model=base.id, prompt_version=prompt.reference, dataset=toys.dataset_id, split="validation")
+    parent.drain("gpu")
+    for error in (failed(person, tune), failed(person, made.job.id)):
+        assert error["code"] == "files_changed" and "Tiny was exchanged" in error["message"] and str(folder) in error["message"]
+        assert "backup" in error["advice"] and "fettle models add" in error["advice"]
+    with pytest.raises(EngineError, match="Tiny was exchanged") as caught:
+        answered(ask(person, base, max_tokens=1))
+    assert caught.value.code == "files_changed"
+
+
+@ONE
+def test_a_run_does_not_go_on_from_its_checkpoint_over_an_exchanged_base(person: Who, base: Model, toys: DatasetVersion) -> None:
+    key = start(person, base, toys, LONG)
+    thread, _ = running(person, key)
+    jobs.cancel(person, key)
+    thread.join(90)
+    assert jobs.find(person, key).job.state == "cancelled"
+    exchange(settings().models_folder / "tiny", sealed=True)
+    jobs.retry(person, key)
+    assert parent.run_one("gpu") is True
+    assert "Tiny was exchanged" in failed(person, key)["message"]
+
+
+@ONE
+def test_a_base_whose_folder_was_deleted_is_said_to_be_missing(person: Who, base: Model, toys: DatasetVersion) -> None:
+    key = start(person, base, toys, SHORT)
+    (settings().models_folder / "tiny").unlink()
+    assert parent.run_one("gpu") is True
+    assert failed(person, key) == {"code": "model_missing", "message": "There is no model at tiny.", "advice": "Add the model again."}
+
+
+def test_another_model_is_not_added_in_the_place_of_one_that_something_was_made_with(person: Who, base: Model, toys: DatasetVersion, tmp_path: Path) -> None:
+    (settings().models_folder / "tiny").unlink()
+    other = make_model(tmp_path / "others" / "tiny", seed=8)
+    key = start(person, base, toys, SHORT)
+    with pytest.raises(Conflict, match=r"Tiny is registered with other files than those in .*/tiny, and 1 job was made with it") as caught:
+        models.add(other, "", "", "")
+    assert "Rename the folder" in caught.value.advice and not (settings().models_folder / "tiny").exists()
+    with reading() as session:
+        assert session.get_one(Model, base.id).content_hash == base.content_hash
+    jobs.cancel(person, key)
+    with transaction() as session:
+        session.delete(session.get_one(type(jobs.find(person, key).job), key))
+    models.add(other, "", "", "")
+    with reading() as session:
+        assert session.get_one(Model, base.id).content_hash == fingerprint(other), "nothing goes by the files that were there"
