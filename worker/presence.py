@@ -140,7 +140,7 @@ def _look() -> None:
                 _end()
                 return
             parent.drain(_queue[0])
-            if _queue[0] == "gpu" and time.monotonic() > prune_at:
+            if time.monotonic() > prune_at:  # on either queue: an installation that only asks endpoints has no other worker
                 prune_at = time.monotonic() + PRUNE_SECONDS
                 pruning.prune()
         except (SQLAlchemyError, OSError) as error:

@@ -1,22 +1,24 @@
 """What ended jobs leave, and when it goes. The result stays for ever, and so do curves and samples, which are rows.
 
-A job that succeeded keeps no checkpoint, one that did not keeps its newest two for a retry. By age go, counted from the job's end: checkpoints
-after FETTLE_KEEP_CHECKPOINTS_DAYS, log files and log lines after FETTLE_KEEP_LOGS_DAYS. What a killed process had begun to write, and the
-folder of a job whose row was deleted, go within a day.
+A job that succeeded keeps no checkpoint, on no machine that tried it; one that did not keeps its newest two for a retry. By age go, counted from the
+job's end: checkpoints after FETTLE_KEEP_CHECKPOINTS_DAYS, log files and log lines after FETTLE_KEEP_LOGS_DAYS, and with the log lines the messages of
+webhooks. What a killed process had begun to write, and the folder of a job whose row was deleted, go within a day.
 """
 
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import structlog
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from app import storage
 from app.db import now, reading, transaction
 from app.domain import metric as metrics
+from app.domain import webhook as webhooks
 from app.domain.job import Job
 from app.domain.model import Model
 from app.errors import FettleError
@@ -25,9 +27,9 @@ from app.settings import settings
 log = structlog.get_logger(__name__)
 
 DAY_MS = 86_400_000
-RESUMABLE = ("checkpoint-*", "best-*", "trial-*", "search.json", "finder.json", ".tmp-*", "artefact")
+RESUMABLE = ("checkpoint-*", "best-*", "trial-*", "search.json", "finder.json", "artefact")
 """What only a retry can use. An artefact that is a model's is not among it."""
-LINES = 2000
+ROWS = 2000
 
 
 def prune() -> int:
@@ -44,11 +46,16 @@ def prune() -> int:
             # Only below the newest id: a storage that is older than its database (a restored backup) is left alone.
             due = [folder] if folder.name.isdigit() and int(folder.name) < newest and _age_ms(folder) > DAY_MS else []
         else:
-            due = [] if job.finished_at is None else [path for path in _due(folder, clock - job.finished_at) if path not in results]
+            due = (
+                []
+                if job.finished_at is None
+                else [path for path in _due(folder, clock - job.finished_at, succeeded=job.state == "succeeded") if path not in results]
+            )
         for path in due:
             _remove(path)
         gone += len(due)
-    return gone + _in_store(jobs, clock) + _lines(clock - settings().keep_logs_days * DAY_MS)
+    told = clock - settings().keep_logs_days * DAY_MS
+    return gone + _in_store(jobs, clock) + _rows(metrics.forget_lines, told) + _rows(webhooks.forget_told, told)
 
 
 def _in_store(jobs: Mapping[int, Any], clock: int) -> int:
@@ -68,24 +75,24 @@ def _in_store(jobs: Mapping[int, Any], clock: int) -> int:
     return len(due)
 
 
-def _due(folder: Path, age_ms: int) -> Iterator[Path]:
+def _due(folder: Path, age_ms: int, *, succeeded: bool) -> Iterator[Path]:
     for attempt in folder.glob("attempt-*"):
-        if age_ms > settings().keep_checkpoints_days * DAY_MS:
+        if succeeded or age_ms > settings().keep_checkpoints_days * DAY_MS:
             yield from (path for pattern in RESUMABLE for path in attempt.glob(pattern))
-        elif age_ms > DAY_MS:
+        if age_ms > DAY_MS:
             yield from attempt.glob(".tmp-*")
         if age_ms > settings().keep_logs_days * DAY_MS:
             yield from attempt.glob("process.log")
 
 
-def _lines(before_ms: int) -> int:
-    """Log lines written before then, some in each transaction."""
+def _rows(forget: Callable[[Session, int, int], int], before_ms: int) -> int:
+    """Rows from before then, some in each transaction."""
     gone = 0
     while True:
         with transaction() as session:
-            some = metrics.forget_lines(session, before_ms, LINES)
+            some = forget(session, before_ms, ROWS)
         gone += some
-        if some < LINES:
+        if some < ROWS:
             return gone
 
 

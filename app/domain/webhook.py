@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, UniqueConstraint, func, select, update
+from sqlalchemy import ForeignKey, Index, UniqueConstraint, delete, func, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from app.domain.base import Base, Owned, Row, db_now
@@ -131,3 +131,10 @@ def recent(session: Session, hook: Webhook, limit: int = 10) -> Sequence[Deliver
 
 def unsent(session: Session, hook: Webhook) -> int:
     return session.scalar(select(func.count()).where(Delivery.webhook_id == hook.id, Delivery.state == "waiting")) or 0
+
+
+def forget_told(session: Session, before_ms: int, most: int) -> int:
+    """Delete up to `most` messages from before a moment that are not to be sent any more; returns how many."""
+    some = select(Delivery.id).where(Delivery.created_at < before_ms, Delivery.state != "waiting").limit(most)
+    done = session.execute(delete(Delivery).where(Delivery.id.in_(some)), execution_options={"synchronize_session": False})
+    return int(done.rowcount)  # type: ignore[attr-defined]

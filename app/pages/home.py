@@ -29,19 +29,18 @@ def show(request: Request, person: Person) -> HTMLResponse:
     moment = request.cookies.get(VISIT, "")
     # A visit lasts half an hour: within it a reload counts from the same moment, so that the news does not vanish at a second look.
     before = int(moment) if moment.isdigit() else accounts.seen(person) or 0
-    since = home.since(person, before) if before else None
-    response = page(request, "home/home.html", person, "home", tasks=tasks, since=since, troubles=home.trouble(person), **_now(person))
+    response = page(request, "home/home.html", person, "home", tasks=tasks, **_now(person, before))
     response.set_cookie(VISIT, str(before), max_age=VISIT_SECONDS, path="/", httponly=True, samesite="lax", secure=settings().secure_cookies)
     return response
 
 
 @router.get("/now")
-def now(person: Person) -> HTMLResponse:
-    """What runs and waits, and what there is to run on, asked for again by the page."""
-    return fragment("home/_now.html", **_now(person))
+def now(person: Person, before: int = 0) -> HTMLResponse:
+    """What runs and waits, what there is to run on, what is broken and what ended, asked for again by a page that was opened with a last visit then."""
+    return fragment("home/_moment.html", person=person.name, **_now(person, before))
 
 
-def _now(person: Who) -> dict[str, Any]:
+def _now(person: Who, before: int) -> dict[str, Any]:
     found = home.present(person)
     board = found.board
     return {
@@ -52,6 +51,9 @@ def _now(person: Who) -> dict[str, Any]:
         "posts": [one for one in queue_words.shown_posts(board) if one["post"].alive],
         "disk": found.disk,
         "taken_ms": board.now,
+        "troubles": home.trouble(person),
+        "before": before,
+        "since": home.since(person, before) if before else None,
     }
 
 

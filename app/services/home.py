@@ -152,7 +152,7 @@ def present(person: Who) -> Now:
 
 
 def trouble(person: Who) -> list[Trouble]:
-    """What is broken, one entry a cause. Presence is not asked for while the broker is down: that alone explains the silence."""
+    """What is broken, one entry a cause. Presence is a row in the database, so a dead worker shows also while the broker is down."""
     with reading() as session:
         waiting = session.scalar(select(func.count()).where(Job.workspace_id == person.workspace_id, Job.state.in_(ACTIVE))) or 0
         answers = {row.queue for row in workers.alive(session)}
@@ -166,17 +166,12 @@ def trouble(person: Who) -> list[Trouble]:
                 "broker_down", "The queue service (Redis) does not answer.", f"Run `fettle up`, or check that FETTLE_REDIS_URL is right.{safe}", bool(waiting)
             )
         )
-    else:
-        if "gpu" not in answers:
-            found.append(
-                Trouble(
-                    "no_worker", f"No worker {_silence(rows, 'gpu', clock)}.", f"Run `fettle worker`: tuning and evaluation wait for it.{safe}", bool(waiting)
-                )
-            )
-        if "interactive" not in answers:
-            found.append(
-                Trouble("no_engine", f"No engine process {_silence(rows, 'interactive', clock)}.", "Run `fettle engine`: the Lab and /v1 need it.", False)
-            )
+    if "gpu" not in answers:
+        found.append(
+            Trouble("no_worker", f"No worker {_silence(rows, 'gpu', clock)}.", f"Run `fettle worker`: tuning and evaluation wait for it.{safe}", bool(waiting))
+        )
+    if "interactive" not in answers:
+        found.append(Trouble("no_engine", f"No engine process {_silence(rows, 'interactive', clock)}.", "Run `fettle engine`: the Lab and /v1 need it.", False))
     if model is None:
         found.append(Trouble("no_model", "There is no model yet.", "Run `fettle models starter`: it fetches a small one that works on any machine.", True))
     return [*found, *_disk()]

@@ -53,6 +53,11 @@ def test_a_resumed_queue_runs_and_the_end_is_told_on_another_page(installation: 
         page.evaluate("key => fetch(`/jobs/${key}/cancel`, {method: 'POST'})", other)
     elsewhere = context.new_page()
     elsewhere.goto(f"{address(installation)}/models")
+    context.add_cookies([{"name": "visit", "value": "1", "url": address(installation)}])
+    home = context.new_page()
+    home.goto(address(installation))
+    expect(home.get_by_role("heading", name="Now")).to_be_visible()
+    assert "1 job done" not in (home.locator("#since").text_content() or "")
     page.get_by_role("button", name="Resume").click()
     page.goto(f"{address(installation)}/jobs/{key}")
     expect(page.locator("#job-status .sentence")).to_contain_text("Done in", timeout=240_000)
@@ -60,6 +65,10 @@ def test_a_resumed_queue_runs_and_the_end_is_told_on_another_page(installation: 
     expect(told).to_be_visible(timeout=20_000)
     expect(told.get_by_role("link")).to_have_attribute("href", f"/jobs/{key}")
     elsewhere.close()
+    expect(home.locator("#since")).to_contain_text("1 job done")
+    expect(home.locator(f'.ended a[href="/jobs/{key}"]')).to_be_visible()
+    assert home.locator("#now .ended").count() == 0
+    home.close()
     assert page.locator(".toast").count() == 0, "its own page shows it already"
     assert complaints == []
 

@@ -105,10 +105,38 @@ def banners(page: Dom) -> list[str]:
     return page.texts(".notice .message")
 
 
-def test_a_silent_broker_is_one_banner_and_explains_the_rest(browser: TestClient, person: Who) -> None:
+def present() -> None:
+    with transaction() as session:
+        workers.present(session, "vm/gpu", "worker", "gpu", [], {})
+        workers.present(session, "vm/interactive", "engine", "interactive", [], {})
+
+
+def test_a_silent_broker_is_one_banner_and_hides_no_dead_worker(browser: TestClient, person: Who) -> None:
     ladder(person, "zero_shot")
+    present()
     page = get(browser, "/")
     assert banners(page) == ["The queue service (Redis) does not answer."] and "Your 2 jobs are safe." in page.text(".notice")
+    with transaction() as session:
+        session.query(workers.Worker).filter_by(queue="gpu").update({"heartbeat_at": workers.Worker.heartbeat_at - 185_000})
+    assert banners(get(browser, "/")) == ["The queue service (Redis) does not answer.", "No worker has answered for 3 min."]
+
+
+def test_an_open_home_tells_what_breaks_and_what_ends(browser: TestClient, person: Who, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.queue.ping", lambda: True)
+    get(browser, "/")
+    browser.cookies.delete(VISIT)
+    ladder(person, "zero_shot")
+    present()
+    page = get(browser, "/")
+    assert banners(page) == [] and page.text("#ended") == "" and "no job has ended" in page.text("#since")
+    monkeypatch.setattr("app.queue.ping", lambda: False)
+    climb(10)
+    part = Dom(browser.get(page.one("#now").get("hx-get") or "").text)
+    places = {one.get("hx-target") or "": one for one in part.all("hx-partial")}
+    assert set(places) == {"#troubles", "#since", "#ended"} and all(len(page.all(target)) == 1 for target in places)
+    assert banners(part) == ["The queue service (Redis) does not answer."]
+    assert len(part.texts(".ended li")) == 2 and "2 jobs done" in part.texts("hx-partial")[1]
+    assert part.one("hx-partial .ended") is not None and not part.all("hx-partial .now-work")
 
 
 @pytest.mark.usefixtures("answering")
@@ -117,9 +145,7 @@ def test_missing_workers_and_models_each_have_a_banner_with_the_fix(browser: Tes
     assert banners(page) == ["No worker is running.", "No engine process is running.", "There is no model yet."]
     assert page.texts(".notice code") == ["fettle worker", "fettle engine", "fettle models starter"]
     add_model(person)
-    with transaction() as session:
-        workers.present(session, "vm/gpu", "worker", "gpu", [], {})
-        workers.present(session, "vm/interactive", "engine", "interactive", [], {})
+    present()
     assert banners(get(browser, "/")) == []
 
 
@@ -146,7 +172,7 @@ def test_home_shows_what_runs_and_waits_and_what_there_is_to_run_on(browser: Tes
         jobs.enter(session, job.id, job.lease_token or "", "evaluate", 40)
         jobs.write(session, job.id, job.lease_token or "", step=10)
     page = get(browser, "/")
-    assert page.one("#now").get("hx-get") == "/now"
+    assert page.one("#now").get("hx-get") == "/now?before=0"
     part = Dom(browser.get("/now").text)
     assert [text.split("job")[1].split()[1] for text in part.texts("li")] == ["evaluate", "next", "waiting", "waiting"] and "25 %" in part.texts("li")[0]
     assert part.texts("dd")[0] == "6 GB of 24 GB" and part.texts("dt") == ["cuda:0 vm", "Disk"] and part.one("time.age") is not None

@@ -6,11 +6,16 @@ import threading
 
 import pytest
 
-from app.db import reading
+from app.db import now, reading, transaction
+from app.domain import ending
+from app.domain import job as jobs
 from app.domain import worker as workers
 from app.domain.access import Who
+from app.domain.job import Job
+from app.domain.metric import LogLine
 from tests.worker.test_parent import until
 from worker import devices, presence
+from worker.pruning import DAY_MS
 
 
 def test_a_worker_whose_disk_cannot_be_looked_at_is_there_all_the_same(person: Who, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,3 +43,25 @@ def test_a_worker_whose_disk_cannot_be_looked_at_is_there_all_the_same(person: W
     presence._ended.set()
     beats.join(10)
     assert not beats.is_alive()
+
+
+@pytest.mark.parametrize("queue", ["gpu", "light"])
+def test_a_worker_of_either_queue_prunes(person: Who, queue: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with transaction() as session:
+        key = jobs.add(session, person, "evaluate", "an evaluation", {}, light=queue == "light").id
+        ending.cancel(session, session.get_one(Job, key))
+        session.add(LogLine(job_id=key, attempt=1, event=1, at=now(session) - 100 * DAY_MS, text="said"))
+
+    def left() -> int:
+        with reading() as session:
+            return session.query(LogLine).count()
+
+    monkeypatch.setattr(presence, "_queue", [queue])
+    monkeypatch.setattr(presence, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(presence, "_ended", threading.Event())
+    looks = threading.Thread(target=presence._look)
+    looks.start()
+    until(lambda: left() == 0, 20)
+    presence._ended.set()
+    looks.join(10)
+    assert not looks.is_alive()

@@ -9,10 +9,12 @@ from app import storage
 from app.db import now, transaction
 from app.domain import ending
 from app.domain import job as jobs
-from app.domain.access import Who
+from app.domain import webhook as webhooks
+from app.domain.access import Who, owned
 from app.domain.job import Job
 from app.domain.metric import LogLine
 from app.domain.model import Model, register_tuned
+from app.domain.webhook import Webhook
 from app.services import jobs as services
 from app.services import kept
 from app.settings import settings
@@ -64,6 +66,7 @@ def there(folder: Path) -> set[str]:
     ("days", "succeeded", "stays"),
     [
         (0.1, False, set(LEFT)),
+        (0.1, True, {"artefact/adapter_model.safetensors", ".tmp-checkpoint-9-x/a", "process.log"}),
         (2, False, set(LEFT) - {".tmp-checkpoint-9-x/a"}),
         (20, False, {"process.log"}),
         (100, False, set()),
@@ -93,3 +96,26 @@ def test_what_is_kept_is_counted_by_its_use(person: Who) -> None:
         assert session.query(Model).count() == 1
     assert kept.of_job(job) == kept.Kept(results=100, checkpoints=300, logs=100) == kept.everything()
     assert kept.goes_at(job) == (job.finished_at or 0) + 14 * DAY_MS
+
+
+def test_what_another_machine_has_of_a_job_that_succeeded_here_goes_at_once(person: Who) -> None:
+    key, folder = ended(person, 0.1, succeeded=True)
+    earlier = folder.parent / "attempt-0"
+    for name in ("checkpoint-8/optimizer.pt", "best-8/trainable.safetensors", "search.json", "artefact/half"):
+        (earlier / name).parent.mkdir(parents=True, exist_ok=True)
+        (earlier / name).write_bytes(b"x")
+    prune()
+    assert there(earlier) == set() and "artefact/adapter_model.safetensors" in there(folder), key
+
+
+def test_messages_of_webhooks_go_with_the_logs_unless_they_are_still_to_be_sent(person: Who) -> None:
+    with transaction() as session:
+        hook = Webhook(**owned(person), url="http://h/", origin="http://h", sealed_secret="")
+        session.add(hook)
+        session.flush()
+        for days, state in ((100, "sent"), (100, "failed"), (100, "waiting"), (80, "sent")):
+            row = webhooks.add(session, hook, webhooks.TEST, {"days": days})
+            row.state, row.created_at = state, now(session) - days * DAY_MS
+    assert prune() == 2 and prune() == 0
+    with transaction() as session:
+        assert [(row.state, row.body["days"]) for row in webhooks.recent(session, session.query(Webhook).one())] == [("sent", 80), ("waiting", 100)]
