@@ -2,11 +2,12 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from app.db import reading, transaction
 from app.domain import dataset as datasets
@@ -82,6 +83,23 @@ def test_a_long_file_is_split_while_it_comes_in(person: Who, monkeypatch: pytest
         assert abs(counts["test"] / counts.total() - 0.2) < 0.01 and abs(counts["validation"] / counts.total() - 0.1) < 0.01
     assert len({row.split for row in rows if row.input == "a text twice"}) == 1
     assert view.version.origin["repeats"] == {"rows": 39, "conflicting": 0, "leaking": 0}
+
+
+@pytest.mark.parametrize("held", [20_000_000, 1_000_000])
+def test_wide_columns_are_written_in_portions_and_not_held(person: Who, monkeypatch: pytest.MonkeyPatch, held: int) -> None:
+    written: list[int] = []
+    put = intake.put
+
+    def weighed(session: Session, lines: Sequence[intake.Line]) -> None:
+        written.append(sum(len(text or "") for line in lines for text in line[4:7]))
+        put(session, lines)
+
+    monkeypatch.setattr(intake, "put", weighed)
+    monkeypatch.setattr(filling, "HELD_CHARACTERS", held)
+    view = imported(person, table(400, page=lambda number: f"{number} " + "a page " * 3_000))
+    assert counted(view) == sealed(view) and view.version.rows == 400
+    assert sum(written) > 8_000_000 and max(written) < filling.HEAVY + 30_000
+    assert bool(view.version.origin.get("streamed")) is (held < 20_000_000)
 
 
 def test_a_long_file_keeps_its_groups_and_its_own_splits(person: Who, monkeypatch: pytest.MonkeyPatch) -> None:
