@@ -11,7 +11,7 @@ from app.domain import dataset as datasets
 from app.domain import intake
 from app.domain import upload as uploads
 from app.domain.access import owned
-from app.domain.cutting import Cutter, group_of
+from app.domain.cutting import Cutter, together
 from app.domain.dataset import Dataset, DatasetVersion
 from app.domain.intake import Line, Tally, cells_text
 from app.domain.splits import assign_splits, given_to, shares_wanted
@@ -171,17 +171,10 @@ class Filling:
 
     def _in_sight(self) -> list[str]:
         """The splits of a file that is held as a whole."""
-        # Near-duplicates stay on one side where the splits are ours to make, else rows with the same text.
-        alike = None if any(example.split for example in self._held) else near_duplicate_groups([example.input for example in self._held])
-        return assign_splits(self._held, self._seed, self._shares, alike, together=self._together())
-
-    def _together(self) -> list[list[int]]:
-        """The rows of each group, where a column names them."""
-        members: dict[str, list[int]] = {}
-        for number, example in enumerate(self._held if self._group is not None else ()):
-            if group := group_of(example.cells, self._group or ""):
-                members.setdefault(group, []).append(number)
-        return list(members.values())
+        # Near-duplicates stay on one side where splits are ours to make: all of them, or a validation that the file lacks.
+        given = any(example.split == "validation" for example in self._held)
+        alike = None if given else near_duplicate_groups([example.input for example in self._held])
+        return assign_splits(self._held, self._seed, self._shares, alike, together=together([example.cells for example in self._held], self._group))
 
 
 def _size(example: Example) -> int:

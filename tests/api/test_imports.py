@@ -166,6 +166,15 @@ def test_the_answer_says_how_a_file_was_read_and_what_to_know_about_that(client:
     assert plain["notes"] == [] and plain["detected"]["encoding"] == "utf-8"
 
 
+def test_a_file_named_something_else_than_it_is_is_told_with_its_version(client: TestClient) -> None:
+    first, later = (table(60, seed=seed).replace(",", "\t").encode() for seed in range(2))
+    told = {"code": "misnamed", "sentence": "Named .csv, read as tab-separated text."}
+    made = upload(client, "a.csv", first).json()
+    assert told in made["notes"] and client.get(f"/api/v1/datasets/{made['id']}").json()["notes"] == made["notes"]
+    assert told not in upload(client, "a.tsv", first).json()["notes"]
+    assert told in client.post(f"/api/v1/datasets/{made['id']}/append", files={"file": ("b.csv", later)}).json()["notes"]
+
+
 def test_a_version_remembers_the_sha256_of_the_bytes_that_were_sent(client: TestClient) -> None:
     first, later = (table(60, seed=seed).encode() for seed in range(2))
     made = upload(client, "a.csv", first).json()

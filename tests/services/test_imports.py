@@ -116,6 +116,15 @@ def test_a_long_file_keeps_its_groups_and_its_own_splits(person: Who, monkeypatc
     assert cut.version.splits["test"] == 200 and 50 <= cut.version.splits["validation"] < 140
 
 
+def test_near_duplicates_stay_on_one_side_of_the_validation_that_is_cut_from_a_given_train(person: Who) -> None:
+    lines = [f"{line},train" for line in table(200).splitlines()[1:]]
+    twins = [line.replace(",label", "!,label") for line in lines]
+    view = imported(person, "\n".join(["text,label,split", *lines, *twins, "a test row,label 1,test"]))
+    split = {row.input: row.split for row in rows_of(view)}
+    assert view.version.splits["test"] == 1 and view.version.splits["validation"] >= 40
+    assert all(split[text] == split[f"{text}!"] for text in split if f"{text}!" in split)
+
+
 @pytest.mark.parametrize("held", [20_000, 100])
 def test_rows_without_a_group_have_nothing_in_common(person: Who, monkeypatch: pytest.MonkeyPatch, held: int) -> None:
     monkeypatch.setattr(filling, "HELD_ROWS", held)
