@@ -12,7 +12,7 @@ from app.doors import OneFile, Person
 from app.errors import Invalid
 from app.readers.options import Options, check, from_json
 from app.services import datasets, grid, uploads
-from app.services.uploads import AT_ONCE_BYTES, Sent
+from app.services.uploads import Sent
 from app.settings import settings
 
 router = APIRouter(prefix="/datasets")
@@ -41,14 +41,15 @@ def create(
     `input` may be a list of columns; rows with the same value in the column `group` stay in one split as far as equal texts let them. `options`, JSON too, says
     how the file is read where detection is wrong or has to ask: format, encoding, delimiter, quote, header, first_line, line_ends, member
     (of a ZIP), members (those of a ZIP that are a split each: {"train.csv": "train", "test.csv": "test"}), sheet (of a workbook), under (which list of
-    a JSON object), and leave_out, the codes of problems whose rows are left out instead of refusing the file. A file above 20 MB answers 202 {upload}: see /api/v1/uploads.
+    a JSON object), and leave_out, the codes of problems whose rows are left out instead of refusing the file. A file above 20 MB, or a packed one (gzip, ZIP, XLSX, Parquet)
+    above 2 MB, answers 202 {upload}: see /api/v1/uploads.
 
     The answer says how the file was read (`detected`: format, encoding, delimiter, header and more) and what somebody should know about that (`notes`).
     """
     sent = Sent(
         file.file, file.filename or "upload", name, reading(options, mapping), {"splits": json_object(splits, "splits"), "seed": seed, "group": group or None}
     )
-    if (file.size or 0) > AT_ONCE_BYTES:
+    if not uploads.at_once(file.file, file.size or 0):
         response.status_code = 202
         return {"upload": uploads.accept(person, sent, "import").id}
     view = datasets.find(person, uploads.import_now(person, sent))

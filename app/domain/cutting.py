@@ -150,6 +150,15 @@ def group_of(cells: Mapping[str, Any] | None, column: str) -> str:
     return str((cells or {}).get(column) or "").strip()
 
 
+def together(cells: Sequence[Mapping[str, Any] | None], column: str | None) -> list[list[int]]:
+    """The rows of each group, by their numbers, where a column names them."""
+    members: dict[str, list[int]] = {}
+    for number, one in enumerate(cells if column is not None else ()):
+        if group := group_of(one, column or ""):
+            members.setdefault(group, []).append(number)
+    return list(members.values())
+
+
 def content_key(text: str) -> int:
     """What an input is known by for ever: 63 bits of a hash of it, case and white space aside. Its split follows it from version to version."""
     plain = text.isascii() and text.isprintable() and "  " not in text and not text.startswith(" ") and not text.endswith(" ")

@@ -19,6 +19,7 @@ TITLES = {
     "unseen_labels": ("Labels that train never shows", "every label is trained"),
     "label_in_text": ("The label stands in the text", "labels do not stand in the texts"),
     "swapped_columns": ("Columns may be swapped", "columns are the right way round"),
+    "copied_outputs": ("The output is the input", "outputs are no copies of the inputs"),
     "few_rows": ("Too few rows", "enough rows"),
     "near_leakage": ("Near-duplicates across splits", "no near-duplicates across splits"),
     "long_inputs": ("Very long inputs", "no very long inputs"),
@@ -34,7 +35,7 @@ TITLES = {
     "near_duplicates": ("Near-duplicates", "no near-duplicates"),
     "missing_markers": ("Markers of missing values", "no markers of missing values"),
     "control_characters": ("Control characters", "no control characters"),
-    "special_tokens": ("Special tokens", "no special tokens of models"),
+    "special_tokens": ("Placeholders or special tokens", "no placeholders or special tokens of models"),
     "personal_data": ("Personal data or secrets", "no e-mail addresses, phone, card or account numbers, or keys"),
 }
 """By the code of a finding: its title, and what is said when it is not there."""

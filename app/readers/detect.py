@@ -13,7 +13,7 @@ from app.readers.grammar import Grammar, parser
 from app.readers.lines import ENDS, physical
 from app.readers.names import has_header
 from app.readers.options import Options
-from app.readers.sniff import PARQUET, Sniffed, sniff
+from app.readers.sniff import Sniffed, is_parquet, sniff
 
 DELIMITERS = (",", ";", "\t", "|")
 SAMPLE_RECORDS = 200
@@ -33,7 +33,7 @@ def detect(content: Content, wanted: Options) -> tuple[Detected, list[Note]] | P
     """
     with content.open("rb") as stream:
         head = stream.read(4)
-    if wanted.format == "parquet" or (wanted.format is None and head == PARQUET):
+    if wanted.format == "parquet" or (wanted.format is None and is_parquet(content)):
         return Detected("parquet", "", "", True, ""), []
     if wanted.format == "xlsx" or (wanted.format is None and head.startswith(ZIP)):
         return xlsx.look(content, wanted)

@@ -12,6 +12,7 @@ from typing import Any
 from app.domain.scoring import normalise
 from app.readers import Example
 from app.readers.findings import SHOWN, Finding, Fix, Group
+from app.readers.several import Parts
 
 PROTECTED = {"test": 0, "reserve": 0, "validation": 1, "train": 2}
 """Of two rows that should not both be there, the one in the split that stands earlier stays: scores on the test split stay comparable."""
@@ -40,6 +41,7 @@ class Table:
         self.lengths, self.lines, self._splits, self._flags = array("q"), array("q"), bytearray(), bytearray()
         self.numeric = self.output_characters = self.input_characters = 0
         self._inside, self._empty = array("q"), -1
+        self._parts = Parts()
         inputs, same, outputs = bytearray(), bytearray(), bytearray()
         labelled = array("q")
         for number, example in enumerate(examples):
@@ -61,6 +63,7 @@ class Table:
         self._splits.append(SPLITS.index(example.split or ""))
         self._flags.append(sum(bit for bit, mark in self._marks.values() if mark(example)))
         if example.output is not None:
+            self._parts.add(example.output)
             self.numeric += NUMBER.fullmatch(example.output) is not None
             self.output_characters += len(example.output)
             self.input_characters += len(example.input)
@@ -80,6 +83,11 @@ class Table:
     @property
     def distinct_outputs(self) -> int:
         return len(self._first_answers)
+
+    @property
+    def parts_repeat(self) -> bool:
+        """Whether outputs that are several labels in one name the same ones again and again."""
+        return self._parts.repeat
 
     @cached_property
     def _texts(self) -> list[str]:

@@ -13,6 +13,7 @@ from app.readers.excerpts import excerpt
 from app.readers.findings import Finding, Fix, Group, Health, drop
 from app.readers.lookalikes import look_alike_groups
 from app.readers.personal import has_personal_data
+from app.readers.several import in_json, several
 
 __all__ = ["CODES", "Finding", "Health", "examine"]
 
@@ -25,16 +26,22 @@ LONG = 8_000
 
 MISSING_MARKERS = {"na", "n/a", "nan", "null", "none", "nil", "#n/a", "-", "?"}
 
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-_SPECIAL_TOKEN = re.compile(r"<\|[^|<>\s]{1,40}\|>|</?s>|\[(?:MASK|PAD|CLS|SEP|UNK|INST)\]|<(?:bos|eos|pad|unk)>")
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+"""A carriage return is none: it stands in every cell of several lines that Windows wrote."""
+
+_SPECIAL_TOKEN = re.compile(
+    r"<\|[^|<>\s]{1,40}\|>|</?s>|\[/?(?:MASK|PAD|CLS|SEP|UNK|INST)\]|<</?SYS>>|<(?:bos|eos|pad|unk|mask)>|<(?:start|end)_of_turn>|<extra_id_\d{1,3}>"
+    r"|\{\{ ?[A-Za-z_]\w{0,30} ?\}\}|\{[A-Za-z_]\w{0,30}\}"
+)
 MARKS: dict[str, Mark] = {
-    "control_characters": lambda row: _CONTROL.search(row.input),
-    "special_tokens": lambda row: _SPECIAL_TOKEN.search(row.input),
+    "control_characters": lambda row: any(map(_CONTROL.search, (row.input, row.output or "", *row.cells.values()))),
+    "special_tokens": lambda row: _SPECIAL_TOKEN.search(row.input) or _SPECIAL_TOKEN.search(row.output or ""),
+    "copied_outputs": lambda row: row.output is not None and row.output.strip() == row.input.strip(),
     "personal_data": has_personal_data,
+    "several_labels": lambda row: row.output is not None and several(row.output),
+    "listed_labels": lambda row: row.output is not None and in_json(row.output),
 }
 """What is looked for in every row, by the code of its finding."""
-
-_SEVERAL = re.compile(r"[;|]")
 
 
 def examine(examples: Iterable[Example], near: Sequence[Group], free: bool = False) -> Health:
@@ -251,11 +258,22 @@ def _swapped(table: Table) -> Finding | None:
     return table.finding("swapped_columns", 3, len(table.labelled), sentence) if swapped else None
 
 
-def _several_labels(table: Table) -> Finding | None:
-    rows = table.having(_SEVERAL.search)
+def _copied(table: Table) -> Finding | None:
+    rows = table.marked("copied_outputs")
     share = len(rows) / max(1, len(table.labelled))
-    sentence = f"Labels contain ';' or '|' in {share:.0%} of the rows. Fettle trains one label per text: each combination counts as a label. Give each row one label in the file, or say which one counts by editing it."
-    return table.finding("several_labels", 2, len(rows), sentence, rows) if share >= 0.5 else None
+    sentence = (
+        f"In {share:.0%} of the rows the output is the input itself: there is nothing to learn from them. Import the file again with another output column."
+    )
+    return table.finding("copied_outputs", 3, len(rows), sentence, rows) if share > 0.8 and not table.classes else None
+
+
+def _several_labels(table: Table) -> Finding | None:
+    listed = table.marked("listed_labels")
+    rows = sorted({*table.marked("several_labels"), *listed})
+    share = len(rows) / max(1, len(table.labelled))
+    how = "are written as JSON lists" if 2 * len(listed) >= len(rows) else "contain ';' or '|'"
+    sentence = f"Labels {how} in {share:.0%} of the rows. Fettle trains one label per text: each combination counts as a label. Give each row one label in the file, or say which one counts by editing it."
+    return table.finding("several_labels", 2, len(rows), sentence, rows) if share >= 0.5 and (table.classes or table.parts_repeat) else None
 
 
 def _long_inputs(table: Table) -> Finding | None:
@@ -294,7 +312,13 @@ def _control(table: Table) -> Finding | None:
 
 
 def _special_tokens(table: Table) -> Finding | None:
-    return _where(table, "special_tokens", ("contains", "contain"), "a model's special tokens, such as <|im_end|>. They are treated as text.", dropped=True)
+    return _where(
+        table,
+        "special_tokens",
+        ("contains", "contain"),
+        "placeholders of prompts or special tokens of models, such as {label} or <|im_end|>. They are treated as text.",
+        dropped=True,
+    )
 
 
 def _personal(table: Table) -> Finding | None:
@@ -326,6 +350,7 @@ CHECKS: dict[str, Callable[[Table], Finding | None]] = {
     "unseen_labels": _unseen,
     "label_in_text": _label_in_text,
     "swapped_columns": _swapped,
+    "copied_outputs": _copied,
     "few_rows": _few_rows,
     "near_leakage": _near_leakage,
     "long_inputs": _long_inputs,

@@ -46,15 +46,20 @@ class Preview:
 
 
 def preview(path: str | Path, options: Options = DETECT, rows: int | None = None, filename: str = "") -> Preview:
-    """Look at a file, to the end or until `rows` examples were read. Raises Invalid as read_file does.
+    """Look at a file, to the end, or until `rows` examples were read or it shows that there will be none. Raises Invalid as read_file does.
 
     `filename` is what its owner calls it; that changes nothing but a note when the name says something else than the content.
     """
     found = Preview()
     for found in looking(path, options, filename):
-        if rows is not None and found.rows >= rows:
+        if rows is not None and (found.rows >= rows or _is_told(found, options)):
             break
     return found
+
+
+def _is_told(found: Preview, options: Options) -> bool:
+    """Whether the beginning says why there are no examples: there is no column to read, or every problem that is told is one of them already."""
+    return found.detected is not None and (found.problem_count >= options.problems or (found.mapping is None and found.problem_count > 0))
 
 
 def looking(path: str | Path, options: Options = DETECT, filename: str = "", each: Callable[[Chunk], None] | None = None) -> Iterator[Preview]:

@@ -46,6 +46,9 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"\x80\x05", "", "a Python pickle"),
 )
 
+_SPELT = (b"PARE", b"BZh", b"Rar!", b"ARROW1", b"GIF8", b"MZ", b"GGUF")
+"""A table's first words may begin like these, too: they count with the zeros that every such file has, and no text."""
+
 # Longest first: the mark of UTF-32 little-endian begins with that of UTF-16.
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -103,7 +106,7 @@ def _binary(head: bytes) -> Problem | None:
     if head[257:262] == b"ustar":
         return Problem("archive_not_read", 1, "", excerpt(head[:8].decode("latin-1")), _NOT_READ.format(what="Tar"))
     for magic, code, what in _MAGIC:
-        if head.startswith(magic):
+        if head.startswith(magic) and (magic not in _SPELT or not _is_text(head)):
             sentence = (_NOT_READ if code else _NOT_A_TABLE).format(what=what)
             return Problem(f"{code}_not_read" if code else "not_a_table", 1, "", excerpt(head[:8].decode("latin-1")), sentence)
     return None
@@ -147,6 +150,21 @@ def _is_utf8(head: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def _is_text(head: bytes) -> bool:
+    """Whether these bytes may be a text in an encoding that ASCII is part of: there is no zero in them, and hardly another control character."""
+    return b"\0" not in head and len(_CONTROL.findall(head)) <= len(head) // 20
+
+
+def is_parquet(content: Content) -> bool:
+    """Whether a file is Parquet, be it damaged: a text that begins with the same letters does not end with them, and holds no zeros."""
+    with content.open("rb") as stream:
+        head = stream.read(len(PARQUET))
+        if head != PARQUET:
+            return False
+        head += stream.read(HEAD)
+    return not _is_text(head) or _last(content) == PARQUET
 
 
 def _not_utf8(head: bytes, looks_like: str) -> Problem:

@@ -13,8 +13,9 @@ from app.domain.dataset import DatasetVersion, Example, known_by
 from app.domain.lineage import KEYS_AT_ONCE, WISHES, Keep
 from app.errors import Invalid
 from app.readers import Example as Read
-from app.readers import Problem
+from app.readers import Note, Problem
 from app.readers.frames import Broken, Chunk, End, Found
+from app.readers.names import misnamed
 from app.readers.options import Options
 from app.readers.parent import read_file
 from app.services.datasets import DatasetView, find
@@ -97,9 +98,11 @@ class _Arrivals:
         self._about.update(repeated=0, labelled=0)
         came = 0
         problems: list[Problem] = []
+        named: Note | None = None
         for frame in read_file(self._path, options=self._options):
             if isinstance(frame, Found):
                 self._about["detected"] = asdict(frame.detected)
+                named = misnamed(self._about["filename"], frame.detected)
             elif isinstance(frame, Broken):
                 problems.append(frame.problem)
             elif isinstance(frame, Chunk) and not problems:
@@ -110,7 +113,7 @@ class _Arrivals:
             elif isinstance(frame, End) and frame.problems:
                 raise refused(problems, frame.problems)
             elif isinstance(frame, End):
-                self._about["notes"] = [asdict(note) for note in frame.notes]
+                self._about["notes"] = [asdict(note) for note in (*([named] if named else ()), *frame.notes)]
                 self._about.update({"left_out": sum(frame.left_out.values())} if frame.left_out else {})
         if not came and not self._about["labelled"]:
             raise Invalid("nothing_new", f"All {self._about['repeated']:,} rows of the file are in the dataset already.", "There is nothing to append.")

@@ -11,7 +11,7 @@ from app.domain import dataset as datasets
 from app.domain import intake
 from app.domain import upload as uploads
 from app.domain.access import owned
-from app.domain.cutting import Cutter, group_of
+from app.domain.cutting import Cutter, together
 from app.domain.dataset import Dataset, DatasetVersion
 from app.domain.intake import Line, Tally, cells_text
 from app.domain.splits import assign_splits, given_to, shares_wanted
@@ -28,10 +28,13 @@ from app.services.upload_files import options_of, place
 
 HELD_ROWS = 20_000
 HELD_CHARACTERS = 20_000_000
-"""Up to so many rows are split with all of them in sight, near-duplicates on one side; longer files while they come in."""
+"""Up to so many rows, and characters of all their columns, are split with all of them in sight, near-duplicates on one side; longer files while they come in."""
 
 HEAVY = 2_000_000
-"""Characters of input that are written at once, however few rows they are: a write is to be short with long texts, too."""
+"""Characters of all columns that are written at once, however few rows they are: a write is to be short with long texts, too."""
+
+PORTION = 500
+"""Rows held that are made ready for writing at a time."""
 
 FIRST = 1
 """The number of the version that an import makes: what its rows came with."""
@@ -51,7 +54,7 @@ class Filling:
         self._cutter: Cutter | None = None
         self._cut_validation = False
         self._tally, self._lines, self._pace = Tally(), list[Line](), Pace()
-        self._share, self._stored, self._weight = 0.0, 0, 0
+        self._share, self._stored, self._heavy = 0.0, 0, 0
         self._origin: dict[str, Any] = {}
 
     def begin(self, found: Found) -> None:
@@ -91,11 +94,11 @@ class Filling:
             return
         self._held += examples
         self._keys += chunk.keys
-        self._size += sum(len(example.input) for example in examples)
+        self._size += sum(map(_size, examples))
         if len(self._held) > HELD_ROWS or self._size > HELD_CHARACTERS:
             self._cutter = self._long()
-            for start in range(0, len(self._held), 500):
-                part, keys = self._held[start : start + 500], self._keys[start : start + 500]
+            for start in range(0, len(self._held), PORTION):
+                part, keys = self._held[start : start + PORTION], self._keys[start : start + PORTION]
                 self._add(part, keys, self._cutter.cut(part, keys, self._cut_validation))
             self._held, self._keys = [], []
 
@@ -124,14 +127,18 @@ class Filling:
             (version, position, one.line, split, one.input, one.output, cells_text(one.cells) if one.cells else None, key, FIRST, given_to(one))
             for position, (one, key, split) in enumerate(zip(examples, keys, splits, strict=True), first)
         ]
-        self._weight += sum(len(one.input) for one in examples)
-        while len(self._lines) >= self._pace.size or self._weight > HEAVY:
+        self._heavy += sum(map(_weight, self._lines[-len(examples) :] if examples else ()))
+        while len(self._lines) >= self._pace.size or self._heavy > HEAVY:
             self._write()
 
     def _write(self) -> None:
-        size = self._pace.size if self._weight <= HEAVY else len(self._lines)
+        size = weight = 0
+        for line in self._lines[: self._pace.size]:
+            size, weight = size + 1, weight + _weight(line)
+            if weight > HEAVY:
+                break
         lines, self._lines = self._lines[:size], self._lines[size:]
-        self._weight = sum(len(line[4]) for line in self._lines)
+        self._heavy -= weight
         self._stored += len(lines)
         with transaction() as session:
             uploads.hold(session, self._upload.id, self._token, rows=self._stored, share=self._share)
@@ -150,7 +157,9 @@ class Filling:
             splits = self._in_sight()
             cutter = Cutter(self._seed, self._shares, stratify=True)
             cutter.note(self._held, self._keys, splits)
-            self._add(self._held, self._keys, splits)
+            for start in range(0, len(self._held), PORTION):
+                end = start + PORTION
+                self._add(self._held[start:end], self._keys[start:end], splits[start:end])
         while self._lines:
             self._write()
         sealing = self._tally.sealing()
@@ -162,14 +171,17 @@ class Filling:
 
     def _in_sight(self) -> list[str]:
         """The splits of a file that is held as a whole."""
-        # Near-duplicates stay on one side where the splits are ours to make, else rows with the same text.
-        alike = None if any(example.split for example in self._held) else near_duplicate_groups([example.input for example in self._held])
-        return assign_splits(self._held, self._seed, self._shares, alike, together=self._together())
+        # Near-duplicates stay on one side where splits are ours to make: all of them, or a validation that the file lacks.
+        given = any(example.split == "validation" for example in self._held)
+        alike = None if given else near_duplicate_groups([example.input for example in self._held])
+        return assign_splits(self._held, self._seed, self._shares, alike, together=together([example.cells for example in self._held], self._group))
 
-    def _together(self) -> list[list[int]]:
-        """The rows of each group, where a column names them."""
-        members: dict[str, list[int]] = {}
-        for number, example in enumerate(self._held if self._group is not None else ()):
-            if group := group_of(example.cells, self._group or ""):
-                members.setdefault(group, []).append(number)
-        return list(members.values())
+
+def _size(example: Example) -> int:
+    """Characters of a row, those of all its columns."""
+    return len(example.input) + len(example.output or "") + sum(map(len, example.cells.values()))
+
+
+def _weight(line: Line) -> int:
+    """Characters of a row as it is written: its input, its output and its other cells."""
+    return sum(len(text or "") for text in line[4:7])

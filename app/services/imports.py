@@ -16,8 +16,9 @@ from app.domain.base import db_now
 from app.domain.dataset import Dataset, DatasetVersion
 from app.domain.upload import Dropped, Upload
 from app.errors import FettleError
-from app.readers import Problem
+from app.readers import Note, Problem
 from app.readers.frames import Broken, Chunk, End, Found
+from app.readers.names import misnamed
 from app.readers.parent import read_file
 from app.readers.preview import Preview, looking
 from app.services import likeness, upload_files
@@ -163,11 +164,13 @@ def _stored(upload: Upload, store: Callable[[], object]) -> None:
 def _pour(upload: Upload, filling: Filling) -> None:
     """The frames of the file into the dataset. Raises Invalid when the file has a problem; the first ones are told in full."""
     problems: list[Problem] = []
+    told: list[Note] = []
     with closing(read_file(place(upload.file), options=options_of(upload.options))) as frames:
         for frame in frames:
             match frame:
                 case Found(mapping=mapping) if mapping is not None:
                     filling.begin(frame)
+                    told += [note] if (note := misnamed(upload.filename, frame.detected)) else []
                 case Chunk() if not problems:
                     filling.take(frame)
                 case Broken():
@@ -175,7 +178,7 @@ def _pour(upload: Upload, filling: Filling) -> None:
                 case End() if frame.problems:
                     raise refused(problems, frame.problems)
                 case End():
-                    filling.note(frame.notes)
+                    filling.note([*told, *frame.notes])
 
 
 def clear(key: int, error: dict[str, Any] | None = None, *, looked_at: bool = False) -> None:

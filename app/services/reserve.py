@@ -6,6 +6,7 @@ from app.db import reading, transaction
 from app.domain import dataset as datasets
 from app.domain import lineage, looks
 from app.domain.access import Who
+from app.domain.cutting import together
 from app.domain.dataset import Dataset, DatasetVersion, Example
 from app.domain.lineage import SetAside
 from app.domain.splits import assign_splits
@@ -18,7 +19,7 @@ SHARE = 0.5
 
 
 def set_aside(person: Who, reference: int | str, share: float = SHARE) -> DatasetView:
-    """The next version, with a share of the test rows in its reserve: seeded, stratified, near-duplicates on one side.
+    """The next version, with a share of the test rows in its reserve: seeded, stratified, near-duplicates on one side, and so the rows that a column keeps together.
 
     Raises Conflict when test rows were seen or scored before: a reserve that somebody chose by is none. Invalid without enough of them.
     """
@@ -31,12 +32,13 @@ def set_aside(person: Who, reference: int | str, share: float = SHARE) -> Datase
         if used:
             message = "Test rows of this dataset have been scored or seen already."
             raise Conflict("test_used", message, "Set a reserve aside before the first comparison, or as a new dataset.")
-        query = select(Example.id, Example.input, Example.output, Example.split).where(Example.version_id == version.id, Example.split == "test")
+        query = select(Example.id, Example.input, Example.output, Example.cells).where(Example.version_id == version.id, Example.split == "test")
         rows = session.execute(query.order_by(Example.position)).all()
     if len(rows) < 2:
         raise Invalid("few_test_rows", f"Version {version.number} has {len(rows)} test rows.", "Append labelled rows first.")
     free = [lineage.Open(row.input, row.output, 0) for row in rows]
-    sides = assign_splits(free, version.seed, (0.0, share, 1 - share), near_duplicate_groups([row.input for row in rows]))
+    groups = together([row.cells for row in rows], (version.origin.get("cut") or {}).get("group"))
+    sides = assign_splits(free, version.seed, (0.0, share, 1 - share), near_duplicate_groups([row.input for row in rows]), together=groups)
     chosen = frozenset(row.id for row, side in zip(rows, sides, strict=True) if side == "validation")
     return derive(person, version.reference, SetAside(chosen))
 

@@ -16,18 +16,24 @@ from app.domain.splits import shares_wanted
 from app.domain.upload import Upload
 from app.errors import Conflict, FettleError, Invalid, NotFound
 from app.readers import Problem
+from app.readers.content import GZIP, ZIP
 from app.readers.frames import Broken
 from app.readers.options import Options, check
 from app.readers.parent import DETECT, read_file
 from app.readers.preview import Preview, preview
-from app.services import datasets, imports, upload_files
-from app.services.appending import append_file, at_once
+from app.readers.sniff import PARQUET
+from app.services import appending, datasets, imports, upload_files
 from app.services.datasets import DatasetView
 from app.services.presets import columns_for, preset
 from app.services.upload_files import options_of, place
 
 AT_ONCE_BYTES = 20_000_000
 """Up to this size the API answers with the dataset itself."""
+
+PACKED_AT_ONCE_BYTES = 2_000_000
+"""The same of a file that holds more than its bytes: gzip, ZIP (a workbook is one), Parquet."""
+
+PACKED = (GZIP, *ZIP, PARQUET)
 
 ALL_PROBLEMS = 10**9
 
@@ -46,6 +52,13 @@ class Sent:
     cut: Mapping[str, Any] = field(default_factory=dict)
     source: str = "upload"
     description: str = ""
+
+
+def at_once(stream: BinaryIO, size: int) -> bool:
+    """Whether a file of so many bytes becomes a dataset while its sender waits. What is packed may hold many times as much."""
+    head = stream.read(4)
+    stream.seek(0)
+    return size <= (PACKED_AT_ONCE_BYTES if head.startswith(PACKED) else AT_ONCE_BYTES)
 
 
 def accept(person: Who, sent: Sent, aim: Literal["report", "import"]) -> Upload:
@@ -121,10 +134,10 @@ def append(person: Who, reference: int | str, sent: Sent, size: int, reason: str
     open is read as the dataset's first file was. Raises Conflict when the version is not the newest; what is wrong with a long file is told by its upload.
     """
     view = datasets.find(person, reference)
-    if at_once(person, reference, size):
+    if appending.at_once(person, reference, size):
         with upload_files.passing(sent.stream) as (path, sha256):
             options = preset(view.version, path, sent.options)
-            return append_file(person, reference, path, sent.filename, options, reason, repeats, sha256=sha256)
+            return appending.append_file(person, reference, path, sent.filename, options, reason, repeats, sha256=sha256)
     with reading() as session:
         lineage.newest(session, view.version)
     cut = {"onto": view.version.reference, "reason": reason, "repeats": repeats}

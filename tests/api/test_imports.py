@@ -1,5 +1,6 @@
 """Files as people have them, through the API: the published ones where they are, and small ones of the same make everywhere."""
 
+import gzip
 import json
 import os
 from hashlib import sha256
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from app.services import uploads
 from app.settings import settings
 from tests.services.uploading import packed, table
 
@@ -164,6 +166,15 @@ def test_the_answer_says_how_a_file_was_read_and_what_to_know_about_that(client:
     assert plain["notes"] == [] and plain["detected"]["encoding"] == "utf-8"
 
 
+def test_a_file_named_something_else_than_it_is_is_told_with_its_version(client: TestClient) -> None:
+    first, later = (table(60, seed=seed).replace(",", "\t").encode() for seed in range(2))
+    told = {"code": "misnamed", "sentence": "Named .csv, read as tab-separated text."}
+    made = upload(client, "a.csv", first).json()
+    assert told in made["notes"] and client.get(f"/api/v1/datasets/{made['id']}").json()["notes"] == made["notes"]
+    assert told not in upload(client, "a.tsv", first).json()["notes"]
+    assert told in client.post(f"/api/v1/datasets/{made['id']}/append", files={"file": ("b.csv", later)}).json()["notes"]
+
+
 def test_a_version_remembers_the_sha256_of_the_bytes_that_were_sent(client: TestClient) -> None:
     first, later = (table(60, seed=seed).encode() for seed in range(2))
     made = upload(client, "a.csv", first).json()
@@ -182,3 +193,13 @@ def test_files_of_an_archive_become_given_splits_when_somebody_says_which(client
     assert upload(client, "splits.zip", data, options='{"members": {"train.csv": "dev"}}').json()["error"]["code"] == "unknown_split"
     differ = upload(client, "splits.zip", packed(train=table(60), test="id,text\n1,a\n"), options='{"members": {"train.csv": "train", "test.csv": "test"}}')
     assert (differ.status_code, differ.json()["problems"][0]["code"], differ.json()["problems"][0]["member"]) == (422, "columns_differ", "test.csv")
+
+
+@pytest.mark.parametrize("form", ["gzip", "zip"])
+def test_a_packed_file_that_may_hold_much_is_read_in_the_background(client: TestClient, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    monkeypatch.setattr(uploads, "PACKED_AT_ONCE_BYTES", 500)
+    text = table(300)
+    data = gzip.compress(text.encode()) if form == "gzip" else packed(tickets=text)
+    answer = upload(client, "tickets.csv", data)
+    assert answer.status_code == 202 and answer.json()["upload"] > 0
+    assert upload(client, "tickets.csv", text.encode()).status_code == 201

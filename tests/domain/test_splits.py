@@ -72,6 +72,14 @@ def test_given_splits_are_kept_and_a_missing_validation_is_cut_from_train() -> N
     assert Counter(tiny)["validation"] == 10
 
 
+def test_groups_stay_together_where_only_validation_is_cut() -> None:
+    table = rows(300, split="train") + [Example(number, f"test number {number}", "a", "test") for number in range(30)]
+    groups = [[number, number + 100, number + 200, 300 + number % 30] for number in range(100)]
+    splits = assign_splits(table, 0, groups=groups)
+    assert all(len({splits[number] for number in group[:3]}) == 1 for group in groups) and splits[300:] == ["test"] * 30
+    assert 50 <= Counter(splits)["validation"] <= 100
+
+
 def test_nothing_is_cut_when_validation_is_there() -> None:
     table = rows(20, split="train") + rows(5, split="validation")
     assert assign_splits(table, 0) == ["train"] * 20 + ["validation"] * 5

@@ -19,7 +19,7 @@ def test_the_page_waits_for_the_cards_and_then_has_them(browser: TestClient, per
     assert part.texts(".finding h3") == titles
     again = get(browser, "/datasets/1")
     assert again.texts(".finding h3") == titles and not again.all("#health [hx-get]")
-    assert "15 other checks found nothing" in again.text(".fine summary") and "no text with two labels" in again.text(".fine p")
+    assert "16 other checks found nothing" in again.text(".fine summary") and "no text with two labels" in again.text(".fine p")
     assert again.texts(".finding:first-child .finding-rows li") == [f"{text(8)} a, train"]
     assert again.text(".finding:first-child .finding-act p") == "train 46 → 45" and again.text(".finding:first-child button") == "Drop 1 row…"
     assert again.text(".finding:nth-child(4) button") == "Merge labels of 5 rows…" and "labels 4 → 3" in again.text(".finding:nth-child(4) .finding-act p")
@@ -53,7 +53,7 @@ def test_a_healthy_dataset_says_so_in_one_line(browser: TestClient, person: Who)
     add(person, [(text(number), "ab"[number % 2], ("train", "train", "validation", "test")[number // 2 % 4]) for number in range(60)])
     browser.get("/datasets/1@1/health")
     page = get(browser, "/datasets/1")
-    assert page.text(".fine summary") == "Nothing found by 22 checks" and not page.all(".finding")
+    assert page.text(".fine summary") == "Nothing found by 23 checks" and not page.all(".finding")
 
 
 def test_the_warning_of_personal_data_is_optional(browser: TestClient, person: Who) -> None:

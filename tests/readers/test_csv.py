@@ -178,6 +178,11 @@ REFUSED: dict[str, tuple[bytes, str, int, str, str]] = {
 }
 
 
+@pytest.mark.parametrize("heading", ["PARENT_ID,text,label", "PAR1,text,label", "MZ_code,text,label", "BZh,text,label", "GGUF,text,label", "Rar!,text,label"])
+def test_a_table_may_begin_with_the_letters_of_another_kind_of_file(tmp_path: Path, heading: str) -> None:
+    assert cells(tmp_path, f"{heading}\n7,caf\u00e9 open?,yes\n8,too late,no\n") == [["7", "caf\u00e9 open?", "yes"], ["8", "too late", "no"]]
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_broken_file_gets_its_clear_answer(tmp_path: Path, name: str) -> None:
     content, code, line, column, words = REFUSED[name]

@@ -185,6 +185,50 @@ def test_odd_texts() -> None:
     assert finding(table, "personal_data").lines == (92,)
 
 
+def test_control_characters_are_seen_in_every_column_and_line_ends_are_none() -> None:
+    table = [
+        *rows(40),
+        Example(90, "one line\r\nand another " + sentence(90), "praise"),
+        Example(91, sentence(91), "ring\x07"),
+        Example(92, sentence(92), "praise", None, {"note": "\x0b"}),
+    ]
+    found = finding(table, "control_characters")
+    assert found.lines == (91, 92) and found.sentence == "2 rows contain control characters. They are kept, and shown as escapes."
+
+
+@pytest.mark.parametrize("token", ["{label}", "{{ text }}", "<start_of_turn>", "[/INST]", "<mask>", "<extra_id_0>", "<<SYS>>", "<|im_end|>"])
+def test_placeholders_and_special_tokens(token: str) -> None:
+    found = finding([*rows(40), Example(90, f"{sentence(90)} {token}", "praise")], "special_tokens")
+    assert found.lines == (90,)
+    assert found.sentence == "1 row contains placeholders of prompts or special tokens of models, such as {label} or <|im_end|>. They are treated as text."
+
+
+@pytest.mark.parametrize(
+    ("output", "how"),
+    [('["{0}", "{1}", "{2}"]', "are written as JSON lists"), ("{0}|{1}|{2}", "contain ';' or '|'")],
+)
+def test_several_labels_are_seen_where_their_combinations_hardly_repeat(output: str, how: str) -> None:
+    draw = random.Random(0)
+    table = [
+        Example(number, sentence(number), output.replace("{0}", one).replace("{1}", two).replace("{2}", three))
+        for number in range(200)
+        for one, two, three in [draw.sample(WORDS, 3)]
+    ]
+    assert finding(table, "several_labels").sentence == (
+        f"Labels {how} in 100% of the rows. Fettle trains one label per text: each combination counts as a label. "
+        "Give each row one label in the file, or say which one counts by editing it."
+    )
+    texts = [Example(number, sentence(number), f"{sentence(number + 900)}; {sentence(number + 1800)}") for number in range(100)]
+    assert "several_labels" not in codes(texts)
+
+
+def test_an_output_that_is_its_input() -> None:
+    table = [Example(number, sentence(number), sentence(number) + (" too" if number < 10 else " ")) for number in range(100)]
+    expected = "In 90% of the rows the output is the input itself: there is nothing to learn from them. Import the file again with another output column."
+    assert finding(table, "copied_outputs").sentence == expected
+    assert "copied_outputs" not in codes([*table[10:], *table[:10], *[Example(200 + at, sentence(200 + at), sentence(at + 700)) for at in range(30)]])
+
+
 def test_a_copy_is_dropped_outside_of_the_most_protected_split() -> None:
     table = [*rows(20, split="train"), *rows(10, split="validation", start=20), *rows(10, split="test", start=30)]
     table += [Example(100, table[35].input, table[35].output, "train"), Example(101, table[25].input, table[25].output, "train")]

@@ -68,6 +68,22 @@ def test_a_beginning_is_enough_for_a_live_preview(path: Path) -> None:
     assert not reading_children()
 
 
+@pytest.mark.parametrize(
+    ("heading", "row", "options", "codes"),
+    [
+        ("one,two", "a value,another", Options(), {"no_input_column"}),
+        ("text,label", "a text;x", Options(delimiter=";"), {"wrong_number_of_values"}),
+        ("text,label", "a text,x,y", Options(), {"wrong_number_of_values"}),
+    ],
+)
+def test_a_file_without_an_example_is_not_read_to_its_end(path: Path, heading: str, row: str, options: Options, codes: set[str]) -> None:
+    path.write_text(heading + "\n" + f"{row}\n" * 300_000)
+    found = preview(path, options, rows=1)
+    assert {problem.code for problem in found.problems} == codes and found.problem_count == len(found.problems) <= options.problems
+    assert (found.rows, found.complete) == (0, False) and found.detected is not None
+    assert not reading_children()
+
+
 def test_progress_grows_to_the_end(path: Path) -> None:
     with path.open("w") as stream:
         stream.write("text,label\n")

@@ -10,7 +10,7 @@ from app.domain import chore as chores
 from app.domain import lineage
 from app.domain import prompt as prompts
 from app.domain.access import Who
-from app.domain.dataset import DatasetVersion
+from app.domain.dataset import DatasetVersion, Example
 from app.domain.dataset import rows as rows_of
 from app.domain.evaluation import Evaluation, Prediction
 from app.domain.job import Job
@@ -223,6 +223,18 @@ def test_rows_that_two_versions_share(person: Who) -> None:
     with reading() as session:
         same = lineage.same_rows(session, first, third)
     assert [older for older, _ in same] == [key for at, key in enumerate(test) if at not in (0, 2, 5)]
+
+
+def test_a_reserve_keeps_the_rows_of_a_group_together(person: Who) -> None:
+    text = table(400, author=lambda number: f"author {number % 60}")
+    uploads.import_now(person, sent(text, cut={"group": "author"}))
+    second = reserve.set_aside(person, "1", 0.5).version
+    with reading() as session:
+        rows = session.query(Example).where(Example.version_id == second.id, Example.split.in_(("test", "reserve"))).all()
+    places: dict[str, set[str]] = {}
+    for row in rows:
+        places.setdefault((row.cells or {})["author"], set()).add(row.split)
+    assert all(len(splits) == 1 for splits in places.values()) and set.union(*places.values()) == {"test", "reserve"}
 
 
 def test_a_reserve_is_set_aside_before_anything_was_scored_and_opened_once(person: Who) -> None:

@@ -2,11 +2,12 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from app.db import reading, transaction
 from app.domain import dataset as datasets
@@ -84,6 +85,23 @@ def test_a_long_file_is_split_while_it_comes_in(person: Who, monkeypatch: pytest
     assert view.version.origin["repeats"] == {"rows": 39, "conflicting": 0, "leaking": 0}
 
 
+@pytest.mark.parametrize("held", [20_000_000, 1_000_000])
+def test_wide_columns_are_written_in_portions_and_not_held(person: Who, monkeypatch: pytest.MonkeyPatch, held: int) -> None:
+    written: list[int] = []
+    put = intake.put
+
+    def weighed(session: Session, lines: Sequence[intake.Line]) -> None:
+        written.append(sum(len(text or "") for line in lines for text in line[4:7]))
+        put(session, lines)
+
+    monkeypatch.setattr(intake, "put", weighed)
+    monkeypatch.setattr(filling, "HELD_CHARACTERS", held)
+    view = imported(person, table(400, page=lambda number: f"{number} " + "a page " * 3_000))
+    assert counted(view) == sealed(view) and view.version.rows == 400
+    assert sum(written) > 8_000_000 and max(written) < filling.HEAVY + 30_000
+    assert bool(view.version.origin.get("streamed")) is (held < 20_000_000)
+
+
 def test_a_long_file_keeps_its_groups_and_its_own_splits(person: Who, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(filling, "HELD_ROWS", 200)
     grouped = imported(person, table(1_000, author=lambda number: f"author {number % 90}"), cut={"group": "author"})
@@ -96,6 +114,15 @@ def test_a_long_file_keeps_its_groups_and_its_own_splits(person: Who, monkeypatc
     assert given.version.splits == {"train": 600, "validation": 100, "test": 200}
     cut = imported(person, table(900, split=lambda number: "train" if number < 700 else "test"))
     assert cut.version.splits["test"] == 200 and 50 <= cut.version.splits["validation"] < 140
+
+
+def test_near_duplicates_stay_on_one_side_of_the_validation_that_is_cut_from_a_given_train(person: Who) -> None:
+    lines = [f"{line},train" for line in table(200).splitlines()[1:]]
+    twins = [line.replace(",label", "!,label") for line in lines]
+    view = imported(person, "\n".join(["text,label,split", *lines, *twins, "a test row,label 1,test"]))
+    split = {row.input: row.split for row in rows_of(view)}
+    assert view.version.splits["test"] == 1 and view.version.splits["validation"] >= 40
+    assert all(split[text] == split[f"{text}!"] for text in split if f"{text}!" in split)
 
 
 @pytest.mark.parametrize("held", [20_000, 100])
