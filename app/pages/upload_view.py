@@ -43,6 +43,9 @@ EACH = "(each)\u2060"
 NONE = "(none)\u2060"
 """The value of a choice that means: none of them. The word joiner keeps it apart from a column of that name."""
 
+WHOLE = {f"({split})\u2060": split for split in ("train", "validation", "test", "reserve")}
+"""The values of the choice of a split that mean: every row of the file is in that one."""
+
 
 @dataclass(frozen=True)
 class Field:
@@ -135,6 +138,8 @@ def reading_options(form: FormData, report: dict[str, Any]) -> dict[str, Any]:
         del options["member"]
     if "header" in options:
         options["header"] = options["header"] == "yes"
+    if (whole_split := WHOLE.get(str(form.get("split")))) and "members" not in options:
+        options["split"] = whole_split
     if form.getlist("leave_out"):
         options["leave_out"] = sorted(str(code) for code in form.getlist("leave_out"))
     if "first_line" in options:
@@ -173,7 +178,9 @@ def columns_sent(form: FormData, before: Columns) -> Columns:
     """What the form chose; an input that was joined stays so until somebody chooses other inputs."""
     inputs = tuple(str(name) for name in form.getlist("input"))
     output, split = (str(form.get(name) or NONE) for name in ("output", "split"))
-    return Columns(inputs, None if output == NONE else output, None if split == NONE else split, before.joined if inputs == before.inputs else None)
+    return Columns(
+        inputs, None if output == NONE else output, None if split == NONE or split in WHOLE else split, before.joined if inputs == before.inputs else None
+    )
 
 
 def mapping_of(columns: Columns) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from app.pages.files import named
 from app.pages.forms import Text
 from app.pages.render import fragment, gone_on, page, seen
 from app.readers import Problem
+from app.readers.names import splits_of
 from app.readers.options import READING, from_json
 from app.services import datasets, lengths, models, uploads
 from app.services.datasets import DatasetView
@@ -114,6 +115,8 @@ def _context(person: Who, upload: Upload, error: FettleError | None = None) -> d
         "test": view.told_by_test(upload, report),
         "cut_note": view.cut_note(report),
         "nothing": view.NONE,
+        "whole": view.WHOLE,
+        "called": splits_of([upload.filename]).get(upload.filename, ""),
         "labels": sorted((report.get("outputs") or {}).items(), key=lambda label: -label[1]),
         "models": [(str(one.model.id), one.model.name) for one in models.lineages(person) if one.model.kind == "foundation"],
         "marked": view.marked,
@@ -138,7 +141,7 @@ def change(person: Person, key: int, form: Posted) -> HTMLResponse:
     return fragment("uploads/_body.html", **_context(person, upload, error))
 
 
-KEEPS_COLUMNS = {"members", "leave_out"}
+KEEPS_COLUMNS = {"members", "leave_out", "split"}
 """Choices of which rows are read, and as what, not of what a row's columns are."""
 
 
@@ -147,6 +150,8 @@ def _changed(person: Who, key: int, form: FormData) -> Upload:
     upload = uploads.find(person, key)
     report = upload.report or uploads.first_look(person, key)
     said, before = view.reading_options(form, report), {name: upload.options.get(name) for name in READING}
+    if "split" not in form and "members" not in said and before["split"]:  # while there are no columns, it is not asked for
+        said["split"] = before["split"]
     columns = view.columns_of(upload, report)
     chosen = view.columns_sent(form, columns)
     name = upload.name if upload.onto else str(form.get("name") or "")
@@ -154,7 +159,7 @@ def _changed(person: Who, key: int, form: FormData) -> Upload:
     known = bool(report.get("columns")) and ("members" not in changed or before["members"])
     if changed and (changed - KEEPS_COLUMNS or not known):
         return uploads.read_otherwise(person, key, name, from_json(said), view.cut_sent(form, upload, has_split=False) | {"group": None})
-    cut = view.cut_sent(form, upload, has_split=chosen.split is not None)
+    cut = view.cut_sent(form, upload, has_split=chosen.split is not None or "split" in said)
     if changed or (chosen != columns and known):
         return uploads.read_otherwise(person, key, name, from_json(said), cut, view.mapping_of(chosen))
     return uploads.keep_cut(person, key, name, cut)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from app.domain.cutting import content_key
-from app.readers import MAX_COLUMNS, MAX_ROWS, BrokenFile, Detected, Example, Mapping, Note, Problem, Row
+from app.readers import MAX_COLUMNS, MAX_ROWS, BrokenFile, Detected, Example, Mapping, Note, Problem, Row, Split
 from app.readers.columns import choose, example, joined_already, labels_seen, lacking, told
 from app.readers.content import Watched
 from app.readers.detect import detect
@@ -101,7 +101,7 @@ def _read(parts: list[Part], file: Watched, options: Options) -> Iterator[Frame]
     differing = _differing(looks, columns, mapping) if isinstance(mapping, Mapping) else []
     if isinstance(mapping, Mapping) and not any(isinstance(one, Problem) for one in differing):
         notes += told(mapping, detected, guessed is not None)
-        yield from _frames(chain(notes, differing, _examples(everything, mapping, joined)), file, options)
+        yield from _frames(chain(notes, differing, _examples(everything, mapping, joined, options.split)), file, options)
     else:
         unusable = [mapping] if isinstance(mapping, Problem) else []
         others = (part.named(item) for part, rest in everything for item in rest if not isinstance(item, Row))
@@ -176,18 +176,18 @@ def _mapping(columns: list[str], options: Options, detected: Detected) -> Mappin
     if len(columns) > MAX_COLUMNS:
         return Problem("too_many_columns", 1, "", "", f"The records name {len(columns):,} different fields; the limit is {MAX_COLUMNS}.")
     if not detected.members:
-        return choose(columns, options.mapping, detected)
+        return choose(columns, {**options.mapping, **({"split": None} if options.split else {})}, detected)
     if name := options.mapping.get("split"):
         return Problem("split_twice", 0, str(name), "", "Each file is a split already: a column cannot say it, too. Choose none for the split.")
     return choose(columns, {**options.mapping, "split": None}, detected)
 
 
-def _examples(parts: Iterable[tuple[Part, Iterable[Item]]], mapping: Mapping, joined: str | None) -> Iterator[Example | Problem | Note]:
-    """Rows become examples. Rows without any value, which spreadsheets leave behind, are left out."""
+def _examples(parts: Iterable[tuple[Part, Iterable[Item]]], mapping: Mapping, joined: str | None, whole: Split | None) -> Iterator[Example | Problem | Note]:
+    """Rows become examples; all of them are in the split `whole`, where there is one. Rows without any value, which spreadsheets leave behind, are left out."""
     rows = empty = size = 0
     full = False
     for part, items in parts:
-        unit, given, named = part.detected.unit, part.unpacked.split, part.named
+        unit, given, named = part.detected.unit, part.unpacked.split or whole, part.named
         for item in items:
             if not isinstance(item, Row):
                 yield named(item)

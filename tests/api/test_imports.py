@@ -182,3 +182,13 @@ def test_files_of_an_archive_become_given_splits_when_somebody_says_which(client
     assert upload(client, "splits.zip", data, options='{"members": {"train.csv": "dev"}}').json()["error"]["code"] == "unknown_split"
     differ = upload(client, "splits.zip", packed(train=table(60), test="id,text\n1,a\n"), options='{"members": {"train.csv": "train", "test.csv": "test"}}')
     assert (differ.status_code, differ.json()["problems"][0]["code"], differ.json()["problems"][0]["member"]) == (422, "columns_differ", "test.csv")
+
+
+def test_a_train_file_and_a_test_file_make_one_dataset(client: TestClient) -> None:
+    train, test = table(300), table(50, seed=5)
+    made = client.post("/api/v1/datasets", files={"file": ("train.csv", train)}, data={"options": json.dumps({"split": "train"})}).json()
+    assert made["splits"] == {"train": 250, "validation": 50}
+    grown = client.post(f"/api/v1/datasets/{made['id']}/append", files={"file": ("test.csv", test)}, data={"options": json.dumps({"split": "test"})}).json()
+    assert grown["splits"] == {**made["splits"], "test": 50}
+    refused = client.post(f"/api/v1/datasets/{made['id']}/append", files={"file": ("test.csv", test)}, data={"options": json.dumps({"split": "exam"})})
+    assert refused.status_code == 422 and "exam" in refused.json()["error"]["message"]
