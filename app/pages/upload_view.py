@@ -15,6 +15,7 @@ from app.domain.splits import SHARES, VALIDATION_SHARE
 from app.domain.stats import detectable
 from app.domain.upload import Upload
 from app.pages.forms import whole
+from app.pages.problem_words import counted
 from app.readers.lookalikes import resembled
 from app.readers.names import splits_of
 from app.readers.options import ENCODINGS, LEAVABLE
@@ -98,10 +99,12 @@ def _sent(value: str) -> str:
     return value or NONE
 
 
-def leavable(upload: Upload, report: dict[str, Any]) -> list[tuple[str, bool]]:
-    """Problems whose rows may be left out, and whether they are."""
+def leavable(upload: Upload, report: dict[str, Any]) -> list[tuple[str, bool, str]]:
+    """Problems whose rows may be left out, whether they are, and the sentence that counts them, as far as they are counted."""
     left = upload.options.get("leave_out") or []
-    return [(code, code in left) for code in sorted({problem["code"] for problem in report.get("problems", [])} | set(left)) if code in LEAVABLE]
+    counts = {**(report.get("codes") or {}), **(report.get("left_out") or {})}
+    codes = {*counts, *left, *(problem["code"] for problem in report.get("problems", []))}
+    return [(code, code in left, counted(code, counts.get(code, 0))) for code in sorted(codes) if code in LEAVABLE]
 
 
 def members_shown(upload: Upload, report: dict[str, Any]) -> list[tuple[str, str]]:

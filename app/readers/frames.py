@@ -57,7 +57,7 @@ class Progress(msgspec.Struct, frozen=True, tag="progress"):
 class End(msgspec.Struct, frozen=True, tag="end"):
     """The last frame. The file is refused when `problems` is not 0. `unlabelled` examples have no output.
 
-    `left_out` counts, by code, the rows that a person wanted left out.
+    `left_out` counts, by code, the rows that a person wanted left out; `codes` counts all problems by theirs.
     """
 
     rows: int
@@ -65,6 +65,7 @@ class End(msgspec.Struct, frozen=True, tag="end"):
     problems: int
     notes: list[Note]
     left_out: dict[str, int] = {}
+    codes: dict[str, int] = {}
 
 
 class Capped(msgspec.Struct, frozen=True, tag="capped"):

@@ -218,7 +218,7 @@ def _frames(items: Iterable[Example | Problem | Note], file: Watched, options: O
     """Gather examples into chunks, tell the first problems, and count."""
     rows = unlabelled = problems = size = 0
     notes: list[Note] = []
-    left_out: Counter[str] = Counter()
+    left_out, codes = Counter[str](), Counter[str]()
     chunk: list[Example] = []
     for item in items:
         if isinstance(item, Example):
@@ -234,6 +234,7 @@ def _frames(items: Iterable[Example | Problem | Note], file: Watched, options: O
             left_out[item.code] += 1
         else:
             problems += 1
+            codes[item.code] += 1
             if problems <= options.problems:
                 yield Broken(item)
             elif problems % 10_000 == 0:
@@ -244,6 +245,6 @@ def _frames(items: Iterable[Example | Problem | Note], file: Watched, options: O
         problems = 1
         yield Broken(Problem("no_rows", 1, "", "", "The file has no rows. Add rows, each with a value for the input."))
     if left_out:
-        codes = ", ".join(f"{code} {count:,}" for code, count in sorted(left_out.items()))
-        notes.append(Note("rows_left_out", f"{left_out.total():,} rows with a problem were left out ({codes})."))
-    yield End(rows, unlabelled, problems, notes, dict(left_out))
+        said = ", ".join(f"{code} {count:,}" for code, count in sorted(left_out.items()))
+        notes.append(Note("rows_left_out", f"{left_out.total():,} rows with a problem were left out ({said})."))
+    yield End(rows, unlabelled, problems, notes, dict(left_out), dict(codes))

@@ -9,7 +9,9 @@ from app.db import transaction
 from app.domain.access import Who
 from app.domain.dataset import Dataset, Example
 from app.domain.upload import Upload
+from app.pages import problem_words
 from app.pages import upload_view as view
+from app.readers.options import LEAVABLE
 from app.services import imports, upload_files, uploads
 from tests.dom import Dom, get
 from tests.pages.uploading import change, form, key_of, upload
@@ -86,6 +88,18 @@ def test_rows_with_a_problem_can_be_left_out(browser: TestClient) -> None:
     assert not page.all(".problems") and "3 rows with a problem were left out" in page.text(".upload-how")
     assert page.one("#leave-wrong_number_of_values").get("checked") is not None
     assert page.one(".upload-freeze .primary").get("aria-disabled") is None
+
+
+def test_rows_with_a_problem_are_counted_beside_the_choice_to_leave_them_out(browser: TestClient) -> None:
+    """Those whose first one stands behind the twenty that are shown, too."""
+    place = upload(browser, table(40) + "one,too,many\n" * 21 + ",a\n" * 17 + "nul \0,a\n")
+    page = get(browser, place)
+    said = page.texts(".upload-how .check label")
+    assert "17 rows have no text. Leave them out. empty_input" in said and "1 row holds a NUL character. Leave them out. nul_character" in said
+    assert "21 rows have too many or too few values. Leave them out. wrong_number_of_values" in said
+    page = change(browser, place, leave_out=["empty_input"])
+    assert "17 rows have no text. They are left out. empty_input" in page.texts(".upload-how .check label")
+    assert set(problem_words.WORDS) == set(LEAVABLE)
 
 
 def test_an_archive_with_several_tables_asks_which(browser: TestClient) -> None:

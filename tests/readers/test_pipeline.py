@@ -116,7 +116,7 @@ def test_no_usual_name(tmp_path: Path) -> None:
     found = read(tmp_path, "title,topic\na,b\nc,d,e\n")
     assert [one.code for one in problems(found)] == ["no_input_column", "wrong_number_of_values"]
     assert problems(found)[0].advice.startswith("No column is named input. The columns are: title, topic. Choose")
-    assert end(found) == End(0, 0, 2, [])
+    assert end(found) == End(0, 0, 2, [], {}, {"no_input_column": 1, "wrong_number_of_values": 1})
 
 
 def test_no_header(tmp_path: Path) -> None:
