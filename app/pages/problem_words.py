@@ -1,4 +1,7 @@
-"""Rows with a problem, counted in a sentence: what stands beside the choice to leave them out."""
+"""Problems of a file in words: rows counted in a sentence beside the choice to leave them out, and what a press would read otherwise."""
+
+from collections.abc import Mapping
+from typing import Any
 
 from app.pages.formatting import count
 
@@ -38,3 +41,18 @@ def counted(code: str, rows: int) -> str:
         return ""
     verbs = ONE if rows == 1 else {verb: verb for verb in ONE}
     return f"{count(rows)} {'row' if rows == 1 else 'rows'} {WORDS[code].format(**verbs)}."
+
+
+PRESSES = {"encoding": "Read as {}", "first_line": "Header in row {}", "member": "Read {}", "sheet": "Read {}", "under": "Read {}"}
+CALLED = {"cp1252": "Windows-1252", "cp1250": "Windows-1250", "cp1251": "Windows-1251", "latin-1": "Latin-1", "shift_jis": "Shift JIS"}
+MOST_ASKED = 8
+
+
+def asked(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """What a press could put right of the problems: (option, value, what stands on the button), each once."""
+    found = [(problem["asks"], value) for problem in report.get("problems", []) if problem.get("asks") in PRESSES for value in problem["choices"]]
+
+    def said(option: str, value: str) -> str:
+        return PRESSES[option].format(CALLED.get(value, value.upper()) if option == "encoding" else value)
+
+    return [(option, value, said(option, value)) for option, value in dict.fromkeys(found)][:MOST_ASKED]

@@ -16,8 +16,9 @@ from app.errors import FettleError, Invalid, NotFound
 from app.pages import upload_view as view
 from app.pages.files import named
 from app.pages.forms import Text
+from app.pages.problem_words import asked
 from app.pages.render import fragment, gone_on, page, seen
-from app.readers import Problem
+from app.readers import MAX_CELL, MAX_COLUMNS, MAX_ROWS, Problem
 from app.readers.names import splits_of
 from app.readers.options import READING, from_json
 from app.services import datasets, lengths, models, uploads
@@ -45,7 +46,13 @@ def _form(request: Request, person: Who, name: str, error: FettleError | None = 
     told, status = (error.as_dict(), error.status) if error else (None, 200)
     if request.headers.get("hx-request"):
         return fragment("uploads/_refused.html", status, error=told)
-    known = {"name": name, "onto": onto, "most": settings().upload_bytes, "unfinished": [] if onto else uploads.unfinished(person)}
+    known = {
+        "name": name,
+        "onto": onto,
+        "most": settings().upload_bytes,
+        "limits": (MAX_ROWS, MAX_COLUMNS, MAX_CELL),
+        "unfinished": [] if onto else uploads.unfinished(person),
+    }
     return page(request, "uploads/new.html", person, "data", status, error=told, **known)
 
 
@@ -120,6 +127,7 @@ def _context(person: Who, upload: Upload, error: FettleError | None = None) -> d
         "labels": sorted((report.get("outputs") or {}).items(), key=lambda label: -label[1]),
         "models": [(str(one.model.id), one.model.name) for one in models.lineages(person) if one.model.kind == "foundation"],
         "marked": view.marked,
+        "asked": asked(report),
         "refused": error.as_dict() if error else None,
     }
 

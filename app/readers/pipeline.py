@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from app.domain.cutting import content_key
 from app.readers import MAX_COLUMNS, MAX_ROWS, BrokenFile, Detected, Example, Mapping, Note, Problem, Row, Split
-from app.readers.columns import choose, example, joined_already, labels_seen, lacking, told
+from app.readers.columns import choose, example, joined_already, labels_seen, lacking, refusal_saved, told
 from app.readers.content import Watched
 from app.readers.detect import detect
 from app.readers.excerpts import visible
@@ -20,6 +20,9 @@ from app.readers.packing import Unpacked, in_member, unpack
 
 MOST_TEXT = 1 << 30
 """Characters of all cells together; a small file may say the same large text a million times."""
+
+COUNTED = 6
+"""Rows are counted up to so many times the limit."""
 
 SHOWN = 20
 """Records that are shown as they stand, so that a person sees how the file is read."""
@@ -91,7 +94,7 @@ def _read(parts: list[Part], file: Watched, options: Options) -> Iterator[Frame]
     columns = list(dict.fromkeys(chain((name for row in rows for name in row.cells), *(look.columns for look in looks))))
     detected = _detected(parts)
     guessed = None if detected.header or options.mapping else labels_seen(rows, columns) if detected.format in ("csv", "xlsx") else None
-    mapping = guessed or _mapping(columns, options, detected) if columns else None
+    mapping = guessed or refusal_saved(rows, columns, options, detected) or _mapping(columns, options, detected) if columns else None
     joined = joined_already(rows, columns, mapping) if isinstance(mapping, Mapping) else None
     columns = [name for name in columns if name != joined]
     head = [row for look in looks for row in look.head] or [_cut(row) for row in rows[:SHOWN]]
@@ -194,9 +197,7 @@ def _examples(parts: Iterable[tuple[Part, Iterable[Item]]], mapping: Mapping, jo
             elif not item.cells.get(mapping.input, "").strip() and not any(map(str.strip, item.cells.values())) and not item.unusable:
                 empty += 1
             elif full := rows == MAX_ROWS:
-                yield named(
-                    Problem("too_many_rows", item.line, "", "", f"The file has more than {MAX_ROWS:,} rows, which is the limit. Cut it, or draw a sample.")
-                )
+                yield named(_too_many(item, chain(items, (row for _, rest in parts for row in rest))))
                 break
             elif full := size > MOST_TEXT:
                 yield named(
@@ -212,6 +213,14 @@ def _examples(parts: Iterable[tuple[Part, Iterable[Item]]], mapping: Mapping, jo
             break
     if empty:
         yield Note("empty_rows", f"{empty:,} rows without any value were left out.")
+
+
+def _too_many(first: Row, rest: Iterator[Item]) -> Problem:
+    """What is said of the `first` row beyond the limit. Those behind it are only counted, and no further than a person needs to know."""
+    most = COUNTED * MAX_ROWS
+    rows = MAX_ROWS + 1 + sum(1 for _ in islice((item for item in rest if isinstance(item, Row)), most - MAX_ROWS))
+    found = f"more than {most:,}" if rows > most else f"{rows:,}"
+    return Problem("too_many_rows", first.line, "", "", f"The file has {found} rows; the limit is {MAX_ROWS:,}. Cut it, or draw a sample.")
 
 
 def _frames(items: Iterable[Example | Problem | Note], file: Watched, options: Options) -> Iterator[Frame]:

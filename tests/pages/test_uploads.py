@@ -1,7 +1,9 @@
 """From a file to version 1 in a browser without a screen: what was found, read otherwise, columns, shares, freeze, cancel."""
 
+import io
 import json
 
+import openpyxl
 import pytest
 from starlette.testclient import TestClient
 
@@ -102,6 +104,36 @@ def test_rows_with_a_problem_are_counted_beside_the_choice_to_leave_them_out(bro
     assert set(problem_words.WORDS) == set(LEAVABLE)
 
 
+def pressed(browser: TestClient, place: str, said: str) -> Dom:
+    """The page after a press of a button that a problem offers."""
+    (button,) = (one for one in get(browser, place).all("#asked button") if one.text == said)
+    return change(browser, place, **json.loads(str(button.get("hx-vals"))))
+
+
+def test_another_encoding_is_one_press(browser: TestClient) -> None:
+    text = table(40) + "the caf\u00e9 was shut,label 1\n" + "na\u00efve and \u4e2d,label 2\n"
+    place = upload(browser, text.encode().replace("\u00e9".encode(), b"\xe9"))
+    assert "invalid_bytes" in get(browser, place).text(".problems")
+    page = pressed(browser, place, "Read as Windows-1252")
+    assert page.one("#encoding option[selected]").get("value") == "cp1252" and not page.all("#asked, .problems")
+
+
+def test_the_row_of_the_header_is_one_press(browser: TestClient) -> None:
+    book = openpyxl.Workbook()
+    for row in [["Tickets of May"], [None], ["text", "label", "by"], *([f"text {number}", "ab"[number % 2], "Ada"] for number in range(30))]:
+        book.active.append(row)
+    held = io.BytesIO()
+    book.save(held)
+    place = upload(browser, held.getvalue(), "may.xlsx")
+    assert "not_a_header" in get(browser, place).text(".problems")
+    page = pressed(browser, place, "Header in row 3")
+    assert page.texts(".upload-preview .badge") == ["input", "output"] and page.one("#first_line").get("value") == "3" and not page.all(".problems")
+
+
+def test_the_limits_stand_beside_the_field(browser: TestClient) -> None:
+    assert get(browser, "/datasets/new").text("#limits") == "At most 1,000,000 rows, 200 columns, and 1,000,000 characters in a cell."
+
+
 def test_an_archive_with_several_tables_asks_which(browser: TestClient) -> None:
     place = upload(browser, packed(train=table(50), test=table(20, seed=1)), "both.zip")
     page = get(browser, place)
@@ -115,7 +147,7 @@ def test_an_archive_with_several_tables_asks_which(browser: TestClient) -> None:
 def test_each_file_of_an_archive_can_be_a_split(browser: TestClient) -> None:
     place = upload(browser, packed(mine=table(50), dev=table(20, seed=1), test=table(30, seed=2)), "splits.zip")
     page = get(browser, place)
-    button = page.one("button[hx-vals]")
+    button = page.all("button[hx-vals]")[0]
     assert button.text == "Read each file as a split" and "dev.csv as validation, test.csv as test" in page.text("#upload")
     page = change(browser, place, **json.loads(str(button.get("hx-vals"))))
     assert page.texts(".upload-members label") == ["mine.csv", "dev.csv", "test.csv"]
