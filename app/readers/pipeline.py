@@ -17,6 +17,7 @@ from app.readers.formats import READERS, Item
 from app.readers.frames import CHARACTERS, ROWS, Broken, Chunk, End, Found, Frame, Progress
 from app.readers.options import Options
 from app.readers.packing import Unpacked, in_member, unpack
+from app.readers.parquet import label_names
 
 MOST_TEXT = 1 << 30
 """Characters of all cells together; a small file may say the same large text a million times."""
@@ -98,7 +99,8 @@ def _read(parts: list[Part], file: Watched, options: Options) -> Iterator[Frame]
     joined = joined_already(rows, columns, mapping) if isinstance(mapping, Mapping) else None
     columns = [name for name in columns if name != joined]
     head = [row for look in looks for row in look.head] or [_cut(row) for row in rows[:SHOWN]]
-    yield Found(detected, columns, mapping if isinstance(mapping, Mapping) else None, head)
+    chosen = mapping if isinstance(mapping, Mapping) else None
+    yield Found(detected, columns, chosen, head, _label_names(parts[0], chosen))
     notes = [note for part in parts for note in part.notes]
     everything = chain([(parts[0], chain(first, items))], ((part, part.items()) for part in parts[1:]))
     differing = _differing(looks, columns, mapping) if isinstance(mapping, Mapping) else []
@@ -109,6 +111,13 @@ def _read(parts: list[Part], file: Watched, options: Options) -> Iterator[Frame]
         unusable = [mapping] if isinstance(mapping, Problem) else []
         others = (part.named(item) for part, rest in everything for item in rest if not isinstance(item, Row))
         yield from _frames(chain(notes, differing, unusable, () if differing else others), file, options)
+
+
+def _label_names(part: Part, mapping: Mapping | None) -> list[str]:
+    """What the numbers of the output mean, where the file says it."""
+    if mapping is None or mapping.output is None or part.detected.format != "parquet":
+        return []
+    return label_names(part.unpacked.content, mapping.output)
 
 
 @dataclass(frozen=True)

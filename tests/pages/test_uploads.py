@@ -2,6 +2,7 @@
 
 import io
 import json
+from typing import Any
 
 import openpyxl
 import pytest
@@ -17,6 +18,7 @@ from app.readers.options import LEAVABLE
 from app.services import imports, upload_files, uploads
 from tests.dom import Dom, get
 from tests.pages.uploading import change, form, key_of, upload
+from tests.rows import add_dataset
 from tests.services.uploading import packed, table
 
 
@@ -212,6 +214,41 @@ def test_a_value_that_is_none_is_said_and_nothing_is_lost(browser: TestClient, f
 def test_no_file_is_said(browser: TestClient) -> None:
     response = browser.post("/datasets/uploads", data={"name": "nothing"})
     assert response.status_code == 422 and "No file was sent." in Dom(response.text).text(".notice")
+
+
+ROWS = table(5).encode()
+
+
+@pytest.mark.parametrize("to", ["/datasets/uploads", "/datasets/1/append"])
+@pytest.mark.parametrize("live", [False, True], ids=["sent by the form", "sent by its script"])
+@pytest.mark.parametrize(
+    ("status", "words", "sent"),
+    [
+        (422, "2 files were sent", {"files": [("file", ("a.csv", ROWS)), ("file", ("b.csv", ROWS))]}),
+        (422, "No file was sent.", {"files": [("file", ("", b""))]}),
+        (
+            413,
+            "this installation takes files of up to 200,000,000 bytes",
+            {"content": b"--x", "headers": {"content-type": "multipart/form-data; boundary=x", "content-length": "9999999999"}},
+        ),
+    ],
+    ids=["two files", "none", "too large"],
+)
+def test_what_is_not_taken_is_a_sentence_on_the_page(
+    browser: TestClient, person: Who, to: str, live: bool, status: int, words: str, sent: dict[str, Any]
+) -> None:
+    add_dataset(person)
+    headers = {"Accept": "text/html", **sent.get("headers", {}), **({"HX-Request": "true"} if live else {})}
+    answer = browser.post(to, **{**sent, "headers": headers})
+    assert answer.status_code == status and answer.headers["content-type"].startswith("text/html")
+    said = Dom(answer.text)
+    assert words in said.text(".notice" if live else "main") and not (live and said.all("h1"))
+    assert list(upload_files.folder().iterdir()) == [] and uploads.unfinished(person) == []
+
+
+def test_an_empty_file_is_a_sentence_on_its_page(browser: TestClient) -> None:
+    page = get(browser, upload(browser, b"", "nothing.csv"))
+    assert "The file is empty. Choose a file with a header" in page.text(".problems") and page.one(".upload-freeze .primary").get("aria-disabled") == "true"
 
 
 def test_nobody_sees_an_upload_without_an_account(visitor: TestClient, browser: TestClient) -> None:
