@@ -4,7 +4,7 @@ BIN := .venv/bin
 BOOTSTRAP := sh scripts/python.sh scripts/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev test check format bench search-defaults bench-tune bench-gpu bench-published bench-upload bench-versions bench-lab bench-web bench-jobs bench-queue bench-score bench-ladder test-faults test-security docs lock
+.PHONY: help run dev test check format bench search-defaults bench-tune bench-gpu bench-published bench-upload bench-versions trial-import bench-lab bench-web bench-jobs bench-queue bench-score bench-ladder test-faults test-security docs lock
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,10 @@ bench-published: ## Published results run again; FETTLE_PUBLISHED_MODELS names t
 bench-upload: ## A million CSV rows through the import against a bare executemany, on SQLite and PostgreSQL
 	@$(BOOTSTRAP) dev
 	@$(BIN)/python -m bench.upload
+
+trial-import: ## Every file of FETTLE_BENCH_RAW (or FOLDER=…) imported as a person would; prints what they would see
+	@$(BOOTSTRAP) dev
+	@$(BIN)/python -m scripts.trial_import $(if $(FOLDER),--folder "$(FOLDER)")
 
 bench-versions: ## The longest write while a version of 100,000 rows is changed and appended to on SQLite
 	@$(BOOTSTRAP) dev

@@ -12,7 +12,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.domain.access import Who
-from app.errors import FettleError, Forbidden, Invalid, NoRoom, SignInNeeded, Unavailable
+from app.errors import FettleError, Forbidden, Invalid, NoRoom, SignInNeeded, TooLarge, Unavailable
 from app.services import accounts
 from app.settings import settings
 
@@ -111,6 +111,35 @@ class Guard:
         except FettleError as error:
             return await error_response(request, error)(scope, receive, with_headers)
         return await self._app(scope, receive, with_headers)
+
+
+class Sentences:
+    """Around everything else: the framework refuses a body that is too large by itself, in three words of plain text; a person gets a sentence."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refused = False
+
+        async def said(message: Message) -> None:
+            nonlocal refused
+            if message["type"] == "http.response.start" and message["status"] == TooLarge.status:
+                refused = MutableHeaders(scope=message).get("content-type", "").startswith("text/plain")
+            if not refused:
+                await send(message)
+
+        await self._app(scope, receive, said if scope["type"] == "http" else send)
+        if refused:
+            response = error_response(Request(scope), too_large())
+            response.headers.update(HEADERS)
+            await response(scope, receive, send)
+
+
+def too_large() -> TooLarge:
+    most = settings().upload_bytes
+    message = f"What was sent is too large: this installation takes files of up to {most:,} bytes, and much less of anything else."
+    return TooLarge("too_large", message, "Cut the file, pack it (gzip or ZIP), or have FETTLE_UPLOAD_BYTES raised.")
 
 
 def cached(path: str) -> str:

@@ -11,10 +11,11 @@ from fastapi.responses import Response
 from fastapi.staticfiles import StaticFiles
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
 
 from app import api, pages
 from app.dispatcher import Dispatcher
-from app.doors import Guard, error_response, lacking
+from app.doors import Guard, Sentences, error_response, lacking
 from app.errors import FettleError, Invalid
 from app.importer import Importer
 from app.messenger import Messenger
@@ -71,9 +72,16 @@ async def _crashed(request: Request, error: Exception) -> Response:
     return error_response(request, FettleError("crashed", "Something went wrong on the server.", "Nothing was changed. The web process's log says more."))
 
 
+class _Spoken(FastAPI):
+    """What FastAPI answers outside of all middleware is a sentence, too."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        return Sentences(super().build_middleware_stack())
+
+
 def create_app() -> FastAPI:
     """The web process's application."""
-    app = FastAPI(title="Fettle", version="1", lifespan=_lifespan, docs_url=None, redoc_url=None, openapi_url=None, max_body_size=BODY_BYTES)
+    app = _Spoken(title="Fettle", version="1", lifespan=_lifespan, docs_url=None, redoc_url=None, openapi_url=None, max_body_size=BODY_BYTES)
     app.add_middleware(Guard)
     app.exception_handler(FettleError)(_told)
     app.exception_handler(RequestValidationError)(_malformed)

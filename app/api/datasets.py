@@ -41,8 +41,8 @@ def create(
     `input` may be a list of columns; rows with the same value in the column `group` stay in one split as far as equal texts let them. `options`, JSON too, says
     how the file is read where detection is wrong or has to ask: format, encoding, delimiter, quote, header, first_line, line_ends, member
     (of a ZIP), members (those of a ZIP that are a split each: {"train.csv": "train", "test.csv": "test"}), sheet (of a workbook), under (which list of
-    a JSON object), and leave_out, the codes of problems whose rows are left out instead of refusing the file. A file above 20 MB, or a packed one (gzip, ZIP, XLSX, Parquet)
-    above 2 MB, answers 202 {upload}: see /api/v1/uploads.
+    a JSON object), split (the one that all rows of the file are in: train, validation, test or reserve), and leave_out, the codes of problems whose rows are left out
+    instead of refusing the file. A file above 20 MB, or a packed one (gzip, ZIP, XLSX, Parquet) above 2 MB, answers 202 {upload}: see /api/v1/uploads.
 
     The answer says how the file was read (`detected`: format, encoding, delimiter, header and more) and what somebody should know about that (`notes`).
     """

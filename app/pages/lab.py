@@ -11,6 +11,7 @@ from fastapi.responses import HTMLResponse
 
 from app.domain.access import Who
 from app.domain.endpoint import Endpoint
+from app.domain.fitting import POLICIES
 from app.domain.generation import Parameters
 from app.domain.shots import SELECTIONS
 from app.doors import Person
@@ -161,6 +162,7 @@ def show(
         samples=lab.samples(person),
         groups=gallery.groups(),
         selections=SELECTIONS,
+        policies=list(POLICIES.items()),
         choices=prompts.choices(person),
         **_saved(person, opened),
     )

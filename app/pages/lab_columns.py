@@ -3,11 +3,13 @@
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
+from anyio import to_thread
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.domain.access import Who
+from app.domain.fitting import POLICIES, Policy
 from app.domain.generation import Parameters
 from app.domain.mark import Mark
 from app.domain.notebook import Run
@@ -16,7 +18,7 @@ from app.doors import Person
 from app.errors import Conflict, FettleError
 from app.pages.editor import Words
 from app.pages.render import fragment, page
-from app.services import lab, marks, notebook, testing
+from app.services import fits, lab, marks, notebook, testing
 from app.services.readiness import engine
 from app.services.testing import Column, Line, Wanted
 
@@ -119,7 +121,7 @@ class AskedColumn(BaseModel):
 
 class AskedTest(BaseModel):
     """The dialog: columns, rows and how to score. `every`: all models with all prompts. `under`: the prompt that the editor's draft belongs to, `based_on`
-    the version it was made from. `nearest`: its shots follow the input."""
+    the version it was made from. `nearest`: its shots follow the input. `fit`: what happens to rows that are too long."""
 
     columns: list[AskedColumn] = Field(min_length=1, max_length=6)
     dataset: str
@@ -130,9 +132,10 @@ class AskedTest(BaseModel):
     under: int | None = None
     based_on: int | None = None
     nearest: bool = False
+    fit: Policy = "refuse"
 
     def wanted(self) -> Wanted:
-        return Wanted(self.dataset, self.split, self.answer, self.limit, self.every, self.under, self.based_on)
+        return Wanted(self.dataset, self.split, self.answer, self.limit, self.every, self.under, self.based_on, self.fit)
 
 
 @dataclass(frozen=True)
@@ -165,8 +168,28 @@ def plan(person: Person, body: AskedTest) -> HTMLResponse:
         split=body.split,
         nearest=body.nearest,
         labels=len(found.version.label_texts()),
+        refuses=POLICIES["refuse"],
         ok=not any(line.problem for line in found.lines),
     )
+
+
+@router.post("/test/fit")
+async def fit(person: Person, body: AskedTest) -> dict[str, Any]:
+    """How the rows of the split fit each line of the plan, in its order: {fits: [{sentence, too_long}]}. Where nobody knows, the sentence says why, and
+    `too_long` is none."""
+    wanted = body.wanted()
+    found = await to_thread.run_sync(lambda: testing.plan(person, [column.plain() for column in body.columns], wanted))
+    return {"fits": [await _fit(person, line, wanted) for line in found.lines]}
+
+
+async def _fit(person: Who, line: Line, wanted: Wanted) -> dict[str, Any]:
+    if line.problem:
+        return {"sentence": "", "too_long": None}
+    try:
+        found = await fits.fit(await to_thread.run_sync(lambda: testing.fit_of(person, line, wanted)))
+    except FettleError as error:
+        return {"sentence": f"Whether the rows fit is not known yet: {error.message} {error.advice}", "too_long": None}
+    return {"sentence": found.sentence, "too_long": found.too_long}
 
 
 @router.post("/test", response_model=None)

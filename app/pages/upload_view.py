@@ -15,6 +15,7 @@ from app.domain.splits import SHARES, VALIDATION_SHARE
 from app.domain.stats import detectable
 from app.domain.upload import Upload
 from app.pages.forms import whole
+from app.pages.problem_words import counted
 from app.readers.lookalikes import resembled
 from app.readers.names import splits_of
 from app.readers.options import ENCODINGS, LEAVABLE
@@ -42,6 +43,9 @@ EACH = "(each)\u2060"
 
 NONE = "(none)\u2060"
 """The value of a choice that means: none of them. The word joiner keeps it apart from a column of that name."""
+
+WHOLE = {f"({split})\u2060": split for split in ("train", "validation", "test", "reserve")}
+"""The values of the choice of a split that mean: every row of the file is in that one."""
 
 
 @dataclass(frozen=True)
@@ -95,10 +99,12 @@ def _sent(value: str) -> str:
     return value or NONE
 
 
-def leavable(upload: Upload, report: dict[str, Any]) -> list[tuple[str, bool]]:
-    """Problems whose rows may be left out, and whether they are."""
+def leavable(upload: Upload, report: dict[str, Any]) -> list[tuple[str, bool, str]]:
+    """Problems whose rows may be left out, whether they are, and the sentence that counts them, as far as they are counted."""
     left = upload.options.get("leave_out") or []
-    return [(code, code in left) for code in sorted({problem["code"] for problem in report.get("problems", [])} | set(left)) if code in LEAVABLE]
+    counts = {**(report.get("codes") or {}), **(report.get("left_out") or {})}
+    codes = {*counts, *left, *(problem["code"] for problem in report.get("problems", []))}
+    return [(code, code in left, counted(code, counts.get(code, 0))) for code in sorted(codes) if code in LEAVABLE]
 
 
 def members_shown(upload: Upload, report: dict[str, Any]) -> list[tuple[str, str]]:
@@ -135,6 +141,8 @@ def reading_options(form: FormData, report: dict[str, Any]) -> dict[str, Any]:
         del options["member"]
     if "header" in options:
         options["header"] = options["header"] == "yes"
+    if (whole_split := WHOLE.get(str(form.get("split")))) and "members" not in options:
+        options["split"] = whole_split
     if form.getlist("leave_out"):
         options["leave_out"] = sorted(str(code) for code in form.getlist("leave_out"))
     if "first_line" in options:
@@ -173,7 +181,9 @@ def columns_sent(form: FormData, before: Columns) -> Columns:
     """What the form chose; an input that was joined stays so until somebody chooses other inputs."""
     inputs = tuple(str(name) for name in form.getlist("input"))
     output, split = (str(form.get(name) or NONE) for name in ("output", "split"))
-    return Columns(inputs, None if output == NONE else output, None if split == NONE else split, before.joined if inputs == before.inputs else None)
+    return Columns(
+        inputs, None if output == NONE else output, None if split == NONE or split in WHOLE else split, before.joined if inputs == before.inputs else None
+    )
 
 
 def mapping_of(columns: Columns) -> dict[str, Any]:

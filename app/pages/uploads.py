@@ -16,8 +16,10 @@ from app.errors import FettleError, Invalid, NotFound
 from app.pages import upload_view as view
 from app.pages.files import named
 from app.pages.forms import Text
+from app.pages.problem_words import asked
 from app.pages.render import fragment, gone_on, page, seen
-from app.readers import Problem
+from app.readers import MAX_CELL, MAX_COLUMNS, MAX_ROWS, Problem
+from app.readers.names import splits_of
 from app.readers.options import READING, from_json
 from app.services import datasets, lengths, models, uploads
 from app.services.datasets import DatasetView
@@ -44,7 +46,13 @@ def _form(request: Request, person: Who, name: str, error: FettleError | None = 
     told, status = (error.as_dict(), error.status) if error else (None, 200)
     if request.headers.get("hx-request"):
         return fragment("uploads/_refused.html", status, error=told)
-    known = {"name": name, "onto": onto, "most": settings().upload_bytes, "unfinished": [] if onto else uploads.unfinished(person)}
+    known = {
+        "name": name,
+        "onto": onto,
+        "most": settings().upload_bytes,
+        "limits": (MAX_ROWS, MAX_COLUMNS, MAX_CELL),
+        "unfinished": [] if onto else uploads.unfinished(person),
+    }
     return page(request, "uploads/new.html", person, "data", status, error=told, **known)
 
 
@@ -114,9 +122,12 @@ def _context(person: Who, upload: Upload, error: FettleError | None = None) -> d
         "test": view.told_by_test(upload, report),
         "cut_note": view.cut_note(report),
         "nothing": view.NONE,
+        "whole": view.WHOLE,
+        "called": splits_of([upload.filename]).get(upload.filename, ""),
         "labels": sorted((report.get("outputs") or {}).items(), key=lambda label: -label[1]),
         "models": [(str(one.model.id), one.model.name) for one in models.lineages(person) if one.model.kind == "foundation"],
         "marked": view.marked,
+        "asked": asked(report),
         "refused": error.as_dict() if error else None,
     }
 
@@ -138,7 +149,7 @@ def change(person: Person, key: int, form: Posted) -> HTMLResponse:
     return fragment("uploads/_body.html", **_context(person, upload, error))
 
 
-KEEPS_COLUMNS = {"members", "leave_out"}
+KEEPS_COLUMNS = {"members", "leave_out", "split"}
 """Choices of which rows are read, and as what, not of what a row's columns are."""
 
 
@@ -147,6 +158,8 @@ def _changed(person: Who, key: int, form: FormData) -> Upload:
     upload = uploads.find(person, key)
     report = upload.report or uploads.first_look(person, key)
     said, before = view.reading_options(form, report), {name: upload.options.get(name) for name in READING}
+    if "split" not in form and "members" not in said and before["split"]:  # while there are no columns, it is not asked for
+        said["split"] = before["split"]
     columns = view.columns_of(upload, report)
     chosen = view.columns_sent(form, columns)
     name = upload.name if upload.onto else str(form.get("name") or "")
@@ -154,7 +167,7 @@ def _changed(person: Who, key: int, form: FormData) -> Upload:
     known = bool(report.get("columns")) and ("members" not in changed or before["members"])
     if changed and (changed - KEEPS_COLUMNS or not known):
         return uploads.read_otherwise(person, key, name, from_json(said), view.cut_sent(form, upload, has_split=False) | {"group": None})
-    cut = view.cut_sent(form, upload, has_split=chosen.split is not None)
+    cut = view.cut_sent(form, upload, has_split=chosen.split is not None or "split" in said)
     if changed or (chosen != columns and known):
         return uploads.read_otherwise(person, key, name, from_json(said), cut, view.mapping_of(chosen))
     return uploads.keep_cut(person, key, name, cut)

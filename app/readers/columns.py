@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from app.readers import MAX_COLUMNS, Detected, Example, Mapping, Note, Problem, Row, Split
 from app.readers.excerpts import excerpt, visible
 from app.readers.lines import place
+from app.readers.options import Options
 
 INPUT_NAMES = ("input", "text", "sentence", "question", "prompt", "instruction", "message", "utterance")
 OUTPUT_NAMES = ("output", "label", "answer", "completion", "response", "category", "intent", "sentiment", "class", "target")
@@ -21,6 +22,9 @@ SPLITS: Map[str, Split] = {
     "test": "test",
     "reserve": "reserve",
 }
+
+REFUSALS, STATUS, SAID = {"error", "errors", "documentation_url"}, {"status", "statuscode", "status_code", "code"}, {"message", "detail"}
+"""Names in a server's answer that refuses: one of the first, or one each of the others."""
 
 LABELS_IN_SAMPLE = 20
 """Rows needed before a column without a name is taken for labels because its values repeat."""
@@ -74,6 +78,17 @@ def choose(columns: Sequence[str], asked: Map[str, str | list[str] | None], dete
     if len(set(used)) < len(used):
         return Problem("same_column_twice", 1, used[0], "", "One column was chosen twice. Input, output and split need a column each.")
     return Mapping(chosen["input"], chosen["output"], chosen["split"], chosen["instruction"], more)
+
+
+def refusal_saved(rows: Sequence[Row], columns: Sequence[str], options: Options, detected: Detected) -> Problem | None:
+    """A single JSON record that is what a server answers instead of the data. Whoever chooses an input knows better."""
+    known = {name.casefold() for name in columns}
+    refusal = known & REFUSALS or (known & STATUS and known & SAID)
+    if not refusal or len(rows) != 1 or detected.format not in ("json", "json_lines") or options.mapping.get("input"):
+        return None
+    shown = excerpt(", ".join(f"{name}: {cell}" for name, cell in rows[0].cells.items()))
+    advice = "This is an error that a server answered, not a table. Download the data itself, signed in where that is needed, and upload that."
+    return Problem("error_answer", rows[0].line, "", shown, advice)
 
 
 def labels_seen(rows: Sequence[Row], columns: Sequence[str]) -> Mapping | None:

@@ -20,13 +20,15 @@ class Found(msgspec.Struct, frozen=True, tag="found"):
     """How the file is read. Comes before the first chunk; not at all when that cannot be told, and a Broken says why.
 
     Without a `mapping` the file is refused, and a Broken says why; so it is with a header that cannot name the `columns`, which are
-    empty then. `head` are the first records that could be read, as they stand, long cells cut.
+    empty then. `head` are the first records that could be read, as they stand, long cells cut. `label_names` are what the numbers of the
+    output mean, from 0 on, where the file says it.
     """
 
     detected: Detected
     columns: list[str]
     mapping: Mapping | None
     head: list[Row] = []
+    label_names: list[str] = []
 
 
 class Chunk(msgspec.Struct, frozen=True, tag="chunk"):
@@ -57,7 +59,7 @@ class Progress(msgspec.Struct, frozen=True, tag="progress"):
 class End(msgspec.Struct, frozen=True, tag="end"):
     """The last frame. The file is refused when `problems` is not 0. `unlabelled` examples have no output.
 
-    `left_out` counts, by code, the rows that a person wanted left out.
+    `left_out` counts, by code, the rows that a person wanted left out; `codes` counts all problems by theirs.
     """
 
     rows: int
@@ -65,6 +67,7 @@ class End(msgspec.Struct, frozen=True, tag="end"):
     problems: int
     notes: list[Note]
     left_out: dict[str, int] = {}
+    codes: dict[str, int] = {}
 
 
 class Capped(msgspec.Struct, frozen=True, tag="capped"):

@@ -32,7 +32,8 @@ class Options:
     """`quote` "" reads csv without quoting. `first_line` is the line or row where the header stands.
 
     `line_ends` is the only end of a line; other line ends are text then. `member` names a file of a ZIP, `sheet` one of a workbook, `under`
-    the list of a JSON object. `members` reads several files of a ZIP as one table, and says of each which split it is; "" leaves one out. `mapping` names the columns of input, output, split and instruction (`input` may be a list of several); its
+    the list of a JSON object. `members` reads several files of a ZIP as one table, and says of each which split it is; "" leaves one out. `split` is the one that
+    all rows of the file are in. `mapping` names the columns of input, output, split and instruction (`input` may be a list of several); its
     missing keys are found by name. Rows with a problem whose code is in `leave_out` are left out and counted; others refuse the file.
     `problems` is how many are told in full.
     """
@@ -48,6 +49,7 @@ class Options:
     members: Mapping[str, str] | None = None
     sheet: str | None = None
     under: str | None = None
+    split: Split | None = None
     mapping: Mapping[str, str | list[str] | None] = field(default_factory=dict)
     leave_out: tuple[str, ...] = ()
     problems: int = KEPT
@@ -99,5 +101,11 @@ def check(options: Options) -> None:
     if unknown := sorted(set((options.members or {}).values()) - {*get_args(Split), ""}):
         advice = f"Choose one of: {', '.join(get_args(Split))}; files that are not named are left out."
         raise Invalid("unknown_split", f"No file of an archive is read as {', '.join(unknown)}.", advice)
+    if options.split is not None and options.members is not None:
+        raise Invalid("bad_split", "Each file of the archive is a split of its own already.", "Give members or split, not both.")
+    if options.split is not None and options.mapping.get("split"):
+        raise Invalid(
+            "bad_split", "Either all rows of the file are one split, or a column says which.", "Give split in the options or in the mapping, not in both."
+        )
     if options.first_line is not None and options.first_line < 1:
         raise Invalid("bad_first_line", "Lines are counted from 1.", "Give the number of the line that holds the column names.")

@@ -8,6 +8,8 @@ as input or output, except for chat `messages`. Bytes are text when they are UTF
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from app.readers import MAX_COLUMNS, BrokenFile, Detected, Note, Problem, Row
 from app.readers.caps import loading
 from app.readers.columns import name_problem
@@ -17,6 +19,9 @@ from app.readers.lines import place
 
 BATCH = 64
 """Rows taken from Arrow at a time: few, because a cell may hold megabytes while the file is small."""
+
+MOST_NAMES, LONGEST_NAME = 1_000, 1_000
+"""Labels, and characters of one, of which names are taken over."""
 
 BUFFER = 1 << 16
 FOOTER = 16 << 20
@@ -68,6 +73,43 @@ def read(content: Content, _: Detected) -> Iterator[Row | Problem | Note]:
         return
     if not rows:
         yield Problem("no_rows", 0, "", "", "The file has columns but no rows. Write it with rows.")
+
+
+def label_names(content: Content, column: str) -> list[str]:
+    """The names of a column's numbers, from 0 on, as Hugging Face datasets write them beside the schema; none where they are not there, or are no names."""
+    with loading():
+        import pyarrow as pa
+        from pyarrow import parquet
+    try:
+        with seekable(content) as stream:
+            told = (parquet.ParquetFile(stream, **OPENED).schema_arrow.metadata or {}).get(b"huggingface", b"{}")
+        found = msgspec.json.decode(told, type=_Told).info.features.get(column)
+        names = msgspec.convert(found, _ClassLabel).names
+    except (
+        pa.ArrowException,
+        msgspec.MsgspecError,
+        BrokenFile,
+        OSError,
+        ValueError,
+        LookupError,
+        OverflowError,
+    ):  # what is wrong with the file is told when its rows are read
+        return []
+    return names if len(names) <= MOST_NAMES and all(name.strip() and len(name) <= LONGEST_NAME for name in names) else []
+
+
+class _Features(msgspec.Struct):
+    features: dict[str, Any] = {}
+
+
+class _Told(msgspec.Struct):
+    """The part of the description that is used: {"info": {"features": {column: {"names": [...], "_type": "ClassLabel"}}}}."""
+
+    info: _Features = msgspec.field(default_factory=_Features)
+
+
+class _ClassLabel(msgspec.Struct, tag_field="_type", tag="ClassLabel"):
+    names: list[str]
 
 
 def _unreadable(words: str, rows: int) -> Problem:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from app.domain.cutting import content_key
-from app.readers import MAX_COLUMNS, MAX_ROWS, BrokenFile, Detected, Example, Mapping, Note, Problem, Row
-from app.readers.columns import choose, example, joined_already, labels_seen, lacking, told
+from app.readers import MAX_COLUMNS, MAX_ROWS, BrokenFile, Detected, Example, Mapping, Note, Problem, Row, Split
+from app.readers.columns import choose, example, joined_already, labels_seen, lacking, refusal_saved, told
 from app.readers.content import Watched
 from app.readers.detect import detect
 from app.readers.excerpts import visible
@@ -17,9 +17,13 @@ from app.readers.formats import READERS, Item
 from app.readers.frames import CHARACTERS, ROWS, Broken, Chunk, End, Found, Frame, Progress
 from app.readers.options import Options
 from app.readers.packing import Unpacked, in_member, unpack
+from app.readers.parquet import label_names
 
 MOST_TEXT = 1 << 30
 """Characters of all cells together; a small file may say the same large text a million times."""
+
+COUNTED = 6
+"""Rows are counted up to so many times the limit."""
 
 SHOWN = 20
 """Records that are shown as they stand, so that a person sees how the file is read."""
@@ -91,21 +95,29 @@ def _read(parts: list[Part], file: Watched, options: Options) -> Iterator[Frame]
     columns = list(dict.fromkeys(chain((name for row in rows for name in row.cells), *(look.columns for look in looks))))
     detected = _detected(parts)
     guessed = None if detected.header or options.mapping else labels_seen(rows, columns) if detected.format in ("csv", "xlsx") else None
-    mapping = guessed or _mapping(columns, options, detected) if columns else None
+    mapping = guessed or refusal_saved(rows, columns, options, detected) or _mapping(columns, options, detected) if columns else None
     joined = joined_already(rows, columns, mapping) if isinstance(mapping, Mapping) else None
     columns = [name for name in columns if name != joined]
     head = [row for look in looks for row in look.head] or [_cut(row) for row in rows[:SHOWN]]
-    yield Found(detected, columns, mapping if isinstance(mapping, Mapping) else None, head)
+    chosen = mapping if isinstance(mapping, Mapping) else None
+    yield Found(detected, columns, chosen, head, _label_names(parts[0], chosen))
     notes = [note for part in parts for note in part.notes]
     everything = chain([(parts[0], chain(first, items))], ((part, part.items()) for part in parts[1:]))
     differing = _differing(looks, columns, mapping) if isinstance(mapping, Mapping) else []
     if isinstance(mapping, Mapping) and not any(isinstance(one, Problem) for one in differing):
         notes += told(mapping, detected, guessed is not None)
-        yield from _frames(chain(notes, differing, _examples(everything, mapping, joined)), file, options)
+        yield from _frames(chain(notes, differing, _examples(everything, mapping, joined, options.split)), file, options)
     else:
         unusable = [mapping] if isinstance(mapping, Problem) else []
         others = (part.named(item) for part, rest in everything for item in rest if not isinstance(item, Row))
         yield from _frames(chain(notes, differing, unusable, () if differing else others), file, options)
+
+
+def _label_names(part: Part, mapping: Mapping | None) -> list[str]:
+    """What the numbers of the output mean, where the file says it."""
+    if mapping is None or mapping.output is None or part.detected.format != "parquet":
+        return []
+    return label_names(part.unpacked.content, mapping.output)
 
 
 @dataclass(frozen=True)
@@ -176,27 +188,25 @@ def _mapping(columns: list[str], options: Options, detected: Detected) -> Mappin
     if len(columns) > MAX_COLUMNS:
         return Problem("too_many_columns", 1, "", "", f"The records name {len(columns):,} different fields; the limit is {MAX_COLUMNS}.")
     if not detected.members:
-        return choose(columns, options.mapping, detected)
+        return choose(columns, {**options.mapping, **({"split": None} if options.split else {})}, detected)
     if name := options.mapping.get("split"):
         return Problem("split_twice", 0, str(name), "", "Each file is a split already: a column cannot say it, too. Choose none for the split.")
     return choose(columns, {**options.mapping, "split": None}, detected)
 
 
-def _examples(parts: Iterable[tuple[Part, Iterable[Item]]], mapping: Mapping, joined: str | None) -> Iterator[Example | Problem | Note]:
-    """Rows become examples. Rows without any value, which spreadsheets leave behind, are left out."""
+def _examples(parts: Iterable[tuple[Part, Iterable[Item]]], mapping: Mapping, joined: str | None, whole: Split | None) -> Iterator[Example | Problem | Note]:
+    """Rows become examples; all of them are in the split `whole`, where there is one. Rows without any value, which spreadsheets leave behind, are left out."""
     rows = empty = size = 0
     full = False
     for part, items in parts:
-        unit, given, named = part.detected.unit, part.unpacked.split, part.named
+        unit, given, named = part.detected.unit, part.unpacked.split or whole, part.named
         for item in items:
             if not isinstance(item, Row):
                 yield named(item)
             elif not item.cells.get(mapping.input, "").strip() and not any(map(str.strip, item.cells.values())) and not item.unusable:
                 empty += 1
             elif full := rows == MAX_ROWS:
-                yield named(
-                    Problem("too_many_rows", item.line, "", "", f"The file has more than {MAX_ROWS:,} rows, which is the limit. Cut it, or draw a sample.")
-                )
+                yield named(_too_many(item, chain(items, (row for _, rest in parts for row in rest))))
                 break
             elif full := size > MOST_TEXT:
                 yield named(
@@ -214,11 +224,19 @@ def _examples(parts: Iterable[tuple[Part, Iterable[Item]]], mapping: Mapping, jo
         yield Note("empty_rows", f"{empty:,} rows without any value were left out.")
 
 
+def _too_many(first: Row, rest: Iterator[Item]) -> Problem:
+    """What is said of the `first` row beyond the limit. Those behind it are only counted, and no further than a person needs to know."""
+    most = COUNTED * MAX_ROWS
+    rows = MAX_ROWS + 1 + sum(1 for _ in islice((item for item in rest if isinstance(item, Row)), most - MAX_ROWS))
+    found = f"more than {most:,}" if rows > most else f"{rows:,}"
+    return Problem("too_many_rows", first.line, "", "", f"The file has {found} rows; the limit is {MAX_ROWS:,}. Cut it, or draw a sample.")
+
+
 def _frames(items: Iterable[Example | Problem | Note], file: Watched, options: Options) -> Iterator[Frame]:
     """Gather examples into chunks, tell the first problems, and count."""
     rows = unlabelled = problems = size = 0
     notes: list[Note] = []
-    left_out: Counter[str] = Counter()
+    left_out, codes = Counter[str](), Counter[str]()
     chunk: list[Example] = []
     for item in items:
         if isinstance(item, Example):
@@ -234,6 +252,7 @@ def _frames(items: Iterable[Example | Problem | Note], file: Watched, options: O
             left_out[item.code] += 1
         else:
             problems += 1
+            codes[item.code] += 1
             if problems <= options.problems:
                 yield Broken(item)
             elif problems % 10_000 == 0:
@@ -244,6 +263,6 @@ def _frames(items: Iterable[Example | Problem | Note], file: Watched, options: O
         problems = 1
         yield Broken(Problem("no_rows", 1, "", "", "The file has no rows. Add rows, each with a value for the input."))
     if left_out:
-        codes = ", ".join(f"{code} {count:,}" for code, count in sorted(left_out.items()))
-        notes.append(Note("rows_left_out", f"{left_out.total():,} rows with a problem were left out ({codes})."))
-    yield End(rows, unlabelled, problems, notes, dict(left_out))
+        said = ", ".join(f"{code} {count:,}" for code, count in sorted(left_out.items()))
+        notes.append(Note("rows_left_out", f"{left_out.total():,} rows with a problem were left out ({said})."))
+    yield End(rows, unlabelled, problems, notes, dict(left_out), dict(codes))

@@ -66,6 +66,7 @@ class Filling:
             "detected": asdict(found.detected),
             "mapping": asdict(found.mapping) if found.mapping else {},
             "options": {name: upload.options[name] for name in READING if upload.options.get(name) not in (None, [], ())},
+            **({"label_names": found.label_names} if found.label_names else {}),
             "cut": {name: upload.cut[name] for name in ("splits", "group") if upload.cut.get(name)},
         }
         if self._group is not None and self._group not in found.columns:

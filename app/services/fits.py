@@ -43,6 +43,7 @@ def start(
     *,
     model: int | str,
     dataset: int | str,
+    prompt: Mapping[str, Any] | None = None,
     prompt_version: int | str | None = None,
     split: str = "test",
     answer: str = "likelihood",
@@ -51,11 +52,11 @@ def start(
     selection: Fixed = "balanced",
     max_length: int | None = None,
 ) -> Question:
-    """Ask how the rows fit, with the prompt's own shots or with so many drawn ones, as a rung draws them; with `max_length` as tuning reads them.
+    """Ask how the rows fit with a saved prompt, or with the fields of one that is not saved yet (`prompt`): with the prompt's own shots or with so many drawn ones, as a rung draws them; with `max_length` as tuning reads them.
 
     Raises Invalid for what could not be scored so and for a window that nobody knows, Unavailable when the engine process has to count and is away.
     """
-    row, given = generate.fields_for(person, model, None, prompt_version)
+    row, given = generate.fields_for(person, model, prompt, prompt_version)
     if shots is not None and shots != len(given["shots"]):
         given = {**given, "shots": [asdict(shot) for shot in drawn(person, dataset, shots, seed, selection).shots]}
     with reading() as session:

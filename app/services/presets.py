@@ -17,8 +17,8 @@ from app.services.upload_files import options_of
 Columns = dict[str, str | list[str] | None]
 """Which column of a file is the input (or which ones are), the output and the split."""
 
-CARRIED = tuple(name for name in READING if name != "leave_out")
-"""Choices that hold for later files too. Rows are left out only where somebody says so of that very file."""
+CARRIED = tuple(name for name in READING if name not in ("leave_out", "split"))
+"""Choices that hold for later files too. That rows are left out, or are all in one split, is said of a very file: the next one may be the test file."""
 
 PLACES = ("member", "members", "sheet", "under")
 """Choices of one table among several: a later file may come without its packing."""
@@ -38,7 +38,7 @@ def preset(version: DatasetVersion, path: Path, said: Options = DETECT) -> Optio
     # Any bytes can be read in an encoding of one byte a character: what spells UTF-8 is taken for it, whatever the first file was.
     if "encoding" in chosen and "encoding" not in asked and (found := _beginning(path, said).detected) and found.unicode:
         del chosen["encoding"]
-    if asked.keys() & {"member", "members"}:
+    if asked.keys() & {"member", "members", "split"}:
         chosen = {name: value for name, value in chosen.items() if name not in ("member", "members")}
     best, most = DETECT, -1
     for kept in _tries(version, chosen, path, said):
@@ -82,7 +82,7 @@ def _fitted(version: DatasetVersion, path: Path, options: Options) -> tuple[Opti
     there = dict(wanted)
     if not options.mapping and found.columns:
         absent = [key for key in ("output", "split") if wanted.get(key) and wanted[key] not in found.columns]
-        there |= dict.fromkeys([*absent, *(["split"] if options.members is not None else [])])
+        there |= dict.fromkeys([*absent, *(["split"] if options.members is not None or options.split else [])])
     if found.detected is not None:  # a later file may come without the packing of the first one
         unused = {name: None for name in ("member", "sheet", "under") if not getattr(found.detected, name)}
         options = replace(options, **unused)  # type: ignore[arg-type]

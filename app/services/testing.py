@@ -13,8 +13,9 @@ from app.domain import dataset as datasets
 from app.domain import prompt as prompts
 from app.domain.access import Who, visible, write
 from app.domain.dataset import Dataset, DatasetVersion
-from app.domain.endpoint import check_answer
+from app.domain.endpoint import check_answer, check_window
 from app.domain.evaluation import Evaluation
+from app.domain.fitting import Policy
 from app.domain.footprint import CHARACTERS_A_TOKEN
 from app.domain.generation import Parameters
 from app.domain.job import Job
@@ -24,8 +25,9 @@ from app.domain.rendering import answer_text, check, render
 from app.domain.scheme import DEFAULT
 from app.errors import FettleError, Invalid
 from app.remote.spec import weighing
-from app.services import endpoints, evaluations, generate
+from app.services import endpoints, evaluations, fits, generate
 from app.services.evaluations import EvaluationView, usable
+from app.services.fits import Question
 from app.services.prompts import normal_form
 
 SPLITS = ("validation", "train")
@@ -97,7 +99,8 @@ class Plan:
 @dataclass(frozen=True)
 class Wanted:
     """What to score and how: `limit` rows of a split (all without one), for `every` model with every prompt or each column as it stands. The first column's
-    draft becomes a version of the prompt `under`, whose version `based_on` it was made from, else a prompt of its own."""
+    draft becomes a version of the prompt `under`, whose version `based_on` it was made from, else a prompt of its own. `fit` is what happens to rows that
+    are too long for a model."""
 
     dataset: int | str
     split: str
@@ -106,6 +109,7 @@ class Wanted:
     every: bool = False
     under: int | None = None
     based_on: int | None = None
+    fit: Policy = "refuse"
 
 
 def plan(person: Who, columns: Sequence[Column], wanted: Wanted) -> Plan:
@@ -126,7 +130,7 @@ def plan(person: Who, columns: Sequence[Column], wanted: Wanted) -> Plan:
         distinct: dict[tuple[int, str], Pair] = {}
         for pair in pairs:
             distinct.setdefault(pair.key, pair)
-        lines = [_line(session, person, pair, version, wanted.split, wanted.answer, rows) for pair in distinct.values()]
+        lines = [_line(session, person, pair, version, wanted, rows) for pair in distinct.values()]
         return Plan(session.get_one(Dataset, version.dataset_id), version, lines)
 
 
@@ -150,15 +154,21 @@ def _pair(person: Who, column: Column, under: int | None, *, draft: bool) -> Pai
     return Pair(model, wanted, version, draft, parent, name, column.latency_ms)
 
 
-def _line(session: Session, person: Who, pair: Pair, version: DatasetVersion, split: str, answer: str, rows: int) -> Line:
+def _line(session: Session, person: Who, pair: Pair, version: DatasetVersion, wanted: Wanted, rows: int) -> Line:
     template = template_of(pair.fields)
     try:
         check(template, version.variables)
-        check_answer(session, pair.model, answer, version.label_texts(), template.mode)
+        check_answer(session, pair.model, wanted.answer, version.label_texts(), template.mode)
+        check_window(session, pair.model, wanted.fit)
     except FettleError as error:
         return Line(pair, rows, None, "", None, f"{error.message} {error.advice}")
-    seconds, basis = _time(session, person, pair, answer, rows)
-    return Line(pair, rows, seconds, basis, _cost(session, pair, version, split, answer, rows))
+    seconds, basis = _time(session, person, pair, wanted.answer, rows)
+    return Line(pair, rows, seconds, basis, _cost(session, pair, version, wanted.split, wanted.answer, rows))
+
+
+def fit_of(person: Who, line: Line, wanted: Wanted) -> Question:
+    """Ask how the split's rows fit a line's model with its prompt, before there is a test. Raises as `fits.start` does."""
+    return fits.start(person, model=line.pair.model.id, prompt=line.pair.fields, dataset=wanted.dataset, split=wanted.split, answer=wanted.answer)
 
 
 def _time(session: Session, person: Who, pair: Pair, answer: str, rows: int) -> tuple[float | None, str]:
@@ -241,9 +251,8 @@ def start(person: Who, columns: Sequence[Column], wanted: Wanted) -> Started:
     reference = found.version.reference
 
     def queue(line: Line, version: PromptVersion) -> EvaluationView:
-        return evaluations.create(
-            person, model=line.pair.model.id, prompt_version=version.reference, dataset=reference, split=wanted.split, answer=wanted.answer, limit=wanted.limit
-        )
+        how: dict[str, Any] = {"split": wanted.split, "answer": wanted.answer, "limit": wanted.limit, "fit": wanted.fit}
+        return evaluations.create(person, model=line.pair.model.id, prompt_version=version.reference, dataset=reference, **how)
 
     views = [queue(line, version) for line, version in zip(found.lines, versions, strict=True)]
     return Started(views, first, versions[0])

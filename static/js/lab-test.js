@@ -30,7 +30,29 @@ function wanted() {
     under: hooks.opened()?.id ?? null,
     based_on: hooks.opened()?.version ?? null,
     nearest: drawnNear(),
+    fit: by("test-fit").value,
   };
+}
+
+let fitting = { key: "", asked: null };
+
+/** How the rows fit each line of the plan. Neither the policy nor how many rows are scored changes that, so it is asked once for all of them. */
+async function fits(body) {
+  const key = JSON.stringify({ ...body, columns: body.columns.map((column) => ({ ...column, latency_ms: null })), limit: null, fit: "refuse" });
+  if (fitting.key !== key) {
+    const asked = ask("/lab/test/fit", { ...body, fit: "refuse" }).then((response) => (response?.ok ? response.json() : null));
+    fitting = { key, asked };
+    asked.then((told) => { if (fitting.asked === asked && !told?.fits.every((one) => one.too_long !== null)) fitting = { key: "", asked: null }; });
+  }
+  return (await fitting.asked)?.fits ?? [];
+}
+
+async function tellFit(body, mine) {
+  const found = await fits(body);
+  if (mine !== turn) return;
+  by("test-plan").querySelectorAll("[data-fit]").forEach((cell, at) => { cell.textContent = found[at]?.sentence ?? ""; });
+  const refuses = by("test-plan").querySelector("[data-refuses]");
+  if (refuses) refuses.hidden = body.fit !== "refuse" || !found.some((one) => one.too_long);
 }
 
 async function plan() {
@@ -38,11 +60,13 @@ async function plan() {
   const mine = turn;
   by("test-name").textContent = by("test-split").value;
   by("test-start").setAttribute("aria-disabled", "true");
-  const response = await ask("/lab/test/plan", wanted());
+  const body = wanted();
+  const response = await ask("/lab/test/plan", body);
   if (mine !== turn) return;
   by("test-plan").innerHTML = response ? await response.text() : "";
   const told = by("test-plan").querySelector("[data-plan]")?.dataset;
   by("test-start").setAttribute("aria-disabled", String(!told?.ok));
+  if (told) tellFit(body, mine);
 }
 
 function open() {
@@ -57,6 +81,7 @@ function open() {
   if (refused) by("test-answer").value = "generate";
   by("test-every-field").hidden = columns.all().length === 1;
   by("test-plan").replaceChildren();
+  fitting = { key: "", asked: null };
   by("test-dialog").showModal();
   plan();
 }

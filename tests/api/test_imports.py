@@ -203,3 +203,13 @@ def test_a_packed_file_that_may_hold_much_is_read_in_the_background(client: Test
     answer = upload(client, "tickets.csv", data)
     assert answer.status_code == 202 and answer.json()["upload"] > 0
     assert upload(client, "tickets.csv", text.encode()).status_code == 201
+
+
+def test_a_train_file_and_a_test_file_make_one_dataset(client: TestClient) -> None:
+    train, test = table(300), table(50, seed=5)
+    made = client.post("/api/v1/datasets", files={"file": ("train.csv", train)}, data={"options": json.dumps({"split": "train"})}).json()
+    assert made["splits"] == {"train": 250, "validation": 50}
+    grown = client.post(f"/api/v1/datasets/{made['id']}/append", files={"file": ("test.csv", test)}, data={"options": json.dumps({"split": "test"})}).json()
+    assert grown["splits"] == {**made["splits"], "test": 50}
+    refused = client.post(f"/api/v1/datasets/{made['id']}/append", files={"file": ("test.csv", test)}, data={"options": json.dumps({"split": "exam"})})
+    assert refused.status_code == 422 and "exam" in refused.json()["error"]["message"]

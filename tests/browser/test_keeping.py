@@ -253,6 +253,7 @@ def test_testing_a_draft_of_an_older_version_shows_both(installation: Running, p
         page.locator("#test").click()
         page.locator("#test-limit").fill("2")
         expect(page.locator("#test-plan strong")).to_contain_text("2 answers")
+        expect(page.locator("#test-plan [data-fit]")).to_contain_text("Every row fits: the longest takes")
         page.locator("#test-start").click()
 
     test()

@@ -7,8 +7,9 @@ from app.db import transaction
 from app.domain.access import Who
 from app.domain.lineage import Edit
 from app.domain.upload import Upload
+from app.pages.upload_view import WHOLE
 from app.readers.options import Options
-from app.services import datasets, imports, removal, upload_files, uploads, versions
+from app.services import datasets, history, imports, removal, upload_files, uploads, versions
 from app.services.versions import derive
 from tests.dom import Dom, get
 from tests.pages.uploading import change, form, key_of, upload
@@ -17,6 +18,7 @@ from tests.services.uploading import sent, table
 
 WEEK = "input,output\n" + "".join(f"the next week has message {number},billing\n" for number in range(20))
 TO = "/datasets/1/append"
+ALL = {split: value for value, split in WHOLE.items()}
 LATIN = Options(encoding="latin-1", mapping={"input": "satz", "output": "urteil"})
 
 
@@ -157,3 +159,41 @@ def test_no_file_is_said(browser: TestClient, person: Who, data: dict[str, str])
     response = browser.post(TO, data=data)
     assert response.status_code == 422 and "No file was sent." in Dom(response.text).text(".notice") and Dom(response.text).text("h1") == "Append rows"
     assert browser.post("/datasets/9/append", files={"file": ("a.csv", WEEK)}).status_code == 404
+
+
+def test_a_train_file_and_a_test_file_one_after_the_other_are_one_dataset_with_those_splits(browser: TestClient, person: Who) -> None:
+    place = upload(browser, table(400), "train.csv")
+    page = get(browser, place)
+    assert "The file is called like train" in page.text("#split-help") and "every row of this file is train" in page.texts("#split option")
+    page = change(browser, place, split=ALL["train"])
+    assert "Every row of the file is train. The file has no validation rows" in page.text("#upload") and not page.all("#test, #validation")
+    assert page.one("#split option[selected]").get("value") == ALL["train"] and page.text(".facts dd:nth-of-type(3)") == "train 400"
+    assert browser.post(f"{place}/freeze", data=form(page)).status_code == 303
+    imports.run(key_of(place))
+    first = datasets.find(person, "1").version
+    assert set(first.splits) == {"train", "validation"} and first.rows == 400
+    before = {row["input"]: row["split"] for row in versions.values(first)}
+    old = next(text for text, split in before.items() if split == "train")
+    place = upload(browser, f"{table(60, seed=9)}{old},label 9\n", "test.csv", to=TO)
+    assert "divided as the first rows were" in get(browser, place).text("#beside"), "what held for the train file is not said of another one"
+    page = change(browser, place, split=ALL["test"])
+    assert "every new row is test; a text that stands in version 1 keeps its split" in page.text("#beside")
+    page = change(browser, place, delimiter=";")
+    page = change(browser, place, delimiter="")
+    assert page.one("#split option[selected]").get("value") == ALL["test"], "it outlives a look with another delimiter, which finds no columns"
+    assert browser.post(f"{place}/freeze", data=form(page)).status_code == 303
+    imports.run(key_of(place))
+    second = datasets.find(person, "1").version
+    assert second.splits == {**first.splits, "train": first.splits["train"] + 1, "test": 60}
+    assert {text: split for text, split in ((row["input"], row["split"]) for row in versions.values(second)) if text in before} == before
+    assert [(one.version, one.rows) for one in history.versions(person, 1)[1][0].slices] == [(2, 60)]
+
+
+def test_the_split_of_a_file_and_a_column_that_says_it_exclude_each_other(browser: TestClient) -> None:
+    place = upload(browser, table(40, split=lambda number: "test" if number < 10 else "train"))
+    page = get(browser, place)
+    assert page.one("#split option[selected]").get("value") == "split"
+    page = change(browser, place, split=ALL["test"])
+    assert page.text(".facts dd:nth-of-type(3)") == "test 40" and page.one("#split option[selected]").get("value") == ALL["test"]
+    page = change(browser, place, split="split")
+    assert page.text(".facts dd:nth-of-type(3)") == "test 10, train 30"

@@ -7,9 +7,10 @@ from starlette.testclient import TestClient
 
 from app import queue
 from app.domain.access import Who
+from app.domain.fitting import POLICIES
 from app.domain.generation import ENGINE_CHANNEL
 from app.domain.prompt import PromptVersion
-from app.services import marks, prompts
+from app.services import endpoints, jobs, marks, prompts
 from tests.dom import Dom, get
 from tests.rows import add_dataset, add_model, add_rows
 
@@ -138,6 +139,23 @@ def test_a_test_of_an_older_versions_draft_is_told_the_newer_one(browser: TestCl
     variant = {**body, "columns": [*body["columns"], {"model": 1, "prompt_version": routing.reference, "parameters": {"temperature": 0.5}}]}
     plan = Dom(browser.post("/lab/test/plan", json=variant).text)
     assert "Routing as it is changed here, kept under “Lab variants for tickets”" in plan.text("tbody")
+
+
+def test_how_rows_fit_stands_in_the_dialog_and_what_is_done_about_it_is_chosen_there(browser: TestClient, person: Who) -> None:
+    add_dataset(person)
+    there = endpoints.create(person, name="there", url="https://api.example.com/v1", models=["tiny"], windows={"tiny": {"tokens": 90}})
+    assert [option.get("value") for option in get(browser, "/lab").all("#test-dialog #test-fit option")] == list(POLICIES)
+    body = wanted(there.models[0].id)
+    body["columns"].append({"model": add_model(person), "prompt": WORDS, "parameters": {}})
+    plan = Dom(browser.post("/lab/test/plan", json=body).text)
+    assert plan.texts("[data-fit]") == ["Looking whether the rows fit…"] * 2
+    assert plan.one("[data-refuses]").get("hidden") is not None and "“refuse to run”" in plan.text("[data-refuses]")
+    remote, local = browser.post("/lab/test/fit", json=body).json()["fits"]
+    assert remote["too_long"] == 10 and "10 of 10 rows do not fit (shots + input + answer) in the 90 tokens of there/tiny" in remote["sentence"]
+    assert local["too_long"] is None and "not known yet: The engine process is not running" in local["sentence"]
+    started = browser.post("/lab/test", json={**body, "fit": "cut_tail"}).json()["jobs"]
+    assert [jobs.find(person, job).job.settings["fit"] for job in started] == ["cut_tail", "cut_tail"]
+    assert browser.post("/lab/test", json={**body, "fit": "squeeze"}).status_code == 422
 
 
 def test_what_cannot_be_tested_says_why(browser: TestClient, person: Who) -> None:

@@ -1,7 +1,10 @@
 """From a file to version 1 in a browser without a screen: what was found, read otherwise, columns, shares, freeze, cancel."""
 
+import io
 import json
+from typing import Any
 
+import openpyxl
 import pytest
 from starlette.testclient import TestClient
 
@@ -9,10 +12,13 @@ from app.db import transaction
 from app.domain.access import Who
 from app.domain.dataset import Dataset, Example
 from app.domain.upload import Upload
+from app.pages import problem_words
 from app.pages import upload_view as view
+from app.readers.options import LEAVABLE
 from app.services import imports, upload_files, uploads
 from tests.dom import Dom, get
 from tests.pages.uploading import change, form, key_of, upload
+from tests.rows import add_dataset
 from tests.services.uploading import packed, table
 
 
@@ -88,6 +94,48 @@ def test_rows_with_a_problem_can_be_left_out(browser: TestClient) -> None:
     assert page.one(".upload-freeze .primary").get("aria-disabled") is None
 
 
+def test_rows_with_a_problem_are_counted_beside_the_choice_to_leave_them_out(browser: TestClient) -> None:
+    """Those whose first one stands behind the twenty that are shown, too."""
+    place = upload(browser, table(40) + "one,too,many\n" * 21 + ",a\n" * 17 + "nul \0,a\n")
+    page = get(browser, place)
+    said = page.texts(".upload-how .check label")
+    assert "17 rows have no text. Leave them out. empty_input" in said and "1 row holds a NUL character. Leave them out. nul_character" in said
+    assert "21 rows have too many or too few values. Leave them out. wrong_number_of_values" in said
+    page = change(browser, place, leave_out=["empty_input"])
+    assert "17 rows have no text. They are left out. empty_input" in page.texts(".upload-how .check label")
+    assert set(problem_words.WORDS) == set(LEAVABLE)
+
+
+def pressed(browser: TestClient, place: str, said: str) -> Dom:
+    """The page after a press of a button that a problem offers."""
+    (button,) = (one for one in get(browser, place).all("#asked button") if one.text == said)
+    return change(browser, place, **json.loads(str(button.get("hx-vals"))))
+
+
+def test_another_encoding_is_one_press(browser: TestClient) -> None:
+    text = table(40) + "the caf\u00e9 was shut,label 1\n" + "na\u00efve and \u4e2d,label 2\n"
+    place = upload(browser, text.encode().replace("\u00e9".encode(), b"\xe9"))
+    assert "invalid_bytes" in get(browser, place).text(".problems")
+    page = pressed(browser, place, "Read as Windows-1252")
+    assert page.one("#encoding option[selected]").get("value") == "cp1252" and not page.all("#asked, .problems")
+
+
+def test_the_row_of_the_header_is_one_press(browser: TestClient) -> None:
+    book = openpyxl.Workbook()
+    for row in [["Tickets of May"], [None], ["text", "label", "by"], *([f"text {number}", "ab"[number % 2], "Ada"] for number in range(30))]:
+        book.active.append(row)
+    held = io.BytesIO()
+    book.save(held)
+    place = upload(browser, held.getvalue(), "may.xlsx")
+    assert "not_a_header" in get(browser, place).text(".problems")
+    page = pressed(browser, place, "Header in row 3")
+    assert page.texts(".upload-preview .badge") == ["input", "output"] and page.one("#first_line").get("value") == "3" and not page.all(".problems")
+
+
+def test_the_limits_stand_beside_the_field(browser: TestClient) -> None:
+    assert get(browser, "/datasets/new").text("#limits") == "At most 1,000,000 rows, 200 columns, and 1,000,000 characters in a cell."
+
+
 def test_an_archive_with_several_tables_asks_which(browser: TestClient) -> None:
     place = upload(browser, packed(train=table(50), test=table(20, seed=1)), "both.zip")
     page = get(browser, place)
@@ -101,7 +149,7 @@ def test_an_archive_with_several_tables_asks_which(browser: TestClient) -> None:
 def test_each_file_of_an_archive_can_be_a_split(browser: TestClient) -> None:
     place = upload(browser, packed(mine=table(50), dev=table(20, seed=1), test=table(30, seed=2)), "splits.zip")
     page = get(browser, place)
-    button = page.one("button[hx-vals]")
+    button = page.all("button[hx-vals]")[0]
     assert button.text == "Read each file as a split" and "dev.csv as validation, test.csv as test" in page.text("#upload")
     page = change(browser, place, **json.loads(str(button.get("hx-vals"))))
     assert page.texts(".upload-members label") == ["mine.csv", "dev.csv", "test.csv"]
@@ -166,6 +214,41 @@ def test_a_value_that_is_none_is_said_and_nothing_is_lost(browser: TestClient, f
 def test_no_file_is_said(browser: TestClient) -> None:
     response = browser.post("/datasets/uploads", data={"name": "nothing"})
     assert response.status_code == 422 and "No file was sent." in Dom(response.text).text(".notice")
+
+
+ROWS = table(5).encode()
+
+
+@pytest.mark.parametrize("to", ["/datasets/uploads", "/datasets/1/append"])
+@pytest.mark.parametrize("live", [False, True], ids=["sent by the form", "sent by its script"])
+@pytest.mark.parametrize(
+    ("status", "words", "sent"),
+    [
+        (422, "2 files were sent", {"files": [("file", ("a.csv", ROWS)), ("file", ("b.csv", ROWS))]}),
+        (422, "No file was sent.", {"files": [("file", ("", b""))]}),
+        (
+            413,
+            "this installation takes files of up to 200,000,000 bytes",
+            {"content": b"--x", "headers": {"content-type": "multipart/form-data; boundary=x", "content-length": "9999999999"}},
+        ),
+    ],
+    ids=["two files", "none", "too large"],
+)
+def test_what_is_not_taken_is_a_sentence_on_the_page(
+    browser: TestClient, person: Who, to: str, live: bool, status: int, words: str, sent: dict[str, Any]
+) -> None:
+    add_dataset(person)
+    headers = {"Accept": "text/html", **sent.get("headers", {}), **({"HX-Request": "true"} if live else {})}
+    answer = browser.post(to, **{**sent, "headers": headers})
+    assert answer.status_code == status and answer.headers["content-type"].startswith("text/html")
+    said = Dom(answer.text)
+    assert words in said.text(".notice" if live else "main") and not (live and said.all("h1"))
+    assert list(upload_files.folder().iterdir()) == [] and uploads.unfinished(person) == []
+
+
+def test_an_empty_file_is_a_sentence_on_its_page(browser: TestClient) -> None:
+    page = get(browser, upload(browser, b"", "nothing.csv"))
+    assert "The file is empty. Choose a file with a header" in page.text(".problems") and page.one(".upload-freeze .primary").get("aria-disabled") == "true"
 
 
 def test_nobody_sees_an_upload_without_an_account(visitor: TestClient, browser: TestClient) -> None:

@@ -255,7 +255,7 @@ def test_lines_that_end_in_a_carriage_return_alone(tmp_path: Path) -> None:
 
 
 def test_an_error_message_saved_as_a_table_is_refused(tmp_path: Path) -> None:
-    assert Read(written(tmp_path, '{"error": {"code": 401, "message": "sign in"}}')).codes == ["no_input_column"]
+    assert Read(written(tmp_path, '{"error": {"code": 401, "message": "sign in"}}')).codes == ["error_answer"]
 
 
 def written(tmp_path: Path, content: str) -> Path:

@@ -148,3 +148,13 @@ def test_the_limits_hold_for_all_files_together(path: Path, monkeypatch: pytest.
 )
 def test_what_files_are_called_like(names: list[str], splits: list[str | None]) -> None:
     assert [splits_of(names).get(name) for name in names] == splits
+
+
+def test_all_rows_of_a_file_may_be_one_split(path: Path) -> None:
+    path.write_text("text,label,split\none,a,train\ntwo,b,nonsense\n")
+    found = preview(path, Options(split="test"))
+    assert found.splits == {"test": 2} and found.mapping is not None and found.mapping.split is None and not found.problems
+    with pytest.raises(Invalid, match="a split of its own already"):
+        check(Options(split="test", members={"a.csv": "train"}))
+    with pytest.raises(Invalid, match="or a column says which"):
+        check(Options(split="test", mapping={"split": "split"}))

@@ -116,7 +116,7 @@ def test_no_usual_name(tmp_path: Path) -> None:
     found = read(tmp_path, "title,topic\na,b\nc,d,e\n")
     assert [one.code for one in problems(found)] == ["no_input_column", "wrong_number_of_values"]
     assert problems(found)[0].advice.startswith("No column is named input. The columns are: title, topic. Choose")
-    assert end(found) == End(0, 0, 2, [])
+    assert end(found) == End(0, 0, 2, [], {}, {"no_input_column": 1, "wrong_number_of_values": 1})
 
 
 def test_no_header(tmp_path: Path) -> None:
@@ -176,7 +176,25 @@ def test_too_many_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline_module, "MAX_ROWS", 3)
     found = read(tmp_path, "input,output\n" + "a,b\n" * 5)
     assert [(one.code, one.line) for one in problems(found)] == [("too_many_rows", 5)]
-    assert end(found).rows == 3
+    assert end(found).rows == 3 and problems(found)[0].advice.startswith("The file has 5 rows; the limit is 3.")
+    found = read(tmp_path, "input,output\n" + "a,b\n" * 50)
+    assert problems(found)[0].advice.startswith("The file has more than 18 rows; the limit is 3.")
+
+
+@pytest.mark.parametrize(
+    "saved",
+    [
+        '{"error": "You have to sign in."}',
+        '{\n  "error": {"code": 404, "text": "no such file"}\n}\n',
+        '{"message": "Not Found", "documentation_url": "https://docs.example.com", "status": "404"}',
+        '{"statusCode": 403, "message": "Forbidden"}',
+    ],
+)
+def test_what_a_server_answered_instead_of_the_data_is_no_table(tmp_path: Path, saved: str) -> None:
+    (problem,) = problems(read(tmp_path, saved))
+    assert problem.code == "error_answer" and problem.advice.startswith("This is an error that a server answered, not a table.")
+    assert not problems(read(tmp_path, '{"error": "E12", "text": "what it says"}', input="text"))
+    assert not problems(read(tmp_path, '{"error": "E12", "text": "a"}\n{"error": "E13", "text": "b"}\n'))
 
 
 def test_too_many_different_fields(tmp_path: Path) -> None:

@@ -1,8 +1,12 @@
 """The label book through the services: proposed, rewritten into a version, and used wherever a model reads or writes."""
 
+import io
+import json
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet as pq
 
 from app.db import reading, transaction
 from app.domain import dataset as datasets
@@ -13,10 +17,11 @@ from app.domain.label_book import Proposal
 from app.domain.lineage import Edit, Keep, Relabel
 from app.errors import Conflict, Invalid
 from app.services import datasets as dataset_service
-from app.services import lab, label_books
+from app.services import lab, label_books, uploads
 from app.services.evaluations import usable
 from app.services.shots import drawn
 from app.services.versions import New, derive
+from tests.services.uploading import sent
 
 NAMES = {"T-1": "billing", "T-2": "delivery", "T-3": "fault"}
 
@@ -175,3 +180,40 @@ def test_a_thousand_labels_are_searched_and_rewritten(person: Who) -> None:
     version = say(person, *({"key": one.key, "display": one.display} for one in view.proposals))
     assert [label.key for label in label_books.search(version.book, "KIND t-77")] == ["T-77", *(f"T-77{n}" for n in range(10))]
     assert version.change is not None and version.change["entries"] == 1000 and len(version.change["written"]) == 50
+
+
+def hugging_face(told: bytes) -> bytes:
+    """A Parquet file of numbers, with a description beside its schema."""
+    numbers = pa.array([number % 3 for number in range(60)], pa.int64())
+    held = io.BytesIO()
+    pq.write_table(pa.table({"text": [f"message {number}" for number in range(60)], "label": numbers}).replace_schema_metadata({b"huggingface": told}), held)
+    return held.getvalue()
+
+
+def test_names_that_a_parquet_file_says_are_proposed_for_its_numbers(person: Who) -> None:
+    features = {"text": {"dtype": "string", "_type": "Value"}, "label": {"names": ["World", "Sports", "Business"], "_type": "ClassLabel"}}
+    told = json.dumps({"info": {"features": features}}).encode()
+    key = uploads.import_now(person, sent(hugging_face(told), "news.parquet"))
+    found = label_books.find(person, key)
+    assert [(label.key, label.display) for label in found.book.labels] == [("0", "0"), ("1", "1"), ("2", "2")], "nothing is guessed in silence"
+    assert [(one.key, one.display, one.source) for one in found.proposals] == [
+        (str(n), name, "names in the file") for n, name in enumerate(["World", "Sports", "Business"])
+    ]
+    later = label_books.rewrite(person, key, [{"key": "0", "display": "World"}])
+    assert [one.key for one in label_books.find(person, later.version.reference).proposals] == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        b"no JSON",
+        b"[]",
+        b'{"info": {"features": {"label": {"names": ["a", 1, "c"], "_type": "ClassLabel"}}}}',
+        b'{"info": {"features": {"label": {"dtype": "int64", "_type": "Value"}}}}',
+        b'{"info": {"features": {"topic": {"names": ["a", "b", "c"], "_type": "ClassLabel"}}}}',
+        b'{"info": null}',
+    ],
+)
+def test_a_description_that_names_no_labels_is_no_obstacle(person: Who, told: bytes) -> None:
+    key = uploads.import_now(person, sent(hugging_face(told), "news.parquet"))
+    assert label_books.find(person, key).proposals == []

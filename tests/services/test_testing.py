@@ -1,5 +1,6 @@
 """Columns of the Lab tested over a split: what that takes, which prompt versions it makes, and what it refuses."""
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,7 @@ from app.domain import job as jobs
 from app.domain.access import Who
 from app.domain.dataset import DatasetVersion
 from app.errors import Conflict, Invalid
-from app.services import forecast, prompts, testing
+from app.services import endpoints, fits, forecast, prompts, testing
 from app.services.testing import Column, Plan, Wanted
 from tests.rows import add_dataset, add_model, add_remote_model, add_rows, answer_evaluation, claim
 
@@ -124,6 +125,29 @@ def test_the_test_split_and_prompts_that_cannot_be_rendered_are_refused_and_noth
     with transaction() as session:
         assert session.query(jobs.Job).count() == session.query(evaluations.Evaluation).count() == 0
     assert prompts.recent(person)[0] == []
+
+
+def test_rows_are_made_to_fit_as_the_person_said(person: Who, version: DatasetVersion, model: int) -> None:
+    wanted = Wanted(dataset=version.reference, split="validation", answer="generate")
+    assert testing.start(person, [draft(model)], wanted).views[0].job.settings["fit"] == "refuse"
+    assert testing.start(person, [draft(model)], replace(wanted, fit="cut_middle")).views[0].job.settings["fit"] == "cut_middle"
+
+
+def test_how_rows_fit_a_draft_is_known_before_there_is_a_test(person: Who, version: DatasetVersion, model: int) -> None:
+    there = endpoints.create(person, name="there", url="https://api.example.com/v1", models=["tiny", "huge"], windows={"tiny": {"tokens": 90}})
+    keys = {one.remote_name: one.id for one in there.models}
+    tiny, huge = keys["tiny"], keys["huge"]
+    wanted = Wanted(dataset=version.reference, split="validation", answer="generate")
+    (line,) = plan(person, version, draft(tiny)).lines
+    found = asyncio.run(fits.fit(testing.fit_of(person, line, wanted)))
+    assert (found.rows, found.too_long, found.window) == (10, 10, 90), "the answer alone may take as much"
+    (line,) = plan(person, version, draft(tiny, parameters={"max_tokens": 8})).lines
+    assert asyncio.run(fits.fit(testing.fit_of(person, line, wanted))).too_long == 0
+    cut = plan(person, version, draft(huge), draft(model), fit="cut_tail").lines
+    assert "nor make them fit" in cut[0].problem and not cut[1].problem
+    with pytest.raises(Invalid, match="nor make them fit"):
+        testing.start(person, [draft(model), draft(huge)], replace(wanted, fit="cut_tail"))
+    assert prompts.recent(person)[0] == [], "neither of the two was begun"
 
 
 @pytest.mark.parametrize(("prices", "known"), [({}, False), ({"*": {"input": 10.0, "output": 1000.0}}, True)])
