@@ -80,6 +80,7 @@ it (`notes`: code and sentence), such as a file that is not UTF-8 and was read a
 | `line_ends` | LF, CRLF or CR: the only end of a line; others are text |
 | `member`, `sheet`, `under` | which file of a ZIP, which sheet of a workbook, which list of a JSON object |
 | `members` | several files of a ZIP as one table, each a split: `{{"train.csv": "train", "dev.csv": "validation"}}`; files that are not named are left out. Each is read by itself, so that formats and delimiters may differ; the columns that are read may not |
+| `split` | the split that every row of the file is in: `train`, `validation`, `test` or `reserve`. It is said of that very file: the train file is imported, then the test file appended with `test`; rows that stand in the dataset keep their split, and new test rows are a slice with their date |
 | `leave_out` | codes of problems whose rows are left out and counted, instead of refusing the file: {leavable} |
 
 A file with a problem is refused as a whole, with code, line, column and excerpt of each. Nothing of it stays.
