@@ -19,6 +19,8 @@ from app.services import jobs
 from tests.faults.site import until
 from tests.rows import add_dataset, add_model
 
+pytestmark = pytest.mark.faults
+
 
 @pytest.mark.parametrize("error", [Unavailable("away", "It is away.", ""), ZeroDivisionError()])
 def test_a_duty_that_fails_keeps_neither_the_others_nor_the_next_round_from_their_turn(error: Exception) -> None:

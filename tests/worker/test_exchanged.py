@@ -18,6 +18,8 @@ from tests.worker.test_parent import LONG, SHORT, running, start
 from worker import models, parent
 from worker.engine.folders import fingerprint, whole
 
+pytestmark = pytest.mark.faults
+
 ONE = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 
 
