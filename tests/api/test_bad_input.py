@@ -65,7 +65,7 @@ def test_ic18_more_rows_or_columns_than_there_may_be_are_counted_while_they_stre
     imports.run(upload_id)
     report = uploads.find(person, upload_id).report or {}
     assert [(one["code"], one["advice"]) for one in report["problems"]] == [
-        ("too_many_rows", "The file has more than 1,000,000 rows, which is the limit. Cut it, or draw a sample.")
+        ("too_many_rows", "The file has 1,000,001 rows; the limit is 1,000,000. Cut it, or draw a sample.")
     ]
     uploads.cancel(person, upload_id)
     wide = ",".join(f"c{number}" for number in range(50_000))
