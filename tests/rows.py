@@ -23,13 +23,17 @@ from app.domain.fitting import Fit, told
 from app.domain.job import Job
 from app.domain.model import Model
 from app.domain.scheme import Scheme, Shape, judge
+from app.settings import settings
+from worker.engine.folders import fingerprint
 
 LABELS = ("billing", "delivery")
 
 
 def add_model(person: Who, name: str = "Starter", folder: str = "starter") -> int:
+    place = settings().models_folder / folder
+    found = fingerprint(place) if place.is_dir() else "0" * 64  # one that is there is loaded only as what was registered
     with transaction() as session:
-        model = Model(**owned(person), name=name, kind="foundation", folder=folder, content_hash="0" * 64, parameters=1000, alias=name.lower())
+        model = Model(**owned(person), name=name, kind="foundation", folder=folder, content_hash=found, parameters=1000, alias=name.lower())
         session.add(model)
         session.flush()
         return model.id
