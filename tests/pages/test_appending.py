@@ -164,7 +164,7 @@ def test_no_file_is_said(browser: TestClient, person: Who, data: dict[str, str])
 def test_a_train_file_and_a_test_file_one_after_the_other_are_one_dataset_with_those_splits(browser: TestClient, person: Who) -> None:
     place = upload(browser, table(400), "train.csv")
     page = get(browser, place)
-    assert "The file is called like train" in page.text("#split-help") and "every row of this file is train" in page.texts("#split option")
+    assert page.text("#split-help").startswith("The name says train.") and "every row of this file is train" in page.texts("#split option")
     page = change(browser, place, split=ALL["train"])
     assert "Every row of the file is train. The file has no validation rows" in page.text("#upload") and not page.all("#test, #validation")
     assert page.one("#split option[selected]").get("value") == ALL["train"] and page.text(".facts dd:nth-of-type(3)") == "train 400"
