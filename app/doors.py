@@ -132,7 +132,7 @@ class Sentences:
         await self._app(scope, receive, said if scope["type"] == "http" else send)
         if refused:
             response = error_response(Request(scope), too_large())
-            response.headers.update(HEADERS)
+            response.headers.update(HEADERS | {"Cache-Control": "no-store"})
             await response(scope, receive, send)
 
 

@@ -6,7 +6,7 @@ All times are the database's clock in milliseconds, so machines with wrong clock
 """
 
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Literal
 
 from sqlalchemy import ForeignKey, Index, Row, UniqueConstraint, func, or_, select, update
@@ -105,10 +105,9 @@ class Job(Owned, Base):
     def over(self) -> bool:
         return self.state in FINAL
 
-    def lacks_gpus(self, most: int) -> int:
-        """How many GPUs it waits for where no worker has more than `most`; 0 when it can run."""
-        lacking = self.devices > most if most else self.needs_gpu
-        return self.devices if lacking else 0
+    def lacks_gpus(self, there: Collection[int]) -> int:
+        """How many GPUs it waits for, where the workers have so many each; 0 when one of them may take it (see `_ready`), or there is none at all."""
+        return self.devices if there and not any(self.devices <= gpus if gpus else not self.needs_gpu for gpus in there) else 0
 
     @property
     def in_trials(self) -> bool:

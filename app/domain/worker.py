@@ -58,9 +58,9 @@ def alive(session: Session, queue: str | None = None) -> Sequence[Worker]:
     return session.scalars(query if queue is None else query.where(Worker.queue == queue)).all()
 
 
-def most_gpus(rows: Sequence[Worker]) -> int:
-    """Over how many GPUs the one of these that has most may spread a job."""
-    return max((int(row.versions.get("gpus", any(device["name"].startswith("cuda") for device in row.devices))) for row in rows), default=0)
+def gpus(rows: Sequence[Worker]) -> list[int]:
+    """Over how many GPUs each of these may spread a job."""
+    return [int(row.versions.get("gpus", any(device["name"].startswith("cuda") for device in row.devices))) for row in rows]
 
 
 def most_room(rows: Sequence[Worker], kind: str) -> int | None:

@@ -1,8 +1,8 @@
 """Home: one line a task with one next step each. And the strip of running work that every page carries."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 
 from app.domain.access import Who
@@ -35,7 +35,7 @@ def show(request: Request, person: Person) -> HTMLResponse:
 
 
 @router.get("/now")
-def now(person: Person, before: int = 0) -> HTMLResponse:
+def now(person: Person, before: Annotated[int, Query(ge=0, le=2**53)] = 0) -> HTMLResponse:
     """What runs and waits, what there is to run on, what is broken and what ended, asked for again by a page that was opened with a last visit then."""
     return fragment("home/_moment.html", person=person.name, **_now(person, before))
 

@@ -1,7 +1,7 @@
 """A job's live stream: what happened since an event number, then what happens next, until the job is over.
 
 Every message carries the number it brings the page to, so a browser that comes back with Last-Event-ID misses nothing and
-sees nothing twice. No database session outlives one look. What is told at one moment goes out in one piece: with hundreds of
+sees nothing twice. No database session outlives one look. What happened since the last look goes out in one piece: with hundreds of
 streams open, pieces are what they cost.
 """
 
@@ -13,7 +13,7 @@ from functools import partial
 from itertools import groupby
 from typing import Annotated
 
-from anyio import sleep
+from anyio import move_on_after, sleep
 from fastapi import APIRouter, Depends, Header
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, ServerSentEvent, format_sse_event
 
@@ -72,24 +72,26 @@ async def follow(person: Who, key: int, after: int, asked: int | None = None, *,
     spoke = began = time.monotonic()
     shown, over, sampled = Parts("", None, -1), False, resumed
     while time.monotonic() - began < LIFE_SECONDS:
-        telling: list[ServerSentEvent] = []
         newest = (await looks().once("events", POLL_SECONDS / 2, jobs.newest_events)).get(key)
         if newest != after or shown.event < 0:
             news, told = await looks().once(("news", person.workspace_id, key, after), POLL_SECONDS, partial(_news, person, key, after))
-            telling += told
             after, over, sampled = news.upto, news.job.over, sampled or bool(news.samples)
+            if told:  # before anything is drawn: that may have to wait for its turn
+                yield told
+                spoke = time.monotonic()
             if after < news.job.event:
-                yield telling
                 continue  # there is more to tell already
-        parts = await _parts(person, key, after, shown, over=over)
-        if (sampled and news.job.kind == "tune") or parts.leading != shown.leading:
-            about = ("samples", person.workspace_id, key, after, parts.leading, asked)
-            samples = await looks().drawn(about, POLL_SECONDS, partial(_samples, person, key, asked))
-            telling.append(ServerSentEvent(raw_data=samples, id=str(after)))
-            sampled = False
-        if parts.text != shown.text:
-            telling.append(ServerSentEvent(raw_data=parts.text, id=str(after)))
-        shown = parts
+        telling: list[ServerSentEvent] = []
+        with move_on_after(None if over else POLL_SECONDS):  # what is drawn later is told at a later look
+            parts = await _parts(person, key, after, shown, over=over)
+            if (sampled and news.job.kind == "tune") or parts.leading != shown.leading:
+                about = ("samples", person.workspace_id, key, after, parts.leading, asked)
+                samples = await looks().drawn(about, POLL_SECONDS, partial(_samples, person, key, asked))
+                telling.append(ServerSentEvent(raw_data=samples, id=str(after)))
+                sampled = False
+            if parts.text != shown.text:
+                telling.append(ServerSentEvent(raw_data=parts.text, id=str(after)))
+            shown = parts
         if over:
             yield [*telling, ServerSentEvent(raw_data=json.dumps({"state": news.job.state}), event="done", id=str(after))]
             return

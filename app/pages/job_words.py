@@ -82,7 +82,8 @@ def _what_for(view: JobView, now_ms: int) -> str:
         return f"{silence(view.heard_at, now_ms)}{away}: run `{COMMANDS[view.job.queue]}`. The job is safe."
     if lacking := view.job.lacks_gpus(view.gpus):
         asks = f"it is spread over {lacking} devices" if lacking > 1 else "four-bit tuning needs one"
-        has = f"the one that has most may use {gpus(view.gpus)}" if view.gpus else "the workers that answer have none"
+        most = max(view.gpus)
+        has = f"the one that has most may use {gpus(most)}" if most else "the workers that answer have none"
         return f"It waits for a worker with {gpus(lacking)}: {asks}, and {has}."
     if lacks_room(view.job, view.free_bytes):
         found = f"it needs {size(view.job.needs_bytes or 0)}, and {size(view.free_bytes or 0)} are free. It starts by itself when there is room"

@@ -5,7 +5,8 @@ from typing import Any
 
 from app.domain.job import Job
 from app.domain.queue import QUEUES
-from app.domain.worker import most_gpus, most_room
+from app.domain.worker import gpus as gpus_of
+from app.domain.worker import most_room
 from app.pages.formatting import ago, count, size
 from app.services.jobs import COMMANDS
 from app.services.queues import Board, Post
@@ -104,7 +105,7 @@ def why_waiting(job: Job, board: Board) -> str:
     if job.queue in board.silent:
         return ""
     there = [post.worker for post in board.posts if post.alive and post.worker.queue == job.queue]
-    if lacking := job.lacks_gpus(most_gpus(there)):
+    if lacking := job.lacks_gpus(gpus_of(there)):
         return f"waits for a worker with {gpus(lacking)}"
     room = most_room(there, job.kind)
     return f"waits for {size(job.needs_bytes)} of disk" if lacks_room(job, room) and job.needs_bytes else ""

@@ -2,12 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Hashable
-from functools import partial
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
-from anyio import CapacityLimiter, to_thread
+from anyio import to_thread
 
 T = TypeVar("T")
 
@@ -15,46 +15,62 @@ KEEP_SECONDS = 30.0
 MOST_REST = 0.1
 
 
+@dataclass
+class Look:
+    """One look, under way or done; `at` is when it was done."""
+
+    found: asyncio.Future[Any]
+    at: float | None = None
+
+    def ended(self, _: object) -> None:
+        self.at = time.monotonic()
+
+    def serves(self, now: float, fresh: float) -> bool:
+        """Whether somebody who asks now gets this one."""
+        if self.at is None:
+            return True
+        return now - self.at <= fresh and not self.found.cancelled() and self.found.exception() is None
+
+
 class Looks:
     """Looks by what they look for. Whoever asks while one is under way, or soon after, gets the same."""
 
     def __init__(self) -> None:
-        self._kept: dict[Hashable, tuple[float, asyncio.Future[Any]]] = {}
+        self._kept: dict[Hashable, Look] = {}
         self._tidied = time.monotonic()
-        self._turn = CapacityLimiter(1)
+        self._turn = asyncio.Lock()
+
+    async def once(self, key: Hashable, fresh: float, look: Callable[[], T]) -> T:
+        """What `look` finds in a thread, or found at most `fresh` seconds ago. Raises what it raises, to everybody who asked."""
+        return await self._shared(key, fresh, lambda: to_thread.run_sync(look))
 
     async def drawn(self, key: Hashable, fresh: float, draw: Callable[[], T]) -> T:
-        """`once` for what is long work: one after the other, and each followed by a rest as long, so that a page somebody waits for is drawn between them.
+        """`once` for long work that shares the interpreter with the pages people wait for: one drawing after the other, each followed by a rest as long."""
+        return await self._shared(key, fresh, lambda: self._in_turn(draw))
 
-        They share the interpreter with it. With twenty jobs watched, drawn all at once, one page of twenty took eight times as long.
-        """
-        return await self.once(key, fresh, partial(_rested, draw), self._turn)
+    async def _in_turn(self, draw: Callable[[], T]) -> T:
+        await self._turn.acquire()
+        began = time.monotonic()
+        try:
+            return await to_thread.run_sync(draw)
+        finally:
+            rest = min(MOST_REST, time.monotonic() - began)
+            asyncio.get_running_loop().call_later(rest, self._turn.release)  # who asked has it before the rest
 
-    async def once(self, key: Hashable, fresh: float, look: Callable[[], T], turn: CapacityLimiter | None = None) -> T:
-        """What `look` finds in a thread, no older than `fresh` seconds. Raises what it raises, to everybody who asked."""
+    async def _shared(self, key: Hashable, fresh: float, begin: Callable[[], Awaitable[T]]) -> T:
         now = time.monotonic()
-        found = self._kept.get(key)
-        if found is None or now - found[0] > fresh or _failed(found[1]):
+        look = self._kept.get(key)
+        if look is None or not look.serves(now, fresh):
             self._tidy(now)
-            found = self._kept[key] = (now, asyncio.ensure_future(to_thread.run_sync(look, limiter=turn)))
-        result: T = await asyncio.shield(found[1])  # one who leaves takes the look away from nobody
+            look = self._kept[key] = Look(asyncio.ensure_future(begin()))
+            look.found.add_done_callback(look.ended)
+        result: T = await asyncio.shield(look.found)  # one who leaves takes the look away from nobody
         return result
 
     def _tidy(self, now: float) -> None:
         if now - self._tidied > KEEP_SECONDS:
             self._tidied = now
-            self._kept = {key: found for key, found in self._kept.items() if now - found[0] < KEEP_SECONDS}
-
-
-def _rested(draw: Callable[[], T]) -> T:
-    began = time.monotonic()
-    drawn = draw()
-    time.sleep(min(MOST_REST, time.monotonic() - began))
-    return drawn
-
-
-def _failed(look: asyncio.Future[Any]) -> bool:
-    return look.done() and (look.cancelled() or look.exception() is not None)
+            self._kept = {key: look for key, look in self._kept.items() if look.at is None or now - look.at < KEEP_SECONDS}
 
 
 _of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, Looks] = WeakKeyDictionary()

@@ -160,7 +160,7 @@ def trouble(person: Who) -> list[Trouble]:
         model = session.scalars(visible(person, Model).limit(1)).first()
     safe = f" Your {'job is' if waiting == 1 else f'{waiting} jobs are'} safe." if waiting else ""
     found = []
-    if not queue.ping():
+    if not queue.is_reachable():
         found.append(
             Trouble(
                 "broker_down", "The queue service (Redis) does not answer.", f"Run `fettle up`, or check that FETTLE_REDIS_URL is right.{safe}", bool(waiting)

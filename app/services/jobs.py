@@ -60,8 +60,8 @@ class JobView:
     """Whether the queue service answers; asked only for a job that waits."""
     heard_at: int | None = None
     """When somebody last answered for the queue."""
-    gpus: int = 0
-    """How many the worker that has most may spread a job over, of those that answer."""
+    gpus: Sequence[int] = ()
+    """Over how many each of the workers that answer may spread a job."""
     paused_by: str | None = None
     """Who paused the queue; "" when that is not known, none while it is not paused."""
     waits: str | None = None
@@ -250,7 +250,7 @@ def find(person: Who, key: int) -> JobView:
         heard, position = workers.heard(session, job.queue), jobs.queue_place(session, job)
     room = workers.most_room(alive, job.kind)
     return JobView(
-        job, position, tries, model, len(alive), device, ahead, queue.is_reachable(), heard, workers.most_gpus(alive), pauses.get(job.queue), free_bytes=room
+        job, position, tries, model, len(alive), device, ahead, queue.is_reachable(), heard, workers.gpus(alive), pauses.get(job.queue), free_bytes=room
     )
 
 

@@ -98,7 +98,7 @@ def test_what_ended_since_the_last_visit_is_told_for_the_whole_visit(browser: Te
 
 @pytest.fixture
 def answering(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.queue.ping", lambda: True)
+    monkeypatch.setattr("app.queue.is_reachable", lambda: True)
 
 
 def banners(page: Dom) -> list[str]:
@@ -111,7 +111,8 @@ def present() -> None:
         workers.present(session, "vm/interactive", "engine", "interactive", [], {})
 
 
-def test_a_silent_broker_is_one_banner_and_hides_no_dead_worker(browser: TestClient, person: Who) -> None:
+def test_a_silent_broker_is_one_banner_and_hides_no_dead_worker(browser: TestClient, person: Who, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.queue._reached", (float("-inf"), True))
     ladder(person, "zero_shot")
     present()
     page = get(browser, "/")
@@ -122,14 +123,14 @@ def test_a_silent_broker_is_one_banner_and_hides_no_dead_worker(browser: TestCli
 
 
 def test_an_open_home_tells_what_breaks_and_what_ends(browser: TestClient, person: Who, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.queue.ping", lambda: True)
+    monkeypatch.setattr("app.queue.is_reachable", lambda: True)
     get(browser, "/")
     browser.cookies.delete(VISIT)
     ladder(person, "zero_shot")
     present()
     page = get(browser, "/")
     assert banners(page) == [] and page.text("#ended") == "" and "no job has ended" in page.text("#since")
-    monkeypatch.setattr("app.queue.ping", lambda: False)
+    monkeypatch.setattr("app.queue.is_reachable", lambda: False)
     climb(10)
     part = Dom(browser.get(page.one("#now").get("hx-get") or "").text)
     places = {one.get("hx-target") or "": one for one in part.all("hx-partial")}
@@ -174,6 +175,7 @@ def test_home_shows_what_runs_and_waits_and_what_there_is_to_run_on(browser: Tes
     page = get(browser, "/")
     assert page.one("#now").get("hx-get") == "/now?before=0"
     part = Dom(browser.get("/now").text)
+    assert browser.get(f"/now?before={10**20}").status_code == 422
     assert [text.split("job")[1].split()[1] for text in part.texts("li")] == ["evaluate", "next", "waiting", "waiting"] and "25 %" in part.texts("li")[0]
     assert part.texts("dd")[0] == "6 GB of 24 GB" and part.texts("dt") == ["cuda:0 vm", "Disk"] and part.one("time.age") is not None
 

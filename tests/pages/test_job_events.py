@@ -10,6 +10,7 @@ from contextlib import aclosing
 
 import anyio
 import pytest
+from anyio import to_thread
 from fastapi.sse import ServerSentEvent
 from starlette.testclient import TestClient
 
@@ -70,7 +71,7 @@ async def each(stream: AsyncIterator[list[ServerSentEvent]]) -> AsyncIterator[Se
 
 async def settled() -> None:
     """Whoever leaves a stream leaves looks under way in threads: a database is taken away behind them, not under them."""
-    await asyncio.gather(*(look for _, look in looks()._kept.values()), return_exceptions=True)
+    await asyncio.gather(*(look.found for look in looks()._kept.values()), return_exceptions=True)
 
 
 async def listen(person: Who, job: int, after: int, most: int | None) -> tuple[list[tuple[str, str]], int, bool]:
@@ -206,3 +207,31 @@ def test_a_quiet_stream_says_that_it_is_there(person: Who, job: Job, monkeypatch
         return heard
 
     assert anyio.run(quiet)[1:] == [b": ping\n\n"] * 2
+
+
+def test_points_come_although_what_is_drawn_waits_for_its_turn(person: Who, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    go = threading.Event()
+    drawn = job_events._drawn
+
+    def late(person: Who, key: int) -> job_events.Parts:
+        go.wait(10)
+        return drawn(person, key)
+
+    monkeypatch.setattr(job_events, "_drawn", late)
+    record(job, 1)
+
+    async def listen() -> list[str]:
+        heard: list[str] = []
+        async with aclosing(job_events.follow(person, job.id, 0)) as stream:
+            async for message in each(stream):
+                heard.append(message.event or "page")
+                if heard == ["metric", "metric"]:
+                    await to_thread.run_sync(record, job, 2)
+                if len(heard) == 4:
+                    go.set()
+                if heard[-1] == "page":
+                    break
+        await settled()
+        return heard
+
+    assert anyio.run(listen) == ["metric"] * 4 + ["page"]

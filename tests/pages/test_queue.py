@@ -105,9 +105,10 @@ def test_a_job_that_needs_a_gpu_says_that_it_waits_for_one(browser: TestClient, 
 
 def test_a_job_over_four_gpus_says_how_many_the_largest_worker_has(browser: TestClient, person: Who) -> None:
     (key,) = waiting(person, 1, devices=4, batch_size=8)
-    answers()  # a processor runs it as four processes
+    answers()  # a processor runs it as four processes, also beside a GPU
+    answers("big:9/gpu", "cuda:0", gpus=2)
     assert get(browser, "/jobs").text(f"#job-{key} .progress") == "next"
-    answers("vm:7/gpu", "cuda:0", gpus=2)
+    answers("vm:7/gpu", "cuda:0", gpus=1)
     assert get(browser, "/jobs").text(f"#job-{key} .progress") == "1st; waits for a worker with 4 GPUs"
     said = get(browser, f"/jobs/{key}").text("#job-status .sentence")
     assert "It waits for a worker with 4 GPUs: it is spread over 4 devices, and the one that has most may use 2 GPUs." in said

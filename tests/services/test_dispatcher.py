@@ -1,7 +1,7 @@
 """The threads of web go on, whatever one of their duties meets."""
 
 import threading
-import time
+from dataclasses import dataclass
 
 import pytest
 from sqlalchemy import text
@@ -51,47 +51,56 @@ def test_without_a_broker_the_dispatcher_still_says_that_the_web_process_is_ther
     dispatcher.stop()
 
 
-def test_a_server_that_was_started_again_lets_workers_say_that_they_live_before_it_believes_their_leases(person: Who, broker: str) -> None:
+@dataclass
+class Held:
+    """A job in the hands of a worker that says nothing, and the clock of whoever sweeps. Doubts last an hour here, and end when the test says so."""
+
+    person: Who
+    job: int
+    clock: Clock
+
+    def run_out(self) -> None:
+        with transaction() as session:
+            session.get_one(Job, self.job).lease_until = 1
+
+    def believe(self) -> None:
+        """As if the length of a lease had gone by."""
+        self.clock._doubted_until = 0.0
+
+    def state(self) -> str:
+        sweep(self.clock)
+        return jobs.find(self.person, self.job).job.state
+
+
+@pytest.fixture
+def held(person: Who, broker: str) -> Held:
     del broker
     jobs.start_tune(person, model=add_model(person), dataset=add_dataset(person).dataset_id, method="lora", parameters={}, prompt_version=None, seed=1)
     with transaction() as session:
-        job = protocol.claim(session, "gpu", "w1", 30)
+        job = protocol.claim(session, "gpu", "w1", 3600)
         assert job is not None
-        job.lease_until = 1
-    clock = Clock(1.0)
-    sweep(clock)
+        return Held(person, job.id, Clock(3600.0))
 
-    def state() -> str:
-        sweep(clock)
-        return jobs.find(person, job.id).job.state
 
-    assert state() == "running", "its worker may only not have come back yet"
-    until(lambda: state() == "queued", 10, "nobody heard of its worker")
+def test_a_server_that_was_started_again_lets_workers_say_that_they_live_before_it_believes_their_leases(held: Held) -> None:
+    held.run_out()
+    assert held.state() == "running" == held.state(), "its worker may only not have come back yet"
+    held.believe()
+    assert held.state() == "queued", "nobody heard of its worker"
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-def test_workers_that_could_not_write_have_a_leases_time_when_the_database_has_room_again(person: Who, broker: str) -> None:
+def test_workers_that_could_not_write_have_a_leases_time_when_the_database_has_room_again(held: Held) -> None:
     """A database whose disk is full answers reads as ever, so neither its clock nor the looks at it show a gap."""
-    del broker
-    jobs.start_tune(person, model=add_model(person), dataset=add_dataset(person).dataset_id, method="lora", parameters={}, prompt_version=None, seed=1)
+    held.believe()
+    assert held.state() == "running"
+    held.run_out()
     with transaction() as session:
-        job = protocol.claim(session, "gpu", "w1", 30)
-        assert job is not None
-    clock = Clock(1.0)
-    sweep(clock)
-    time.sleep(1.1)
-    with transaction() as session:
-        session.get_one(Job, job.id).lease_until = 1
         session.execute(text("CREATE TRIGGER no_room BEFORE INSERT ON lease BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END"))
-    for _ in range(3):
-        with pytest.raises((NoRoom, SQLAlchemyError), match="full"):
-            sweep(clock)
+    with pytest.raises((NoRoom, SQLAlchemyError), match="full"):
+        held.state()
     with transaction() as session:
         session.execute(text("DROP TRIGGER no_room"))
-
-    def state() -> str:
-        sweep(clock)
-        return jobs.find(person, job.id).job.state
-
-    assert state() == "running", "its worker could not say that it lives"
-    until(lambda: state() == "queued", 10, "nobody heard of its worker")
+    assert held.state() == "running", "its worker could not say that it lives"
+    held.believe()
+    assert held.state() == "queued", "nobody heard of its worker"
