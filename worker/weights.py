@@ -49,9 +49,15 @@ def _refuse_exchanged(folder: Path, model: Model) -> None:
 
 def share(model: Model) -> None:
     """Put a foundation model into the store, if there is one and it is not there yet. Raises Unavailable."""
-    folder, remote = settings().models_folder / model.folder, storage.store()
-    if remote is not None and model.kind == "foundation" and folder.exists() and not remote.has(storage.model_key(model.content_hash)):
-        remote.push(folder, storage.model_key(model.content_hash))
+    if model.kind == "foundation":
+        put(settings().models_folder / model.folder, model.content_hash)
+
+
+def put(folder: Path, content_hash: str) -> None:
+    """The same of the folder alone, which no row needs to name yet. Raises Unavailable."""
+    remote = storage.store()
+    if remote is not None and folder.exists() and not remote.has(storage.model_key(content_hash)):
+        remote.push(folder, storage.model_key(content_hash))
 
 
 class Sender:
