@@ -29,7 +29,7 @@ from worker.engine.spec import TrainSpec
 from worker.engine.train import ARTEFACT, TrainResult
 from worker.parent import attempt_folder
 from worker.reporter import JobReporter
-from worker.weights import folders, share
+from worker.weights import share, weights_of
 
 
 def run(job: Job, token: str, reporter: JobReporter) -> None:
@@ -55,26 +55,28 @@ def spec_of(job: Job, say: Callable[[str], None] = lambda _: None) -> TrainSpec:
         learnt = label_budget.train_rows(session, version, chosen.get("label_budget"), chosen.get("seed", 0))
         train_rows = [(case.values, case.answer) for case in learnt]
         validation = [(case.values, case.answer) for case in datasets.cases(session, version, "validation")]
-        folder, _ = folders(session, base)
-        share(base)
-        return TrainSpec(
-            base=folder,
-            template=prompt.template(),
-            opening=prompts.find(session, person, chosen["opening"]).template() if chosen.get("opening") else None,
-            train=train_rows,
-            validation=validation,
-            labels=tuple(version.label_texts()),
-            aliases=version.book.aliases(),
-            method=chosen["method"],
-            parameters=parse(METHODS, chosen["method"], chosen["parameters"]),
-            seed=chosen.get("seed", 0),
-            folder=attempt_folder(job),
-            resume=_adopt_checkpoints(job, say),
-            finish=job.finish,
-            threads=settings().threads or None,
-            device=spread_over(chosen["parameters"].get("devices", 1)),
-            checkpoint_seconds=settings().checkpoint_seconds,
-        )
+        opening = prompts.find(session, person, chosen["opening"]).template() if chosen.get("opening") else None
+        weights = weights_of(session, base)
+    folder, _ = weights.here()
+    share(base)
+    return TrainSpec(
+        base=folder,
+        template=prompt.template(),
+        opening=opening,
+        train=train_rows,
+        validation=validation,
+        labels=tuple(version.label_texts()),
+        aliases=version.book.aliases(),
+        method=chosen["method"],
+        parameters=parse(METHODS, chosen["method"], chosen["parameters"]),
+        seed=chosen.get("seed", 0),
+        folder=attempt_folder(job),
+        resume=_adopt_checkpoints(job, say),
+        finish=job.finish,
+        threads=settings().threads or None,
+        device=spread_over(chosen["parameters"].get("devices", 1)),
+        checkpoint_seconds=settings().checkpoint_seconds,
+    )
 
 
 def footprint_of(spec: TrainSpec) -> int:

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from app import db
 from app.db import reading, transaction
 from app.domain.access import Who
 from app.domain.dataset import DatasetVersion
-from app.domain.model import Model
+from app.domain.model import Model, register_tuned
 from app.errors import Conflict
 from app.services import evaluations, experiments, jobs, judgements, prompts
 from app.services.generate import EngineError
@@ -18,8 +19,9 @@ from tests.services.test_judgements import RUBRIC
 from tests.services.test_predictions import FIRST, evaluated
 from tests.worker.test_interactive import answered, ask
 from tests.worker.test_parent import LONG, SHORT, running, start
-from worker import models, parent
-from worker.engine.folders import fingerprint, whole
+from worker import models, parent, predictions
+from worker.engine.folders import fingerprint, sealed_as, whole
+from worker.tune import spec_of
 
 pytestmark = pytest.mark.faults
 
@@ -72,6 +74,27 @@ def test_a_run_does_not_go_on_from_its_checkpoint_over_an_exchanged_base(person:
     jobs.retry(person, key)
     assert parent.run_one("gpu") is True
     assert "Tiny was exchanged" in failed(person, key)["message"]
+
+
+@ONE
+@pytest.mark.usefixtures("engine")
+def test_no_session_is_open_while_weights_are_hashed(person: Who, base: Model, toys: DatasetVersion, monkeypatch: pytest.MonkeyPatch) -> None:
+    tune = start(person, base, toys, SHORT)
+    with transaction() as session:
+        about = {"content_hash": "", "parameters": 1, "licence": "", "source": "", "trainable_parameters": 1, "training_seconds": 1.0}
+        made_from = {"job_id": tune, "base_model_id": base.id, "prompt_version_id": None, "dataset_version_id": None}
+        tuned = register_tuned(session, person, name="m", folder="nowhere", method="lora", method_parameters={}, **about, **made_from)
+    held = []
+
+    def hashed(folder: Path) -> str:
+        held.append(db.engine().pool.checkedout())  # type: ignore[attr-defined]
+        return sealed_as(folder)
+
+    monkeypatch.setattr("worker.weights.sealed_as", hashed)
+    spec_of(jobs.find(person, tune).job)
+    predictions.weights(tuned)
+    answered(ask(person, base, max_tokens=1))
+    assert held == [0, 0, 0]
 
 
 @ONE
