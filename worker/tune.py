@@ -28,6 +28,7 @@ from worker.engine.search import search
 from worker.engine.spec import TrainSpec
 from worker.engine.train import ARTEFACT, TrainResult
 from worker.parent import attempt_folder
+from worker.pruning import drop_resumable
 from worker.reporter import JobReporter
 from worker.weights import share, weights_of
 
@@ -166,9 +167,6 @@ def finish(job: Job, token: str, result: TrainResult, planned: int) -> None:
         climbing.advance(session, job, model)
         measured = {name: value for name, value in asdict(result).items() if name != "artefact"}
         ending.succeed(session, job.id, token, {"model": model.id, "planned_steps": planned, **measured})
-    for pattern in ("attempt-*/checkpoint-*", "attempt-*/trial-*", "attempt-*/best-*", "attempt-*/artefact"):
-        for leftover in attempt_folder(job).parent.glob(pattern):
-            if leftover != result.artefact:
-                shutil.rmtree(leftover, ignore_errors=True)
+    drop_resumable(attempt_folder(job).parent, result.artefact)
     if remote is not None:
         remote.remove(storage.checkpoint_key(attempt_folder(job).parent))
