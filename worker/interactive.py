@@ -34,7 +34,7 @@ from worker.engine.fit import ruler, training_ruler
 from worker.engine.serve import Scheduler, ScoreRequest, ServeRequest, lengths
 from worker.identity import worker_name
 from worker.room import Keeper, LeasedRoom
-from worker.weights import folders
+from worker.weights import weights_of
 
 log = structlog.get_logger(__name__)
 
@@ -218,9 +218,10 @@ def _folders(key: int) -> tuple[Path, Path | None]:
         model = session.get(Model, key)
         if model is None:
             raise FettleError("not_found", "The model was deleted.", "Choose another model.")
-        base, adapter = folders(session, model)
-        _room().know(_key(base, adapter), model)
-        return base, adapter
+        found = weights_of(session, model)
+    base, adapter = found.here()
+    _room().know(_key(base, adapter), model)
+    return base, adapter
 
 
 def _key(base: Path, adapter: Path | None) -> str:

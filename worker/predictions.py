@@ -28,7 +28,7 @@ from app.domain.scoring import CONTENT_FREE, adjusted, chosen
 from app.domain.shots import place
 from app.errors import FettleError
 from worker.reporter import JobReporter
-from worker.weights import folders
+from worker.weights import weights_of
 
 Prediction = dict[str, Any]
 
@@ -188,7 +188,8 @@ def rows_missing(count: int, of: int, last: FettleError) -> FettleError:
 def weights(model: Model) -> tuple[Any, Any]:
     """(folder of the base weights, folder of the adapter or None) of a model that runs here."""
     with reading() as session:
-        return folders(session, model)
+        found = weights_of(session, model)
+    return found.here()
 
 
 def predicted(row: Case, values: Mapping[str, Any], scheme: Scheme = DEFAULT, shape: Shape = "labels", labels: Sequence[str] = ()) -> Prediction:

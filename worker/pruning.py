@@ -8,6 +8,7 @@ webhooks. What a killed process had begun to write, and the folder of a job whos
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -75,14 +76,24 @@ def _in_store(jobs: Mapping[int, Any], clock: int) -> int:
     return len(due)
 
 
+def drop_resumable(folder: Path, result: Path) -> None:
+    """A job has succeeded: what only a retry could use goes from its folder on this machine at once, and its result stays."""
+    for path in _resumable(folder):
+        if path != result:
+            _remove(path)
+
+
+def _resumable(folder: Path) -> Iterator[Path]:
+    return (path for pattern in RESUMABLE for path in folder.glob(f"attempt-*/{pattern}"))
+
+
 def _due(folder: Path, age_ms: int, *, succeeded: bool) -> Iterator[Path]:
-    for attempt in folder.glob("attempt-*"):
-        if succeeded or age_ms > settings().keep_checkpoints_days * DAY_MS:
-            yield from (path for pattern in RESUMABLE for path in attempt.glob(pattern))
-        if age_ms > DAY_MS:
-            yield from attempt.glob(".tmp-*")
-        if age_ms > settings().keep_logs_days * DAY_MS:
-            yield from attempt.glob("process.log")
+    if succeeded or age_ms > settings().keep_checkpoints_days * DAY_MS:
+        yield from _resumable(folder)
+    if age_ms > DAY_MS:
+        yield from folder.glob("attempt-*/.tmp-*")
+    if age_ms > settings().keep_logs_days * DAY_MS:
+        yield from folder.glob("attempt-*/process.log")
 
 
 def _rows(forget: Callable[[Session, int, int], int], before_ms: int) -> int:
@@ -104,5 +115,6 @@ def _remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):  # as with a folder: the next time will do
+            path.unlink()
     log.info("pruned", path=str(path))

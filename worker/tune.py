@@ -28,8 +28,9 @@ from worker.engine.search import search
 from worker.engine.spec import TrainSpec
 from worker.engine.train import ARTEFACT, TrainResult
 from worker.parent import attempt_folder
+from worker.pruning import drop_resumable
 from worker.reporter import JobReporter
-from worker.weights import folders, share
+from worker.weights import share, weights_of
 
 
 def run(job: Job, token: str, reporter: JobReporter) -> None:
@@ -55,26 +56,28 @@ def spec_of(job: Job, say: Callable[[str], None] = lambda _: None) -> TrainSpec:
         learnt = label_budget.train_rows(session, version, chosen.get("label_budget"), chosen.get("seed", 0))
         train_rows = [(case.values, case.answer) for case in learnt]
         validation = [(case.values, case.answer) for case in datasets.cases(session, version, "validation")]
-        folder, _ = folders(session, base)
-        share(base)
-        return TrainSpec(
-            base=folder,
-            template=prompt.template(),
-            opening=prompts.find(session, person, chosen["opening"]).template() if chosen.get("opening") else None,
-            train=train_rows,
-            validation=validation,
-            labels=tuple(version.label_texts()),
-            aliases=version.book.aliases(),
-            method=chosen["method"],
-            parameters=parse(METHODS, chosen["method"], chosen["parameters"]),
-            seed=chosen.get("seed", 0),
-            folder=attempt_folder(job),
-            resume=_adopt_checkpoints(job, say),
-            finish=job.finish,
-            threads=settings().threads or None,
-            device=spread_over(chosen["parameters"].get("devices", 1)),
-            checkpoint_seconds=settings().checkpoint_seconds,
-        )
+        opening = prompts.find(session, person, chosen["opening"]).template() if chosen.get("opening") else None
+        weights = weights_of(session, base)
+    folder, _ = weights.here()
+    share(base)
+    return TrainSpec(
+        base=folder,
+        template=prompt.template(),
+        opening=opening,
+        train=train_rows,
+        validation=validation,
+        labels=tuple(version.label_texts()),
+        aliases=version.book.aliases(),
+        method=chosen["method"],
+        parameters=parse(METHODS, chosen["method"], chosen["parameters"]),
+        seed=chosen.get("seed", 0),
+        folder=attempt_folder(job),
+        resume=_adopt_checkpoints(job, say),
+        finish=job.finish,
+        threads=settings().threads or None,
+        device=spread_over(chosen["parameters"].get("devices", 1)),
+        checkpoint_seconds=settings().checkpoint_seconds,
+    )
 
 
 def footprint_of(spec: TrainSpec) -> int:
@@ -164,9 +167,6 @@ def finish(job: Job, token: str, result: TrainResult, planned: int) -> None:
         climbing.advance(session, job, model)
         measured = {name: value for name, value in asdict(result).items() if name != "artefact"}
         ending.succeed(session, job.id, token, {"model": model.id, "planned_steps": planned, **measured})
-    for pattern in ("attempt-*/checkpoint-*", "attempt-*/trial-*", "attempt-*/best-*", "attempt-*/artefact"):
-        for leftover in attempt_folder(job).parent.glob(pattern):
-            if leftover != result.artefact:
-                shutil.rmtree(leftover, ignore_errors=True)
+    drop_resumable(attempt_folder(job).parent, result.artefact)
     if remote is not None:
         remote.remove(storage.checkpoint_key(attempt_folder(job).parent))

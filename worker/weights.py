@@ -1,6 +1,7 @@
 """The weights of models on this machine: what it lacks comes out of the object store, base models by what is in them, and is checked."""
 
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -17,16 +18,30 @@ from worker.engine.folders import fingerprint, sealed_as
 log = structlog.get_logger(__name__)
 
 
-def folders(session: Session, model: Model) -> tuple[Path, Path | None]:
-    """(folder of the base weights, folder of the adapter or None), both here. Raises Invalid for a remote model, or for files that are not the model's."""
-    here = settings()
-    base, adapter = models.folders(session, model, here.models_folder, here.storage_folder)
-    root = models.root(session, model)
-    if base.is_relative_to(here.storage_folder):  # fully tuned: its own base
-        return storage.fetched(base, storage.key_of(base)), None
-    _base(base, root)
-    _refuse_exchanged(base, root)
-    return base, adapter and storage.fetched(adapter, storage.key_of(adapter))
+@dataclass(frozen=True)
+class Weights:
+    """Where the weights of a model lie, by the database alone, and the foundation model under it."""
+
+    base: Path
+    adapter: Path | None
+    root: Model
+
+    def here(self) -> tuple[Path, Path | None]:
+        """(folder of the base weights, folder of the adapter or None), both here. Raises Invalid for files that are not the model's.
+
+        Copying and hashing take up to minutes: no session may be open meanwhile.
+        """
+        if self.base.is_relative_to(settings().storage_folder):  # fully tuned: its own base
+            return storage.fetched(self.base, storage.key_of(self.base)), None
+        _base(self.base, self.root)
+        _refuse_exchanged(self.base, self.root)
+        return self.base, self.adapter and storage.fetched(self.adapter, storage.key_of(self.adapter))
+
+
+def weights_of(session: Session, model: Model) -> Weights:
+    """Raises Invalid for a remote model."""
+    base, adapter = models.folders(session, model, settings().models_folder, settings().storage_folder)
+    return Weights(base, adapter, models.root(session, model))
 
 
 def _base(folder: Path, model: Model) -> None:
@@ -49,9 +64,15 @@ def _refuse_exchanged(folder: Path, model: Model) -> None:
 
 def share(model: Model) -> None:
     """Put a foundation model into the store, if there is one and it is not there yet. Raises Unavailable."""
-    folder, remote = settings().models_folder / model.folder, storage.store()
-    if remote is not None and model.kind == "foundation" and folder.exists() and not remote.has(storage.model_key(model.content_hash)):
-        remote.push(folder, storage.model_key(model.content_hash))
+    if model.kind == "foundation":
+        put(settings().models_folder / model.folder, model.content_hash)
+
+
+def put(folder: Path, content_hash: str) -> None:
+    """The same of the folder alone, which no row needs to name yet. Raises Unavailable."""
+    remote = storage.store()
+    if remote is not None and folder.exists() and not remote.has(storage.model_key(content_hash)):
+        remote.push(folder, storage.model_key(content_hash))
 
 
 class Sender:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, ForeignKey, Select, case, func, insert, select
+from sqlalchemy import ColumnElement, ForeignKey, Select, case, func, insert, or_, select
 from sqlalchemy.orm import Mapped, Session, aliased, mapped_column
 
 from app.domain import dataset as datasets
@@ -95,6 +95,12 @@ def begin(session: Session, person: Who, evaluation: Evaluation, other: Evaluati
     session.add(judgement)
     session.flush()
     return judgement
+
+
+def on(evaluations: Collection[int] | Select[int], judge: int | None = None) -> Select[Judgement]:
+    """The query for judgements of these evaluations, or by this model."""
+    by = [] if judge is None else [Judgement.model_id == judge]
+    return select(Judgement).where(or_(Judgement.evaluation_id.in_(evaluations), Judgement.other_id.in_(evaluations), *by)).order_by(Judgement.id)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from sqlalchemy import delete, or_, select
+from sqlalchemy import Select, delete, or_, select
 from sqlalchemy.orm import Session
 
 from app import storage
@@ -20,6 +20,7 @@ from app.domain.evaluation import Evaluation, Prediction
 from app.domain.experiment import Cell, Experiment, Rung
 from app.domain.job import ACTIVE, Job
 from app.domain.judgement import Judgement
+from app.domain.made_with import made_with
 from app.domain.model import Model
 from app.domain.reliability import Reliability
 from app.services.removal import User, refuse
@@ -117,9 +118,10 @@ def model(person: Who, key: int | str) -> None:
         row = write(session, person, Model, found.id, "model")
         refuse(row.name, "model", _users(session, row))
         files = [] if row.remote else _files(session, row)
-        jobs = [one.id for one in _jobs(session, row)]
+        made = made_with(row)
+        jobs = [one.id for one in session.scalars(made.jobs)]
         alone = row.kind == "foundation" and not session.scalars(select(Model.id).where(Model.content_hash == row.content_hash, Model.id != row.id)).first()
-        _forget_evaluations(session, session.scalars(select(Evaluation.id).where(Evaluation.model_id == row.id)).all())
+        _forget_evaluations(session, session.scalars(made.evaluations).all())
         session.execute(delete(Job).where(Job.id.in_(jobs)))
         session.delete(row)
     for folder in files:
@@ -132,19 +134,12 @@ def model(person: Who, key: int | str) -> None:
         storage.drop(storage.model_key(row.content_hash))
 
 
-def _jobs(session: Session, row: Model) -> list[Job]:
-    """The jobs that work, or worked, with a model."""
-    jobs = session.scalars(select(Job).where(Job.workspace_id == row.workspace_id).order_by(Job.id))
-    return [one for one in jobs if one.settings.get("model") == row.id]
-
-
 def _users(session: Session, row: Model) -> list[User]:
-    tuned = session.scalars(select(Model).where(Model.base_model_id == row.id).order_by(Model.id))
-    through = select(Rung.experiment_id).join(Cell, Cell.rung_id == Rung.id).where(Cell.model_id == row.id)
-    compared = session.scalars(select(Experiment).where(or_(Experiment.model_id == row.id, Experiment.id.in_(through))).order_by(Experiment.id))
-    found = [User("model", one.id, one.name) for one in tuned] + [User("experiment", one.id, one.name) for one in compared]
-    mine = session.scalars(select(Evaluation.id).where(Evaluation.model_id == row.id)).all()
-    return [*found, *judged(session, mine, row.id), *_active(_jobs(session, row))]
+    """Its own evaluations go with it, and so do its jobs once they are over."""
+    made = made_with(row)
+    found = [User("model", one.id, one.name) for one in session.scalars(made.tuned)]
+    found += [User("experiment", one.id, one.name) for one in session.scalars(made.experiments)]
+    return [*found, *_judging(session, made.judgements), *_active(session.scalars(made.jobs))]
 
 
 def _files(session: Session, row: Model) -> list[Path]:
@@ -169,10 +164,13 @@ def _compared(session: Session, *, jobs: Collection[int] = (), evaluations: Coll
     return [User("experiment", one.id, one.name) for one in session.scalars(query.order_by(Experiment.id))]
 
 
-def judged(session: Session, evaluations: Collection[int], judge: int | None = None) -> list[User]:
-    """Judgements of these evaluations, or by this model."""
-    of = or_(Judgement.evaluation_id.in_(evaluations), Judgement.other_id.in_(evaluations), *([] if judge is None else [Judgement.model_id == judge]))
-    return [User("judgement", one.id, one.kind) for one in session.scalars(select(Judgement).where(of).order_by(Judgement.id))]
+def judged(session: Session, evaluations: Collection[int]) -> list[User]:
+    """Judgements of these evaluations."""
+    return _judging(session, judgements.on(evaluations))
+
+
+def _judging(session: Session, found: Select[Judgement]) -> list[User]:
+    return [User("judgement", one.id, one.kind) for one in session.scalars(found)]
 
 
 def _checked(session: Session, evaluations: Collection[int]) -> list[User]:

@@ -261,7 +261,8 @@ def test_f23_an_engine_whose_clock_is_an_hour_ahead_answers_the_lab_and_programs
     assert status == 200 and answer["output_tokens"], answer
     status, answer = site.call("POST", "/v1/completions", json={"model": site.base.alias, "prompt": "a b", "max_tokens": 4})
     assert status == 200 and answer["usage"]["completion_tokens"], answer
-    assert re.search(r"Its clock is (3599|3600)\.\d s ahead", site.page("/machines")), "else its clock was not wrong"
+    ahead = re.search(r"Its clock is (\d+)\.\d s ahead", site.page("/machines"))
+    assert ahead is not None and 3590 <= int(ahead[1]) <= 3600, "else its clock was not wrong"
 
 
 @ONE

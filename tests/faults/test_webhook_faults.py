@@ -11,7 +11,7 @@ import pytest
 from tests.faults.site import Site, until
 from tests.services.test_webhooks import Receiver, hook, receiver
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.slow]
 __all__ = ["receiver"]
 
 

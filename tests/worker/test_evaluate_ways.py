@@ -24,7 +24,7 @@ from worker import evaluate, parent
 from worker.engine.fit import tokenizer_of
 from worker.predictions import Work
 from worker.reporter import JobReporter
-from worker.weights import folders
+from worker.weights import weights_of
 
 pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 
@@ -68,7 +68,7 @@ def test_a_row_that_was_cut_is_shown_as_the_model_read_it(person: Who, base: Mod
     _, rows = run(person, base, version, fit="cut_tail")
     cut, whole = (predictions.whole(person, row.evaluation_id, row.example_id) for row in rows)
     with reading() as session:
-        folder, _ = folders(session, session.get_one(Model, base.id))
+        folder = weights_of(session, session.get_one(Model, base.id)).base
     tokenizer = tokenizer_of(folder)
     for one in (cut, whole):
         assert len(tokenizer(one.prompt).input_ids) == one.prediction.input_tokens

@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
+from app import storage
 from app.db import reading
 from app.domain.model import Model
 from app.errors import Conflict, Invalid, Unavailable
 from app.settings import settings
 from tests.engine.conftest import make_model
+from tests.installation import free_port
 from worker import models
 
 
@@ -95,3 +97,29 @@ def test_registering_again_changes_the_row_it_has(database: str, tmp_path: Path)
     for licence in ("", "MIT"):
         models.register(target, name="Tiny", alias=None, licence=licence, source="")
     assert registered() == 1
+
+
+def test_what_cannot_be_registered_leaves_its_place_free(database: str, tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "tiny", seed=1)
+    whole = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(whole[:20])
+    with pytest.raises(ValueError, match="char"):
+        models.add(folder, "Tiny", "tiny", "MIT")
+    assert registered() == 0 and list(settings().models_folder.iterdir()) == []
+    (folder / "model.safetensors").write_bytes(whole)
+    models.add(folder, "Tiny", "tiny", "MIT")
+    assert registered() == 1
+
+
+def test_a_model_is_registered_when_the_object_store_has_it(database: str, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_model(tmp_path / "tiny", seed=1)
+    with monkeypatch.context() as away:
+        away.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
+        with pytest.raises(Unavailable, match="cannot be used"):
+            models.add(folder, "Tiny", "tiny", "MIT")
+    assert registered() == 0 and list(settings().models_folder.iterdir()) == []
+    models.add(folder, "Tiny", "tiny", "MIT")
+    with reading() as session:
+        row = session.scalars(select(Model)).one()
+    store = storage.store()
+    assert store is not None and store.has(storage.model_key(row.content_hash))

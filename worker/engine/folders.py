@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -33,6 +33,11 @@ def hashes(folder: Path) -> dict[str, str]:
 def fingerprint(folder: Path) -> str:
     """One sha256 over the names and hashes of all files: changes when any file is added, removed, renamed or edited."""
     return _fingerprint_of(hashes(folder))
+
+
+def fingerprint_alone(files: Iterable[Path]) -> str:
+    """The fingerprint of a folder that would hold these files and nothing else."""
+    return _fingerprint_of({file.name: sha256(file) for file in files if file.name != MANIFEST})
 
 
 @contextmanager
