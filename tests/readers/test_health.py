@@ -217,8 +217,7 @@ def test_a_template_that_was_not_filled_in_has_no_remedy_of_one_click(text: str)
     [
         r"\frac{a}{b} is \frac{speed}{time}, 3 \text{cm}",
         r"Find \sqrt[3]{abc} and x^{max} - y_{min}, \{abc\}, \mathbf{{x}} over \operatorname*{argmin}.",
-        "def f(x):\n    return {x}",
-        "def f(value):\n    return {value}",
+        "def f(x, value):\n    return {x}\n    return {value}",
         "a{color}, echo ${HOME}, set{one}{two}",
     ],
 )
