@@ -184,16 +184,17 @@ def look(payload: dict[str, Any]) -> Fit:
     with reading() as session:
         version, template = session.get_one(DatasetVersion, payload["dataset_version"]), template_of(payload["template"])
         labels = version.label_texts() if payload["answer"] == "likelihood" else []
+        cases = datasets.cases(session, version, payload["split"], payload.get("limit"))
         if (remote := payload.get("remote")) is not None:
             there = remote_ruler(**remote, tokenizer=base)
             empty = there.empty(template, labels, payload["parameters"]["max_tokens"])
-            return fitting.look(empty, template, (case.values for case in datasets.cases(session, version, payload["split"])), there.tokens)
+            return fitting.look(empty, template, (case.values for case in cases), there.tokens)
         measure = ruler(base, adapter, template, labels, Parameters.model_validate(payload["parameters"]).max_tokens)
         if payload.get("max_length") is None:
-            return measure.look(template, (case.values for case in datasets.cases(session, version, payload["split"])))
-        cases = list(datasets.cases(session, version, payload["split"]))
+            return measure.look(template, (case.values for case in cases))
+        read = list(cases)
         measure = training_ruler(measure, payload["max_length"])
-        return measure.look(template, (case.values for case in cases), (case.answer for case in cases))
+        return measure.look(template, (case.values for case in read), (case.answer for case in read))
 
 
 def serve_request(payload: dict[str, Any]) -> ServeRequest:

@@ -258,7 +258,7 @@ def place(
 
     free = [Open(rows[number].input, rows[number].output, 0) for number in left]
     kept = of_left(numbers for numbers, _ in together)
-    cut = assign_splits(free, seed, shares, None if groups is None else of_left(alike), standing, kept)
+    cut = assign_splits(free, seed, shares, None if groups is None else lambda: of_left(alike), standing, kept)
     for number, split in zip(left, cut, strict=True):
         splits[number] = split
     return splits

@@ -5,7 +5,7 @@ Pure. A row's place is a hash of seed and text, so the cut does not depend on th
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import ceil
 from typing import Any, Protocol
 
@@ -20,6 +20,9 @@ SHARES = {"train": 0.7, "validation": 0.1, "test": 0.2}
 VALIDATION_SHARE = 0.1
 VALIDATION_ROWS = 50
 """What is cut from train when the given splits have no validation: this share, and at least so many rows, but never more than half."""
+
+Groups = Callable[[], Iterable[Sequence[int]]]
+"""Finds lists of row numbers to keep together. It may take long, and is called only where rows are cut."""
 
 EVENNESS = 4
 """How much the size of a split counts beside its labels; without it many small labels would all round the same way."""
@@ -63,15 +66,15 @@ def assign_splits(
     rows: Sequence[Row],
     seed: int,
     shares: tuple[float, float, float] = (0.7, 0.1, 0.2),
-    groups: Iterable[Sequence[int]] | None = None,
+    groups: Groups | None = None,
     standing: Mapping[str, int] | None = None,
     together: Sequence[Sequence[int]] = (),
 ) -> list[str]:
     """The split of each row: train, validation, test, or unlabelled for rows without an output.
 
     Given splits are kept; when they have no validation, it is cut from train. `shares` are those of train, validation and test.
-    `groups` are lists of row numbers to keep together (near-duplicates); without them, rows with the same normalised text are. `together`
-    are lists of rows to keep together because a column says so; what both tie to each other is one unit.
+    `groups` finds rows to keep together (near-duplicates), and is called only where something is cut; without it, rows with the same normalised text
+    are. `together` are lists of rows to keep together because a column says so; what both tie to each other is one unit.
     `standing` counts rows that are in these splits already: one row at a time, again and again, comes to the shares all the same.
     Raises Invalid when only some of the labelled rows have a split, or when the shares do not add up to 1.
     """
@@ -97,7 +100,7 @@ def assign_splits(
     return splits
 
 
-def _units(rows: Sequence[Row], groups: Iterable[Sequence[int]] | None, together: Sequence[Sequence[int]], numbers: Sequence[int], most: float) -> list[int]:
+def _units(rows: Sequence[Row], groups: Groups | None, together: Sequence[Sequence[int]], numbers: Sequence[int], most: float) -> list[int]:
     """For each row the number of a row that stands for all it has to stay with; `numbers` are the rows that are cut, `most` how many one split takes.
 
     A text that everybody writes ties whole groups to each other. Where more rows than a split takes would be one unit, texts
@@ -107,7 +110,7 @@ def _units(rows: Sequence[Row], groups: Iterable[Sequence[int]] | None, together
         first: dict[str, int] = {}
         texts = [first.setdefault(normalise(row.input, casefold=True), number) for number, row in enumerate(rows)]
     else:
-        texts = joined(len(rows), groups)
+        texts = joined(len(rows), groups())
     units = joined(len(rows), [*enumerate(texts), *together]) if together else texts
     if together and numbers and max(Counter(units[number] for number in numbers).values()) > most:
         group_of = {number: group[0] for group in together for number in group}

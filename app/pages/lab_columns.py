@@ -175,7 +175,7 @@ def plan(person: Person, body: AskedTest) -> HTMLResponse:
 
 @router.post("/test/fit")
 async def fit(person: Person, body: AskedTest) -> dict[str, Any]:
-    """How the rows of the split fit each line of the plan, in its order: {fits: [{sentence, too_long}]}. Where nobody knows, the sentence says why, and
+    """How the rows that the test takes fit each line of the plan, in its order: {fits: [{sentence, too_long}]}. Where nobody knows, the sentence says why, and
     `too_long` is none."""
     wanted = body.wanted()
     found = await to_thread.run_sync(lambda: testing.plan(person, [column.plain() for column in body.columns], wanted))

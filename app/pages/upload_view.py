@@ -177,6 +177,16 @@ def columns_of(upload: Upload, report: dict[str, Any]) -> Columns:
     return Columns(inputs, mapping.get("output"), mapping.get("split"), joined)
 
 
+def split_choice(upload: Upload, report: dict[str, Any], columns: Columns) -> tuple[list[tuple[str, str]], str, str]:
+    """The choice of a split: what can be chosen, what is, and what the file's name says of it while neither a column nor a split is chosen."""
+    none = (NONE, "none: cut them here" if upload.onto is None else "none: divide them")
+    wholes = [(key, f"every row of this file is {split}") for key, split in WHOLE.items()]
+    chosen = columns.split or next((key for key, split in WHOLE.items() if split == upload.options.get("split")), NONE)
+    called = splits_of([upload.filename]).get(upload.filename)
+    said = f"The name says {called}. If every row is one of that split, choose so; else the rows are divided." if called and chosen == NONE else ""
+    return [none, *wholes, *((name, name) for name in report.get("columns") or [])], chosen, said
+
+
 def columns_sent(form: FormData, before: Columns) -> Columns:
     """What the form chose; an input that was joined stays so until somebody chooses other inputs."""
     inputs = tuple(str(name) for name in form.getlist("input"))

@@ -19,7 +19,6 @@ from app.pages.forms import Text
 from app.pages.problem_words import asked
 from app.pages.render import fragment, gone_on, page, seen
 from app.readers import MAX_CELL, MAX_COLUMNS, MAX_ROWS, Problem
-from app.readers.names import splits_of
 from app.readers.options import READING, from_json
 from app.services import datasets, lengths, models, uploads
 from app.services.datasets import DatasetView
@@ -122,8 +121,7 @@ def _context(person: Who, upload: Upload, error: FettleError | None = None) -> d
         "test": view.told_by_test(upload, report),
         "cut_note": view.cut_note(report),
         "nothing": view.NONE,
-        "whole": view.WHOLE,
-        "called": splits_of([upload.filename]).get(upload.filename, ""),
+        "split_choice": view.split_choice(upload, report, columns),
         "labels": sorted((report.get("outputs") or {}).items(), key=lambda label: -label[1]),
         "models": [(str(one.model.id), one.model.name) for one in models.lineages(person) if one.model.kind == "foundation"],
         "marked": view.marked,

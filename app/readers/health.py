@@ -29,13 +29,20 @@ MISSING_MARKERS = {"na", "n/a", "nan", "null", "none", "nil", "#n/a", "-", "?"}
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 """A carriage return is none: it stands in every cell of several lines that Windows wrote."""
 
+_ALONE = r"(?<![\\\w}\]^$])(?<!\w\*)"
+"""Before a brace: it is no argument of a formula's command, and no part of a name or of a string in code."""
+
 _SPECIAL_TOKEN = re.compile(
     r"<\|[^|<>\s]{1,40}\|>|</?s>|\[/?(?:MASK|PAD|CLS|SEP|UNK|INST)\]|<</?SYS>>|<(?:bos|eos|pad|unk|mask)>|<(?:start|end)_of_turn>|<extra_id_\d{1,3}>"
-    r"|\{\{ ?[A-Za-z_]\w{0,30} ?\}\}|\{[A-Za-z_]\w{0,30}\}"
+    rf"|{_ALONE}\{{\{{ ?[A-Za-z_]\w{{0,30}} ?\}}\}}"
 )
+_PLACEHOLDER = re.compile(rf"{_ALONE}(?<!\{{)(?<!return )\{{[A-Za-z_]\w{{2,30}}\}}")
+"""A word in single braces. It may still be code, or a set in a formula: rows are never dropped for it."""
+
 MARKS: dict[str, Mark] = {
     "control_characters": lambda row: any(map(_CONTROL.search, (row.input, row.output or "", *row.cells.values()))),
     "special_tokens": lambda row: _SPECIAL_TOKEN.search(row.input) or _SPECIAL_TOKEN.search(row.output or ""),
+    "placeholders": lambda row: _PLACEHOLDER.search(row.input) or _PLACEHOLDER.search(row.output or ""),
     "copied_outputs": lambda row: row.output is not None and row.output.strip() == row.input.strip(),
     "personal_data": has_personal_data,
     "several_labels": lambda row: row.output is not None and several(row.output),
@@ -300,30 +307,28 @@ def unreadable(rows: int, model: str) -> Finding:
     return Finding("unknown_tokens", 2, rows, sentence, rows=tuple(range(rows)), fix=drop(range(rows)))
 
 
-def _where(table: Table, code: str, verb: tuple[str, str], sentence: str, dropped: bool = False) -> Finding | None:
+def _where(table: Table, code: str, verb: tuple[str, str], sentence: str) -> Finding | None:
     """A finding about the examples that have the mark of its code; the sentence goes on after "n rows" and the verb (for one row, for many)."""
     rows = table.marked(code)
-    fix = drop(rows) if dropped else None
-    return table.finding(code, 1, len(rows), f"{_n(len(rows), f'row {verb[0]}', f'rows {verb[1]}')} {sentence}", rows, fix=fix) if rows else None
+    return table.finding(code, 1, len(rows), f"{_n(len(rows), f'row {verb[0]}', f'rows {verb[1]}')} {sentence}", rows, fix=drop(rows)) if rows else None
 
 
 def _control(table: Table) -> Finding | None:
-    return _where(table, "control_characters", ("contains", "contain"), "control characters. They are kept, and shown as escapes.", dropped=True)
+    return _where(table, "control_characters", ("contains", "contain"), "control characters. They are kept, and shown as escapes.")
 
 
 def _special_tokens(table: Table) -> Finding | None:
-    return _where(
-        table,
-        "special_tokens",
-        ("contains", "contain"),
-        "placeholders of prompts or special tokens of models, such as {label} or <|im_end|>. They are treated as text.",
-        dropped=True,
-    )
+    tokens = table.marked("special_tokens")
+    rows = sorted({*tokens, *table.marked("placeholders")})
+    many = _n(len(rows), "row contains", "rows contain")
+    sentence = f"{many} placeholders of prompts or special tokens of models, such as {{label}} or <|im_end|>. They are treated as text."
+    otherwise = "" if tokens else " If a template was not filled in, put its values in and import the file again."
+    return table.finding("special_tokens", 1, len(rows), sentence + otherwise, rows, fix=drop(tokens)) if rows else None
 
 
 def _personal(table: Table) -> Finding | None:
     sentence = "to contain an e-mail address, a phone, card or account number, or a key. Think about who may read this dataset."
-    return _where(table, "personal_data", ("seems", "seem"), sentence, dropped=True)
+    return _where(table, "personal_data", ("seems", "seem"), sentence)
 
 
 def _flat(groups: Iterable[Group]) -> list[int]:

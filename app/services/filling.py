@@ -172,9 +172,10 @@ class Filling:
 
     def _in_sight(self) -> list[str]:
         """The splits of a file that is held as a whole."""
-        # Near-duplicates stay on one side where splits are ours to make: all of them, or a validation that the file lacks.
-        given = any(example.split == "validation" for example in self._held)
-        alike = None if given else near_duplicate_groups([example.input for example in self._held])
+
+        def alike() -> list[list[int]]:
+            return near_duplicate_groups([example.input for example in self._held])
+
         return assign_splits(self._held, self._seed, self._shares, alike, together=together([example.cells for example in self._held], self._group))
 
 

@@ -51,8 +51,9 @@ def start(
     seed: int = 0,
     selection: Fixed = "balanced",
     max_length: int | None = None,
+    limit: int | None = None,
 ) -> Question:
-    """Ask how the rows fit with a saved prompt, or with the fields of one that is not saved yet (`prompt`): with the prompt's own shots or with so many drawn ones, as a rung draws them; with `max_length` as tuning reads them.
+    """Ask how the rows fit with a saved prompt, or with the fields of one that is not saved yet (`prompt`): with the prompt's own shots or with so many drawn ones, as a rung draws them; with `max_length` as tuning reads them; with `limit` those rows alone that an evaluation of so many takes.
 
     Raises Invalid for what could not be scored so and for a window that nobody knows, Unavailable when the engine process has to count and is away.
     """
@@ -64,7 +65,7 @@ def start(
         usable(version, split, answer)
         check(prompts.template_of(given), version.variables)
     parameters = Parameters.model_validate(given.get("parameters") or {})
-    wanted = {"dataset_version": version.id, "split": split, "answer": answer, "parameters": parameters.model_dump(), "max_length": max_length}
+    wanted = {"dataset_version": version.id, "split": split, "limit": limit, "answer": answer, "parameters": parameters.model_dump(), "max_length": max_length}
     return _remote(row, version, given, wanted) if row.remote else generate.hand(row, given, wanted)
 
 
@@ -83,7 +84,8 @@ def _remote(model: Model, version: DatasetVersion, given: Mapping[str, Any], wan
         labels = version.label_texts() if wanted["answer"] == "likelihood" else []
         empty = measure.empty(template, labels, wanted["parameters"]["max_tokens"])
         with reading() as session:
-            return look(empty, template, (case.values for case in datasets.cases(session, version, wanted["split"])), measure.tokens)
+            cases = datasets.cases(session, version, wanted["split"], wanted["limit"])
+            return look(empty, template, (case.values for case in cases), measure.tokens)
 
     if like is not None:
         with suppress(Unavailable):

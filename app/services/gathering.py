@@ -65,5 +65,5 @@ def planned(session: Session, version: DatasetVersion, groups: Sequence[Sequence
             rows[row.id], stands[row.id] = Open(f"{row.content_key:x}", labels.setdefault(row.output, row.output), row.content_key), row.split
     numbers = {key: number for number, key in enumerate(rows)}
     together = [[numbers[key] for key in group if key in numbers] for group in groups]
-    cut = assign_splits(list(rows.values()), version.seed, lineage.shares_of(session, version), [group for group in together if group])
+    cut = assign_splits(list(rows.values()), version.seed, lineage.shares_of(session, version), lambda: [group for group in together if group])
     return {key: split for key, split in zip(rows, cut, strict=True) if split != stands[key]}

@@ -38,7 +38,7 @@ def set_aside(person: Who, reference: int | str, share: float = SHARE) -> Datase
         raise Invalid("few_test_rows", f"Version {version.number} has {len(rows)} test rows.", "Append labelled rows first.")
     free = [lineage.Open(row.input, row.output, 0) for row in rows]
     groups = together([row.cells for row in rows], (version.origin.get("cut") or {}).get("group"))
-    sides = assign_splits(free, version.seed, (0.0, share, 1 - share), near_duplicate_groups([row.input for row in rows]), together=groups)
+    sides = assign_splits(free, version.seed, (0.0, share, 1 - share), lambda: near_duplicate_groups([row.input for row in rows]), together=groups)
     chosen = frozenset(row.id for row, side in zip(rows, sides, strict=True) if side == "validation")
     return derive(person, version.reference, SetAside(chosen))
 

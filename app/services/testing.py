@@ -167,8 +167,9 @@ def _line(session: Session, person: Who, pair: Pair, version: DatasetVersion, wa
 
 
 def fit_of(person: Who, line: Line, wanted: Wanted) -> Question:
-    """Ask how the split's rows fit a line's model with its prompt, before there is a test. Raises as `fits.start` does."""
-    return fits.start(person, model=line.pair.model.id, prompt=line.pair.fields, dataset=wanted.dataset, split=wanted.split, answer=wanted.answer)
+    """Ask how the rows that a test takes fit a line's model with its prompt, before there is one. Raises as `fits.start` does."""
+    how: dict[str, Any] = {"split": wanted.split, "answer": wanted.answer, "limit": wanted.limit}
+    return fits.start(person, model=line.pair.model.id, prompt=line.pair.fields, dataset=wanted.dataset, **how)
 
 
 def _time(session: Session, person: Who, pair: Pair, answer: str, rows: int) -> tuple[float | None, str]:

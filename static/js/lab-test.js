@@ -36,9 +36,9 @@ function wanted() {
 
 let fitting = { key: "", asked: null };
 
-/** How the rows fit each line of the plan. Neither the policy nor how many rows are scored changes that, so it is asked once for all of them. */
+/** How the rows fit each line of the plan. The policy does not change that, so it is asked once for all of them. */
 async function fits(body) {
-  const key = JSON.stringify({ ...body, columns: body.columns.map((column) => ({ ...column, latency_ms: null })), limit: null, fit: "refuse" });
+  const key = JSON.stringify({ ...body, columns: body.columns.map((column) => ({ ...column, latency_ms: null })), fit: "refuse" });
   if (fitting.key !== key) {
     const asked = ask("/lab/test/fit", { ...body, fit: "refuse" }).then((response) => (response?.ok ? response.json() : null));
     fitting = { key, asked };

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Request, Route, expect
 
 from tests.browser.steps import PASSWORD, address, arrived, command, no_violations, sign_up, tab_to, until
 from tests.installation import Running
@@ -249,9 +249,13 @@ def test_testing_a_draft_of_an_older_version_shows_both(installation: Running, p
     page.locator("#dataset").select_option(label="Support desk v1")
     dialog = page.locator("#clash-dialog")
 
+    def of_two(request: Request) -> bool:
+        return request.url.endswith("/lab/test/fit") and (request.post_data_json or {}).get("limit") == 2
+
     def test() -> None:
-        page.locator("#test").click()
-        page.locator("#test-limit").fill("2")
+        with page.expect_request(of_two):
+            page.locator("#test").click()
+            page.locator("#test-limit").fill("2")
         expect(page.locator("#test-plan strong")).to_contain_text("2 answers")
         expect(page.locator("#test-plan [data-fit]")).to_contain_text("Every row fits: the longest takes")
         page.locator("#test-start").click()

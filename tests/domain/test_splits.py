@@ -52,7 +52,7 @@ def test_seeds_differ() -> None:
 def test_groups_stay_together_and_so_do_equal_texts() -> None:
     table = rows(300)
     groups = [[number, number + 100, number + 200] for number in range(0, 100, 7)]
-    splits = assign_splits(table, 0, groups=groups)
+    splits = assign_splits(table, 0, groups=lambda: groups)
     assert all(len({splits[number] for number in group}) == 1 for group in groups)
     twice = [Example(number, f"Text  NUMBER {number % 50}" if number < 50 else f"text number {number % 50}", "a") for number in range(100)]
     splits = assign_splits(twice, 0)
@@ -75,7 +75,7 @@ def test_given_splits_are_kept_and_a_missing_validation_is_cut_from_train() -> N
 def test_groups_stay_together_where_only_validation_is_cut() -> None:
     table = rows(300, split="train") + [Example(number, f"test number {number}", "a", "test") for number in range(30)]
     groups = [[number, number + 100, number + 200, 300 + number % 30] for number in range(100)]
-    splits = assign_splits(table, 0, groups=groups)
+    splits = assign_splits(table, 0, groups=lambda: groups)
     assert all(len({splits[number] for number in group[:3]}) == 1 for group in groups) and splits[300:] == ["test"] * 30
     assert 50 <= Counter(splits)["validation"] <= 100
 
@@ -83,6 +83,29 @@ def test_groups_stay_together_where_only_validation_is_cut() -> None:
 def test_nothing_is_cut_when_validation_is_there() -> None:
     table = rows(20, split="train") + rows(5, split="validation")
     assert assign_splits(table, 0) == ["train"] * 20 + ["validation"] * 5
+
+
+@pytest.mark.parametrize(
+    ("given", "cut"),
+    [
+        (rows(20), True),
+        (rows(20, split="train"), True),
+        ([*rows(20, split="train"), Example(20, "a row without an output", None, "validation")], True),
+        ([*rows(20, split="train"), *rows(5, split="validation")], False),
+        (rows(20, split="test"), False),
+        (rows(20, split="reserve"), False),
+        ([Example(0, "a row without an output", None)], False),
+    ],
+)
+def test_groups_are_looked_for_only_where_something_is_cut(given: list[Example], cut: bool) -> None:
+    asked = list[int]()
+
+    def groups() -> list[list[int]]:
+        asked.append(1)
+        return [[0]]
+
+    assign_splits(given, 0, groups=groups)
+    assert bool(asked) is cut
 
 
 def test_one_row_at_a_time_comes_to_the_shares_all_the_same() -> None:

@@ -164,8 +164,11 @@ def test_no_file_is_said(browser: TestClient, person: Who, data: dict[str, str])
 def test_a_train_file_and_a_test_file_one_after_the_other_are_one_dataset_with_those_splits(browser: TestClient, person: Who) -> None:
     place = upload(browser, table(400), "train.csv")
     page = get(browser, place)
-    assert page.text("#split-help").startswith("The name says train.") and "every row of this file is train" in page.texts("#split option")
+    assert page.text("#split-help").startswith("The name says train.")
+    splits = [f"every row of this file is {split}" for split in ("train", "validation", "test", "reserve")]
+    assert page.texts("#split option") == ["none: cut them here", *splits, "text", "label"] and not page.all("#split option[selected]:not(:first-child)")
     page = change(browser, place, split=ALL["train"])
+    assert not page.all("#split-help"), "what the name says is not repeated once a split is chosen"
     assert "Every row of the file is train. The file has no validation rows" in page.text("#upload") and not page.all("#test, #validation")
     assert page.one("#split option[selected]").get("value") == ALL["train"] and page.text(".facts dd:nth-of-type(3)") == "train 400"
     assert browser.post(f"{place}/freeze", data=form(page)).status_code == 303

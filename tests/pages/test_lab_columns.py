@@ -153,6 +153,8 @@ def test_how_rows_fit_stands_in_the_dialog_and_what_is_done_about_it_is_chosen_t
     remote, local = browser.post("/lab/test/fit", json=body).json()["fits"]
     assert remote["too_long"] == 10 and "10 of 10 rows do not fit (shots + input + answer) in the 90 tokens of there/tiny" in remote["sentence"]
     assert local["too_long"] is None and "not known yet: The engine process is not running" in local["sentence"]
+    few, _ = browser.post("/lab/test/fit", json={**body, "limit": 2}).json()["fits"]
+    assert few["too_long"] == 2 and few["sentence"].startswith("2 of 2 rows do not fit"), "of those that the test takes"
     started = browser.post("/lab/test", json={**body, "fit": "cut_tail"}).json()["jobs"]
     assert [jobs.find(person, job).job.settings["fit"] for job in started] == ["cut_tail", "cut_tail"]
     assert browser.post("/lab/test", json={**body, "fit": "squeeze"}).status_code == 422

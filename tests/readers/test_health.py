@@ -196,11 +196,33 @@ def test_control_characters_are_seen_in_every_column_and_line_ends_are_none() ->
     assert found.lines == (91, 92) and found.sentence == "2 rows contain control characters. They are kept, and shown as escapes."
 
 
-@pytest.mark.parametrize("token", ["{label}", "{{ text }}", "<start_of_turn>", "[/INST]", "<mask>", "<extra_id_0>", "<<SYS>>", "<|im_end|>"])
+@pytest.mark.parametrize("token", ["{{ text }}", "<start_of_turn>", "[/INST]", "<mask>", "<extra_id_0>", "<<SYS>>", "<|im_end|>"])
 def test_placeholders_and_special_tokens(token: str) -> None:
-    found = finding([*rows(40), Example(90, f"{sentence(90)} {token}", "praise")], "special_tokens")
-    assert found.lines == (90,)
-    assert found.sentence == "1 row contains placeholders of prompts or special tokens of models, such as {label} or <|im_end|>. They are treated as text."
+    found = finding([*rows(40), Example(90, f"{sentence(90)} {token}", "praise"), Example(91, f"{sentence(91)} {{label}}", "praise")], "special_tokens")
+    assert found.lines == (90, 91) and found.fix is not None and found.fix.rows == (40,), (
+        "a word in single braces may be anything: it is no reason to drop a row"
+    )
+    assert found.sentence == "2 rows contain placeholders of prompts or special tokens of models, such as {label} or <|im_end|>. They are treated as text."
+
+
+@pytest.mark.parametrize("text", ["Text: {label}", "{input_text}", "“{label}”"])
+def test_a_template_that_was_not_filled_in_has_no_remedy_of_one_click(text: str) -> None:
+    found = finding([*rows(40), Example(90, text, "praise")], "special_tokens")
+    assert found.lines == (90,) and found.fix is None
+    assert found.sentence.endswith("They are treated as text. If a template was not filled in, put its values in and import the file again.")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        r"\frac{a}{b} is \frac{speed}{time}, 3 \text{cm}",
+        r"Find \sqrt[3]{abc} and x^{max} - y_{min}, \{abc\}, \mathbf{{x}} over \operatorname*{argmin}.",
+        "def f(x, value):\n    return {x}\n    return {value}",
+        "a{color}, echo ${HOME}, set{one}{two}",
+    ],
+)
+def test_formulas_and_code_are_no_placeholders(text: str) -> None:
+    assert "special_tokens" not in codes([*rows(40), Example(90, text, "praise"), Example(91, sentence(91), text)])
 
 
 @pytest.mark.parametrize(

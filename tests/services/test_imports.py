@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from sqlalchemy import func, select
@@ -19,6 +19,7 @@ from app.domain.cutting import Cutter, content_key
 from app.domain.dataset import Dataset, DatasetVersion, Example
 from app.domain.upload import Upload
 from app.errors import Conflict, Invalid, NotFound
+from app.readers.near_duplicates import near_duplicate_groups
 from app.readers.options import Options
 from app.services import filling, imports, upload_files, uploads
 from app.services.datasets import DatasetView, find
@@ -116,13 +117,29 @@ def test_a_long_file_keeps_its_groups_and_its_own_splits(person: Who, monkeypatc
     assert cut.version.splits["test"] == 200 and 50 <= cut.version.splits["validation"] < 140
 
 
-def test_near_duplicates_stay_on_one_side_of_the_validation_that_is_cut_from_a_given_train(person: Who) -> None:
+@pytest.mark.parametrize("other", ["a test row,label 1,test", "a row to be labelled,,validation"])
+def test_near_duplicates_stay_on_one_side_of_the_validation_that_is_cut_from_a_given_train(person: Who, other: str) -> None:
     lines = [f"{line},train" for line in table(200).splitlines()[1:]]
     twins = [line.replace(",label", "!,label") for line in lines]
-    view = imported(person, "\n".join(["text,label,split", *lines, *twins, "a test row,label 1,test"]))
+    view = imported(person, "\n".join(["text,label,split", *lines, *twins, other]))
     split = {row.input: row.split for row in rows_of(view)}
-    assert view.version.splits["test"] == 1 and view.version.splits["validation"] >= 40
+    assert view.version.rows == 401 and view.version.splits["validation"] >= 40
     assert all(split[text] == split[f"{text}!"] for text in split if f"{text}!" in split)
+
+
+@pytest.mark.parametrize("split", ["test", "reserve"])
+def test_near_duplicates_are_not_looked_for_where_nothing_is_cut(person: Who, split: Literal["test", "reserve"], monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = list[int]()
+
+    def groups(texts: Sequence[str]) -> list[list[int]]:
+        looked.append(len(texts))
+        return near_duplicate_groups(texts)
+
+    monkeypatch.setattr(filling, "near_duplicate_groups", groups)
+    view = imported(person, table(100), options=Options(split=split))
+    assert view.version.splits == {split: 100} and not looked
+    imported(person, table(100))
+    assert looked == [100]
 
 
 @pytest.mark.parametrize("held", [20_000, 100])

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from app.db import now, transaction
+from app.domain import dataset as datasets
 from app.domain import evaluation as evaluations
 from app.domain import job as jobs
 from app.domain.access import Who
@@ -148,6 +149,19 @@ def test_how_rows_fit_a_draft_is_known_before_there_is_a_test(person: Who, versi
     with pytest.raises(Invalid, match="nor make them fit"):
         testing.start(person, [draft(model), draft(huge)], replace(wanted, fit="cut_tail"))
     assert prompts.recent(person)[0] == [], "neither of the two was begun"
+
+
+@pytest.mark.parametrize("limit", [1, 3, 8, 20, 99, None])
+def test_the_rows_that_are_looked_at_are_those_that_the_test_takes(person: Who, limit: int | None) -> None:
+    rows = [(f"message {number} about my bill{' and so on' * 200 * (number % 2)}", "ab"[number % 3 % 2], "validation") for number in range(20)]
+    version = add_rows(person, "letters", rows)
+    there = endpoints.create(person, name="there", url="https://api.example.com/v1", models=["tiny"], windows={"tiny": {"tokens": 400}})
+    with transaction() as session:
+        taken = [case.input for case in datasets.cases(session, version, "validation", limit)]
+    wanted = Wanted(dataset=version.reference, split="validation", answer="likelihood", limit=limit)
+    (line,) = testing.plan(person, [draft(there.models[0].id)], wanted).lines
+    found = asyncio.run(fits.fit(testing.fit_of(person, line, wanted)))
+    assert (found.rows, found.too_long) == (line.rows, sum(len(text) > 1000 for text in taken)) and found.rows == len(taken)
 
 
 @pytest.mark.parametrize(("prices", "known"), [({}, False), ({"*": {"input": 10.0, "output": 1000.0}}, True)])

@@ -122,6 +122,7 @@ def test_a_model_elsewhere_is_counted_by_the_tokenizer_of_one_here(person: Who, 
     prompt = prompts.create(person, "plain", {"input_prefix": "Input:", "output_prefix": "Output:", "parameters": {"max_tokens": 5}}).reference
     asked: dict[str, Any] = {"dataset": toys.reference, "prompt_version": prompt, "answer": "generate", "split": "validation"}
     found, here = fitted(fits.start(person, model="there/tiny", **asked)), fitted(fits.start(person, model=base.id, **asked))
+    assert (found.rows, fitted(fits.start(person, model="there/tiny", limit=3, **asked)).rows) == (20, 3)
     assert found.longest == here.longest + OPENING + TURN, "the same text, and what its server may write around a turn"
     endpoints.update(person, there.endpoint.id, {"windows": {"tiny": {"tokens": 60, "tokenizer": base.id}}})
     found = fitted(fits.start(person, model="there/tiny", **asked))
@@ -216,6 +217,8 @@ def test_whether_rows_fit_is_counted_without_loading_the_model(person: Who, base
     long = prompts.create(person, "long", {"instruction": "good or bad: " * 200})
     found = asked(prompt_version=long.reference, split="validation")
     assert (found.rows, found.too_long) == (20, 20) and found.longest > 512 and found.sentence.startswith("20 of 20 rows do not fit")
+    found = asked(prompt_version=long.reference, split="validation", limit=2)
+    assert (found.rows, found.too_long) == (2, 2), "rows that nobody scores are not read"
     tuned = asked(split="train", max_length=bare.longest)
     assert tuned.too_long and tuned.longest > bare.longest, "an example has its answer in it"
     assert tuned.sentence.endswith(f"in the {bare.longest} tokens of max_length; the longest takes {tuned.longest}.")
