@@ -16,10 +16,10 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, func, inspect, select
 from sqlalchemy.orm import Session
 
-from app.db import reading, transaction
+from app.db import engine, reading, transaction
 from app.domain.access import installation, owned
 from app.domain.made_with import made_with
 from app.domain.model import Model
@@ -181,6 +181,12 @@ def parameters(file: Path) -> int:
     return sum(prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
 
 
+def _ask_for_tables() -> None:
+    """Raises Conflict before anything is fetched or copied when there is no catalogue to register it in."""
+    if not inspect(engine()).has_table(Model.__tablename__):
+        raise Conflict("no_tables", "The database has no tables yet.", "Run `fettle migrate`, then add the model again.")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m worker.models", description="Bring a foundation model in.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -192,6 +198,7 @@ def main() -> None:
     chosen = parser.parse_args()
     os.environ["TQDM_DISABLE"] = "1"  # the steps speak for themselves
     try:
+        _ask_for_tables()
         if chosen.command == "starter":
             starter()
         else:

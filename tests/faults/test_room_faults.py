@@ -191,8 +191,11 @@ def test_f20_a_model_that_does_not_fit_is_not_begun_to_be_copied(tmp_path: Path,
     given = environment(tmp_path, free_port()) | {"FETTLE_DATA": str(small)}
     folder = make_model(tmp_path / "tiny", seed=7)
     (small / "models").mkdir()
-    filler = fill(small, 50_000)
     command = [sys.executable, "-m", "worker.models", "add", str(folder)]
+    early = subprocess.run(command, cwd=ROOT, env=given, capture_output=True, text=True, timeout=120, check=False)
+    assert early.returncode == 1 and early.stderr == "The database has no tables yet. Run `fettle migrate`, then add the model again.\n"
+    subprocess.run([sys.executable, "-m", "app.cli", "migrate"], cwd=ROOT, env=given, check=True, capture_output=True)
+    filler = fill(small, 50_000)
     done = subprocess.run(command, cwd=ROOT, env=given, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1 and "The disk is full: tiny takes" in done.stderr and "Traceback" not in done.stderr, done.stderr
     assert list((small / "models").iterdir()) == [] and filler.exists()
