@@ -101,7 +101,7 @@ def labelled(dice: random.Random, rights: list[list[float]], n: int) -> tuple[li
 
 def test_of_macro_f1_and_the_like_the_answers_are_dealt_anew() -> None:
     """Of checks in which nothing matters as many are significant as 5 %, by the binomial interval; a run that forgets the rare label always is."""
-    dice, times = random.Random(6), 200
+    dice, times = random.Random(6), 60
     for name in NAMES:
         found = sum((spread([0.5, 0.6], labelled(dice, [[0.8, 0.7, 0.5]] * 4, 100)[0], name)["p_value"] or 0) <= 0.05 for _ in range(times))
         interval = binomtest(found, times).proportion_ci()
