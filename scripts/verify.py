@@ -20,7 +20,7 @@ PARTS: dict[str, list[list[str]]] = {
     "contracts": [["lint-imports"]],
     "house": [["pytest", "-q", "tests/house"]],
     "tests": [["pytest", "-q", "-m", "not long", *SIDE_BY_SIDE]],
-    "faults": [["pytest", "-q", "-m", "faults", "--generator-seconds", "600"]],
+    "faults": [["pytest", "-q", "-m", "faults", "--generator-seconds", "600", *SIDE_BY_SIDE]],
     "security": [["pytest", "-q", "-m", "security"]],
     "bench": [["python", "-m", f"bench.{name}"] for name in ("gpu", "published", "tune", "upload")],
 }
