@@ -38,6 +38,9 @@ LOOK_SECONDS = 0.1
 
 def run(key: int) -> Chore | None:
     """Do a chore, or go on with one that was cut off; the chore once it is done. Nothing, when somebody else has it or its version is gone."""
+    with reading() as session:  # as in app/services/imports.py: the first look takes longer than a write may
+        if session.get(Chore, key) is None:
+            return None
     with transaction() as session:
         claimed = chores.claim(session, key)
         version = session.get(DatasetVersion, claimed[0].version_id) if claimed else None

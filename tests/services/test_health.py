@@ -16,6 +16,7 @@ from app.services import datasets, health, versions
 from app.services.versions import derive
 from tests.queries import queries
 from tests.rows import add_dataset
+from tests.services.uploading import now
 from tests.unhealthy import add, sick, text
 
 
@@ -52,15 +53,15 @@ def test_a_remedy_makes_the_next_version_as_it_was_foretold(person: Who) -> None
     first = sick(person)
     finding = next(one for one in health.report(person, "1").findings or () if one.code == "leakage")
     assert (finding.remedy, finding.fixed, finding.after) == ("drop", 1, {"splits": {**first.splits, "train": first.splits["train"] - 1}, "labels": 4})
-    second = health.mend(person, "1", "leakage").version
+    second = now(health.mend(person, "1", "leakage")).version
     assert second.splits == (finding.after or {})["splits"] and (second.change or {})["reason"] == "leakage"
     assert "leakage" not in codes(person)
     with pytest.raises(Conflict, match="newer"):
         health.mend(person, "1@1", "look_alike_labels")
-    third = health.mend(person, "1", "look_alike_labels").version
+    third = now(health.mend(person, "1", "look_alike_labels")).version
     assert [label["key"] for label in third.labels] == ["N/A", "a", "b"]
     markers = next(one for one in health.report(person, "1").findings or () if one.code == "missing_markers")
-    fourth = health.mend(person, "1", "missing_markers").version
+    fourth = now(health.mend(person, "1", "missing_markers")).version
     assert fourth.splits == (markers.after or {})["splits"] and fourth.splits["unlabelled"] == 4 and len(fourth.labels) == (markers.after or {})["labels"] == 2
     health.mend(person, "1", "near_leakage")
     assert codes(person) == []
