@@ -189,7 +189,8 @@ def parameters(file: Path) -> int:
         header = stream.read(length)
     try:
         tensors = [tensor for name, tensor in json.loads(header).items() if name != "__metadata__"]
-        count, end = sum(prod(tensor["shape"]) for tensor in tensors), max((tensor["data_offsets"][1] for tensor in tensors), default=0)
+        count = int(sum(prod(tensor["shape"]) for tensor in tensors))
+        end = max((tensor["data_offsets"][1] for tensor in tensors), default=0)
     except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
         raise _damaged(file, "its header cannot be read") from error
     if 8 + length + end != size:

@@ -43,7 +43,8 @@ class Finding(Base):
             raise Conflict("no_remedy", "Only a person can decide what to do here.", "Look at the rows, and upload a corrected file.")
         rows = unpacked(self.fix["rows"])
         # What was found by earlier versions of Fettle has the names themselves.
-        to = [split if isinstance(split, str) else HELD_OUT[split] for split in unpacked(self.fix.get("to") or [])]
+        named: list[Any] = unpacked(self.fix.get("to") or [])
+        to = [split if isinstance(split, str) else HELD_OUT[split] for split in named]
         changes: dict[str, Change] = {
             "drop": Drop(frozenset(rows)),
             "move": Move(frozenset(rows), self.fix["split"]),

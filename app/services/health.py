@@ -155,7 +155,7 @@ def heed_lengths(version_id: int) -> None:
         if version is None or version.examined_at is None or chore is None or chore.state != "done" or "window" not in chore.result:
             return
         told = chore.result
-    long, strange = told["long"], told["strange"]
+    long, strange = unpacked(told["long"]), unpacked(told["strange"])
     about = {
         "long_inputs": (long, over_window(len(long), told["inputs"]["most"], told["name"], told["window"])),
         "unknown_tokens": (strange, unreadable(len(strange), told["name"])),

@@ -90,8 +90,11 @@ def work_briefly(upload: Upload, token: str) -> bool:
                 begun = session.get_one(Upload, upload.id).dataset_id
             if begun is not None:
                 purge(begun)
-            with suppress(Dropped), transaction() as session:
-                uploads.put_off(session, upload.id, token)
+            try:
+                with transaction() as session:
+                    uploads.put_off(session, upload.id, token)
+            except Dropped:
+                clear(upload.id, LOST)
             return False
     return True
 

@@ -183,7 +183,7 @@ def test_an_append_whose_child_is_killed_is_invisible_and_gone(web: Web, big: by
 
 
 def test_a_change_of_a_long_version_whose_child_is_killed_is_invisible_and_gone(web: Web, big: bytes) -> None:
-    first = web.call("GET", f"/api/v1/uploads/{web.upload(big)}")["id"]
+    first = web.upload(big)
     assert wait(lambda: web.call("GET", f"/api/v1/uploads/{first}")["state"] == "done", 120)
     dataset = web.call("GET", f"/api/v1/uploads/{first}")["dataset"]
     before = web.counts()

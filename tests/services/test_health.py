@@ -118,3 +118,14 @@ def test_a_deleted_draft_takes_its_examination_along(person: Who) -> None:
 def test_the_examination_refuses_an_unknown_version(database: str) -> None:
     done = subprocess.run([sys.executable, "-m", "app.services.examination", "99"], capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "NoResultFound" in done.stderr
+
+
+def test_a_finding_of_many_rows_is_kept_packed_and_is_one_like_any_other(person: Who) -> None:
+    add(person, [(text(number % 60), "ab"[number % 60 % 2], "train") for number in range(1_260)])
+    (found,) = [one for one in health.report(person, "1").findings or () if one.code == "duplicates"]
+    with reading() as session:
+        kept = session.get_one(Finding, found.id)
+        assert isinstance(kept.rows, dict) and kept.fix is not None and isinstance(kept.fix["rows"], dict)
+    seen = health.rows(person, "1", "duplicates", offset=1_250)
+    assert (seen.total, len(seen.rows), seen.hidden) == (1_260, 10, 0) and health.first_rows(seen.report)["duplicates"][1] == 1_260
+    assert now(health.mend(person, "1", "duplicates")).version.rows == 60

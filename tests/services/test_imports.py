@@ -117,20 +117,6 @@ def test_a_long_file_keeps_its_groups_and_its_own_splits(person: Who, monkeypatc
     assert cut.version.splits["test"] == 200 and 50 <= cut.version.splits["validation"] < 140
 
 
-@pytest.mark.parametrize("held", [200, 20_000])
-def test_rows_without_an_output_are_no_validation_split(person: Who, monkeypatch: pytest.MonkeyPatch, held: int) -> None:
-    """Only unlabelled rows are given to validation: it is cut from train, in a file that is held and in one that is streamed, wherever they stand."""
-    monkeypatch.setattr(filling, "HELD_ROWS", held)
-    lines = [f"{line},{'train' if number < 700 else 'test'}" for number, line in enumerate(table(900).splitlines()[1:])]
-    waiting = [f"who knows {number},,validation" for number in range(20)]
-    for rows in (waiting + lines, lines + waiting):
-        view = imported(person, "\n".join(["text,label,split", *rows]))
-        assert view.version.splits["unlabelled"] == 20 and view.version.splits["test"] == 200 and 50 <= view.version.splits["validation"] < 140
-    upload = uploads.accept(person, sent("\n".join(["text,label,split", *lines, *waiting])), "report")
-    imports.run(upload.id)
-    assert (uploads.find(person, upload.id).report or {})["splits"] == {"train": 700, "test": 200}
-
-
 @pytest.mark.parametrize("other", ["a test row,label 1,test", "a row to be labelled,,validation"])
 def test_near_duplicates_stay_on_one_side_of_the_validation_that_is_cut_from_a_given_train(person: Who, other: str) -> None:
     lines = [f"{line},train" for line in table(200).splitlines()[1:]]

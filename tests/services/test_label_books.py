@@ -199,7 +199,7 @@ def test_names_that_a_parquet_file_says_are_proposed_for_its_numbers(person: Who
     assert [(one.key, one.display, one.source) for one in found.proposals] == [
         (str(n), name, "names in the file") for n, name in enumerate(["World", "Sports", "Business"])
     ]
-    later = label_books.rewrite(person, key, [{"key": "0", "display": "World"}])
+    later = now(label_books.rewrite(person, key, [{"key": "0", "display": "World"}]))
     assert [one.key for one in label_books.find(person, later.version.reference).proposals] == ["1", "2"]
 
 
