@@ -156,7 +156,7 @@ def test_a_million_problems_are_counted_and_no_more_of_them_is_held(tmp_path: Pa
     path.write_bytes(b"text,label\n" + b"a,b,c\n" * 10_000)
     few = peak(path)
     path.write_bytes(b"text,label\n" + b"a,b,c\n" * 1_000_000)
-    assert peak(path) < 1.15 * few
+    assert peak(path) < few + 10_000_000, "a block of the file, and no problem of a million"
     found = list(read_file(path))
     assert len([frame for frame in found if isinstance(frame, Broken)]) == 20 and len(found) < 200
     assert isinstance(found[-1], End) and found[-1].problems == 1_000_000 and found[-1].codes == {"wrong_number_of_values": 1_000_000}
