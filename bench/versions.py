@@ -42,14 +42,14 @@ def measure(rows: int) -> list[Line]:
         write_csv(second, rows, first=rows)
         place = f"/api/v1/datasets/{here.upload(first)['id']}"
 
-        def change(kind: str, **values: Any) -> object:
-            return here.call("POST", f"{place}/versions", json={"kind": kind, **values})
+        def change(kind: str, **values: Any) -> None:
+            done(here.call("POST", f"{place}/versions", json={"kind": kind, **values}))
 
         def some() -> list[int]:
             return [row["id"] for row in here.call("GET", f"{place}/examples?split=train&limit={SOME}")["items"]]
 
         def done(told: dict[str, Any]) -> None:
-            """Long files are appended by an upload."""
+            """A long version is changed, and a long file appended, by an upload."""
             while "upload" in told and here.call("GET", f"/api/v1/uploads/{told['upload']}")["state"] != "done":
                 time.sleep(0.2)
 

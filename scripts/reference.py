@@ -11,6 +11,7 @@ from app.domain.methods import METHODS
 from app.domain.search import Range, Search
 from app.readers import CPU_SECONDS, MAX_CELL, MAX_COLUMNS, MAX_LINE, MAX_ROWS, MEMORY, UNPACKED, columns, content, packing
 from app.readers.options import ENCODINGS, LEAVABLE
+from app.services import patience
 from app.services.uploads import AT_ONCE_BYTES, PACKED_AT_ONCE_BYTES
 from app.settings import Settings
 from bench import defaults
@@ -91,7 +92,7 @@ A file with a problem is refused as a whole, with code, line, column and excerpt
 | what | most |
 |---|---|
 | file | {upload:,} bytes (`FETTLE_UPLOAD_BYTES`) |
-| answered with the dataset at once by `POST /api/v1/datasets` | {at_once} MB; {packed} MB of a packed file (gzip, ZIP, XLSX, Parquet). A larger one is read in the background: 202 {{upload}}, and `GET /api/v1/uploads/{{id}}` says what became of it |
+| answered with the dataset at once by `POST /api/v1/datasets` | {at_once} MB; {packed} MB of a packed file (gzip, ZIP, XLSX, Parquet). A larger one is read in the background, and so is a smaller packed one that holds more than {brief_rows:,} rows or takes more than {brief_seconds} seconds to read: 202 {{upload}}, and `GET /api/v1/uploads/{{id}}` says what became of it |
 | rows | {rows:,} |
 | columns | {columns} |
 | characters in a cell | {cell:,} |
@@ -142,6 +143,8 @@ def files_page() -> str:
         leavable=listed(LEAVABLE),
         upload=settings_default("upload_bytes"),
         at_once=AT_ONCE_BYTES // 10**6,
+        brief_rows=patience.ROWS,
+        brief_seconds=int(patience.SECONDS),
         packed=PACKED_AT_ONCE_BYTES // 10**6,
         rows=MAX_ROWS,
         columns=MAX_COLUMNS,

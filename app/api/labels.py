@@ -2,11 +2,11 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
 from app.api import shapes
-from app.api.versions import Offset, shown
+from app.api.versions import Offset, made
 from app.domain.label_book import MOST_ALIASES, MOST_LABELS
 from app.doors import Person
 from app.services import annotating, label_books, suggestions
@@ -50,11 +50,11 @@ class NewBook(shapes.Body):
 
 
 @router.post("/{reference}/labels", status_code=201)
-def rewrite(person: Person, reference: str, body: NewBook) -> dict[str, Any]:
-    """The next version: the same rows under another label book."""
+def rewrite(person: Person, reference: str, body: NewBook, response: Response) -> dict[str, Any]:
+    """The next version: the same rows under another label book. A version of more than 20,000 rows answers 202 {upload}."""
     changes = [change.model_dump(exclude_unset=True) for change in body.labels]
     said = [{name: value for name, value in change.items() if value is not None or name == "parent"} for change in changes]
-    return shown(label_books.rewrite(person, reference, said, body.removed, body.reason))
+    return made(label_books.rewrite(person, reference, said, body.removed, body.reason), response)
 
 
 def given(row: GivenRow) -> dict[str, Any]:
@@ -94,10 +94,13 @@ class Reason(shapes.Body):
 
 
 @router.post("/{key}/annotations/save", status_code=201)
-def save(person: Person, key: shapes.Key, body: Reason) -> dict[str, Any]:
-    """Every label given so far as the next version. `clashing` ones are on rows that somebody else changed meanwhile, and are kept."""
+def save(person: Person, key: shapes.Key, body: Reason, response: Response) -> dict[str, Any]:
+    """Every label given so far as the next version. `clashing` ones are on rows that somebody else changed meanwhile, and are kept.
+
+    A version of more than 20,000 rows answers 202 {upload}; until it has made the next one, the labels wait as they did.
+    """
     saved = annotating.save(person, key, body.reason)
-    return shown(saved.view) | {"saved": saved.rows, "clashing": saved.clashing}
+    return made(saved.view, response) | {"saved": saved.rows, "clashing": saved.clashing}
 
 
 @router.delete("/{key}/annotations", status_code=204)

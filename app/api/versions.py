@@ -9,11 +9,11 @@ from pydantic import Field
 from app.api import shapes
 from app.api.datasets import Reason, reading
 from app.domain.lineage import Change, Drop, Edit, Move, Relabel
+from app.domain.upload import Upload
 from app.doors import OneFile, Person
-from app.services import datasets, exports, health, history, removal, reserve, uploads
+from app.services import changing, datasets, exports, health, history, removal, reserve, uploads
 from app.services.datasets import DatasetView
 from app.services.uploads import Sent
-from app.services.versions import derive
 from app.settings import settings
 
 router = APIRouter(prefix="/datasets")
@@ -23,6 +23,14 @@ Offset = Annotated[int, Query(ge=0, le=2**31)]
 
 def shown(view: DatasetView) -> dict[str, Any]:
     return shapes.dataset(view.dataset, view.version) | {"change": view.version.change}
+
+
+def made(view: DatasetView | Upload, response: Response) -> dict[str, Any]:
+    """The next version, or the upload that makes it: then the answer is 202."""
+    if isinstance(view, DatasetView):
+        return shown(view)
+    response.status_code = 202
+    return {"upload": view.id}
 
 
 @router.get("/{key}/versions")
@@ -69,9 +77,9 @@ class NewVersion(shapes.Body):
 
 
 @router.post("/{reference}/versions", status_code=201)
-def create(person: Person, reference: str, body: NewVersion) -> dict[str, Any]:
-    """The next version, by a recorded change."""
-    return shown(derive(person, reference, body.change(), body.reason))
+def create(person: Person, reference: str, body: NewVersion, response: Response) -> dict[str, Any]:
+    """The next version, by a recorded change. A version of more than 20,000 rows answers 202 {upload}: see /api/v1/uploads."""
+    return made(changing.change(person, reference, body.change(), body.reason), response)
 
 
 @router.post("/{reference}/append", status_code=201, dependencies=[OneFile], max_body_size=settings().upload_bytes + 2**20)
@@ -88,14 +96,11 @@ def append(
     """The next version with a file's rows behind the others. Rows that are there already are left out unless `repeats`.
 
     It is read as the dataset's first file was, by the same columns; `mapping` and `options` (as in POST /api/v1/datasets) say otherwise.
-    The answer says how in `detected` and `notes`. A file above 2 MB, or a version of more than 20,000 rows, answers 202 {upload}: see /api/v1/uploads.
+    The answer says how in `detected` and `notes`. A file above 2 MB or of more than 20,000 rows, or a version of more than 20,000, answers 202 {upload}: see /api/v1/uploads.
     """
     sent = Sent(file.file, file.filename or "upload", options=reading(options, mapping))
-    made = uploads.append(person, reference, sent, file.size or 0, reason, repeats)
-    if isinstance(made, DatasetView):
-        return shown(made) | shapes.read(made.version)
-    response.status_code = 202
-    return {"upload": made.id}
+    view = uploads.append(person, reference, sent, file.size or 0, reason, repeats)
+    return made(view, response) | (shapes.read(view.version) if isinstance(view, DatasetView) else {})
 
 
 @router.get("/{reference}/health")
@@ -129,9 +134,9 @@ def finding_rows(person: Person, reference: str, code: str, offset: Offset = 0, 
 
 
 @router.post("/{reference}/health/{code}/mend", status_code=201)
-def mend(person: Person, reference: str, code: str) -> dict[str, Any]:
-    """The next version, with the finding's remedy."""
-    return shown(health.mend(person, reference, code))
+def mend(person: Person, reference: str, code: str, response: Response) -> dict[str, Any]:
+    """The next version, with the finding's remedy. A version of more than 20,000 rows answers 202 {upload}."""
+    return made(health.mend(person, reference, code), response)
 
 
 class Share(shapes.Body):
@@ -139,9 +144,9 @@ class Share(shapes.Body):
 
 
 @router.post("/{reference}/reserve", status_code=201)
-def set_aside(person: Person, reference: str, body: Share) -> dict[str, Any]:
-    """The next version, with a share of the test rows set aside."""
-    return shown(reserve.set_aside(person, reference, body.share))
+def set_aside(person: Person, reference: str, body: Share, response: Response) -> dict[str, Any]:
+    """The next version, with a share of the test rows set aside. A version of more than 20,000 rows answers 202 {upload}."""
+    return made(reserve.set_aside(person, reference, body.share), response)
 
 
 @router.post("/{reference}/reserve/open")

@@ -8,14 +8,16 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from app.domain.base import Base, Json, db_now
 from app.domain.dataset import DatasetVersion
-from app.domain.lineage import Change, Drop, Gather, Move, Relabel
+from app.domain.lineage import HELD_OUT, Change, Drop, Gather, Move, Relabel
+from app.domain.packed import unpacked
 from app.errors import Conflict, NotFound
 
 
 class Finding(Base):
-    """`count` rows or labels are concerned. `rows` are the ids of all examples to look at; `hidden` names those of sealed splits.
+    """`count` rows or labels are concerned. `rows` are the ids of all examples to look at; `hidden` names those of sealed splits. Many are packed (domain/packed.py).
 
-    `fix` is what one click would do ({"kind", "rows" or "labels", "split", "to"}), `after` the splits and the number of labels there would be then.
+    `fix` is what one click would do ({"kind", "rows" or "labels", "split", "to": where each row goes, by its number in HELD_OUT}), `after` the splits and
+    the number of labels there would be then.
     """
 
     __tablename__ = "finding"
@@ -28,7 +30,7 @@ class Finding(Base):
     harm: Mapped[int]
     count: Mapped[int]
     sentence: Mapped[str]
-    rows: Mapped[list[Any]] = mapped_column(deferred=True)
+    rows: Mapped[Any] = mapped_column(Json, deferred=True)
     hidden: Mapped[dict[str, Any]] = mapped_column(deferred=True)
     fix: Mapped[dict[str, Any] | None] = mapped_column(Json, deferred=True)
     remedy: Mapped[str | None]
@@ -39,11 +41,14 @@ class Finding(Base):
         """The remedy as a change of the version. Raises Conflict when there is none."""
         if self.fix is None:
             raise Conflict("no_remedy", "Only a person can decide what to do here.", "Look at the rows, and upload a corrected file.")
-        rows = self.fix["rows"]
+        rows = unpacked(self.fix["rows"])
+        # What was found by earlier versions of Fettle has the names themselves.
+        named: list[Any] = unpacked(self.fix.get("to") or [])
+        to = [split if isinstance(split, str) else HELD_OUT[split] for split in named]
         changes: dict[str, Change] = {
             "drop": Drop(frozenset(rows)),
             "move": Move(frozenset(rows), self.fix["split"]),
-            "gather": Gather(dict(zip(rows, self.fix.get("to", ()), strict=True)) if self.fix["kind"] == "gather" else {}),
+            "gather": Gather(dict(zip(rows, to, strict=True)) if self.fix["kind"] == "gather" else {}),
             "relabel": Relabel(self.fix["labels"]),
         }
         return changes[self.fix["kind"]]

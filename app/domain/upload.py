@@ -35,7 +35,8 @@ class Dropped(Exception):
 class Upload(Owned, Base):
     """`file` names the stored bytes in the upload folder, `sha256` is theirs. `options` say how it is read, `cut` how it is split (splits, seed, group).
 
-    `aim` is what it waits for: report (to be looked at), import, or append. Where its rows go behind those of a dataset, `cut` says behind which
+    `aim` is what it waits for: report (to be looked at), import, append, or change: then the file says what is done to the rows of a version, which is long,
+    and `filename` says it in words. Where it makes the next version of a dataset, `cut` says of which
     version (onto, reason, repeats), and which one is in the making (draft) and was made (made, its number). `report` is what a look found. `share` of the file is read, from
     0 to 1, `rows` are read or stored so far. `dataset_id` is the dataset in the making, and in the end the one that was made.
     """
@@ -78,6 +79,11 @@ class Upload(Owned, Base):
         return self.cut.get("onto")
 
     @property
+    def changes(self) -> bool:
+        """Whether it makes a version out of the rows that are there; no file was sent."""
+        return self.aim == "change"
+
+    @property
     def seconds(self) -> float:
         """How long it was worked on, up to its last sign of life."""
         return max(0, self.touched_at - self.started_at) / 1000 if self.started_at else 0.0
@@ -114,7 +120,7 @@ def waiting(session: Session) -> Sequence[Upload]:
 def claim(session: Session, key: int) -> tuple[Upload, str] | None:
     """Take a waiting upload; None when somebody else has it, or nobody wants it any more."""
     token = secrets.token_hex(16)
-    for aim, state in (("report", "reading"), ("import", "importing"), ("append", "importing")):
+    for aim, state in (("report", "reading"), ("import", "importing"), ("append", "importing"), ("change", "importing")):
         values = {"state": state, "lease_token": token, "lease_until": db_now() + LEASE_MS, "started_at": db_now(), "touched_at": db_now()}
         query = update(Upload).where(Upload.id == key, Upload.state == "waiting", Upload.aim == aim).values(**values, share=0.0, rows=0, error=None)
         if _changed(session, query):
@@ -146,7 +152,7 @@ def decide(session: Session, person: Who, key: int, **values: Any) -> Upload:
 def settle(session: Session, person: Who, key: int, **values: Any) -> Upload:
     """What does not change how the file is read: its name, its cut. Raises Conflict once rows go in."""
     upload = write(session, person, Upload, key, "upload")
-    if not _changed(session, update(Upload).where(Upload.id == key, Upload.state.in_(DECIDABLE)).values(**values)):
+    if not _changed(session, update(Upload).where(Upload.id == key, Upload.state.in_(DECIDABLE), Upload.aim != "change").values(**values)):
         raise _moved_on(upload)
     session.refresh(upload)
     return upload
@@ -160,7 +166,7 @@ def freeze(session: Session, person: Who, key: int, **values: Any) -> Upload:
 
 def _ask(session: Session, person: Who, key: int, states: Sequence[str], **values: Any) -> Upload:
     upload = write(session, person, Upload, key, "upload")
-    query = update(Upload).where(Upload.id == key, Upload.state.in_(states))
+    query = update(Upload).where(Upload.id == key, Upload.state.in_(states), Upload.aim != "change")
     if not _changed(session, query.values(state="waiting", lease_token=None, error=None, share=0.0, rows=0, touched_at=db_now(), **values)):
         raise _moved_on(upload)
     session.refresh(upload)
@@ -181,6 +187,11 @@ def cancel(session: Session, person: Who, key: int) -> bool:
         return False
     _changed(session, update(Upload).where(Upload.id == key).values(state="cancelling", cancel_requested_at=db_now(), lease_token=None, lease_until=db_now()))
     return True
+
+
+def put_off(session: Session, key: int, token: str) -> None:
+    """It takes longer than whoever has it may take: it waits for somebody else, as it was. Raises Dropped."""
+    hold(session, key, token, state="waiting", lease_token=None, dataset_id=None, share=0.0, rows=0)
 
 
 def lost(session: Session) -> Sequence[Upload]:

@@ -49,12 +49,14 @@ def new(request: Request, person: Person) -> HTMLResponse:
 
 
 @router.get("/fit")
-async def fit(person: Person, dataset: str, model: str, prompt_version: str = "", split: str = "validation", answer: str = "likelihood") -> HTMLResponse:
-    """How the rows of a split fit, or why nobody knows."""
+async def fit(
+    person: Person, dataset: str, model: str, prompt_version: str = "", split: str = "validation", answer: str = "likelihood", limit: str = ""
+) -> HTMLResponse:
+    """How the rows of a split that would be scored fit, or why nobody knows."""
 
     def ask() -> Question:
         prompt = prompt_version or _own_or_usual(person, model)
-        return fits.start(person, model=model, dataset=dataset, prompt_version=prompt, split=split, answer=answer)
+        return fits.start(person, model=model, dataset=dataset, prompt_version=prompt, split=split, answer=answer, limit=_limit(limit))
 
     try:
         found = await fits.fit(await to_thread.run_sync(ask))
@@ -102,6 +104,11 @@ def _fields(values: Mapping[str, str]) -> dict[str, Any]:
     return {path: comparator.model_dump() for path, comparator in read_fields(values.get("fields", "")).items()}
 
 
+def _limit(typed: str) -> int | None:
+    """Of how many rows; None for all. Raises Invalid."""
+    return whole(typed, "limit", 1, 10**9) if typed.strip() else None
+
+
 def _own_or_usual(person: Who, model: str) -> str | None:
     """Without a choice a tuned model answers through the prompt it was tuned through, another one through the usual prompt."""
     return None if models.find(person, model).model.prompt_version_id is not None else prompts.usual(person).reference
@@ -111,7 +118,6 @@ def _own_or_usual(person: Who, model: str) -> str | None:
 def create(request: Request, person: Person, values: Annotated[dict[str, str], Depends(typed)]) -> Response:
     """Queue it. What is refused comes back in the form, at its field."""
     try:
-        limit = whole(values["limit"], "limit", 1, 10**9) if values.get("limit", "").strip() else None
         view = evaluations.create(
             person,
             model=values.get("model", ""),
@@ -119,7 +125,7 @@ def create(request: Request, person: Person, values: Annotated[dict[str, str], D
             dataset=values.get("dataset", ""),
             split=values.get("split", "validation"),
             answer=one_of(values.get("answer", ""), "answer", ANSWERS),
-            limit=limit,
+            limit=_limit(values.get("limit", "")),
             fit=one_of(values.get("fit") or "refuse", "fit", POLICIES),
             scheme=_scheme(values),
         )

@@ -14,6 +14,7 @@ from app.pages.forms import typed
 from app.pages.paging import from_start, pager
 from app.pages.render import fragment, page, seen
 from app.services import datasets, health
+from app.services.datasets import DatasetView
 from app.services.health import Report
 
 router = APIRouter(prefix="/datasets")
@@ -89,6 +90,6 @@ def warn(person: Person, reference: str, code: str, values: Annotated[dict[str, 
 
 @router.post("/{reference}/health/{code}", response_model=None)
 def mend(person: Person, reference: str, code: str) -> Response:
-    """Take the remedy: a new version, and its page."""
+    """Take the remedy: a new version, and its page, or that of the upload that makes it."""
     view = health.mend(person, reference, code)
-    return seen(f"/datasets/{view.dataset.id}#health")
+    return seen(f"/datasets/{view.dataset.id}#health" if isinstance(view, DatasetView) else f"/datasets/uploads/{view.id}")

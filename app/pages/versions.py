@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 
 from app.domain.access import Who
+from app.domain.upload import Upload
 from app.doors import Person
 from app.errors import Conflict, FettleError, Invalid
 from app.pages.dataset_words import reason, told
@@ -78,9 +79,11 @@ def export(person: Person, reference: str, format: str = "csv", spreadsheet: boo
 def set_aside(request: Request, person: Person, reference: str) -> Response:
     """Half of the test rows into a reserve."""
     try:
-        reserve.set_aside(person, reference)
+        view = reserve.set_aside(person, reference)
     except (Invalid, Conflict) as error:
         return _index(request, person, reference, error)
+    if isinstance(view, Upload):
+        return seen(f"/datasets/uploads/{view.id}")
     return seen(f"/datasets/{reference.split('@', maxsplit=1)[0]}/versions")
 
 

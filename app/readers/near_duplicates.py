@@ -115,7 +115,7 @@ class Sketches:
             for heap in _heaps(self._read(f"band {band}", np.uint64)[order], order, wanted):
                 _link(heap, found, digests, cells)
             tell((band + 1) / BANDS)
-        return [found.root(row) for row in range(self.count)]
+        return array("q", (found.root(row) for row in range(self.count)))
 
 
 class _Sets:
@@ -185,11 +185,12 @@ def near_duplicate_groups(texts: Sequence[str]) -> list[list[int]]:
 
 
 def groups_of(roots: Sequence[int]) -> list[list[int]]:
-    """The numbers that share a root, where there are several, in order."""
-    groups: dict[int, list[int]] = {}
+    """The numbers that share a root, where there are several, in order. A root is one of its own group: what stands alone takes no memory."""
+    groups: dict[int, list[int]] = {root: [] for number, root in enumerate(roots) if root != number}
     for number, root in enumerate(roots):
-        groups.setdefault(root, []).append(number)
-    return sorted(group for group in groups.values() if len(group) > 1)
+        if root in groups:
+            groups[root].append(number)
+    return sorted(groups.values())
 
 
 def shingles(text: str) -> set[str]:

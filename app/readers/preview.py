@@ -24,7 +24,8 @@ class Preview:
 
     `head` are the first records as they stand. `rows` counts the examples read, `problem_count` all problems, of which `problems` are
     the first ones, and `codes` counts them by their code; rows left out by a person's choice are counted in `left_out` by their problem's code. `outputs` counts every output; it
-    is empty when they are no labels (`many_outputs`): more than LABELS different ones, or one of more than LONGEST_LABEL characters.
+    is empty when they are no labels (`many_outputs`): more than LABELS different ones, or one of more than LONGEST_LABEL characters. `splits` counts the rows
+    of each split that the file gives and that have an output: the others wait in none.
     `complete` False: only the beginning was read, and every count is about that.
     """
 
@@ -97,7 +98,7 @@ def _count(found: Preview, chunk: Chunk) -> None:
     found.rows += len(chunk.examples)
     found.share = chunk.share
     for example in chunk.examples:
-        if example.split is not None:
+        if example.split is not None and example.output is not None:
             found.splits[example.split] = found.splits.get(example.split, 0) + 1
         if example.output is None:
             found.unlabelled += 1

@@ -16,11 +16,13 @@ from app.domain.annotation import Annotation
 from app.domain.dataset import STRETCH, Dataset, DatasetVersion, Example, known_by
 from app.domain.lineage import Edit
 from app.domain.splits import SPLITS
+from app.domain.upload import Upload
 from app.domain.words import tokens
 from app.errors import Conflict, Invalid
+from app.services import changing
 from app.services import grid as pages
+from app.services.change_files import Saved as Done
 from app.services.datasets import DatasetView
-from app.services.versions import derive
 
 POSITIONS_AT_ONCE = 500
 
@@ -264,9 +266,9 @@ def discard(person: Who, key: int | str) -> None:
 
 @dataclass(frozen=True)
 class Saved:
-    """The new version, and how many labels were left because somebody else changed their rows meanwhile."""
+    """The new version, or the upload that makes it, and how many labels were left because somebody else changed their rows meanwhile."""
 
-    view: DatasetView
+    view: DatasetView | Upload
     rows: int
     clashing: int
 
@@ -281,12 +283,12 @@ def save(person: Who, key: int | str, reason: str = "") -> Saved:
         given = annotations.waiting(session, person, dataset.id)
         rows = _rows(session, version, sorted(given))
     outputs, assisted, done, clashing = annotations.settle(given, rows)
-    if outputs:
-        view = derive(person, version.reference, Edit(outputs, frozenset(assisted)), reason)
     last = max((one.id for one in given.values()), default=0)
-    with transaction() as session:
-        annotations.forget(session, person, dataset.id, last, done)
-    if not outputs:
+    if outputs:
+        view = changing.change(person, version.reference, Edit(outputs, frozenset(assisted)), reason, Done(last, done))
+    else:
+        with transaction() as session:
+            annotations.forget(session, person, dataset.id, last, done)
         there = (
             f"{len(clashing):,} labels are on rows that somebody else changed meanwhile: look at those first."
             if clashing

@@ -1,6 +1,6 @@
 """Appending a file to a dataset: what is new goes into the next version, what is there already stays where it is."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,11 @@ from app.domain.lineage import KEYS_AT_ONCE, WISHES, Keep
 from app.errors import Invalid
 from app.readers import Example as Read
 from app.readers import Note, Problem
-from app.readers.frames import Broken, Chunk, End, Found
+from app.readers.frames import Broken, Chunk, End, Found, Frame
 from app.readers.names import misnamed
 from app.readers.options import Options
-from app.readers.parent import read_file
 from app.services.datasets import DatasetView, find
+from app.services.patience import to_its_end
 from app.services.presets import preset
 from app.services.versions import New, Watch, amend, derive
 
@@ -91,15 +91,15 @@ class Meeting:
 class _Arrivals:
     """A file's rows on their way into a draft. Rows that are there already are left out; labels of waiting rows are filled in."""
 
-    def __init__(self, path: Path, options: Options, repeats: bool, about: dict[str, Any], watch: Watch) -> None:
-        self._path, self._options, self._repeats, self._about, self._watch = path, options, repeats, about, watch
+    def __init__(self, frames: Iterator[Frame], repeats: bool, about: dict[str, Any], watch: Watch) -> None:
+        self._frames, self._repeats, self._about, self._watch = frames, repeats, about, watch
 
     def __call__(self, draft: DatasetVersion) -> Iterator[Sequence[New]]:
         self._about.update(repeated=0, labelled=0)
         came = 0
         problems: list[Problem] = []
         named: Note | None = None
-        for frame in read_file(self._path, options=self._options):
+        for frame in self._frames:
             if isinstance(frame, Found):
                 self._about["detected"] = asdict(frame.detected)
                 named = misnamed(self._about["filename"], frame.detected)
@@ -178,6 +178,7 @@ def append_file(
     repeats: bool = False,
     watch: Watch | None = None,
     sha256: str | None = None,
+    read: Callable[[Path, Options], Iterator[Frame]] = to_its_end,
 ) -> DatasetView:
     """The next version with a file's rows behind the others. Without options the file is read as the dataset's first one was (app/services/presets.py).
     The version remembers the file's name and the `sha256` of its bytes.
@@ -188,5 +189,5 @@ def append_file(
     watch = watch or Watch()
     version = find(person, reference).version
     about: dict[str, Any] = {"filename": filename, **({"sha256": sha256} if sha256 else {})}
-    arrivals = _Arrivals(path, preset(version, path) if options is None else options, repeats, about, watch)
+    arrivals = _Arrivals(read(path, preset(version, path) if options is None else options), repeats, about, watch)
     return derive(person, version.reference, Keep("append", about), reason, arrivals, watch)

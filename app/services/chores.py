@@ -20,6 +20,7 @@ from app.domain.access import Who
 from app.domain.chore import Chore, Dropped
 from app.domain.dataset import DatasetVersion, Example
 from app.domain.model import Model
+from app.domain.packed import packed, unpacked
 from app.domain.splits import SPLITS
 from app.errors import FettleError, Invalid, Unavailable
 from app.services import lengths, likeness
@@ -38,6 +39,9 @@ LOOK_SECONDS = 0.1
 
 def run(key: int) -> Chore | None:
     """Do a chore, or go on with one that was cut off; the chore once it is done. Nothing, when somebody else has it or its version is gone."""
+    with reading() as session:  # as in app/services/imports.py: the first look takes longer than a write may
+        if session.get(Chore, key) is None:
+            return None
     with transaction() as session:
         claimed = chores.claim(session, key)
         version = session.get(DatasetVersion, claimed[0].version_id) if claimed else None
@@ -85,9 +89,14 @@ class Work:
         with transaction() as session:
             self.check(session, **values)
 
+    @property
+    def due(self) -> bool:
+        """Whether it is time to say how far it is."""
+        return time.monotonic() >= self._due
+
     def tell(self, done: int, **values: Any) -> None:
         """Say how far it is, a few times a second at most."""
-        if time.monotonic() >= self._due:
+        if self.due:
             self._due = time.monotonic() + TOLD_SECONDS
             self.hold(done=done, **values)
 
@@ -168,7 +177,8 @@ def _lengths(work: Work) -> dict[str, Any]:
         model = session.get(Model, kept["model"]) if kept.get("model") else session.scalars(query).first()
     if model is None:
         return {}
-    inputs, outputs, long, strange = (list(kept.get(name, ())) for name in ("inputs", "outputs", "long", "strange"))
+    inputs, outputs = (list(kept.get(name, ())) for name in ("inputs", "outputs"))
+    long, strange = (unpacked(kept.get(name, [])) for name in ("long", "strange"))  # they may be all rows
     done = work.chore.done
     window = asyncio.run(lengths.window(model))
     for found in work.rows(kept.get("split", ""), kept.get("after", -1)):
@@ -178,9 +188,10 @@ def _lengths(work: Work) -> dict[str, Any]:
         strange += [row.id for row, tokens, lost in zip(found, counted, unknown, strict=True) if 2 * lost > tokens]
         outputs = lengths.merged(outputs, asyncio.run(lengths.count(model, [row.output for row in found if row.output is not None])))
         done += len(found)
-        rows = {"long": long, "strange": strange}
-        work.tell(done, result={"model": model.id, "inputs": inputs, "outputs": outputs, **rows, "split": found[-1].split, "after": found[-1].position})
-    about = {"model": model.id, "name": model.name, "window": window, "long": long, "strange": strange, "rows": done}
+        if work.due:
+            rows = {"long": packed(long), "strange": packed(strange)}
+            work.tell(done, result={"model": model.id, "inputs": inputs, "outputs": outputs, **rows, "split": found[-1].split, "after": found[-1].position})
+    about = {"model": model.id, "name": model.name, "window": window, "long": packed(long), "strange": packed(strange), "rows": done}
     return {**about, "inputs": lengths.summed(inputs), "outputs": lengths.summed(outputs) if outputs else None}
 
 

@@ -106,7 +106,8 @@ class Filling:
     def _long(self) -> Cutter:
         """The file is long: from here on rows are split as they come."""
         outputs = [example.output for example in self._held if example.output is not None]
-        given = {example.split for example in self._held if example.split is not None}
+        # A row without an output stands in no split yet, whatever its file says of it.
+        given = {example.split for example in self._held if example.split is not None and example.output is not None}
         self._cut_validation = bool(given) and "validation" not in self._given(given)
         # Where no row has an output yet, nothing says that those to come are labels.
         return Cutter(self._seed, self._shares, bool(outputs) and 2 * len(set(outputs)) <= len(outputs), self._group)

@@ -15,7 +15,6 @@ from app.domain.lineage import Open
 from app.domain.splits import assign_splits
 from app.errors import Conflict
 from app.services.removal import jobs_of, users_of
-from app.services.versions import Watch
 
 IDS = 500
 
@@ -43,13 +42,6 @@ def check_unused(session: Session, dataset_id: int) -> None:
     if not unused(session, dataset_id):
         message = "Rows of this dataset have been trained on, scored or opened since: one that changed its side now would flatter whoever saw it."
         raise Conflict("rows_used", message, "Drop the near-duplicates instead: that keeps one row of each group, in the most protected split.")
-
-
-class Unused(Watch):
-    """Of a version in the making: copying takes minutes, in which somebody may begin to use the rows."""
-
-    def ended(self, session: Session, version: DatasetVersion) -> None:
-        check_unused(session, version.dataset_id)
 
 
 def planned(session: Session, version: DatasetVersion, groups: Sequence[Sequence[int]]) -> Mapping[int, str]:

@@ -7,6 +7,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from sys import intern
 from typing import Any, cast
@@ -17,19 +18,23 @@ from app.db import reading, transaction
 from app.domain import chore as chore_rows
 from app.domain import dataset as datasets
 from app.domain import finding as findings
+from app.domain import lineage
 from app.domain.access import Who, write
 from app.domain.dataset import Dataset, DatasetVersion, Example
 from app.domain.finding import Finding
+from app.domain.packed import how_many, packed, unpacked
 from app.domain.splits import SPLITS
-from app.errors import Invalid
+from app.domain.upload import Upload
+from app.errors import Conflict, Invalid
 from app.readers import Example as Read
 from app.readers import Split
 from app.readers.findings import Finding as Found
 from app.readers.findings import Fix
 from app.readers.health import CODES, OF_TOKENS, examine, over_window, unreadable
-from app.services import chores, gathering, likeness
+from app.services import changing, chores, gathering, likeness
+from app.services.change_files import Remedy
 from app.services.datasets import DatasetView, find
-from app.services.versions import derive, walk
+from app.services.versions import walk
 
 OPTIONAL = ("personal_data",)
 """Warnings that a person may switch off for a dataset."""
@@ -150,7 +155,7 @@ def heed_lengths(version_id: int) -> None:
         if version is None or version.examined_at is None or chore is None or chore.state != "done" or "window" not in chore.result:
             return
         told = chore.result
-    long, strange = told["long"], told["strange"]
+    long, strange = unpacked(told["long"]), unpacked(told["strange"])
     about = {
         "long_inputs": (long, over_window(len(long), told["inputs"]["most"], told["name"], told["window"])),
         "unknown_tokens": (strange, unreadable(len(strange), told["name"])),
@@ -196,14 +201,15 @@ def _kept(version: DatasetVersion, found: Found, ids: Sequence[int], splits: Seq
     if fix is not None and fix.kind == "gather":
         with reading() as session:
             moves = gathering.planned(session, version, [[ids[number] for number in group] for group in fix.groups])
-        gathered = {"kind": "gather", "rows": list(moves), "to": list(moves.values()), "split": "", "labels": {}}
+        to = packed(lineage.HELD_OUT.index(split) for split in moves.values())
+        gathered = {"kind": "gather", "rows": packed(moves), "to": to, "split": "", "labels": {}}
         return _finding(version, found, ids, hidden, gathered, len(moves), _gathered(version, fix, moves, ids, splits))
     if fix is None:
         return _finding(version, found, ids, hidden, None, 0, None)
     counts = {label["key"]: label["count"] for label in version.labels}
     fixed = sum(counts.get(label, 0) for label in fix.labels) if fix.kind == "relabel" else len(fix.rows)
     rows = [ids[number] for number in fix.rows]
-    mended = {"kind": fix.kind, "rows": rows, "split": fix.split, "labels": dict(fix.labels)}
+    mended = {"kind": fix.kind, "rows": packed(rows), "split": fix.split, "labels": dict(fix.labels)}
     after = _after(version, found, fix, splits)
     after["labels"] -= _emptied(version, rows) if fix.kind == "drop" else 0
     return _finding(version, found, ids, hidden, mended, fixed, after)
@@ -236,8 +242,8 @@ def _finding(
         harm=found.harm,
         count=found.count,
         sentence=found.sentence,
-        rows=[ids[number] for number in found.rows],
-        hidden=dict(hidden),
+        rows=packed(ids[number] for number in found.rows),
+        hidden={split: packed(keys) for split, keys in hidden.items()},
         fix=fix,
         remedy=fix and fix["kind"],
         fixed=fixed,
@@ -274,8 +280,8 @@ def rows(person: Who, reference: int | str, code: str, offset: int = 0, limit: i
     version = whole.view.version
     with reading() as session:
         finding = findings.find(session, version, code)
-        closed = {key for split in datasets.closed(version) for key in finding.hidden[split]}
-        keys = [key for key in finding.rows if key not in closed]
+        closed = {key for split in datasets.closed(version) for key in unpacked(finding.hidden[split])}
+        keys = [key for key in unpacked(finding.rows) if key not in closed]
         wanted = keys[offset : offset + limit]
         by_key = {row.id: row for row in session.scalars(select(Example).where(Example.id.in_(wanted)))}
     shown = [by_key[key] for key in wanted]
@@ -296,21 +302,21 @@ def first_rows(whole: Report, count: int = 3) -> Mapping[str, tuple[list[Example
         wanted: dict[str, list[int]] = {}
         totals: dict[str, int] = {}
         for finding in session.scalars(select(Finding).where(Finding.version_id == whole.view.version.id)):
-            hidden = {key for keys in finding.hidden.values() for key in keys}
-            totals[finding.code] = len(finding.rows)
-            wanted[finding.code] = [key for key in finding.rows if key not in hidden][:count]
+            hidden = {key for keys in finding.hidden.values() for key in unpacked(keys)}
+            totals[finding.code] = how_many(finding.rows)
+            wanted[finding.code] = list(islice((key for key in unpacked(finding.rows) if key not in hidden), count))
         keys = {key for some in wanted.values() for key in some}
         by_key = {row.id: row for row in session.scalars(select(Example).where(Example.id.in_(keys)))} if keys else {}
     return {code: ([by_key[key] for key in some], totals[code]) for code, some in wanted.items()}
 
 
-def mend(person: Who, reference: int | str, code: str) -> DatasetView:
-    """The next version, with a finding's remedy. Raises NotFound, Conflict when there is none or the version is not the newest."""
+def mend(person: Who, reference: int | str, code: str) -> DatasetView | Upload:
+    """The next version, with a finding's remedy, or the upload that makes it. Raises NotFound, Conflict when there is none or the version is not the newest."""
     whole = report(person, reference)
     with reading() as session:
         finding = findings.find(session, whole.view.version, code)
-        change = finding.change()
+        if finding.remedy is None:
+            raise Conflict("no_remedy", "Only a person can decide what to do here.", "Look at the rows, and upload a corrected file.")
         if finding.remedy == "gather":
             gathering.check_unused(session, whole.view.dataset.id)
-    watch = gathering.Unused() if finding.remedy == "gather" else None
-    return derive(person, whole.view.version.reference, change, code, watch=watch)
+    return changing.change(person, whole.view.version.reference, Remedy(code, finding.remedy, finding.fixed), code)

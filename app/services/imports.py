@@ -1,8 +1,9 @@
 """Importing: what is done about an upload that waits, and about one whose process died. Called by the importing child."""
 
 import time
-from collections.abc import Callable
-from contextlib import closing, suppress
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,19 +18,20 @@ from app.domain.dataset import Dataset, DatasetVersion
 from app.domain.upload import Dropped, Upload
 from app.errors import FettleError
 from app.readers import Note, Problem
-from app.readers.frames import Broken, Chunk, End, Found
+from app.readers.frames import Broken, Chunk, End, Found, Frame
 from app.readers.names import misnamed
-from app.readers.parent import read_file
+from app.readers.options import Options
 from app.readers.preview import Preview, looking
-from app.services import likeness, upload_files
+from app.services import change_files, likeness, upload_files
 from app.services.appending import Meeting, append_file, refused
 from app.services.datasets import find
 from app.services.filling import Filling
 from app.services.pacing import Pace
+from app.services.patience import Long, briefly, to_its_end
 from app.services.presets import preset
 from app.services.pulse import pulse
 from app.services.upload_files import options_of, place
-from app.services.versions import Watch, purge_draft
+from app.services.versions import Watch, derive, purge_draft
 
 TOLD_SECONDS = 0.4
 """How often a look says how far it is."""
@@ -37,8 +39,13 @@ TOLD_SECONDS = 0.4
 COPIED, READ = 0.5, 0.45
 """Of making the next version, the shares that copying the older rows and reading the file take; then the new rows find their splits."""
 
+CHANGED = 0.95
+"""Of changing a version, the share that copying its rows takes."""
+
 UNSEALED_MS = 3_600_000
 """An unsealed version without an upload is given so long."""
+
+Reading = Callable[[Path, Options], Generator[Frame, None, None]]
 
 LOST = {
     "code": "import_lost",
@@ -46,9 +53,18 @@ LOST = {
     "advice": "Upload the file again.",
 }
 
+LOST_CHANGE = {
+    "code": "change_lost",
+    "message": "The change was cut off: its process ended before its time. The version is as it was.",
+    "advice": "Ask for it again.",
+}
+
 
 def run(key: int) -> None:
     """Do what an upload waits for. Nothing, when somebody else has it or nobody wants it any more."""
+    with reading() as session:  # whatever a process does once, before its first look at the database, is done while nobody waits for the lock
+        if session.get(Upload, key) is None:
+            return
     with transaction() as session:
         claimed = uploads.claim(session, key)
     if claimed is not None:
@@ -56,18 +72,43 @@ def run(key: int) -> None:
 
 
 def work(upload: Upload, token: str) -> None:
-    """Look at a claimed upload, or import it. What is wrong with the file is written into the row.
+    """Look at a claimed upload, import it, or make a version by it. What is wrong with the file is written into the row.
 
     Whatever happens, no row of a dataset that was not sealed is left.
     """
-    key = upload.id
+    with _held(upload, token):
+        {"report": _look, "import": _import, "append": _append, "change": _change}[upload.aim](upload, token)
+
+
+def work_briefly(upload: Upload, token: str) -> bool:
+    """Import a claimed upload while its sender waits. False where that would take too long: nothing of it is stored then, and it waits for the importing child."""
+    with _held(upload, token):
+        try:
+            _import(upload, token, briefly)
+        except Long:
+            with transaction() as session:
+                begun = session.get_one(Upload, upload.id).dataset_id
+            if begun is not None:
+                purge(begun)
+            try:
+                with transaction() as session:
+                    uploads.put_off(session, upload.id, token)
+            except Dropped:
+                clear(upload.id, LOST)
+            return False
+    return True
+
+
+@contextmanager
+def _held(upload: Upload, token: str) -> Iterator[None]:
+    """It is somebody's while he works on it."""
 
     def hold() -> None:
         with transaction() as session:
-            uploads.hold(session, key, token)
+            uploads.hold(session, upload.id, token)
 
     with pulse(hold, Dropped):
-        {"report": _look, "import": _import, "append": _append}[upload.aim](upload, token)
+        yield
 
 
 def report_of(found: Preview, before: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -99,12 +140,12 @@ def _look(upload: Upload, token: str) -> None:
             uploads.end(session, upload.id, token, state, report=report, error=error, share=found.share, rows=found.rows)
 
 
-def _import(upload: Upload, token: str) -> None:
+def _import(upload: Upload, token: str, read: Reading = to_its_end) -> None:
     """Store the file's rows as a dataset. A cancelled or refused import takes out again what it put in."""
     filling = Filling(upload, token)
 
     def fill() -> None:
-        _pour(upload, filling)
+        _pour(upload, filling, read)
         filling.finish()
 
     _stored(upload, fill)
@@ -124,8 +165,21 @@ def _append(upload: Upload, token: str) -> None:
     _stored(upload, store)
 
 
+def _change(upload: Upload, token: str) -> None:
+    """The next version of a dataset by a change of the rows that are there."""
+
+    def store() -> None:
+        person, onto = upload.person(), upload.cut["onto"]
+        order = change_files.read(place(upload.file))
+        derive(person, onto, change_files.change_of(order, person, onto), upload.cut["reason"], watch=_Changing(upload, token, order))
+
+    _stored(upload, store)
+
+
 class _Told(Watch):
     """Writes into an upload's row how far the version is that it makes. Raises Dropped once somebody has given it up."""
+
+    copying = COPIED
 
     def __init__(self, upload: Upload, token: str) -> None:
         self._key, self._token, self._cut, self._due = upload.id, token, upload.cut, 0.0
@@ -134,7 +188,7 @@ class _Told(Watch):
         if time.monotonic() < self._due:
             return
         self._due = time.monotonic() + TOLD_SECONDS
-        share = COPIED * self.copied + READ * self.read
+        share = self.copying * self.copied + READ * self.read
         with transaction() as session:
             uploads.hold(session, self._key, self._token, rows=rows, share=share, cut={**self._cut, "draft": draft.id})
 
@@ -143,29 +197,47 @@ class _Told(Watch):
         uploads.end(session, self._key, self._token, "done", dataset_id=version.dataset_id, share=1.0, rows=version.rows, cut=made)
 
 
+class _Changing(_Told):
+    """Does with the version what has to be done in the moment it is made, too."""
+
+    copying = CHANGED
+
+    def __init__(self, upload: Upload, token: str, order: change_files.Order) -> None:
+        super().__init__(upload, token)
+        self._person, self._order = upload.person(), order
+
+    def ended(self, session: Session, version: DatasetVersion) -> None:
+        self._order.ended(session, self._person, version)
+        super().ended(session, version)
+
+
 def _stored(upload: Upload, store: Callable[[], object]) -> None:
     """Store rows of the file; when that comes to nothing, whatever the reason, take out again what was put in."""
     try:
         store()
     except Dropped:
-        clear(upload.id, LOST)
+        clear(upload.id, _lost(upload))
         return
     except FettleError as refused:
         clear(upload.id, refused.as_dict(), looked_at=upload.report is not None)
         return
-    except SystemExit:  # told to end: taking its rows out may take longer than it is given, so whoever comes next does
+    except (SystemExit, Long):  # told to end: taking its rows out may take longer than it is given, so whoever comes next does
         raise
     except BaseException:
-        clear(upload.id, LOST)
+        clear(upload.id, _lost(upload))
         raise
     upload_files.remove(upload.file)
 
 
-def _pour(upload: Upload, filling: Filling) -> None:
+def _lost(upload: Upload) -> dict[str, Any]:
+    return LOST_CHANGE if upload.changes else LOST
+
+
+def _pour(upload: Upload, filling: Filling, read: Reading) -> None:
     """The frames of the file into the dataset. Raises Invalid when the file has a problem; the first ones are told in full."""
     problems: list[Problem] = []
     told: list[Note] = []
-    with closing(read_file(place(upload.file), options=options_of(upload.options))) as frames:
+    with closing(read(place(upload.file), options_of(upload.options))) as frames:
         for frame in frames:
             match frame:
                 case Found(mapping=mapping) if mapping is not None:
@@ -212,7 +284,7 @@ def lost(key: int) -> None:
     with reading() as session:
         upload = session.get(Upload, key)
     if upload is not None and upload.state in uploads.HELD:
-        clear(key, LOST)
+        clear(key, _lost(upload))
 
 
 def purge(dataset: int, upload: int | None = None) -> None:
@@ -235,11 +307,11 @@ def purge(dataset: int, upload: int | None = None) -> None:
 def sweep() -> int:
     """Clear what killed processes left behind, and what nobody has wanted for a day. Returns how many things there were."""
     with reading() as session:
-        lost = [upload.id for upload in uploads.lost(session)]
+        lost = [(upload.id, _lost(upload)) for upload in uploads.lost(session)]
         old = [upload.id for upload in uploads.forgotten(session)]
         orphans = list(session.scalars(_unsealed()))
-    for key in lost:
-        clear(key, LOST)
+    for key, error in lost:
+        clear(key, error)
     for key in old:
         clear(key)
     for dataset in orphans:

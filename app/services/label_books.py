@@ -13,9 +13,10 @@ from app.domain.dataset import Dataset, DatasetVersion, Example
 from app.domain.label_book import Label, LabelBook, Proposal, checked, proposals
 from app.domain.lineage import Rewrite
 from app.domain.scoring import normalise
+from app.domain.upload import Upload
 from app.errors import Invalid
+from app.services import changing
 from app.services.datasets import DatasetView
-from app.services.versions import derive
 
 CHANGEABLE = ("display", "description", "aliases", "parent", "retired", "none")
 
@@ -62,8 +63,8 @@ def _following(version: DatasetVersion) -> dict[str, dict[str, str]]:
     return {name: cells for name, cells in told.items() if name not in broken and len(set(cells.values())) == len(cells) > 1}
 
 
-def rewrite(person: Who, reference: int | str, changes: Sequence[Mapping[str, Any]], removed: Collection[str] = (), reason: str = "") -> DatasetView:
-    """The next version: the same rows under another book. Each change is {"key", and what is said anew}; a key that is new is added.
+def rewrite(person: Who, reference: int | str, changes: Sequence[Mapping[str, Any]], removed: Collection[str] = (), reason: str = "") -> DatasetView | Upload:
+    """The next version, or the upload that makes it: the same rows under another book. Each change is {"key", and what is said anew}; a key that is new is added.
 
     Raises Invalid naming the label that cannot be, or when nothing would change; Conflict when `reference` is not the newest version.
     """
@@ -84,4 +85,4 @@ def rewrite(person: Who, reference: int | str, changes: Sequence[Mapping[str, An
     written = [label.key for label in book.labels if label != before.get(label.key)] + [label.key for label in before.labels if book.get(label.key) is None]
     if not written:
         raise Invalid("nothing_changes", "The label book already says that.", "Change something first.")
-    return derive(person, reference, Rewrite(book, written), reason)
+    return changing.change(person, reference, Rewrite(book, written), reason)

@@ -13,13 +13,13 @@ from app import queue
 from app.db import reading
 from app.domain import model as models
 from app.domain import worker as workers
-from app.domain.access import Who
+from app.domain.access import Who, read
 from app.domain.model import Model
+from app.domain.upload import Upload
 from app.errors import Invalid, Unavailable
 from app.readers import Example
 from app.readers.frames import Chunk
 from app.readers.parent import read_file
-from app.services import uploads
 from app.services.generate import Request, events
 from app.services.upload_files import options_of, place
 
@@ -97,7 +97,8 @@ async def of_upload(person: Who, key: int, model: str) -> Lengths:
 
 
 def _first_rows(person: Who, key: int, model: str) -> tuple[Model, list[Example]]:
-    upload = uploads.find(person, key)
+    with reading() as session:
+        upload = read(session, person, Upload, key, "upload")
     with reading() as session:
         chosen = models.find(session, person, model)
     if not engine_answers():

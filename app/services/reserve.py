@@ -10,16 +10,17 @@ from app.domain.cutting import together
 from app.domain.dataset import Dataset, DatasetVersion, Example
 from app.domain.lineage import SetAside
 from app.domain.splits import assign_splits
+from app.domain.upload import Upload
 from app.errors import Conflict, Invalid
 from app.readers.near_duplicates import near_duplicate_groups
+from app.services import changing
 from app.services.datasets import DatasetView, find
-from app.services.versions import derive
 
 SHARE = 0.5
 
 
-def set_aside(person: Who, reference: int | str, share: float = SHARE) -> DatasetView:
-    """The next version, with a share of the test rows in its reserve: seeded, stratified, near-duplicates on one side, and so the rows that a column keeps together.
+def set_aside(person: Who, reference: int | str, share: float = SHARE) -> DatasetView | Upload:
+    """The next version, or the upload that makes it, with a share of the test rows in its reserve: seeded, stratified, near-duplicates on one side, and so the rows that a column keeps together.
 
     Raises Conflict when test rows were seen or scored before: a reserve that somebody chose by is none. Invalid without enough of them.
     """
@@ -40,7 +41,7 @@ def set_aside(person: Who, reference: int | str, share: float = SHARE) -> Datase
     groups = together([row.cells for row in rows], (version.origin.get("cut") or {}).get("group"))
     sides = assign_splits(free, version.seed, (0.0, share, 1 - share), lambda: near_duplicate_groups([row.input for row in rows]), together=groups)
     chosen = frozenset(row.id for row, side in zip(rows, sides, strict=True) if side == "validation")
-    return derive(person, version.reference, SetAside(chosen))
+    return changing.change(person, version.reference, SetAside(chosen))
 
 
 def open_reserve(person: Who, reference: int | str, reason: str) -> DatasetView:

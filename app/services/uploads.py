@@ -1,11 +1,12 @@
 """Uploads: what a person can do with a file before it is a dataset. Look at it, say how it is read, freeze it, give it up."""
 
+import io
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, overload
 
 from app.db import reading, transaction
 from app.domain import lineage
@@ -24,6 +25,7 @@ from app.readers.preview import Preview, preview
 from app.readers.sniff import PARQUET
 from app.services import appending, datasets, imports, upload_files
 from app.services.datasets import DatasetView
+from app.services.patience import Long, briefly
 from app.services.presets import columns_for, preset
 from app.services.upload_files import options_of, place
 
@@ -54,11 +56,21 @@ class Sent:
     description: str = ""
 
 
-def at_once(stream: BinaryIO, size: int) -> bool:
-    """Whether a file of so many bytes becomes a dataset while its sender waits. What is packed may hold many times as much."""
+def _packed(stream: BinaryIO) -> bool:
+    """Whether a file may hold many times as much as its bytes."""
     head = stream.read(4)
     stream.seek(0)
-    return size <= (PACKED_AT_ONCE_BYTES if head.startswith(PACKED) else AT_ONCE_BYTES)
+    return head.startswith(PACKED)
+
+
+def make(person: Who, sent: Sent, size: int) -> DatasetView | Upload:
+    """A dataset of a file of so many bytes, or the upload that becomes one where that takes longer than its sender should wait: of a packed file, that is
+    found out while it is read. Raises Invalid with the problems of a broken file, Conflict when it is cancelled meanwhile."""
+    packed = _packed(sent.stream)
+    if size > (PACKED_AT_ONCE_BYTES if packed else AT_ONCE_BYTES):
+        return accept(person, sent, "import")
+    made = import_now(person, sent, briefly=packed)
+    return made if isinstance(made, Upload) else datasets.find(person, made)
 
 
 def accept(person: Who, sent: Sent, aim: Literal["report", "import"]) -> Upload:
@@ -80,6 +92,14 @@ def accept_rows(person: Who, dataset: int | str, sent: Sent) -> Upload:
     return upload
 
 
+def accept_change(person: Who, view: DatasetView, change: bytes, words: str, reason: str) -> Upload:
+    """Take in what is to be done to the rows of a long version (app/services/change_files.py). The importing child makes the next version of it."""
+    cut = {"onto": view.version.reference, "reason": reason}
+    upload, _ = _added(person, Sent(io.BytesIO(change), words, view.dataset.name, cut=cut), "change", here=False)
+    nudged.set()
+    return upload
+
+
 def onto(person: Who, upload: Upload) -> DatasetView | None:
     """The newest version of the dataset that an upload goes onto; none where it is a dataset of its own, or that one is gone."""
     if upload.onto is None:
@@ -90,10 +110,18 @@ def onto(person: Who, upload: Upload) -> DatasetView | None:
         return None
 
 
-def import_now(person: Who, sent: Sent) -> int:
-    """Take a file in and make it a dataset before this returns its id. Raises Invalid with the problems of a broken file, Conflict when it is cancelled meanwhile."""
+@overload
+def import_now(person: Who, sent: Sent) -> int: ...
+@overload
+def import_now(person: Who, sent: Sent, briefly: bool) -> int | Upload: ...
+def import_now(person: Who, sent: Sent, briefly: bool = False) -> int | Upload:
+    """Take a file in and make it a dataset before this returns its id; `briefly`: or its upload, where it takes long. Raises as `make` does."""
     upload, token = _added(person, sent, "import", here=True)
-    imports.work(upload, token)
+    if not briefly:
+        imports.work(upload, token)
+    elif not imports.work_briefly(upload, token):
+        nudged.set()
+        return upload
     with reading() as session:
         ended = session.get(Upload, upload.id)
     if ended is None:
@@ -135,9 +163,10 @@ def append(person: Who, reference: int | str, sent: Sent, size: int, reason: str
     """
     view = datasets.find(person, reference)
     if appending.at_once(person, reference, size):
-        with upload_files.passing(sent.stream) as (path, sha256):
+        with suppress(Long), upload_files.passing(sent.stream) as (path, sha256):
             options = preset(view.version, path, sent.options)
-            return appending.append_file(person, reference, path, sent.filename, options, reason, repeats, sha256=sha256)
+            return appending.append_file(person, reference, path, sent.filename, options, reason, repeats, sha256=sha256, read=briefly)
+        sent.stream.seek(0)
     with reading() as session:
         lineage.newest(session, view.version)
     cut = {"onto": view.version.reference, "reason": reason, "repeats": repeats}

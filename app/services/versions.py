@@ -75,10 +75,8 @@ def derive(person: Who, reference: int | str, change: Change, reason: str = "", 
     would change. Whatever is raised, nothing is left behind.
     """
     watch = watch or Watch()
-    with reading() as session:
-        parent = datasets.find(session, person, reference)
-        dataset = write(session, person, Dataset, parent.dataset_id, "dataset")
-        lineage.permitted(session, parent, change, dataset)
+    view = changeable(person, reference, change)
+    dataset, parent = view.dataset, view.version
     with transaction() as session:
         lineage.newest(session, parent)
         # What its file repeated, and that it was cut while it came in, is told of the first version alone.
@@ -100,6 +98,17 @@ def derive(person: Who, reference: int | str, change: Change, reason: str = "", 
         purge_draft(draft.id)
         raise
     return DatasetView(dataset, draft)
+
+
+def changeable(person: Who, reference: int | str, change: Change | None = None) -> DatasetView:
+    """The version that a change is made of. Raises Conflict when it is not the newest one; NotFound, Invalid and Sealed for what may not be done to it."""
+    with reading() as session:
+        parent = datasets.find(session, person, reference)
+        dataset = write(session, person, Dataset, parent.dataset_id, "dataset")
+        if change is not None:
+            lineage.permitted(session, parent, change, dataset)
+        lineage.newest(session, parent)
+    return DatasetView(dataset, parent)
 
 
 def _useful(change: Change, rows: int) -> None:

@@ -1,7 +1,7 @@
 // The grid of labels: arrow keys move, typing finds a label, Enter sets it, u takes the last one back. Every label is kept on the server at once.
 import { openPicker } from "./label-picker.js";
 import { Problem, post } from "./lab-stream.js";
-import { askToSave, saved } from "./save-labels.js";
+import { askToSave, making, saved } from "./save-labels.js";
 import { toast } from "./toasts.js";
 
 const by = (id) => document.getElementById(id);
@@ -133,6 +133,7 @@ body?.addEventListener("focusin", (event) => { if (event.target.matches("tr")) f
 by("undo").addEventListener("click", undo);
 by("save").addEventListener("click", () => askToSave(`${given.progress.changed.toLocaleString("en")} rows get another label.`, async (reason) => {
   const version = await (await post(`${base}/save`, { reason })).json();
+  if (version.upload) return making(version);
   const left = version.clashing ? ` ${version.clashing} were changed by somebody else and are kept for you to look at.` : "";
   return { href: location.pathname + location.search, text: `Saved as version ${version.version}.${left}` };
 }));

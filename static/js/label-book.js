@@ -2,7 +2,7 @@
 import { matches } from "./label-picker.js";
 import { post } from "./lab-stream.js";
 import { owned } from "./owned.js";
-import { askToSave, saved } from "./save-labels.js";
+import { askToSave, making, saved } from "./save-labels.js";
 import { toast } from "./toasts.js";
 
 const by = (id) => document.getElementById(id);
@@ -176,7 +176,8 @@ async function send(reason) {
     throw error;
   });
   localStorage.removeItem(STORE);
-  return { href: given.next, text: `Saved as version ${(await response.json()).version}.` };
+  const made = await response.json();
+  return made.upload ? making(made) : { href: given.next, text: `Saved as version ${made.version}.` };
 }
 
 if (given) {

@@ -1,7 +1,7 @@
 // The labelling queue: one unlabelled row at a time, a model's suggestions for the next rows fetched ahead, one key to accept or correct.
 import { openPicker } from "./label-picker.js";
 import { Problem, post } from "./lab-stream.js";
-import { askToSave, saved } from "./save-labels.js";
+import { askToSave, making, saved } from "./save-labels.js";
 import { toast } from "./toasts.js";
 
 const by = (id) => document.getElementById(id);
@@ -229,7 +229,7 @@ async function start() {
   by("again").addEventListener("click", () => { skipping = true; fill(); });
   by("save").addEventListener("click", () => askToSave(`${given.progress.changed.toLocaleString("en")} rows get their label.`, async (reason) => {
     const version = await inTurn(async () => (await post(`${base}/annotations/save`, { reason })).json());
-    return { href: location.pathname, text: `Saved as version ${version.version}.${version.clashing ? ` ${version.clashing} were changed by somebody else and are kept in the grid.` : ""}` };
+    return version.upload ? making(version) : { href: location.pathname, text: `Saved as version ${version.version}.${version.clashing ? ` ${version.clashing} were changed by somebody else and are kept in the grid.` : ""}` };
   }));
   await fill();
   if (document.activeElement === document.body) by("card").focus({ preventScroll: true });

@@ -22,7 +22,7 @@ async function submit(form, send) {
   form.setAttribute("aria-busy", "true");
   try {
     const { href, text } = await send(by("reason").value);
-    sessionStorage.setItem(NOTE, text);
+    if (text) sessionStorage.setItem(NOTE, text);
     location.assign(href);
   } catch (error) {
     if (!(error instanceof Problem)) throw error;
@@ -31,6 +31,11 @@ async function submit(form, send) {
   } finally {
     form.removeAttribute("aria-busy");
   }
+}
+
+/** Where to go when the version is made in the background: its progress. */
+export function making({ upload }) {
+  return { href: `/datasets/uploads/${upload}`, text: "" };
 }
 
 /** What was saved before this page came, once. */

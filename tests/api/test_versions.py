@@ -114,6 +114,13 @@ def test_findings_have_rows_and_remedies(client: TestClient, person: Who) -> Non
     assert items[0]["code"] == "leakage" and items[0]["remedy"] == "drop" and items[0]["fixed"] == 1
     found = client.get("/api/v1/datasets/1/health/leakage/examples").json()
     assert found["hidden"] == 1 and [row["split"] for row in found["items"]] == ["train"] and found["next"] is None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(appending, "AT_ONCE_ROWS", 50)
+        answer = client.post("/api/v1/datasets/1/versions", json={"kind": "drop", "rows": [1]})
+        assert answer.status_code == 202
+        upload = answer.json()["upload"]
+        assert (client.get(f"/api/v1/uploads/{upload}").json()["filename"], client.get("/api/v1/datasets/1").json()["version"]) == ("Drop 1 row", 1)
+        assert client.delete(f"/api/v1/uploads/{upload}").status_code == 204
     made = client.post("/api/v1/datasets/1/health/leakage/mend")
     assert made.status_code == 201 and made.json()["splits"] == items[0]["after"]["splits"]
     assert client.post("/api/v1/datasets/1/health/leakage/mend").status_code == 404

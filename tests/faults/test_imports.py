@@ -182,6 +182,24 @@ def test_an_append_whose_child_is_killed_is_invisible_and_gone(web: Web, big: by
     assert wait(lambda: nothing_is_left(web), SWEPT_SECONDS)
 
 
+def test_a_change_of_a_long_version_whose_child_is_killed_is_invisible_and_gone(web: Web, big: bytes) -> None:
+    first = web.upload(big)
+    assert wait(lambda: web.call("GET", f"/api/v1/uploads/{first}")["state"] == "done", 120)
+    dataset = web.call("GET", f"/api/v1/uploads/{first}")["dataset"]
+    before = web.counts()
+    key = web.call("POST", f"/api/v1/datasets/{dataset}/versions", json={"kind": "relabel", "labels": {"label 1": "label 2"}})["upload"]
+    assert wait(lambda: web.call("GET", f"/api/v1/uploads/{key}")["rows"] > 50_000, 60)
+    assert web.counts()[0] > before[0]
+    web.children("app.import_child", "upload")[0].kill()
+    assert web.call("GET", f"/api/v1/datasets/{dataset}")["version"] == 1
+    assert wait(lambda: web.counts() == before and not web.files(), SWEPT_SECONDS), (web.counts(), web.files())
+    assert wait(lambda: web.call("GET", f"/api/v1/uploads/{key}")["state"] == "failed", 10)
+    assert web.call("GET", f"/api/v1/uploads/{key}")["error"]["code"] == "change_lost"
+    web.call("DELETE", f"/api/v1/uploads/{key}")
+    web.call("DELETE", f"/api/v1/datasets/{dataset}")
+    assert wait(lambda: nothing_is_left(web), SWEPT_SECONDS)
+
+
 def test_others_write_while_an_import_goes_on(web: Web, big: bytes) -> None:
     """As a heartbeat does: BEGIN IMMEDIATE and a commit, many times. None of them may wait long for the lock (the bench has the times)."""
     waited: list[float] = []

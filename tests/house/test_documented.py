@@ -77,3 +77,42 @@ def test_every_row_about_faults_is_run_by_make_test_faults() -> None:
         "domain/test_job.py::test_claim_",
         "domain/test_job.py::test_nothing_",
     ]
+
+
+INPUTS = {
+    "IU": [2, 3, 4, 6, 7, 8, 10, 11, 12, 14],
+    "IC": [1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, 16, 17, 18, 20, 21, 22],
+    "IJ": [2, 3, 4, 6, 7, 8, 10, 11, 12, 14, 15, 16],
+    "IP": [1, 2, 3, 5, 6, 7],
+    "IX": [1, 2, 3, 5, 6, 7, 9, 10, 11],
+    "IZ": [2, 3, 4, 6, 7, 8],
+    "IL": [1, 2, 3, 5, 6, 7, 9, 10, 11, 13, 14, 15, 17, 18],
+    "IT": [1, 3, 4, 5, 7, 8],
+}
+"""The numbers of the kinds of bad inputs that were measured with other readers; those between are tried by their makers."""
+
+
+def untested(page: str, tests: Path) -> list[str]:
+    """What rows of a page name (`file.py::test_begins_…`, `…::test_…`, or a row's own number in a test's id: `file.py::IC6`) and no test is. And the
+    numbers of such ids that the page does not name."""
+    found, file, ids = [], "", set[str]()
+    for path, name in re.findall(r"`([\w/]+\.py|…)::(\w+)…?`", page):
+        file = file if path == "…" else path
+        text = (tests / file).read_text()
+        numbered = set(re.findall(r'"(I[A-Z]\d+) [^"]+"', text))
+        ids |= numbered
+        functions = [part.name for part in ast.parse(text).body if isinstance(part, ast.FunctionDef) and part.name.startswith(name)]
+        found += [] if functions or name in numbered else [f"{file}::{name}"]
+    return found + sorted(number for number in ids if f"::{number}`" not in page)
+
+
+def test_every_kind_of_bad_input_is_a_test() -> None:
+    root = Path(__file__).parents[2]
+    page = (root / "docs" / "inputs.md").read_text()
+    rows = re.findall(r"^\| (I[A-Z]\d+) \|.*::", page, re.MULTILINE)
+    assert rows == [f"{kind}{number}" for kind, numbers in INPUTS.items() for number in numbers]
+    assert untested(page, root / "tests") == []
+    assert untested("`readers/test_json.py::test_nothing_`, `readers/test_inputs.py::IC99`", root / "tests")[:2] == [
+        "readers/test_json.py::test_nothing_",
+        "readers/test_inputs.py::IC99",
+    ]

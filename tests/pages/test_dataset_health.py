@@ -1,9 +1,10 @@
 """The health of a dataset on its page: cards by harm, the rows behind them, a remedy that makes the next version."""
 
+import pytest
 from starlette.testclient import TestClient
 
 from app.domain.access import Who
-from app.services import datasets
+from app.services import appending, datasets, imports
 from tests.dom import Dom, get
 from tests.rows import add_dataset
 from tests.unhealthy import add, sick, text
@@ -35,6 +36,27 @@ def test_a_remedy_leads_to_the_next_version(browser: TestClient, person: Who) ->
     assert "there is a newer one" in old.text(".lede") and not old.all(".finding button")
     refused = browser.post("/datasets/1@1/health/duplicates")
     assert refused.status_code == 409 and "Version 2 is newer" in Dom(refused.text).text("main")
+
+
+def test_a_remedy_of_a_long_version_leads_to_its_progress_and_then_to_the_next_version(
+    browser: TestClient, person: Who, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(appending, "AT_ONCE_ROWS", 50)
+    sick(person)
+    answer = browser.post("/datasets/1@1/health/leakage")
+    assert answer.status_code == 303 and answer.headers["location"] == "/datasets/uploads/1"
+    page = get(browser, "/datasets/uploads/1")
+    assert page.text("h1") == "Drop 1 row" and "Waiting for its turn" in page.text("#progress") and "Every row of version 1 is copied" in page.text(".lede")
+    assert "Drop 1 row" in get(browser, "/datasets/new").text("main") and "Version 1" in get(browser, "/datasets/1").text(".lede")
+    imports.run(1)
+    assert browser.get("/datasets/uploads/1/progress?state=importing").headers["hx-redirect"] == "/datasets/1/versions"
+    assert "Dropped 1 row" in get(browser, "/datasets/1/versions").text("main")
+    browser.post("/datasets/1@2/health/near_leakage")
+    browser.post("/datasets/1@2/health/near_leakage")
+    imports.run(2)
+    imports.run(3)
+    failed = get(browser, "/datasets/uploads/3")
+    assert "Version 3 is newer than version 2." in failed.text("main") and failed.one("main .primary").get("href") == "/datasets/1"
 
 
 def test_the_rows_behind_a_card_page_and_keep_the_seal(browser: TestClient, person: Who) -> None:

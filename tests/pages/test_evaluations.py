@@ -97,6 +97,11 @@ def test_whether_rows_fit_stands_beside_the_policy_before_the_start(browser: Tes
     assert f"model={remote}" in place and "split=validation" in place and "Looking whether the rows fit" in form.text("[hx-get^='/evaluations/fit']")
     said = browser.get(place, headers={"HX-Request-Type": "partial"}).text
     assert "10 of 10 rows do not fit (shots + input + answer) in the 90 tokens of there/tiny; the longest takes" in said and "reckoned from the text" in said
+    few = get(browser, f"/evaluations/new?model={remote}&split=validation&answer=generate&limit=3").one("[hx-get^='/evaluations/fit']").get("hx-get") or ""
+    said = browser.get(few, headers={"HX-Request-Type": "partial"}).text
+    assert "3 of 3 rows do not fit" in said, "those rows alone that would be scored"
+    asked = {"model": remote, "dataset": version.reference, "split": "validation", "answer": "generate", "limit": 4}
+    assert browser.post("/api/v1/fits", json=asked).json()["rows"] == 4
     endpoints.update(person, there.endpoint.id, {"windows": {"*": {"tokens": 4096}}})
     assert "Every row fits" in browser.get(place, headers={"HX-Request-Type": "partial"}).text
     endpoints.update(person, there.endpoint.id, {"windows": {}})

@@ -16,6 +16,7 @@ from app.services import chores as background
 from app.services import evaluations, reserve, versions
 from app.services.versions import New, derive
 from tests.rows import add_model, answer_evaluation, claim
+from tests.services.uploading import now
 from tests.unhealthy import add, text
 
 SECRET = "xyzzy"
@@ -41,7 +42,7 @@ def filled(person: Who) -> None:
     rows = [(text(number), "ab"[number % 2], "train" if number < 40 else "validation") for number in range(50)]
     secret = [(f"{SECRET} {text(100 + number)}", ("a", "b", "A", "N/A")[number % 4], "test") for number in range(20)]
     version = add(person, [*rows, *secret, *secret[:3], (secret[4][0], "b", "test")])
-    second = reserve.set_aside(person, "1").version
+    second = now(reserve.set_aside(person, "1")).version
     test = [row["id"] for row in versions.values(second) if row["split"] == "test"]
     derive(person, "1", Drop(frozenset(test[:2])))
     derive(person, "1", Relabel({"N/A": None}))

@@ -151,6 +151,17 @@ def test_one_enormous_cell_is_passed_over_and_measured(tmp_path: Path) -> None:
     assert isinstance(found[-1], End) and found[-1].rows == 1
 
 
+def test_a_million_problems_are_counted_and_no_more_of_them_is_held(tmp_path: Path) -> None:
+    path = tmp_path / "table"
+    path.write_bytes(b"text,label\n" + b"a,b,c\n" * 10_000)
+    few = peak(path)
+    path.write_bytes(b"text,label\n" + b"a,b,c\n" * 1_000_000)
+    assert peak(path) < few + 10_000_000, "a block of the file, and no problem of a million"
+    found = list(read_file(path))
+    assert len([frame for frame in found if isinstance(frame, Broken)]) == 20 and len(found) < 200
+    assert isinstance(found[-1], End) and found[-1].problems == 1_000_000 and found[-1].codes == {"wrong_number_of_values": 1_000_000}
+
+
 def test_what_a_small_file_may_say_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "MOST_TEXT", 10_000)
     (tmp_path / "table").write_text("text,label\n" + "a" * 100 + ",x\n" * 1 + ("b" * 100 + ",y\n") * 200)

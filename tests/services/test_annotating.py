@@ -21,7 +21,7 @@ from app.services import datasets as dataset_service
 from app.services.datasets import DatasetView
 from app.services.versions import derive
 from tests.rows import add_dataset
-from tests.services.uploading import sent, table
+from tests.services.uploading import now, sent, table
 from tests.unhealthy import text
 
 
@@ -63,7 +63,7 @@ def test_what_is_given_waits_for_its_giver_and_becomes_one_version(person: Who) 
     assert [(one.output, one.changed) for one in shown.rows[:2]] == [("delivery", True), ("delivery", False)]
     assert annotating.grid(other(person), 1).rows[0].output == "billing" and annotating.grid(other(person), 1).progress.changed == 0
     saved = annotating.save(person, 1, "looked over")
-    after = saved.view.version
+    after = now(saved.view).version
     assert (after.number, saved.rows, saved.clashing) == (2, 2, 0) and after.change["reason"] == "looked over" and after.change["kind"] == "edit"  # type: ignore[index]
     assert row(after, 0).output == "delivery" and row(after, 0).split == "train"
     assert row(after, 40).output == "billing" and row(after, 40).split in ("train", "validation", "test")
@@ -105,7 +105,7 @@ def test_sealed_rows_are_neither_shown_nor_labelled(person: Who) -> None:
     assert annotating.grid(person, 1, split="test").total == 12
     assert dataset_service.find(person, 1).version.viewed == 1
     annotating.give(person, 1, row(version, 30).id, "delivery")
-    assert annotating.save(person, 1).view.version.splits["test"] == 12
+    assert now(annotating.save(person, 1).view).version.splits["test"] == 12
 
 
 def test_the_grid_is_filtered_by_label_text_and_what_was_changed(person: Who) -> None:
@@ -196,7 +196,7 @@ def test_rows_labelled_with_a_suggestion_in_sight_train_and_skipped_ones_wait_on
     for position in range(40, 50):
         annotating.give(person, 1, row(version, position).id, "billing", assisted=True)
     annotating.give(person, 1, row(version, 50).id, None, skipped=True)
-    after = annotating.save(person, 1).view.version
+    after = now(annotating.save(person, 1).view).version
     assert {row(after, position).split for position in range(40, 50)} == {"train"} and after.change["assisted"] == 10  # type: ignore[index]
     assert after.splits["unlabelled"] == 2 and after.splits["test"] == version.splits["test"]
     assert annotating.queue(person, 1).progress.skipped == 1
@@ -212,11 +212,11 @@ def test_work_survives_a_version_that_somebody_else_makes(person: Who) -> None:
     clashing = [one.example.position for one in annotating.grid(person, 1).rows if one.clashes]
     assert clashing == [1]
     saved = annotating.save(person, 1)
-    assert (saved.view.version.number, saved.rows, saved.clashing) == (4, 1, 1)
-    assert [row(saved.view.version, position).output for position in (0, 1, 2)] == ["delivery", "fault", "delivery"]
+    assert (now(saved.view).version.number, saved.rows, saved.clashing) == (4, 1, 1)
+    assert [row(now(saved.view).version, position).output for position in (0, 1, 2)] == ["delivery", "fault", "delivery"]
     assert annotating.grid(person, 1).rows[1].output == "billing", "kept for the person to look at"
-    annotating.give(person, 1, row(saved.view.version, 1).id, "billing")
-    assert row(annotating.save(person, 1).view.version, 1).output == "billing"
+    annotating.give(person, 1, row(now(saved.view).version, 1).id, "billing")
+    assert row(now(annotating.save(person, 1).view).version, 1).output == "billing"
 
 
 def test_rows_of_an_older_version_are_refused_with_what_to_do(person: Who) -> None:
@@ -268,7 +268,7 @@ def test_rows_that_wait_go_to_the_splits_that_their_file_gave_them(person: Who) 
     for position in range(50, 60):
         annotating.give(person, key, row(version, position).id, "a", assisted=position == 59)
     annotating.give(person, key, row(version, 70).id, "b")
-    after = annotating.save(person, key).view.version
+    after = now(annotating.save(person, key).view).version
     assert [row(after, position).split for position in range(50, 60)] == ["validation", "test"] * 4 + ["validation", "train"]
     assert row(after, 70).split == "train", "its text stands there"
     # The rest get their labels by a file that has no splits.
@@ -287,5 +287,5 @@ def test_a_row_that_is_appended_without_a_label_keeps_what_its_file_gave_it(pers
     assert [json.loads(line)["split"] for line in exported[-2:]] == ["test", "validation"], "what goes out comes in as it was"
     for position in (52, 53):
         annotating.give(person, 1, row(made.version, position).id, "billing")
-    after = annotating.save(person, 1).view.version
+    after = now(annotating.save(person, 1).view).version
     assert [row(after, position).split for position in (52, 53)] == ["test", "validation"]

@@ -1,5 +1,9 @@
 """Appending a long file: an upload that makes the next version in the importing child. Whole or not at all, seen once it is whole."""
 
+import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -218,3 +222,43 @@ def test_a_text_that_is_there_decides_before_the_group_of_a_row(person: Who) -> 
         for row in session.scalars(select(Example).where(Example.version_id == view.version.id)):
             sides.setdefault(row.input, set()).add(row.split)
     assert all(len(splits) == 1 for splits in sides.values()) and {text: {split} for text, split in stood.items()}.items() <= sides.items()
+
+
+CHILD = """
+import json, pathlib, sys, time
+from sqlalchemy import event
+from app.db import engine
+longest = began = 0.0
+
+@event.listens_for(engine(), "begin")
+def begin(_):
+    global began
+    began = time.thread_time()
+
+@event.listens_for(engine(), "commit")
+def commit(_):
+    global longest
+    longest = max(longest, time.thread_time() - began)
+
+from app.services import imports
+imports.run(int(sys.argv[1]))
+print(json.dumps([int(pathlib.Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) / 1024, longest * 1000]))
+"""
+"""The importing child with two last words: its peak in MB, and the processor's milliseconds in its longest transaction, which a busy machine does not stretch."""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells a process's peak")
+def test_memory_does_not_grow_with_the_version_and_no_write_is_long(person: Who, long: None) -> None:
+    peaks = []
+    for number, rows in enumerate((2_000, 40_000), 1):
+        uploads.import_now(person, sent(table(rows)))
+        more = table(1_000, seed=9)
+        upload = uploads.append(person, number, sent(more, "more.csv"), len(more))
+        assert isinstance(upload, Upload)
+        done = subprocess.run([sys.executable, "-c", CHILD, str(upload.id)], capture_output=True, text=True, check=True)
+        assert find(person, number).version.rows == rows + 1_000
+        peak, longest = json.loads(done.stdout)
+        peaks.append(peak)
+        assert longest < 50
+    assert peaks[1] < peaks[0] + 12 and peaks[1] < 400, "rows that are read are not held"

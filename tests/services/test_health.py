@@ -16,6 +16,7 @@ from app.services import datasets, health, versions
 from app.services.versions import derive
 from tests.queries import queries
 from tests.rows import add_dataset
+from tests.services.uploading import now
 from tests.unhealthy import add, sick, text
 
 
@@ -52,15 +53,15 @@ def test_a_remedy_makes_the_next_version_as_it_was_foretold(person: Who) -> None
     first = sick(person)
     finding = next(one for one in health.report(person, "1").findings or () if one.code == "leakage")
     assert (finding.remedy, finding.fixed, finding.after) == ("drop", 1, {"splits": {**first.splits, "train": first.splits["train"] - 1}, "labels": 4})
-    second = health.mend(person, "1", "leakage").version
+    second = now(health.mend(person, "1", "leakage")).version
     assert second.splits == (finding.after or {})["splits"] and (second.change or {})["reason"] == "leakage"
     assert "leakage" not in codes(person)
     with pytest.raises(Conflict, match="newer"):
         health.mend(person, "1@1", "look_alike_labels")
-    third = health.mend(person, "1", "look_alike_labels").version
+    third = now(health.mend(person, "1", "look_alike_labels")).version
     assert [label["key"] for label in third.labels] == ["N/A", "a", "b"]
     markers = next(one for one in health.report(person, "1").findings or () if one.code == "missing_markers")
-    fourth = health.mend(person, "1", "missing_markers").version
+    fourth = now(health.mend(person, "1", "missing_markers")).version
     assert fourth.splits == (markers.after or {})["splits"] and fourth.splits["unlabelled"] == 4 and len(fourth.labels) == (markers.after or {})["labels"] == 2
     health.mend(person, "1", "near_leakage")
     assert codes(person) == []
@@ -117,3 +118,14 @@ def test_a_deleted_draft_takes_its_examination_along(person: Who) -> None:
 def test_the_examination_refuses_an_unknown_version(database: str) -> None:
     done = subprocess.run([sys.executable, "-m", "app.services.examination", "99"], capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "NoResultFound" in done.stderr
+
+
+def test_a_finding_of_many_rows_is_kept_packed_and_is_one_like_any_other(person: Who) -> None:
+    add(person, [(text(number % 60), "ab"[number % 60 % 2], "train") for number in range(1_260)])
+    (found,) = [one for one in health.report(person, "1").findings or () if one.code == "duplicates"]
+    with reading() as session:
+        kept = session.get_one(Finding, found.id)
+        assert isinstance(kept.rows, dict) and kept.fix is not None and isinstance(kept.fix["rows"], dict)
+    seen = health.rows(person, "1", "duplicates", offset=1_250)
+    assert (seen.total, len(seen.rows), seen.hidden) == (1_260, 10, 0) and health.first_rows(seen.report)["duplicates"][1] == 1_260
+    assert now(health.mend(person, "1", "duplicates")).version.rows == 60

@@ -23,7 +23,7 @@ from app.services.versions import New, derive
 from app.settings import settings
 from tests.queries import queries
 from tests.rows import add_dataset, add_model, answer_evaluation, claim
-from tests.services.uploading import sent, table
+from tests.services.uploading import now, sent, table
 
 
 def ids(version: DatasetVersion, split: str) -> list[int]:
@@ -228,7 +228,7 @@ def test_rows_that_two_versions_share(person: Who) -> None:
 def test_a_reserve_keeps_the_rows_of_a_group_together(person: Who) -> None:
     text = table(400, author=lambda number: f"author {number % 60}")
     uploads.import_now(person, sent(text, cut={"group": "author"}))
-    second = reserve.set_aside(person, "1", 0.5).version
+    second = now(reserve.set_aside(person, "1", 0.5)).version
     with reading() as session:
         rows = session.query(Example).where(Example.version_id == second.id, Example.split.in_(("test", "reserve"))).all()
     places: dict[str, set[str]] = {}
@@ -239,7 +239,7 @@ def test_a_reserve_keeps_the_rows_of_a_group_together(person: Who) -> None:
 
 def test_a_reserve_is_set_aside_before_anything_was_scored_and_opened_once(person: Who) -> None:
     first = add_dataset(person, test=60)
-    second = reserve.set_aside(person, "1", 0.5).version
+    second = now(reserve.set_aside(person, "1", 0.5)).version
     assert second.splits["test"] + second.splits["reserve"] == 60 and 25 <= second.splits["reserve"] <= 35
     assert {row["input"] for row in versions.values(second)} == {row["input"] for row in versions.values(first)}
     with pytest.raises(Sealed, match="reserve"):

@@ -21,7 +21,7 @@ from app.services import lab, label_books, uploads
 from app.services.evaluations import usable
 from app.services.shots import drawn
 from app.services.versions import New, derive
-from tests.services.uploading import sent
+from tests.services.uploading import now, sent
 
 NAMES = {"T-1": "billing", "T-2": "delivery", "T-3": "fault"}
 
@@ -45,7 +45,7 @@ def add_coded(person: Who, many: int = 3) -> DatasetVersion:
 
 
 def say(person: Who, *changes: dict[str, Any], **more: Any) -> DatasetVersion:
-    return label_books.rewrite(person, "1", changes, **more).version
+    return now(label_books.rewrite(person, "1", changes, **more)).version
 
 
 def cases(version: DatasetVersion, split: str = "train") -> list[datasets.Case]:
@@ -199,7 +199,7 @@ def test_names_that_a_parquet_file_says_are_proposed_for_its_numbers(person: Who
     assert [(one.key, one.display, one.source) for one in found.proposals] == [
         (str(n), name, "names in the file") for n, name in enumerate(["World", "Sports", "Business"])
     ]
-    later = label_books.rewrite(person, key, [{"key": "0", "display": "World"}])
+    later = now(label_books.rewrite(person, key, [{"key": "0", "display": "World"}]))
     assert [one.key for one in label_books.find(person, later.version.reference).proposals] == ["1", "2"]
 
 

@@ -16,11 +16,11 @@ from app.domain.lineage import Drop
 from app.errors import Conflict
 from app.readers.health import CODES, LONG
 from app.readers.options import Options
-from app.services import datasets, evaluations, filling, gathering, health, jobs, prompts, uploads
+from app.services import changing, datasets, evaluations, filling, health, jobs, prompts, uploads
 from app.services.datasets import DatasetView
 from app.services.versions import derive
 from tests.rows import add_model
-from tests.services.uploading import sent, table
+from tests.services.uploading import now, sent, table
 from tests.unhealthy import add, text
 
 Rows = list[tuple[str, str | None, str]]
@@ -64,7 +64,7 @@ def test_a_remedy_mends_what_it_says(person: Who, code: str) -> None:
     first = add(person, [*good(), *make()])
     finding = found(person)[code]
     assert finding.remedy == kind and finding.after is not None and finding.fixed > 0
-    second = health.mend(person, "1", code).version
+    second = now(health.mend(person, "1", code)).version
     assert second.number == 2 and second.splits == finding.after["splits"] and len(second.labels) == finding.after["labels"]
     assert second.change is not None and (second.change["kind"], second.change["reason"]) == (kind, code)
     assert code not in found(person), "it is gone"
@@ -104,7 +104,7 @@ def test_near_duplicates_of_a_long_file_are_put_on_one_side(person: Who, pairs: 
     assert pairs.version.origin["streamed"] is True
     finding = found(person)["near_leakage"]
     assert finding.remedy == "gather" and "a long file is cut while it comes in" in finding.sentence and finding.after is not None
-    second = health.mend(person, "1", "near_leakage").version
+    second = now(health.mend(person, "1", "near_leakage")).version
     assert second.splits == finding.after["splits"] and second.rows == pairs.version.rows == 360 and "streamed" not in second.origin
     for split, rows in pairs.version.splits.items():
         assert abs(second.splits[split] - rows) <= 15, "the shares stay about the same"
@@ -178,7 +178,7 @@ def test_what_begins_while_rows_are_moved_keeps_them_where_they_are(person: Who,
                 person, model=add_model(person), prompt_version=prompts.usual(person).reference, dataset="1", split="validation", answer="generate"
             )
 
-    monkeypatch.setattr(gathering.Unused, "told", begun)
+    monkeypatch.setattr(changing._Ending, "told", begun)
     with pytest.raises(Conflict, match="scored or opened since"):
         health.mend(person, "1", "near_leakage")
     assert datasets.find(person, "1").version.number == 1 == pairs.version.number

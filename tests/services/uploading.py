@@ -10,6 +10,7 @@ from typing import Any
 from app.domain.access import Who
 from app.domain.upload import Upload
 from app.services import uploads
+from app.services.datasets import DatasetView
 from app.services.uploads import Sent
 
 WORDS = [
@@ -57,6 +58,12 @@ def packed(**files: str) -> bytes:
 
 def sent(text: str | bytes, name: str = "tickets.csv", **values: Any) -> Sent:
     return Sent(io.BytesIO(text.encode() if isinstance(text, str) else text), name, **values)
+
+
+def now(made: DatasetView | Upload) -> DatasetView:
+    """A version that was made at once."""
+    assert isinstance(made, DatasetView)
+    return made
 
 
 def wait_for(person: Who, key: int, *states: str, seconds: float = 40) -> Upload:

@@ -22,6 +22,7 @@ from app.services.endpoints import EndpointView
 from app.settings import settings
 from tests.faults.tap import Tap
 from tests.remote.servers import Server
+from tests.services.uploading import now
 from tests.worker.test_parent import until
 from worker import parent
 from worker.asking import GIVE_UP
@@ -93,7 +94,7 @@ def test_an_alias_is_the_right_answer_and_rows_of_a_retired_label_are_not_asked(
     assert said not in (kept_key, retired), "the tiny model writes no label"
     book: list[dict[str, Any]] = [{"key": kept_key, "display": "the kept one", "aliases": [said]}, {"key": retired, "retired": True}]
     asked_before = asked(model_server)
-    found = predictions(label_books.rewrite(person, toys.reference, book).version)
+    found = predictions(now(label_books.rewrite(person, toys.reference, book)).version)
     assert len(found) == len(before) == asked(model_server) - asked_before and {row.gold for row in found} == {"the kept one"}
     assert [row.correct for row in found] == [row.answer == "the kept one" for row in found] and sum(row.correct for row in found) >= times > 0
 

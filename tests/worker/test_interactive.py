@@ -26,6 +26,7 @@ from app.services import chores, endpoints, fits, generate, health, lab, prompts
 from app.services.generate import EngineError, Request
 from app.settings import settings
 from tests.rows import add_rows
+from tests.services.uploading import now
 from worker import interactive
 from worker.engine.folders import fingerprint
 
@@ -182,7 +183,7 @@ def test_it5_texts_of_a_script_that_a_tokenizer_does_not_know_are_said(person: W
     count(person, version, base.id)
     assert "unknown_tokens" not in said(), "a tokenizer of bytes knows them all"
     count(person, version, other)
-    assert health.mend(person, version.reference, "unknown_tokens").version.rows == 40
+    assert now(health.mend(person, version.reference, "unknown_tokens")).version.rows == 40
 
 
 def test_very_long_inputs_are_those_that_the_chosen_model_cannot_read_whole(person: Who, base: Model, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,7 +200,7 @@ def test_very_long_inputs_are_those_that_the_chosen_model_cannot_read_whole(pers
     assert found()["long_inputs"].startswith("2 rows have an input of more than the 512 tokens that Tiny takes at once (the longest ")
     report = health.rows(person, version.reference, "long_inputs")
     assert [row.input[:4] for row in report.rows] == ["good", "bad "]
-    assert health.mend(person, version.reference, "long_inputs").version.rows == 20
+    assert now(health.mend(person, version.reference, "long_inputs")).version.rows == 20
     there = endpoints.create(person, name="there", url="https://api.example.com/v1", models=["tiny"])
     with pytest.raises(Invalid, match="its tokenizer is there"):
         chores.begin_lengths(person, version.reference, there.models[0].id)

@@ -1,6 +1,7 @@
 """Foundation models come in whole, checked and registered, or not at all."""
 
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -103,12 +104,34 @@ def test_what_cannot_be_registered_leaves_its_place_free(database: str, tmp_path
     folder = make_model(tmp_path / "tiny", seed=1)
     whole = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(whole[:20])
-    with pytest.raises(ValueError, match="char"):
+    with pytest.raises(Invalid):
         models.add(folder, "Tiny", "tiny", "MIT")
-    assert registered() == 0 and list(settings().models_folder.iterdir()) == []
+    assert registered() == 0 and not settings().models_folder.exists()
     (folder / "model.safetensors").write_bytes(whole)
     models.add(folder, "Tiny", "tiny", "MIT")
     assert registered() == 1
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        (lambda whole: whole[:20], "do not say how long its header is"),
+        (lambda whole: b"", "do not say how long its header is"),
+        (lambda whole: b"\xff" * 8 + whole[8:], "do not say how long its header is"),
+        (lambda whole: whole[:8] + b"?" + whole[9:], "its header cannot be read"),
+        (lambda whole: (2).to_bytes(8, "little") + b"[]", "its header cannot be read"),
+        (lambda whole: (13).to_bytes(8, "little") + b'{"weight": 1}', "its header cannot be read"),
+        (lambda whole: whole[:-1], "bytes and its header speaks of"),
+    ],
+)
+def test_damaged_weights_are_a_sentence_and_nothing_is_copied(database: str, tmp_path: Path, damage: Callable[[bytes], bytes], why: str) -> None:
+    folder = make_model(tmp_path / "tiny", seed=1)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(damage(weights.read_bytes()))
+    with pytest.raises(Invalid) as refused:
+        models.add(folder, "Tiny", "tiny", "MIT")
+    assert refused.value.message.startswith("model.safetensors is no whole safetensors file: ") and why in refused.value.message and refused.value.advice
+    assert registered() == 0 and not settings().models_folder.exists()
 
 
 def test_a_model_is_registered_when_the_object_store_has_it(database: str, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from app.errors import Invalid, NotFound, Sealed
 from app.services import generate, grid, label_books, suggestions
 from app.services.suggestions import Suggestion
 from app.settings import settings
+from tests.services.uploading import now
 from worker import interactive
 from worker.engine.load import load
 from worker.engine.score import score_labels
@@ -61,7 +62,7 @@ def test_suggestions_speak_in_keys_and_display_texts_and_leave_retired_labels_ou
     monkeypatch: pytest.MonkeyPatch, person: Who, base: Model, toys: DatasetVersion
 ) -> None:
     keys = [label.key for label in toys.book.labels]
-    named = label_books.rewrite(person, toys.reference, [{"key": keys[0], "display": "one"}, {"key": "two"}, {"key": "old", "retired": True}]).version
+    named = now(label_books.rewrite(person, toys.reference, [{"key": keys[0], "display": "one"}, {"key": "two"}, {"key": "old", "retired": True}])).version
     found = suggest(monkeypatch, person, named, rows_of(person, named, count=1), base)
     assert {choice.key: choice.display for choice in found[0].choices} == {keys[0]: "one", **{key: key for key in keys[1:]}, "two": "two"}
 
