@@ -8,6 +8,8 @@ from os import stat_result
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import make_url
+
 from app.domain.job import WRITES
 from app.settings import settings
 
@@ -40,9 +42,10 @@ class Kept:
 
 
 def disks() -> list[Disk]:
-    """Each once: database and uploads, what jobs write, base models. A folder that is not there yet counts for where it will be."""
-    here, found = settings(), dict[int, Disk]()
-    for folder in (here.folder, *(here.storage_folder / name for name in dict.fromkeys(WRITES.values())), here.models_folder):
+    """Each once: uploads, SQLite's database, what jobs write, base models. A folder that is not there yet counts for where it will be."""
+    here, found, database = settings(), dict[int, Disk](), make_url(settings().database)
+    file = [Path(database.database).parent] if database.get_backend_name() == "sqlite" and database.database else []
+    for folder in (here.folder, *file, *(here.storage_folder / name for name in dict.fromkeys(WRITES.values())), here.models_folder):
         there = next(path for path in (folder, *folder.parents) if path.exists())
         usage = shutil.disk_usage(there)
         found.setdefault(there.stat().st_dev, Disk(folder, usage.total, usage.free))

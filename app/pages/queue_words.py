@@ -77,7 +77,7 @@ def _line(board: Board, name: str) -> Line:
 
 def _waiting(job: Job, board: Board, *, first: bool, last: bool) -> Row:
     turn = board.turns.get(job.id)
-    return Row(job, turn and turn.place, first, last, why_waiting(job, board), turn and turn.begins)
+    return Row(job, turn.place if turn else None, first, last, why_waiting(job, board), turn.begins if turn else None)
 
 
 def _state(board: Board, name: str, words: list[str]) -> str:

@@ -252,7 +252,7 @@ def find(person: Who, key: int) -> JobView:
         heard, turn = workers.heard(session, job.queue), turns(session, person.workspace_id, db_clock(session)).get(job.id)
     room = workers.most_room(alive, job.kind)
     return JobView(
-        job, turn and turn.place, tries, model, len(alive), device, turn, queue.is_reachable(), heard, workers.gpus(alive), pauses.get(job.queue),
+        job, turn.place if turn else None, tries, model, len(alive), device, turn, queue.is_reachable(), heard, workers.gpus(alive), pauses.get(job.queue),
         starts=starts, free_bytes=room,
     )  # fmt: skip
 
