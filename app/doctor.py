@@ -62,7 +62,7 @@ def torch() -> Finding:
 
 def disk() -> Iterator[Finding]:
     """The data folder, and what of it or of the storage is on another disk."""
-    from app.services.disks import disks
+    from app.disks import disks
 
     if not settings().folder.exists():
         yield Finding(f"The data folder {settings().folder} does not exist yet.", "`fettle up` makes it.")

@@ -14,6 +14,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
+from app import disks
 from app.db import now, transaction
 from app.domain import device as machine
 from app.domain import worker as workers
@@ -31,6 +32,9 @@ DEAF_SECONDS = 60.0
 """A worker that idles so long while wake-ups lie in its queue does not hear them: it ends, to be started again."""
 END_SECONDS = 20.0
 PRUNE_SECONDS = 3600.0
+MEASURE_SECONDS = 600.0
+_kept: dict[str, int] = {}
+"""Bytes of each use on this machine, as they were measured last."""
 _ended = threading.Event()
 _queue = ["gpu"]
 _looker: list[threading.Thread] = []
@@ -69,6 +73,7 @@ def ready(sender: Any) -> None:
     if serves("interactive"):
         threading.Thread(target=_listen, name="line", daemon=True).start()
     else:
+        threading.Thread(target=_measure, name="kept", daemon=True).start()
         _looker.append(threading.Thread(target=_look, name="idle-look", daemon=True))
         _looker[0].start()
 
@@ -93,7 +98,7 @@ def _beat() -> None:
         about["gpus"] = len(devices.gpus())
     while True:
         try:
-            about["room"] = _room(about.get("room", {}))  # a disk over a network may take its time: nobody else is to wait for it
+            about |= _disks()  # a disk over a network may take its time: nobody else is to wait for it
             with transaction() as session:
                 about["clock_ms"] = time.time_ns() // 1_000_000 - now(session)
                 workers.present(session, f"{worker_name()}/{_queue[0]}", kind, _queue[0], [] if serves("light") else devices.in_use(devices.usable()), about)
@@ -106,13 +111,25 @@ def _beat() -> None:
             return
 
 
-def _room(last: dict[str, int]) -> dict[str, int]:
-    """What is free on the disks of this machine; while one of them cannot be looked at, what was found last. The worker is there all the same."""
+def _disks() -> dict[str, Any]:
+    """What is free on the disks of this machine, and what is kept there; of those that cannot be looked at nothing new. The worker is there all the same."""
+    kept = {"kept": dict(_kept)} if _kept else {}
     try:
-        return devices.room()
+        return {"room": devices.room(), **disks.report(), **kept}
     except OSError as error:
         log.warning("the disk cannot be looked at", reason=str(error))
-        return last
+        return kept
+
+
+def _measure() -> None:
+    """What this machine keeps, now and then, on a thread of its own: many files take longer than a heartbeat may."""
+    while True:
+        try:
+            _kept.update(disks.kept_here())
+        except OSError as error:
+            log.warning("what is kept cannot be looked at", reason=str(error))
+        if _ended.wait(MEASURE_SECONDS):
+            return
 
 
 def _listen() -> None:

@@ -16,6 +16,7 @@ from app.domain import device as devices
 from app.domain.device import Device
 from app.domain.job import Job
 from app.domain.model import Model
+from app.domain.turn import ends, to_the_minute
 from app.settings import settings
 from worker import devices as machine
 from worker.engine.serve import Scheduler
@@ -104,9 +105,7 @@ def _notice(session: Session, device: Device) -> dict[str, Any]:
     if lease is None:
         return {"text": f"{spoken}'s memory is in use by other models", "until": None}
     job = session.get_one(Job, lease.job_id)
-    # To the minute: an estimate changes all the time, and nobody wants to read that.
-    until = None if job.eta_seconds is None else (now(session) + int(1000 * job.eta_seconds)) // 60_000 * 60_000
-    return {"text": f"{spoken} is with job {lease.job_id}", "job": lease.job_id, "until": until}
+    return {"text": f"{spoken} is with job {lease.job_id}", "job": lease.job_id, "until": to_the_minute(ends(job, now(session)))}
 
 
 class Keeper(threading.Thread):

@@ -70,10 +70,10 @@ def index(
     state: Annotated[str | None, Query(pattern=f"^({'|'.join(STATES)})$")] = None,
     kind: str | None = None,
 ) -> dict[str, Any]:
-    """Newest first; of one state or kind only when that is asked for. A waiting job has its position in the queue."""
+    """Newest first; of one state or kind only when that is asked for. A waiting job has its position in the queue, and when its turn comes where that is measured."""
     rows, following = jobs.recent(person, after, limit, kind, (state,) if state else STATES)
-    places = queues.places(person) if any(row.state == "queued" for row in rows) else {}
-    return shapes.listing([shapes.job(row, places.get(row.id)) for row in rows], following)
+    turns = queues.waits(person) if any(row.state == "queued" for row in rows) else {}
+    return shapes.listing([shapes.job(row, turns.get(row.id)) for row in rows], following)
 
 
 @router.post("", status_code=202)
@@ -86,8 +86,8 @@ def create(person: Person, body: NewJob) -> dict[str, Any]:
 def create_many(person: Person, body: NewJobs) -> dict[str, Any]:
     """All of them or none: a refusal names the job, counted from 1, as `item`. When one fails later the others go on."""
     rows = jobs.start_many(person, [one.model_dump(exclude={"kind"}) for one in body.items])
-    places = queues.places(person)
-    return {"items": [{"id": row.id, "state": row.state, "position": places.get(row.id)} for row in rows]}
+    turns = queues.waits(person)
+    return {"items": [{"id": row.id, "state": row.state, "position": turns[row.id].place if row.id in turns else None} for row in rows]}
 
 
 @router.post("/estimate")
@@ -105,7 +105,7 @@ def delete(person: Person, key: shapes.Key) -> None:
 @router.get("/{key}")
 def show(person: Person, key: shapes.Key) -> dict[str, Any]:
     view = jobs.find(person, key)
-    return shapes.job(view.job, view.position)
+    return shapes.job(view.job, view.turn)
 
 
 @router.get("/{key}/metrics")
@@ -149,9 +149,9 @@ def clone(person: Person, key: shapes.Key, body: Changes | None = None) -> dict[
 @router.post("/{key}/move", status_code=202)
 def move(person: Person, key: shapes.Key, body: Place) -> dict[str, Any]:
     """Change a waiting job's place. It takes the priority of the job it passes."""
-    return shapes.job(queues.move(person, key, body.to), queues.places(person).get(key))
+    return shapes.job(queues.move(person, key, body.to), queues.waits(person).get(key))
 
 
 @router.patch("/{key}")
 def edit(person: Person, key: shapes.Key, body: Edit) -> dict[str, Any]:
-    return shapes.job(queues.prioritise(person, key, body.priority), queues.places(person).get(key))
+    return shapes.job(queues.prioritise(person, key, body.priority), queues.waits(person).get(key))

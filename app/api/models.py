@@ -38,7 +38,7 @@ def show(person: Person, key: str) -> dict[str, Any]:
 def merge(person: Person, key: str) -> dict[str, Any]:
     """A job that makes one plain model of base and adapter, and compares its answers with theirs."""
     view = handing_out.merge(person, key)
-    return shapes.job(view.job, view.position)
+    return shapes.job(view.job, view.turn)
 
 
 @router.get("/{key}/download")

@@ -15,6 +15,7 @@ from app.domain.model import Model
 from app.domain.notebook import Run
 from app.domain.prompt import Prompt, PromptVersion
 from app.domain.trial import Trial
+from app.domain.turn import Turn
 from app.domain.upload import Upload
 from app.services.endpoints import EndpointView
 from app.services.estimates import Estimate
@@ -118,14 +119,18 @@ def example(row: Example) -> dict[str, Any]:
     return {"id": row.id, "position": row.position, "line": row.line, "split": row.split, "input": row.input, "output": row.output, **(row.cells or {})}
 
 
-def job(row: Job, position: int | None = None) -> dict[str, Any]:
+def job(row: Job, turn: Turn | None = None) -> dict[str, Any]:
+    """`behind` is what a waiting job waits behind, and `begins_at` when its turn comes, each as far as it is measured."""
+    behind = None if turn is None or turn.behind is None else {"job": turn.behind, "until": turn.until}
     return {
         "id": row.id,
         "kind": row.kind,
         "name": row.name,
         "state": row.state,
         "phase": row.phase,
-        "position": position,
+        "position": turn.place if turn else None,
+        "behind": behind,
+        "begins_at": turn.begins if turn else None,
         "priority": row.priority,
         "needs_bytes": row.needs_bytes if row.state == "queued" else None,
         "attempt": row.attempt,

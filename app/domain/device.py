@@ -40,7 +40,12 @@ class Device(Row, Base):
     @property
     def spoken(self) -> str:
         """What people call it."""
-        return "the CPU" if self.name.startswith("cpu") else "the GPU" if self.name == "cuda:0" else f"GPU {self.name.partition(':')[2]}"
+        return spoken(self.name)
+
+
+def spoken(name: str) -> str:
+    """What people call the device of this name."""
+    return "the CPU" if name.startswith("cpu") else "the GPU" if name == "cuda:0" else f"GPU {name.partition(':')[2]}"
 
 
 class MemoryLease(Row, Base):

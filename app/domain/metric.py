@@ -9,6 +9,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from app.domain import job as jobs
 from app.domain.base import Base, db_now, inserting
+from app.domain.starting import MEASURED, WENT_ON, step_of
 
 FINDER = ("finder_rate", "finder_loss")
 """What a learning-rate finder reports: at each step of its test the rate, and the smoothed loss."""
@@ -179,6 +180,14 @@ def lines(session: Session, job_id: int, limit: int = 500) -> list[Line]:
 def next_lines(session: Session, job_id: int, after_event: int, limit: int) -> list[Line]:
     """The oldest log lines after an event."""
     return _lines(session, select(*LINE).where(LogLine.job_id == job_id, LogLine.event > after_event).order_by(LogLine.event).limit(limit))
+
+
+def starts(session: Session, job_id: int) -> dict[int, int]:
+    """The step that each attempt went on from, 0 where it began at the beginning; of those that came to their training, while their log is kept."""
+    told = or_(LogLine.text.startswith(MEASURED, autoescape=True), LogLine.text.startswith(WENT_ON, autoescape=True))
+    query = select(LogLine.attempt, LogLine.text).where(LogLine.job_id == job_id, told).order_by(LogLine.id)
+    found = ((attempt, step_of(text)) for attempt, text in session.execute(query))
+    return {attempt: step for attempt, step in found if step is not None}
 
 
 def _lines(session: Session, query: Select[int, int, int, str]) -> list[Line]:

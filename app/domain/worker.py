@@ -16,7 +16,7 @@ FORGET_MS = 7 * 86_400_000
 
 class Worker(Row, Base):
     """A process that answers for a queue. `devices` says what it can run on, `versions` also how its clock goes, over how many `gpus` it may spread a job,
-    and which `room` it has on disk for jobs of each kind.
+    which `room` it has on disk for jobs of each kind, the `disks` of its machine and what is `kept` there.
     """
 
     __tablename__ = "worker"
@@ -27,6 +27,11 @@ class Worker(Row, Base):
     devices: Mapped[list[Any]]
     versions: Mapped[dict[str, Any]]
     heartbeat_at: Mapped[int]
+
+    @property
+    def machine(self) -> str:
+        """The name of the machine that it runs on."""
+        return self.name.rpartition("/")[0].rpartition(":")[0] or self.name
 
 
 class Lease(Base):

@@ -45,11 +45,11 @@ def _now(person: Who, before: int) -> dict[str, Any]:
     board = found.board
     return {
         "running": [queue_words.Row(job) for job in board.running],
-        "next": board.waiting[:NEXT],
+        "next": [(job, board.turns.get(job.id)) for job in board.waiting[:NEXT]],
         "waiting": sum(board.counts.values()),
         "paused": {*board.paused} & {*board.counts},
         "posts": [one for one in queue_words.shown_posts(board) if one["post"].alive],
-        "disk": found.disk,
+        "disks": found.disks,
         "taken_ms": board.now,
         "troubles": home.trouble(person),
         "before": before,

@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from math import inf
+from typing import NamedTuple
 
 from app.domain.job import Job
 from app.domain.metric import Point
 from app.domain.stats import wilson
+from app.domain.turn import Turn
 from app.domain.validation import LOSS
 from app.pages.formatting import about, duration, percent, size
 from app.pages.queue_words import gpus, lacks_room, ordinal, silence
@@ -32,6 +34,13 @@ DOING = {
 }
 
 
+class Clause(NamedTuple):
+    """A part of a sentence, and the moment that stands behind it."""
+
+    text: str
+    moment: int | None = None
+
+
 @dataclass(frozen=True)
 class Sentence:
     """What a job does now: `strong` is the part to see first, `aside` what to know besides."""
@@ -40,6 +49,8 @@ class Sentence:
     strong: str = ""
     end: str = ""
     aside: str = ""
+    clauses: tuple[Clause, ...] = ()
+    """What is said behind all that by the clock, as one sentence."""
 
 
 def phase_of(job: Job) -> str | None:
@@ -70,7 +81,8 @@ LATE = "The queue service (Redis) does not answer: workers look for jobs every t
 def _waiting(view: JobView, now_ms: int) -> Sentence:
     place = view.position or 1
     aside = _what_for(view, now_ms)
-    return Sentence("Waiting, ", "next" if place == 1 else f"{ordinal(place)}", " in the queue.", aside)
+    clauses = _by_the_clock(view.turn) if view.turn and not aside else ()
+    return Sentence("Waiting, ", "next" if place == 1 else f"{ordinal(place)}", " in the queue.", aside, clauses)
 
 
 def _what_for(view: JobView, now_ms: int) -> str:
@@ -88,10 +100,22 @@ def _what_for(view: JobView, now_ms: int) -> str:
     if lacks_room(view.job, view.free_bytes):
         found = f"it needs {size(view.job.needs_bytes or 0)}, and {size(view.free_bytes or 0)} are free. It starts by itself when there is room"
         return f"It waits for room on the disk: {found}; `fettle doctor` says what takes the space."
-    if view.ahead is None:
-        return "" if view.broker else LATE
-    left = f", {about(view.ahead.eta_seconds)} left" if view.ahead.eta_seconds is not None else ""
-    return f"Job {view.ahead.id} has the device{left}."
+    return "" if view.broker or (view.turn and view.turn.behind) else LATE
+
+
+def _by_the_clock(turn: Turn) -> tuple[Clause, ...]:
+    """Who has the device, until when, how many wait before this one, and when its turn comes; of all that only what is known."""
+    said = []
+    if turn.behind is not None:
+        device = turn.device or "the worker"
+        held = f"{device[0].upper()}{device[1:]} is with job {turn.behind}"
+        said.append(Clause(f"{held} until about" if turn.until else held, turn.until))
+    ahead = turn.place - 1
+    if ahead and (said or turn.begins):
+        said.append(Clause(f"{ahead} {'job is' if ahead == 1 else 'jobs are'} ahead of this one"))
+    if ahead and turn.begins:
+        said.append(Clause("it begins about", turn.begins))
+    return tuple(said)
 
 
 def _early(job: Job) -> str:

@@ -25,6 +25,8 @@ class Row:
     first: bool = False
     last: bool = False
     why: str = ""
+    begins: int | None = None
+    """When its turn comes, where that is measured."""
 
     @property
     def how(self) -> str:
@@ -68,11 +70,14 @@ def _line(board: Board, name: str) -> Line:
     running = [Row(job) for job in board.running if job.queue == name]
     waiting = [job for job in board.waiting if job.queue == name]
     total = board.counts.get(name, 0)
-    rows = [
-        Row(job, board.places.get(job.id), at == 0, at == len(waiting) - 1 and total == len(waiting), why_waiting(job, board)) for at, job in enumerate(waiting)
-    ]
+    rows = [_waiting(job, board, first=at == 0, last=at == len(waiting) - 1 and total == len(waiting)) for at, job in enumerate(waiting)]
     words = [f"{count(len(running))} running" if running else "", f"{count(total)} waiting" if total else ""]
     return Line(name, TITLES[name], [*running, *rows], total - len(waiting), name in board.paused, _state(board, name, words), trouble(board, name))
+
+
+def _waiting(job: Job, board: Board, *, first: bool, last: bool) -> Row:
+    turn = board.turns.get(job.id)
+    return Row(job, turn.place if turn else None, first, last, why_waiting(job, board), turn.begins if turn else None)
 
 
 def _state(board: Board, name: str, words: list[str]) -> str:
@@ -127,7 +132,7 @@ def shown_posts(board: Board) -> list[dict[str, Any]]:
     return [
         {
             "post": post,
-            "machine": post.worker.name.rpartition("/")[0].rpartition(":")[0] or post.worker.name,
+            "machine": post.worker.machine,
             "process": post.worker.name.rpartition("/")[0].rpartition(":")[2],
             "serves": {"gpu": "tuning and evaluation", "light": "endpoints", "interactive": "Lab and /v1"}.get(post.worker.queue, post.worker.queue),
             "silent": silent_for(post, board.now),

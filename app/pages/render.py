@@ -10,12 +10,12 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import escape
 
+from app.disks import fullest
 from app.domain.access import Who
 from app.domain.job import Job
 from app.errors import FettleError
 from app.pages import formatting, text
 from app.services import jobs, queues
-from app.services.disks import fullest
 from app.services.milestones import Milestone
 from app.settings import settings
 

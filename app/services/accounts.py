@@ -1,9 +1,11 @@
 """Sign-in, invitations, API tokens."""
 
+from contextlib import suppress
 from functools import lru_cache
 
 from pwdlib import PasswordHash
 from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy.exc import OperationalError
 
 from app.db import reading, transaction
 from app.domain import user as users
@@ -113,11 +115,12 @@ def revoke_token(person: Who, key: int) -> None:
 
 
 def seen(person: Who) -> int | None:
-    """When this person last looked at the home page; now it is seen again."""
-    with transaction() as session:
+    """When this person last looked at the home page; now it is seen again. Where nothing can be written that is not kept: it is the page that says why."""
+    with reading() as session:
         before = session.scalar(select(User.seen_at).where(User.id == person.user_id))
+    with suppress(OperationalError), transaction() as session:
         session.execute(update(User).where(User.id == person.user_id).values(seen_at=db_now()))
-        return before
+    return before
 
 
 def token_for(name: str, purpose: str) -> str:

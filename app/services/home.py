@@ -7,6 +7,7 @@ from sqlalchemy import func, select
 
 from app import queue
 from app.db import now, reading
+from app.disks import Disk, disks, fullest, told
 from app.domain import worker as workers
 from app.domain.access import Who, visible
 from app.domain.dataset import Dataset, DatasetVersion
@@ -17,10 +18,10 @@ from app.domain.model import Model
 from app.domain.prompt import Prompt
 from app.domain.worker import Worker
 from app.services import datasets, queues, standings
-from app.services.disks import Disk, disks, fullest
 from app.services.experiments import Ladder
 from app.services.ladders import RungRow
 from app.services.queues import Board
+from app.settings import settings
 
 FULL = 0.95
 
@@ -58,10 +59,10 @@ class Since:
 
 @dataclass(frozen=True)
 class Now:
-    """What runs, what is next, and what there is to run on; `disk` is the fullest."""
+    """What runs, what is next, and what there is to run on; `disks` has the fullest of each machine by its name, that of this process first."""
 
     board: Board
-    disk: Disk
+    disks: dict[str, Disk]
 
 
 @dataclass(frozen=True)
@@ -148,14 +149,21 @@ def since(person: Who, moment: int) -> Since:
 
 def present(person: Who) -> Now:
     """This moment."""
-    return Now(queues.board(person), fullest())
+    board = queues.board(person)
+    return Now(board, {settings().machine_name: fullest(), **_elsewhere(post.worker for post in board.posts if post.alive)})
+
+
+def _elsewhere(there: Iterable[Worker]) -> dict[str, Disk]:
+    """The fullest disk of every other machine, as its workers say."""
+    said = {row.machine: told(row.versions) for row in there if row.machine != settings().machine_name}
+    return {name: max(found, key=lambda disk: disk.share) for name, found in sorted(said.items()) if found}
 
 
 def trouble(person: Who) -> list[Trouble]:
     """What is broken, one entry a cause. Presence is a row in the database, so a dead worker shows also while the broker is down."""
     with reading() as session:
         waiting = session.scalar(select(func.count()).where(Job.workspace_id == person.workspace_id, Job.state.in_(ACTIVE))) or 0
-        answers = {row.queue for row in workers.alive(session)}
+        alive = workers.alive(session)
         clock, rows = now(session), list(session.scalars(select(Worker)))
         model = session.scalars(visible(person, Model).limit(1)).first()
     safe = f" Your {'job is' if waiting == 1 else f'{waiting} jobs are'} safe." if waiting else ""
@@ -166,6 +174,7 @@ def trouble(person: Who) -> list[Trouble]:
                 "broker_down", "The queue service (Redis) does not answer.", f"Run `fettle up`, or check that FETTLE_REDIS_URL is right.{safe}", bool(waiting)
             )
         )
+    answers = {row.queue for row in alive}
     if "gpu" not in answers:
         found.append(
             Trouble("no_worker", f"No worker {_silence(rows, 'gpu', clock)}.", f"Run `fettle worker`: tuning and evaluation wait for it.{safe}", bool(waiting))
@@ -174,7 +183,7 @@ def trouble(person: Who) -> list[Trouble]:
         found.append(Trouble("no_engine", f"No engine process {_silence(rows, 'interactive', clock)}.", "Run `fettle engine`: the Lab and /v1 need it.", False))
     if model is None:
         found.append(Trouble("no_model", "There is no model yet.", "Run `fettle models starter`: it fetches a small one that works on any machine.", True))
-    return [*found, *_disk()]
+    return [*found, *_full(alive)]
 
 
 def _silence(rows: Iterable[Worker], name: str, clock: int) -> str:
@@ -186,7 +195,11 @@ def _silence(rows: Iterable[Worker], name: str, clock: int) -> str:
     return f"has answered for {minutes} min" if minutes else "has answered for less than a minute"
 
 
-def _disk() -> Iterable[Trouble]:
+def _full(alive: Iterable[Worker]) -> Iterable[Trouble]:
     for disk in disks():
         if disk.share > FULL:
             yield Trouble("disk_full", f"The disk is {disk.share:.0%} full.", f"Free some space under {disk.folder}: jobs wait or fail when it runs out.", True)
+    for name, disk in _elsewhere(alive).items():
+        if disk.share > FULL:
+            advice = f"Free some space under {disk.folder} there: jobs wait or fail on it when it runs out."
+            yield Trouble("disk_full", f"The disk of {name} is {disk.share:.0%} full.", advice, True)

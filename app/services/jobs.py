@@ -23,7 +23,7 @@ from app.domain import trial as trials
 from app.domain import tuning as tunings
 from app.domain import worker as workers
 from app.domain.access import Who, page, read, visible, write
-from app.domain.job import ACTIVE, HELD, STATES, Attempt, Job
+from app.domain.job import ACTIVE, STATES, Attempt, Job
 from app.domain.methods import METHODS
 from app.domain.methods.base import MethodParameters, parse
 from app.domain.metric import Line, Point, Sample
@@ -31,6 +31,7 @@ from app.domain.rendering import check
 from app.domain.scoring import is_right
 from app.domain.search import Search
 from app.domain.trial import Trial
+from app.domain.turn import Turn, turns
 from app.domain.validation import LOSS, Measure
 from app.errors import Conflict, FettleError, Invalid
 
@@ -54,8 +55,8 @@ class JobView:
     model: models.Model | None
     workers: int
     device: str | None = None
-    ahead: Job | None = None
-    """The job that has the queue's device while this one waits."""
+    turn: Turn | None = None
+    """When this one's turn comes, while it waits: what it waits behind, as far as that is known."""
     broker: bool = True
     """Whether the queue service answers; asked only for a job that waits."""
     heard_at: int | None = None
@@ -66,6 +67,8 @@ class JobView:
     """Who paused the queue; "" when that is not known, none while it is not paused."""
     waits: str | None = None
     """Why it has begun and yet waits: for memory of its device."""
+    starts: Mapping[int, int] = field(default_factory=dict)
+    """The step that an attempt went on from, by its number; 0 where it began at the beginning."""
     free_bytes: int | None = None
     """What such a job finds free on the disk of the worker that has most."""
 
@@ -241,17 +244,17 @@ def find(person: Who, key: int) -> JobView:
         model = session.scalars(select(models.Model).where(models.Model.job_id == job.id)).first()
         alive = workers.alive(session, job.queue)
         device = next((row.devices[0]["name"] for row in alive if row.name == f"{job.worker}/{job.queue}" and row.devices), None)
-        tries = list(jobs.attempts(session, job.id))
+        tries, starts = list(jobs.attempts(session, job.id)), metrics.starts(session, job.id)
         if job.state != "queued":
             waits = devices.waits_for(session, job.id) if job.phase == "load" and job.state == "running" else None
-            return JobView(job, None, tries, model, len(alive), device, waits=waits)
-        ahead = session.scalars(visible(person, Job).where(Job.queue == job.queue, Job.state.in_(HELD)).limit(1)).first()
+            return JobView(job, None, tries, model, len(alive), device, waits=waits, starts=starts)
         pauses = {row.name: by or "" for row, by in queues.paused(session, job.workspace_id)}
-        heard, position = workers.heard(session, job.queue), jobs.queue_place(session, job)
+        heard, turn = workers.heard(session, job.queue), turns(session, person.workspace_id, db_clock(session)).get(job.id)
     room = workers.most_room(alive, job.kind)
     return JobView(
-        job, position, tries, model, len(alive), device, ahead, queue.is_reachable(), heard, workers.gpus(alive), pauses.get(job.queue), free_bytes=room
-    )
+        job, turn.place if turn else None, tries, model, len(alive), device, turn, queue.is_reachable(), heard, workers.gpus(alive), pauses.get(job.queue),
+        starts=starts, free_bytes=room,
+    )  # fmt: skip
 
 
 def tuning(person: Who, job: Job) -> Tuning:

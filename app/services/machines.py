@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import select
 
 from app.db import now, reading, transaction
+from app.disks import Disk, told
 from app.domain import machine as machines
 from app.domain import worker as workers
 from app.domain.access import Who
@@ -54,6 +55,16 @@ class Machine:
         return next((row.versions["clock_ms"] for row in self.alive if "clock_ms" in row.versions), None)
 
     @property
+    def disks(self) -> list[Disk]:
+        """Its disks as it measured them last; none while nobody is there to say it."""
+        return next(filter(None, (told(row.versions) for row in self.alive)), [])
+
+    @property
+    def kept(self) -> dict[str, int]:
+        """Bytes that the installation keeps there, by their use."""
+        return next((row.versions["kept"] for row in self.alive if row.versions.get("kept")), {})
+
+    @property
     def alive(self) -> list[Worker]:
         return [row for row in self.processes if self.at - row.heartbeat_at <= ALIVE_MS]
 
@@ -80,8 +91,7 @@ def overview(person: Who) -> list[Machine]:
     with reading() as session:
         clock = now(session)
         for row in session.scalars(select(Worker).where(Worker.queue != workers.WEB).order_by(Worker.name)):
-            name = row.name.rpartition("/")[0].rpartition(":")[0] or row.name
-            found.setdefault(name, Machine(name, clock)).processes.append(row)
+            found.setdefault(row.machine, Machine(row.machine, clock)).processes.append(row)
         held: dict[int, list[MemoryLease]] = {}
         for lease in session.scalars(select(MemoryLease).where(MemoryLease.until > clock).order_by(MemoryLease.id)):
             held.setdefault(lease.device_id, []).append(lease)

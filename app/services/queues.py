@@ -17,6 +17,7 @@ from app.domain.base import db_now
 from app.domain.job import FINAL, HELD, Job
 from app.domain.order import Move
 from app.domain.queue import QUEUES
+from app.domain.turn import Turn, turns
 from app.domain.worker import Worker
 from app.errors import Invalid
 from app.services import milestones
@@ -56,11 +57,11 @@ class Post:
 
 @dataclass(frozen=True)
 class Board:
-    """Everything about the queues at one moment. `waiting` are the next SHOWN of each queue in order; `places` has the place of each in its whole queue."""
+    """Everything about the queues at one moment. `waiting` are the next SHOWN of each queue in order; `turns` has the place of each in its whole queue."""
 
     running: list[Job]
     waiting: list[Job]
-    places: dict[int, int]
+    turns: dict[int, Turn]
     counts: dict[str, int]
     paused: dict[str, Pause]
     posts: list[Post]
@@ -97,7 +98,7 @@ def board(person: Who) -> Board:
         return Board(
             running,
             list(session.scalars(waiting)),
-            order.places(session),
+            turns(session, person.workspace_id, moment),
             counts,
             _paused(session, person),
             posts,
@@ -142,12 +143,10 @@ def posts(person: Who) -> list[Post]:
     return board(person).posts
 
 
-def places(person: Who) -> dict[int, int]:
-    """The place of every waiting job that this person may read."""
+def waits(person: Who) -> dict[int, Turn]:
+    """The turn of every waiting job that this person may read."""
     with reading() as session:
-        found = order.places(session)
-        mine = select(Job.id).where(Job.workspace_id == person.workspace_id, Job.state == "queued")
-        return {key: found[key] for key in session.scalars(mine) if key in found}
+        return turns(session, person.workspace_id, now(session))
 
 
 def pause(person: Who, name: str) -> None:

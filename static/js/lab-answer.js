@@ -93,7 +93,7 @@ export class Answer {
 
   /** Who has the device, until when, and what becomes of this answer meanwhile. */
   note({ text, until, instead }) {
-    const then = until ? ` until about ${new Date(until).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" })}` : "";
+    const then = until ? ` until about ${new Date(until).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" })}` : "";
     this.instead = instead ? "answered on the CPU" : "";
     this.wait(`${text}${then}; ${instead ? "answering on the CPU" : "this answer waits for it"}`);
   }

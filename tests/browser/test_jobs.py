@@ -1,11 +1,15 @@
 """The queue and a job's page in a real browser, with a real worker behind: order by keyboard, pause, curves, tabs, log, and an end told elsewhere. In this order."""
 
 import re
+import subprocess
+import sys
+from datetime import datetime, timedelta
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.browser.steps import address, command, no_violations, sign_up
+from tests.browser.steps import address, column, command, no_violations, part, settled, sign_up
+from tests.house.rules import ROOT
 from tests.installation import Running
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -114,3 +118,53 @@ def test_curves_are_zoomed_and_smoothed_and_tabs_keep_their_place(page: Page, co
         no_violations(page)
     expect(page.locator("#job-settings")).to_contain_text("dataset hash")
     assert complaints == []
+
+
+LONG = {"method": "lora", "parameters": {"max_steps": 2000, "batch_size": 2, "max_length": 64, "evaluations": 1, "early_stopping": 0}}
+TAKES_ALL = """
+from sqlalchemy import select, update
+from app.db import transaction
+from app.domain.device import Device, MemoryLease
+with transaction() as session:
+    session.execute(update(MemoryLease).where(MemoryLease.job_id == {job}).values(bytes=select(Device.memory).where(Device.id == MemoryLease.device_id).scalar_subquery()))
+"""
+CLOCK = r"([01]\d|2[0-3]):[0-5]\d"
+
+
+def _minutes(text: str) -> int:
+    """The time of day in a sentence."""
+    found = re.search(CLOCK, text)
+    assert found is not None, text
+    return int(found[0][:2]) * 60 + int(found[0][3:])
+
+
+def test_what_waits_says_until_when_a_job_has_the_device_in_the_readers_own_time(installation: Running, page: Page, chromium: Browser) -> None:
+    """In the Lab and on the page of a job, five and a half hours from UTC. The job that has the device takes as much of its memory as there is."""
+    away = chromium.new_context(storage_state=page.context.storage_state(), timezone_id="Asia/Kolkata")
+    lab = away.new_page()
+    lab.goto(f"{address(installation)}/jobs")
+    post = (
+        "([path, body]) => fetch(path, {method: 'POST', headers: {'content-type': 'application/json'}, body: JSON.stringify(body)}).then((one) => one.json())"
+    )
+    order = {"kind": "tune", "model": 1, "dataset": "1@1", **LONG}
+    first, second = (lab.evaluate(post, ["/api/v1/jobs", order | {"seed": seed}])["id"] for seed in (11, 12))
+    lab.goto(f"{address(installation)}/jobs/{first}")
+    expect(lab.locator("#job-status .sentence")).to_contain_text(re.compile(r"Training, step .* left"), timeout=120_000)
+    lab.goto(f"{address(installation)}/jobs/{second}")
+    said = lab.locator("#job-status .sentence")
+    expect(said).to_have_text(re.compile(rf"Waiting, next in the queue\. The CPU is with job {first} until about {CLOCK}\.$"))
+    until = datetime.fromisoformat(said.locator("time").get_attribute("datetime") or "")
+    said_then = said.inner_text()
+    assert (until + timedelta(hours=5, minutes=30)).strftime("%H:%M") in said_then
+    subprocess.run([sys.executable, "-c", TAKES_ALL.format(job=first)], cwd=ROOT, env=installation.environment, check=True)
+    lab.goto(f"{address(installation)}/lab")
+    lab.get_by_label("Instruction").fill("Answer up or down.")
+    lab.locator("#run").click()
+    told = part(column(lab, "A"), "progress")
+    expect(told).to_contain_text(re.compile(rf"The CPU is with job {first} until about {CLOCK}; this answer waits for it"))
+    assert abs(_minutes(told.inner_text()) - _minutes(said_then)) % 1440 < 15, "the same zone as on the job's page"
+    for key in (second, first):
+        lab.evaluate(post, [f"/api/v1/jobs/{key}/cancel", {}])
+    settled(lab)
+    expect(part(column(lab, "A"), "stream").first).not_to_be_empty()
+    away.close()

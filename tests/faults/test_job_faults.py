@@ -40,6 +40,7 @@ def test_f1_a_killed_process_goes_on_from_its_checkpoint_on_the_same_curve(site:
     assert (first.outcome, second.outcome) == ("lost", "succeeded") and "SIGKILL" in (first.reason or "")
     assert (second.started_at - (first.ended_at or 0)) < 15_000
     assert any("Went on from the checkpoint at step 36" in line for line in site.log(key))
+    assert jobs.find(site.person, key).starts == {1: 0, 2: 36}, "so its page says it of the attempt"
     assert site.curve(key) == wanted and list(wanted[0]) == list(range(1, STEPS + 1))
     until(lambda: not list((site.storage / "jobs" / str(key)).rglob("checkpoint-*")), 30, "nobody needs them any more")
 

@@ -4,20 +4,28 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import httpx2
 import pytest
+from sqlalchemy import make_url
 
+from app.db import transaction
+from app.disks import disks, fullest
 from app.domain.model import merged_folder
+from app.domain.user import User, start_session
+from app.doors import COOKIE
 from app.services import jobs
-from app.services.disks import disks, fullest
 from app.settings import settings
+from tests.conftest import forget
 from tests.engine.conftest import make_model
+from tests.faults.accounting import wrong
 from tests.faults.site import RUN, Site, until
 from tests.faults.test_imports import Web
+from tests.faults.test_job_faults import Control
 from tests.house.rules import ROOT
 from tests.installation import environment, free_port
 from tests.services.uploading import table
@@ -58,6 +66,21 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     yield from disk(tmp_path / "tiny", "2m")
 
 
+@pytest.fixture
+def database_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 MB: SQLite's log of changes is put back every 32 MB."""
+    yield from disk(tmp_path / "database", "64m")
+
+
+def move_database(site: Site, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database is there, as it is now, for this process and for those that start from now on."""
+    with closing(sqlite3.connect(str(make_url(settings().database).database))) as old, closing(sqlite3.connect(folder / "fettle.db")) as new:
+        old.backup(new)
+    monkeypatch.setenv("FETTLE_DATABASE_URL", f"sqlite:///{folder / 'fettle.db'}")
+    forget()
+    site.environment["FETTLE_DATABASE_URL"] = settings().database
+
+
 def store(site: Site, folder: Path) -> None:
     """The storage is there, for processes that start from now on."""
     site.storage = folder
@@ -69,6 +92,15 @@ def fill(folder: Path, leave: int) -> Path:
     stat = os.statvfs(folder)
     file = folder / "filler"
     file.write_bytes(bytes(stat.f_bavail * stat.f_frsize - leave))
+    return file
+
+
+def fill_up(folder: Path) -> Path:
+    """A file that takes all there is, whoever else writes meanwhile."""
+    file = folder / "filler"
+    with suppress(OSError), file.open("wb", buffering=0) as filler:
+        while True:
+            filler.write(bytes(4096))
     return file
 
 
@@ -236,6 +268,40 @@ def test_f20_a_database_that_cannot_grow_can_still_be_read(tmp_path: Path, small
         assert web.call("POST", "/api/v1/prompts", json={"name": "again", "mode": "structured", "instruction": "x"})["id"]
     finally:
         web.kill()
+
+
+@ONE
+@pytest.mark.long
+def test_f20_a_run_waits_for_a_database_that_has_no_room(site: Site, control: Control, database_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For longer than three leases. What it does meanwhile is kept in memory; nobody takes it over, and no page is the worse for it."""
+    wanted = control(site)
+    move_database(site, database_disk, monkeypatch)
+    site.web()
+    site.worker(slow=0.1)
+    key = site.tune()
+    with transaction() as session:
+        cookies = {COOKIE: start_session(session, session.get_one(User, site.person.user_id))}
+    until(lambda: site.reached(key) > 5)
+    filler = fill_up(database_disk)
+
+    def has_no_room() -> bool:
+        status, said = site.call("POST", "/api/v1/prompts", json={"name": "large", "mode": "structured", "instruction": "y" * 50_000})
+        assert status == 201 or (status, said["error"]["code"]) == (507, "disk_full"), (status, said)
+        return status == 507
+
+    until(has_no_room, 30)
+    time.sleep(2)  # what was being written
+    held_at = site.reached(key)
+    time.sleep(15)
+    assert site.reached(key) == held_at < RUN["max_steps"] and (site.job(key).state, site.job(key).attempt) == ("running", 1), "somebody wrote"
+    for path, says in (("/", "The disk is 100 % full."), (f"/jobs/{key}", "No heartbeat for"), ("/jobs", "train")):
+        answer = httpx2.get(f"http://127.0.0.1:{site.port}{path}", cookies=cookies, timeout=30)
+        assert answer.status_code == 200 and says in answer.text.replace("%", " %").replace("  %", " %"), (path, answer.status_code, answer.text[:300])
+    filler.unlink()
+    site.succeeded(key, 120)
+    until(lambda: not wrong(site, [key], set()), 30)
+    assert site.outcomes(key) == ["succeeded"] and site.curve(key) == wanted
+    assert not any("Went on" in line for line in site.log(key)), "nothing was trained again"
 
 
 @pytest.mark.long

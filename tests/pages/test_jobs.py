@@ -7,7 +7,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from app.db import transaction
-from app.domain import ending
+from app.domain import ending, starting
 from app.domain import job as jobs
 from app.domain import metric as metrics
 from app.domain import model as models
@@ -199,7 +199,7 @@ def test_a_started_job_waits_on_its_page(browser: TestClient, person: Who, task:
     worker_is_there()
     queue(person, task)
     take()
-    assert get(browser, "/jobs/2").text("#job-status .sentence") == "Waiting, next in the queue. Job 1 has the device."
+    assert get(browser, "/jobs/2").text("#job-status .sentence") == "Waiting, next in the queue. The CPU is with job 1."
 
 
 def test_a_running_job_is_whole_before_any_script_runs(browser: TestClient, person: Who, task: tuple[int, str]) -> None:
@@ -247,6 +247,20 @@ def test_a_done_job_shows_what_came_out_and_what_to_do_with_it(browser: TestClie
     assert page.href("#job-actions .primary") == f"/lab?model={model}" and f"tuned={model}" in page.href("#job-actions a:nth-of-type(2)")
     assert "922k of 135M" in page.text("#job-results") and "2.13.0" in page.texts("#job-settings dd")
     assert "0.0016, the default for this model's width" in page.texts("#job-settings dd")
+
+
+def test_an_attempt_says_where_it_went_on(browser: TestClient, person: Who, task: tuple[int, str]) -> None:
+    key = queue(person, task)
+    for line in (None, "", starting.went_on(1200), None):
+        job = take()
+        with transaction() as session:
+            told = [] if line is None else [f"{starting.MEASURED}0.20 s, 64 tokens; peak memory 90 MB. All 2000 steps: about 400 s.", *([line] if line else [])]
+            metrics.record(session, key, job.lease_token or "", job.attempt, [], told)
+            ending.give_back(session, key, job.lease_token or "", "the worker leaves", counts=False)
+    said = get(browser, f"/jobs/{key}").texts("#job-attempts td.full")
+    assert [one.removesuffix(" the worker leaves") for one in said] == [
+        "handed back", "handed back; began anew", "handed back; went on from the checkpoint at step 1,200", "handed back",
+    ]  # fmt: skip
 
 
 def test_a_failed_job_says_why_and_a_cancelled_one_can_be_retried(browser: TestClient, person: Who, task: tuple[int, str]) -> None:

@@ -18,6 +18,7 @@ from app.domain.worker import Worker
 from app.migrate import newest
 from app.services import jobs
 from app.services import machines as service
+from app.settings import settings
 from tests.dom import get
 from tests.queries import queries
 from tests.rows import add_dataset, add_model, claim
@@ -59,6 +60,26 @@ def fleet(person: Who) -> None:
         workers.present(session, "server:1/web", "web", "web", [], {"fettle": service.FETTLE})
     with transaction() as session:
         session.execute(update(Worker).where(Worker.name == "two:5/gpu").values(heartbeat_at=db_now() - 60_000))
+
+
+def test_the_disk_of_every_machine_and_what_it_keeps(browser: TestClient, person: Who) -> None:
+    del person
+
+    def says(name: str, free: int, **more: object) -> None:
+        with transaction() as session:
+            disks = [{"folder": "/data", "total": 1_000_000_000_000, "free": 600_000_000_000}, {"folder": "/big", "total": 100_000_000_000, "free": free}]
+            workers.present(session, f"{name}:7/gpu", "worker", "gpu", [], {"fettle": service.FETTLE, "disks": disks, **more})
+
+    says("gpu-2", 40_000_000_000, kept={"results": 2_100_000_000, "checkpoints": 0, "logs": 12_000_000, "merged models": 0, "base models": 5_000_000_000})
+    says(settings().machine_name, 7)
+    said = get(browser, "/machines").text("#machine-1" if settings().machine_name > "gpu-2" else "#machine-2")
+    assert "600 GB free of 1 TB on the disk of /data" in said and "40 GB free of 100 GB on the disk of /big" in said
+    assert "Keeps results 2.1 GB, logs 12 MB, base models 5 GB." in said
+    now = get(browser, "/")
+    assert now.texts(".now-machine dt") == [f"Disk {settings().machine_name}", "Disk gpu-2"] and "40 GB free of 100 GB" in now.texts(".now-machine dd")
+    assert not [text for text in now.texts("#troubles .message") if "disk" in text]
+    says("gpu-2", 1_000_000_000)
+    assert "The disk of gpu-2 is 99 % full." in [text.replace("99%", "99 %") for text in get(browser, "/").texts("#troubles .message")]
 
 
 @pytest.mark.usefixtures("fleet")

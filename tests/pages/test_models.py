@@ -99,6 +99,8 @@ def test_a_tuned_model_can_be_merged_and_a_soft_prompt_cannot(browser: TestClien
     job = get(browser, answer.headers["location"])
     assert "merged" in job.text("h1") and "compared on" in job.texts("dt")
     assert "is merging it" in get(browser, f"/models/{tuned.id}").text("main")
+    again = browser.post(f"/api/v1/models/{tuned.id}/merge")
+    assert again.status_code == 202 and (again.json()["state"], again.json()["position"], again.json()["begins_at"]) == ("queued", 1, None)
     with transaction() as session:
         session.get_one(Model, tuned.id).method = "prompt_tuning"
     assert not get(browser, f"/models/{tuned.id}").all("form[action$='/merge']")

@@ -1,6 +1,8 @@
 """The queue on the Tune page: order, priority, pause, who works, and why something waits."""
 
 import json
+from datetime import datetime
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
@@ -130,6 +132,82 @@ def test_a_job_that_waits_for_room_says_how_much(browser: TestClient, person: Wh
     with transaction() as session:  # another machine has more
         workers.present(session, "big:7/gpu", "worker", "gpu", [{"name": "cpu:0"}], {"room": {"tune": 90_000_000}})
     assert get(browser, "/jobs").text(f"#job-{key} .progress") == "next"
+
+
+def clocks(page: Dom, where: str) -> list[int]:
+    """The moments that a part of a page says, in milliseconds."""
+    return [int(datetime.fromisoformat(one.get("datetime") or "").timestamp() * 1000) for one in page.all(f"{where} time[data-clock]")]
+
+
+def in_hand(eta_seconds: float | None, **has: Any) -> int:
+    """The next job is taken by the worker `vm:7`, and has so long to go."""
+    with transaction() as session:
+        job = jobs.claim(session, "gpu", "vm:7", 60)
+        assert job is not None
+        jobs.write(session, job.id, job.lease_token or "", phase="train", step=10, total_steps=100, eta_seconds=eta_seconds, **has)
+        return job.id
+
+
+def test_a_waiting_job_says_by_the_clock_until_when(browser: TestClient, keys: list[int]) -> None:
+    """Those behind it are like it, so they take as long as it will have taken: a minute so far, and 29 more."""
+    first, second, third = keys
+    answers(device="cuda:0")
+    in_hand(1740.0, started_at=services.now() - 60_000)
+    now = services.now()
+    page = get(browser, f"/jobs/{second}")
+    said = page.text("#job-status .sentence")
+    assert said.startswith(f"Waiting, next in the queue. The GPU is with job {first} until about ") and said.endswith(" UTC.") and "ahead" not in said, said
+    (until,) = clocks(page, "#job-status .sentence")
+    assert until % 60_000 == 0 and now + 1_670_000 < until <= now + 1_745_000
+    page = get(browser, f"/jobs/{third}")
+    again, begins = clocks(page, "#job-status .sentence")
+    assert "UTC; 1 job is ahead of this one; it begins about" in page.text("#job-status .sentence") and again in (until, until + 60_000)
+    assert now + 3_480_000 < begins <= now + 3_545_000, "the second one takes half an hour as well"
+    page = get(browser, "/jobs")
+    assert page.text(f"#job-{second} .progress").startswith("next; begins about") and page.text(f"#job-{third} .progress").startswith(
+        "2nd in the queue; begins about"
+    )
+    assert clocks(page, f"#job-{third} .progress")[0] in (begins, begins + 60_000) and len(clocks(get(browser, "/"), "#now")) == 2
+    told = browser.get(f"/api/v1/jobs/{third}").json()
+    assert told["behind"]["job"] == first and told["behind"]["until"] in (until, until + 60_000) and told["begins_at"] in (begins, begins + 60_000)
+    listed = {one["id"]: one["begins_at"] for one in browser.get("/api/v1/jobs?state=queued").json()["items"]}
+    assert listed[third] in (begins, begins + 60_000) and listed[second] in (until, until + 60_000)
+
+
+def test_what_is_not_measured_is_not_said(browser: TestClient, person: Who, keys: list[int]) -> None:
+    answers(device="cuda:0")
+    other, behind = (waiting(person, 1, rank=rank)[0] for rank in (4, 2))
+    in_hand(None)
+    assert get(browser, f"/jobs/{keys[2]}").text("#job-status .sentence") == (
+        f"Waiting, 2nd in the queue. The GPU is with job {keys[0]}; 1 job is ahead of this one."
+    )
+    assert get(browser, "/jobs").text(f"#job-{keys[2]} .progress") == "2nd in the queue"
+    assert browser.get(f"/api/v1/jobs/{keys[1]}").json()["behind"] == {"job": keys[0], "until": None}
+    with transaction() as session:
+        session.query(jobs.Job).filter_by(id=keys[0]).update({"eta_seconds": 600.0})
+    assert len(clocks(get(browser, f"/jobs/{other}"), "#job-status")) == 2, "the jobs before it are like the one in hand"
+    page = get(browser, f"/jobs/{behind}")
+    assert len(clocks(page, "#job-status")) == 1 and page.text("#job-status .sentence").endswith("UTC; 3 jobs are ahead of this one."), (
+        "nobody ran one like that"
+    )
+    answers("big:9/gpu", "cuda:0")
+    assert "is with job" not in get(browser, f"/jobs/{behind}").text("#job-status .sentence"), "another worker has nothing in hand"
+
+
+def test_of_two_workers_the_one_that_is_done_first_counts(browser: TestClient, keys: list[int]) -> None:
+    answers("big:9/gpu", "cuda:0")
+    answers("vm:7/gpu")
+    with transaction() as session:
+        job = jobs.claim(session, "gpu", "big:9", 60)
+        assert job is not None
+        jobs.write(session, job.id, job.lease_token or "", phase="train", step=1, total_steps=9, eta_seconds=9000.0)
+    second = in_hand(600.0)
+    page, now = get(browser, f"/jobs/{keys[2]}"), services.now()
+    assert f"The CPU is with job {second} until about" in page.text("#job-status .sentence")
+    assert clocks(page, "#job-status")[0] <= now + 600_000
+    with transaction() as session:
+        session.query(jobs.Job).filter_by(id=job.id).update({"eta_seconds": None})
+    assert clocks(get(browser, f"/jobs/{keys[2]}"), "#job-status") == [], "the other one may be done before"
 
 
 def test_workers_are_listed_with_device_memory_and_the_job_in_hand(browser: TestClient, keys: list[int]) -> None:

@@ -7,6 +7,7 @@ from sqlalchemy import update
 
 from app import storage
 from app.db import now, transaction
+from app.disks import Kept
 from app.domain import ending
 from app.domain import job as jobs
 from app.domain import webhook as webhooks
@@ -94,7 +95,7 @@ def test_what_is_kept_is_counted_by_its_use(person: Who) -> None:
     with transaction() as session:
         job = session.get_one(Job, key)
         assert session.query(Model).count() == 1
-    assert kept.of_job(job) == kept.Kept(results=100, checkpoints=300, logs=100) == kept.everything()
+    assert kept.of_job(job) == Kept(results=100, checkpoints=300, logs=100) == kept.everything()
     assert kept.goes_at(job) == (job.finished_at or 0) + 14 * DAY_MS
 
 

@@ -16,6 +16,7 @@ from app.domain.fitting import POLICIES, Fit, told
 from app.domain.label_book import LabelBook
 from app.domain.rendering import LABELS, label_list, render, with_opening, without_opening
 from app.domain.scoring import rouge_words
+from app.domain.starting import MEASURED, went_on
 from app.domain.validation import Measure, measure_of
 from app.errors import Invalid
 from worker.engine import artefact, checkpoint, finder, room
@@ -127,7 +128,7 @@ def _run(spec: TrainSpec, reporter: Reporter, ranks: Ranks) -> tuple[TrainSpec, 
     point = checkpoint.newest_valid(spec.folder, reporter.log) if spec.resume and ranks.first else None
     _foretell(loop.pace, measured, point[0] if point else 0, reporter)
     if point:
-        reporter.log(f"Went on from the checkpoint at step {point[0]}.")
+        reporter.log(went_on(point[0]))
     resumed = ranks.tell(str(point[1]) if point else None)
     if spec.finish:
         return spec, loop, loaded, _finished(loop, resumed, reporter)
@@ -240,7 +241,7 @@ def _foretell(pace: Pace, measured: Measured, done: int, reporter: Reporter) -> 
     total, whole = pace.plan.total, pace.eta(0)
     reporter.progress(done, total, pace.eta(done))
     longest = f"{measured.seconds_per_step:.2f} s, {measured.tokens} tokens"
-    reporter.log(f"Longest step: {longest}; peak memory {measured.peak_memory_bytes / 1e6:.0f} MB. All {total} steps: about {whole or 0:.0f} s.")
+    reporter.log(f"{MEASURED}{longest}; peak memory {measured.peak_memory_bytes / 1e6:.0f} MB. All {total} steps: about {whole or 0:.0f} s.")
 
 
 def _facts(loop: Loop, loaded: Loaded, spec: TrainSpec, state: RunState) -> dict[str, Any]:
