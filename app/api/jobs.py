@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from app.api import shapes
+from app.domain.fitting import Policy
 from app.domain.job import STATES
 from app.domain.order import PRIORITIES, Move
 from app.doors import Person
@@ -40,7 +41,7 @@ class NewJobs(shapes.Body):
 
 
 class Changes(shapes.Body):
-    """What a clone has different: some parameters, and whatever else is named."""
+    """What a clone has different: some parameters, and whatever else is named. `split`, `answer`, `limit`, `fit` and `scheme` are an evaluation's."""
 
     parameters: dict[str, Any] = {}
     model: int | str | None = None
@@ -49,6 +50,11 @@ class Changes(shapes.Body):
     prompt_version: int | str | None = None
     search: dict[str, Any] | None = None
     seed: int | None = Field(None, ge=0, le=2**31 - 1)
+    split: Literal["train", "validation", "test", "reserve"] | None = None
+    answer: Literal["likelihood", "generate"] | None = None
+    limit: int | None = Field(None, ge=1)
+    fit: Policy | None = None
+    scheme: dict[str, Any] | None = None
     priority: Priority | None = None
 
 

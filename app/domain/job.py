@@ -115,6 +115,12 @@ class Job(Owned, Base):
         return Search.of(self.settings).has_trials
 
     @property
+    def cloneable(self) -> bool:
+        """Whether the same can be asked for again with something changed: tuning, and an evaluation that stands for itself."""
+        part = "judgement" in self.settings or "reliability" in self.settings or self.settings.get("answer") == "linear"
+        return self.kind == "tune" or (self.kind == "evaluate" and not part)
+
+    @property
     def ended_early(self) -> tuple[int, int] | None:
         """(the step at which somebody ended a run that is kept, the steps it was to make); None of one that came to its own end."""
         result = self.result or {}

@@ -43,6 +43,10 @@ def settings_of(
     }
 
 
+CHANGEABLE = ("model", "dataset", "prompt_version", "method", "parameters", "search", "seed")
+"""What a clone can have different, its priority aside."""
+
+
 def changed(old: Mapping[str, Any], parameters: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
     """What to ask for to get old settings again, some of them changed. Under another method its parameters go on that both methods have."""
     method = others.get("method") or old["method"]

@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse, Response
 from app.domain.access import Who
 from app.domain.fitting import POLICIES, said
 from app.domain.scheme import METRICS, Scheme
-from app.domain.scoring.check_lines import read_checks, read_fields
+from app.domain.scoring.check_lines import read_checks, read_fields, write_checks, write_fields
 from app.doors import Person
 from app.errors import Conflict, FettleError, Invalid, Sealed
 from app.pages import evaluation_view, reliability_words
@@ -44,8 +44,21 @@ def index(request: Request, person: Person, after: int | None = None) -> HTMLRes
 
 @router.get("/new")
 def new(request: Request, person: Person) -> HTMLResponse:
-    """The form. Its state is its address: what changes is drawn again by the server."""
-    return _form(request, person, dict(request.query_params))
+    """The form. Its state is its address: what changes is drawn again by the server. `like` starts from another evaluation's job, with what the address changes."""
+    values = dict(request.query_params)
+    return _form(request, person, (_like(person, int(values["like"])) if values.get("like", "").isdecimal() else {}) | values)
+
+
+def _like(person: Who, key: int) -> dict[str, str]:
+    """What was typed for the evaluation of a job. Raises Invalid where it cannot be asked for again."""
+    evaluation, job = evaluations.of_job(person, key), jobs.find(person, key).job
+    if evaluation is None or not job.cloneable:
+        raise Invalid("not_cloneable", f"Job {key} is no evaluation that stands for itself.", "Start it again from the page that it was started from.")
+    scheme = Scheme.model_validate(evaluation.scheme)
+    chosen = {name: str(job.settings[name]) for name in ("model", "dataset", "prompt_version", "split", "answer", "fit")}
+    judged = {name: str(getattr(scheme, name)) for name in ("scoring", "extractor", "pattern", "json_field", "shape", "metric", "candidates")}
+    lines = {"checks": write_checks(scheme.checks), "fields": write_fields(scheme.fields)}
+    return {**chosen, **judged, **lines, "limit": str(evaluation.row_limit or ""), "tolerance": f"{scheme.tolerance:.15g}" if scheme.tolerance else ""}
 
 
 @router.get("/fit")
@@ -68,6 +81,9 @@ async def fit(
 def _form(request: Request, person: Who, values: Mapping[str, str], error: FettleError | None = None) -> HTMLResponse:
     views = datasets.recent(person)[0]
     chosen = next((view for view in views if values.get("dataset") in (str(view.dataset.id), view.version.reference)), views[0] if views else None)
+    if values.get("like") and chosen and values["dataset"] not in (str(chosen.dataset.id), chosen.version.reference):
+        chosen = datasets.find(person, values["dataset"])  # an older version is offered where an evaluation of it is cloned
+        views = [chosen, *views]
     answer = values.get("answer") or ("likelihood" if chosen and chosen.version.labels else "generate")
     context: dict[str, Any] = {
         "values": values,
@@ -128,6 +144,7 @@ def create(request: Request, person: Person, values: Annotated[dict[str, str], D
             limit=_limit(values.get("limit", "")),
             fit=one_of(values.get("fit") or "refuse", "fit", POLICIES),
             scheme=_scheme(values),
+            cloned_from=int(values["like"]) if values.get("like", "").isdecimal() else None,
         )
     except Invalid as error:
         return _form(request, person, values, error)

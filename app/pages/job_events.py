@@ -15,7 +15,7 @@ from typing import Annotated
 
 from anyio import move_on_after, sleep
 from fastapi import APIRouter, Depends, Header
-from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, ServerSentEvent, format_sse_event
+from fastapi.sse import EventSourceResponse, ServerSentEvent, format_sse_event
 
 from app.domain.access import Who
 from app.domain.metric import Line, Point
@@ -35,7 +35,10 @@ PARTS_SECONDS, STILL_SECONDS = 2.0, 10.0
 """How old the drawn parts of a page may be while things happen to its job, and while nothing does."""
 
 QUIET_SECONDS = 15.0
-"""After so long with nothing to tell a stream says that it is there, so that no proxy takes it for dead."""
+"""After so long with nothing to tell a stream says that it is there, so that neither a proxy nor the page (static/js/stream.js) takes it for dead."""
+
+STILL_THERE = b"event: still\ndata:\n\n"
+"""An event, since a page is not shown comments; it has no number, and moves nobody."""
 
 LIFE_SECONDS = 600.0
 """A connection ends after so long; the browser comes back by itself."""
@@ -58,7 +61,7 @@ async def events(
 async def _wire(told: AsyncIterator[list[ServerSentEvent]]) -> AsyncIterator[bytes]:
     async for messages in told:
         pieces = [format_sse_event(data_str=message.raw_data, event=message.event, id=message.id) for message in messages]
-        yield b"".join(pieces) or KEEPALIVE_COMMENT
+        yield b"".join(pieces) or STILL_THERE
 
 
 async def follow(person: Who, key: int, after: int, asked: int | None = None, *, resumed: bool = False) -> AsyncGenerator[list[ServerSentEvent]]:

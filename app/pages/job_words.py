@@ -168,7 +168,11 @@ def _improvement(tuning: Tuning) -> str:
     if not stale:
         return ""
     since = f"Validation stopped improving {stale} {'evaluation' if stale == 1 else 'evaluations'} ago"
-    return f"{since}; early stop after {patience}." if patience else f"{since}."
+    if not patience:
+        return f"{since}."
+    left = patience - stale
+    unless = f"without a better {tuning.measure.title}"
+    return f"{since}; it stops early " + (f"after {left} more {unless}." if left > 0 else f"now: {patience} were {unless}.")
 
 
 def best_of(tuning: Tuning) -> Point | None:

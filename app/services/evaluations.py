@@ -27,9 +27,11 @@ from app.domain.prompt import Prompt, PromptVersion
 from app.domain.rendering import LABELS, Template, check, template_variables
 from app.domain.scheme import ACCURACY, METRICS, Scheme
 from app.domain.stats import Difference, Verdict, paired_difference, verdict
-from app.errors import Conflict, Invalid, Sealed, first_problem
+from app.errors import Conflict, Invalid, NotFound, Sealed, first_problem
 
 ANSWERS = ("likelihood", "generate")
+CHANGEABLE = ("model", "dataset", "prompt_version", "split", "answer", "limit", "fit", "scheme")
+"""What a clone can have different, its priority aside."""
 
 COMPARABLE = 50
 """Evaluations that are offered to be laid beside one."""
@@ -55,28 +57,75 @@ def create(
     limit: int | None = None,
     fit: Policy = "refuse",
     scheme: Mapping[str, Any] | None = None,
+    cloned_from: int | None = None,
 ) -> EvaluationView:
     """Queue the scoring of a model with a prompt on a split. Without a prompt version the one the model was tuned through counts; `scheme` says how
     answers are read and judged where that is not the usual (app/domain/scheme.py). Raises Invalid for what cannot be scored so."""
-    wanted = scheme_of(scheme or {})
+    wanted: dict[str, Any] = {
+        "model": model,
+        "prompt_version": prompt_version,
+        "dataset": dataset,
+        "split": split,
+        "answer": answer,
+        "limit": limit,
+        "fit": fit,
+    }
     with transaction() as session:
-        row = models.find(session, person, model)
-        version = datasets.find(session, person, dataset)
-        usable(version, split, answer)
-        check_scheme(wanted, answer, remote=row.remote)
-        if prompt_version is not None:
-            prompt = prompts.find(session, person, prompt_version)
-        elif row.prompt_version_id is not None:
-            prompt = session.get_one(PromptVersion, row.prompt_version_id)
-        else:
-            raise Invalid("no_prompt", f"{row.name} was not tuned here, so a prompt version is needed.", "Save a prompt in the lab and name it here.")
-        check(prompt.template(), version.variables)
-        check_calibrated(version, wanted, answer, prompt.template())
-        check_answer(session, row, answer, version.label_texts(), prompt.mode)
-        check_window(session, row, fit)
-        evaluation = queue_evaluation(session, person, row, prompt, version, split, answer, limit, fit, scheme=wanted)
+        if cloned_from is not None:
+            read(session, person, Job, cloned_from, "job")
+        evaluation = _add(session, person, **wanted, scheme=scheme_of(scheme or {}))
+        job = session.get_one(Job, evaluation.job_id)
+        job.cloned_from = cloned_from
         queue.announce(session)
-        return EvaluationView(evaluation, session.get_one(Job, evaluation.job_id))
+        return EvaluationView(evaluation, job)
+
+
+def _add(
+    session: Session,
+    person: Who,
+    *,
+    model: int | str,
+    prompt_version: int | str | None,
+    dataset: int | str,
+    split: str,
+    answer: str,
+    limit: int | None,
+    fit: Policy,
+    scheme: Scheme,
+) -> Evaluation:
+    """What `create` does within a transaction."""
+    row = models.find(session, person, model)
+    version = datasets.find(session, person, dataset)
+    usable(version, split, answer)
+    check_scheme(scheme, answer, remote=row.remote)
+    if prompt_version is not None:
+        prompt = prompts.find(session, person, prompt_version)
+    elif row.prompt_version_id is not None:
+        prompt = session.get_one(PromptVersion, row.prompt_version_id)
+    else:
+        raise Invalid("no_prompt", f"{row.name} was not tuned here, so a prompt version is needed.", "Save a prompt in the lab and name it here.")
+    check(prompt.template(), version.variables)
+    check_calibrated(version, scheme, answer, prompt.template())
+    check_answer(session, row, answer, version.label_texts(), prompt.mode)
+    check_window(session, row, fit)
+    return queue_evaluation(session, person, row, prompt, version, split, answer, limit, fit, scheme=scheme)
+
+
+def clone(session: Session, person: Who, job: Job, changes: Mapping[str, Any], priority: int | None) -> Job:
+    """The job of the same evaluation again with what `changes` name; of a scheme its named fields change. Raises Invalid for what an evaluation does not have."""
+    if foreign := [name for name in changes if name not in CHANGEABLE]:
+        advice = f"A clone of one can have another: {', '.join(CHANGEABLE)}."
+        raise Invalid("not_of_this_kind", f"An evaluation has no {foreign[0]}.", advice, detail={"field": foreign[0]})
+    old = _of_job(session, person, job.id)
+    if old is None:
+        raise NotFound("evaluation", job.id)
+    same = {name: job.settings[name] for name in CHANGEABLE if name in job.settings}
+    given = {name: value for name, value in changes.items() if value is not None or name == "limit"}
+    scheme = scheme_of({**old.scheme, **(given.pop("scheme", None) or {})})
+    copy = session.get_one(Job, _add(session, person, **same | given, scheme=scheme).job_id)
+    copy.cloned_from, copy.priority = job.id, job.priority if priority is None else priority
+    queue.announce(session)
+    return copy
 
 
 def scheme_of(given: Mapping[str, Any]) -> Scheme:
@@ -179,8 +228,12 @@ def _name(session: Session, row: Evaluation) -> str:
 def of_job(person: Who, job: int) -> Evaluation | None:
     """The evaluation that a job fills; of a rung's two, the one on its test rows."""
     with reading() as session:
-        query = visible(person, Evaluation).where(Evaluation.job_id == job, ALONE).order_by(None)
-        return session.scalars(query.order_by(Evaluation.split == "validation", Evaluation.id)).first()
+        return _of_job(session, person, job)
+
+
+def _of_job(session: Session, person: Who, job: int) -> Evaluation | None:
+    query = visible(person, Evaluation).where(Evaluation.job_id == job, ALONE).order_by(None)
+    return session.scalars(query.order_by(Evaluation.split == "validation", Evaluation.id)).first()
 
 
 def recent(person: Who, after: int | None = None, limit: int = 50) -> tuple[list[EvaluationView], int | None]:

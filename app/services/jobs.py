@@ -34,6 +34,7 @@ from app.domain.trial import Trial
 from app.domain.turn import Turn, turns
 from app.domain.validation import LOSS, Measure
 from app.errors import Conflict, FettleError, Invalid
+from app.services import evaluations
 
 LINES = 500
 """Log lines that a stream tells at once; the next ones follow at once."""
@@ -218,11 +219,21 @@ def finish(person: Who, key: int) -> Job:
 
 
 def clone(person: Who, key: int, changes: Mapping[str, Any] | None = None, priority: int | None = None, **others: Any) -> Job:
-    """The same work again as a new job: with some `changes` of its parameters, and others of what `start_tune` takes. Raises Invalid for what that refuses."""
+    """The same work again as a new job: with some `changes` of its parameters, and others of what `start_tune` takes; of an evaluation, what
+    `evaluations.create` takes. Raises Invalid for what these refuse."""
     with transaction() as session:
         job = read(session, person, Job, key, "job")
-        if job.kind != "tune":
-            raise Invalid("not_cloneable", "Only tuning jobs can be cloned.", "Start the evaluation again from its experiment.")
+        if not job.cloneable:
+            raise Invalid("not_cloneable", "Only tuning jobs and evaluations can be cloned.", "Start this one again from the page that it was started from.")
+        if job.kind == "evaluate":
+            return evaluations.clone(session, person, job, {**others, **({"parameters": changes} if changes else {})}, priority)
+        if foreign := [name for name in others if name not in tunings.CHANGEABLE]:
+            raise Invalid(
+                "not_of_this_kind",
+                f"A tuning job has no {foreign[0]}.",
+                f"A clone of one can have another: {', '.join(tunings.CHANGEABLE)}.",
+                detail={"field": foreign[0]},
+            )
         place = job.priority if priority is None else priority
         if changes or others:
             copy = _add_tune(session, person, **tunings.changed(job.settings, changes or {}, others), priority=place, cloned_from=job.id)

@@ -259,6 +259,28 @@ def test_hostile_json_is_a_4xx(client: TestClient) -> None:
         assert 400 <= answer.status_code < 500, (raw[:20], answer.status_code)
 
 
+def test_an_evaluation_is_cloned_with_one_field_changed(client: TestClient, person: Who) -> None:
+    body = {"model": add_model(person), "dataset": add_dataset(person).dataset_id, "split": "validation", "answer": "generate", "limit": 5}
+    prompt = client.post("/api/v1/prompts", json={"name": "asked", "mode": "freeform", "text": "{input}"}).json()
+    first = client.post(
+        "/api/v1/evaluations", json={**body, "prompt_version": f"{prompt['id']}@1", "scheme": {"metric": "macro_f1", "extractor": "exact"}}
+    ).json()
+    same = client.post(f"/api/v1/jobs/{first['job']}/clone").json()
+    other = client.post(f"/api/v1/jobs/{first['job']}/clone", json={"limit": 3, "scheme": {"extractor": "first_line"}, "priority": 4}).json()
+    old = client.get(f"/api/v1/jobs/{first['job']}").json()
+    assert same["settings"] == old["settings"] and same["cloned_from"] == first["job"] and same["kind"] == "evaluate"
+    assert other["settings"] == {**old["settings"], "limit": 3} and other["priority"] == 4
+    schemes = [client.get(f"/api/v1/evaluations/{key}").json()["scheme"] for key in (1, 2, 3)]
+    assert schemes[0] == schemes[1] and schemes[2] == {**schemes[0], "extractor": "first_line"}
+    for changes, field in (({"method": "lora"}, "method"), ({"parameters": {"rank": 4}}, "parameters"), ({"seed": 1}, "seed")):
+        refused = client.post(f"/api/v1/jobs/{first['job']}/clone", json=changes)
+        assert refused.status_code == 422 and refused.json()["error"]["message"] == f"An evaluation has no {field}."
+    assert client.post(f"/api/v1/jobs/{first['job']}/clone", json={"split": "train", "scheme": {"extractor": "regex"}}).status_code == 422
+    tune = client.post("/api/v1/jobs", json={"model": body["model"], "dataset": body["dataset"], "method": "lora"}).json()["id"]
+    refused = client.post(f"/api/v1/jobs/{tune}/clone", json={"limit": 3})
+    assert refused.status_code == 422 and refused.json()["error"]["message"] == "A tuning job has no limit."
+
+
 def test_a_search_is_checked_stored_cloned_and_its_trials_are_listed(client: TestClient, person: Who) -> None:
     task = {"model": add_model(person), "dataset": add_dataset(person).reference, "method": "lora", "seed": 5}
     asked = {"how": "random", "trials": 4, "space": {"learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}, "rank": [4, 8]}}

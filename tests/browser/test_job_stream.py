@@ -1,14 +1,16 @@
-"""An open page of a job that reports all the time: when web dies under it and when it is loaded anew, each point and each line is on the page once."""
+"""An open page of a job that reports all the time: when web dies under it, when it is loaded anew, and when its wire is cut or goes silent (a laptop that
+slept, a network that forgot it), each point and each line is on the page once."""
 
 import re
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 from sqlalchemy import Engine
 
 from app.db import make_engine, transaction
@@ -17,10 +19,11 @@ from app.domain import metric as metrics
 from app.domain.base import db_now
 from app.domain.job import Job
 from tests.browser.steps import address, command, sign_up
+from tests.faults.tap import Tap
 from tests.installation import Running
 from tests.rows import claim
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.faults]
 
 SHORT = "model=1&dataset=1@1&method=lora&drawn=lora&batch_size=2&max_length=64&evaluations=2&early_stopping=0"
 BEAT = 0.08
@@ -39,6 +42,15 @@ class Writer(threading.Thread):
         while not self.over.wait(BEAT):
             with self.turn:
                 self.report()
+
+    def end(self) -> None:
+        """The job ends where it is, once."""
+        if self.over.is_set():
+            return
+        self.over.set()
+        self.join()
+        with transaction(self.bind) as session:
+            ending.fail(session, self.job.id, self.job.lease_token or "", {"code": "over", "message": "The test is over.", "advice": ""})
 
     def report(self) -> None:
         self.step += 1
@@ -65,11 +77,24 @@ class Writer(threading.Thread):
             return sorted(points), [line.text for line in metrics.lines(session, self.job.id, 5000)]
 
 
-@pytest.fixture
-def writer(installation: Running, page: Page) -> Iterator[Writer]:
-    """A running job in this test's hands. Its queue is paused but for the moment in which it is taken, so that no worker has it."""
+@pytest.fixture(scope="module")
+def signed_in(installation: Running, page: Page) -> None:
     sign_up(page, installation.said())
     command(installation, "seed")
+
+
+@pytest.fixture
+def wire(installation: Running) -> Iterator[Tap]:
+    """What the page is reached through, as a laptop reaches its server."""
+    tap = Tap(int(installation.environment["FETTLE_PORT"]))
+    yield tap
+    tap.cut()
+
+
+@pytest.fixture
+def writer(installation: Running, page: Page, signed_in: None) -> Iterator[Writer]:
+    """A running job in this test's hands. Its queue is paused but for the moment in which it is taken, so that no worker has it."""
+    del signed_in
     page.goto(f"{address(installation)}/jobs/new?{SHORT}&max_steps=24")
     page.evaluate("fetch('/jobs/queues/gpu/pause', {method: 'POST'})")
     page.get_by_role("button", name="Start").click()
@@ -83,10 +108,7 @@ def writer(installation: Running, page: Page) -> Iterator[Writer]:
     writer = Writer(bind, job)
     writer.start()
     yield writer
-    writer.over.set()
-    writer.join()
-    with transaction(bind) as session:
-        ending.fail(session, job.id, job.lease_token or "", {"code": "over", "message": "The test is over.", "advice": ""})
+    writer.end()
     bind.dispose()
 
 
@@ -94,10 +116,10 @@ def log(page: Page) -> list[str]:
     return re.findall(r"line \d+\.\d+", page.locator("#log").text_content() or "")
 
 
-def goes_on_and_agrees(page: Page, writer: Writer) -> None:
+def goes_on_and_agrees(page: Page, writer: Writer, patience: float = 60_000) -> None:
     """The page follows; then, while nothing is written for a moment, it shows what the database has, each once."""
     last = writer.step + 10
-    expect(page.locator("#log")).to_contain_text(f"line {last}.0\n", timeout=60_000)
+    expect(page.locator("#log")).to_contain_text(f"line {last}.0\n", timeout=patience)
     with writer.turn:
         points, lines = writer.written()
         expect(page.locator("#log")).to_contain_text(f"{lines[-1]}\n")
@@ -118,3 +140,76 @@ def test_each_point_and_each_line_is_shown_once_over_a_restart_of_web_and_a_relo
 
     page.reload()
     goes_on_and_agrees(page, writer)
+
+
+def goes_on_for(page: Page, writer: Writer, steps: int) -> None:
+    """Wait until so much more was reported."""
+    last = writer.step + steps
+    while writer.step < last:
+        page.wait_for_timeout(100)
+
+
+def ends_and_agrees(page: Page, writer: Writer) -> None:
+    """The job ends: the page says so without being loaded anew, and shows all there was, each once."""
+    writer.end()
+    expect(page.locator("#job-status")).to_contain_text("The test is over.")
+    points, lines = writer.written()
+    drawn: list[Any] = page.evaluate(DRAWN)
+    assert sorted((name, step, value) for name, step, value in drawn) == points
+    assert log(page) == lines
+    assert page.evaluate("() => performance.getEntriesByType('navigation').length === 1 && window.stayed === true")
+
+
+def through(wire: Tap, page: Page, writer: Writer) -> None:
+    page.goto(f"http://127.0.0.1:{wire.port}/jobs/{writer.job.id}#panel-log")
+    page.evaluate("window.stayed = true")
+    goes_on_and_agrees(page, writer)
+
+
+def test_a_wire_that_was_cut_is_said_and_leaves_no_gap(page: Page, writer: Writer, wire: Tap) -> None:
+    through(wire, page, writer)
+    wire.cut()
+    expect(page.locator("#unheard")).to_contain_text("The connection to the server is lost.")
+    goes_on_for(page, writer, 60)
+    expect(page.locator("#unheard")).to_contain_text(re.compile(r"What you see is of \d+:\d\d:\d\d\. It goes on by itself"))
+    wire.mend()
+    goes_on_and_agrees(page, writer)
+    expect(page.locator("#unheard")).to_be_hidden()
+    ends_and_agrees(page, writer)
+
+
+def test_a_wire_that_went_silent_as_when_a_laptop_sleeps_is_noticed_and_leaves_no_gap(page: Page, writer: Writer, wire: Tap) -> None:
+    through(wire, page, writer)
+    expect(page.locator("#unheard")).to_be_hidden()
+    wire.sleep()
+    expect(page.locator("#unheard")).to_be_visible(timeout=60_000)
+    page.wait_for_timeout(5_000)
+    wire.wake()
+    goes_on_and_agrees(page, writer, patience=90_000)
+    expect(page.locator("#unheard")).to_be_hidden()
+    ends_and_agrees(page, writer)
+
+
+def test_a_page_whose_scripts_come_slowly_and_whose_first_try_fails_has_its_stream(page: Page, writer: Writer, wire: Tap) -> None:
+    tries = []
+
+    def late(route: Route) -> None:
+        time.sleep(0.7)
+        route.continue_()
+
+    def fail_first(route: Route) -> None:
+        tries.append(route.request.url)
+        if len(tries) == 1:
+            route.abort()
+        else:
+            route.continue_()
+
+    scripts, stream = re.compile(r"/(hx-sse\.min|chart)\.js$"), re.compile(r"/events\?")
+    page.route(scripts, late)
+    page.route(stream, fail_first)
+    try:
+        through(wire, page, writer)
+        assert len(tries) == 2
+    finally:
+        page.unroute(scripts)
+        page.unroute(stream)

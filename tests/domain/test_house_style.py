@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.scoring.check_lines import read_checks, read_fields
+from app.domain.scoring.check_lines import read_checks, read_fields, write_checks, write_fields
 from app.domain.scoring.house_style import KINDS, Check, names, passes, reading_grade, sentences, syllables, titles
 from app.errors import Invalid
 
@@ -109,3 +109,13 @@ def test_comparators_are_typed_as_lines() -> None:
     for bad in ("total", "total: nearly", "total: number x"):
         with pytest.raises(Invalid, match="Line 1"):
             read_fields(bad)
+
+
+def test_what_was_read_is_written_as_lines_that_say_the_same() -> None:
+    lines = (
+        "length: 20 to 120 words\nlength: at most 3.5 sentences\nshort = length: at least 2 lines\nheadings: Summary, Next steps\ncontains: kind regards\n"
+        'tone = lacks: sorry, "well, actually", "he said ""no"""\nregex: ^- \\d+\nnot regex: https?://\nreading grade: 8\nno invented numbers\nno invented names'
+    )
+    assert write_checks(read_checks(lines)) == lines
+    fields = "total: number 0.01\npaid_on: date\nlines.0.name: text"
+    assert write_fields(read_fields(fields)) == fields and write_checks([]) == ""

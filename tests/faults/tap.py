@@ -1,4 +1,4 @@
-"""What stands between Fettle and its broker, or its object store, in these tests: a wire that can be cut, left dangling, or let go deaf."""
+"""What stands between Fettle and its broker, its object store or a browser in these tests: a wire that can be cut, left dangling, or let go deaf."""
 
 import socket
 import threading
@@ -9,7 +9,7 @@ from tests.installation import free_port
 
 
 class Tap:
-    """A TCP port that leads to a unix socket, or to another port of this machine. `cut` refuses connections, `hole` accepts them and never answers, `freeze` silences those there are."""
+    """A TCP port that leads to a unix socket, or to another port of this machine. `cut` refuses connections, `hole` accepts them and never answers, `freeze` silences those there are, `sleep` these and new ones until `wake`."""
 
     def __init__(self, to: Path | int) -> None:
         self.to, self.port = to, free_port()
@@ -41,6 +41,16 @@ class Tap:
     def freeze(self) -> None:
         """Connections of now carry nothing any more and do not break; new ones work."""
         self._frozen |= set(self._open)
+
+    def sleep(self) -> None:
+        """Nothing is carried any more and nothing breaks, as where a laptop sleeps or a network drops what is sent."""
+        self.freeze()
+        self._answers = False
+
+    def wake(self) -> None:
+        """New connections work again; those from before stay silent."""
+        self.freeze()
+        self._answers = True
 
     def _listen(self) -> None:
         if self._listener is None:

@@ -30,6 +30,30 @@ def test_an_evaluation_is_started_from_the_form(browser: TestClient, person: Who
     assert "tickets v1" in get(browser, "/evaluations").text("tbody tr")
 
 
+def test_a_clone_of_an_evaluation_is_the_form_with_the_same_values(browser: TestClient, person: Who) -> None:
+    model, version = add_model(person), add_dataset(person)
+    typed = {"model": str(model), "dataset": version.reference, "split": "validation", "answer": "generate", "extractor": "regex", "pattern": r"is (\w+)"}
+    typed |= {"checks": "length: at most 5 words\ntone = lacks: sorry", "limit": "7", "metric": "macro_f1", "fit": "cut_tail"}
+    browser.post("/evaluations", data=typed)
+    job = evaluations.find(person, 1).job.id
+    assert get(browser, f"/jobs/{job}").href("#job-actions a") == f"/evaluations/new?like={job}"
+    assert f'href="/evaluations/new?like={job}"' in browser.get("/jobs").text
+    form = get(browser, f"/evaluations/new?like={job}")
+    assert form.text("h1") == f"New evaluation, a clone of job {job}"
+    given = {
+        field.get("name"): field.get("value")
+        for field in form.all("form input[name]")
+        if field.get("type") not in ("radio", "checkbox") or "checked" in field.attrib
+    }
+    given |= {area.get("name"): area.text.strip() for area in form.all("form textarea[name]")}
+    given |= {select.get("name"): select.cssselect("option[selected]")[0].get("value") for select in form.all("form select[name]")}
+    assert {name: given[name] for name in typed} == typed
+    assert browser.post("/evaluations", data={**given, "limit": "3"}).headers["location"] == "/evaluations/2"
+    first, second = (evaluations.find(person, key) for key in (1, 2))
+    assert second.evaluation.scheme == first.evaluation.scheme and second.job.settings == {**first.job.settings, "limit": 3}
+    assert second.job.cloned_from == job and f"job {job}" in get(browser, f"/jobs/{second.job.id}").text("#job-settings")
+
+
 @pytest.mark.parametrize(
     ("wrong", "field"),
     [

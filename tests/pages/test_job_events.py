@@ -206,7 +206,7 @@ def test_a_quiet_stream_says_that_it_is_there(person: Who, job: Job, monkeypatch
         await settled()
         return heard
 
-    assert anyio.run(quiet)[1:] == [b": ping\n\n"] * 2
+    assert anyio.run(quiet).count(b"event: still\ndata:\n\n") == 2, "beside the parts of the page, which a busy machine may draw later"
 
 
 def test_points_come_although_what_is_drawn_waits_for_its_turn(person: Who, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:

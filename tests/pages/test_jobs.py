@@ -209,7 +209,7 @@ def test_a_running_job_is_whole_before_any_script_runs(browser: TestClient, pers
     train(job)
     page = get(browser, f"/jobs/{key}")
     assert page.text("#job-status .sentence") == (
-        "Training, step 3 of 6, about 6 min left, on cpu:0. Validation stopped improving 1 evaluation ago; early stop after 3."
+        "Training, step 3 of 6, about 6 min left, on cpu:0. Validation stopped improving 1 evaluation ago; it stops early after 2 more without a better accuracy."
     )
     assert [item.get("data-state") for item in page.all(".phases li")] == ["done", "done", "done", "now", "next"]
     assert '"untuned"' in page.text("#accuracy script") and "[2, 0.8]" in page.text("#accuracy script") and '"total": 6' in page.text("#accuracy script")

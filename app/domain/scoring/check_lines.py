@@ -10,7 +10,7 @@ total: number 0.01                  paid_on: date                      items: li
 
 import csv
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -73,6 +73,28 @@ _READ: Mapping[str, Callable[[str], dict[str, Any]]] = {
     "no_invented_numbers": lambda _: {},
     "no_invented_names": lambda _: {},
 }
+
+
+def write_checks(checks: Iterable[Check]) -> str:
+    """Lines that `read_checks` makes the same checks of."""
+    return "\n".join(f"{check.name} = {_line(check)}" if check.name else _line(check) for check in checks)
+
+
+def _line(check: Check) -> str:
+    word = next(word for word, kind in WORDS.items() if kind == check.kind)
+    if check.kind == "length":
+        low, high = (None if end is None else f"{end:.15g}" for end in (check.least, check.most))
+        return f"{word}: {f'{low} to {high}' if low and high else f'at least {low}' if low else f'at most {high}'} {check.unit}"
+    if check.kind == "reading_grade":
+        return f"{word}: {check.most:.15g}"
+    quoted = [f'"{escaped}"' if "," in text or '"' in text else text for text in check.texts for escaped in [text.replace('"', '""')]]
+    detail = check.pattern or ", ".join(quoted)
+    return f"{word}: {detail}" if detail else word
+
+
+def write_fields(fields: Mapping[str, Comparator]) -> str:
+    """Lines that `read_fields` makes the same comparators of."""
+    return "\n".join(f"{path}: {one.by}" + (f" {one.tolerance:.15g}" if one.tolerance else "") for path, one in fields.items())
 
 
 def read_fields(text: str) -> dict[str, Comparator]:
