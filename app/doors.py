@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import structlog
 from fastapi import Depends, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, OperationalError
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -20,6 +20,8 @@ log = structlog.get_logger(__name__)
 
 COOKIE = "fettle_session"
 SAFE = ("GET", "HEAD", "OPTIONS")
+UNTRANSLATABLE = "22P05"
+"""PostgreSQL's word for a NUL in JSON."""
 _POLICY = "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'; object-src 'none'"
 HEADERS = {
     "Content-Security-Policy": _POLICY,
@@ -165,6 +167,19 @@ def lacking(error: BaseException) -> FettleError | None:
         return NoRoom("The disk of the database is full, so nothing can be written; what is there can be read.")
     log.warning("the database does not answer", reason=str(error.orig))
     return Unavailable("database_down", "The database does not answer.", "Nothing was changed. Check that it runs (`fettle doctor`), then try again.")
+
+
+def unkept(error: BaseException) -> Invalid | None:
+    """What a person is told whose text holds what no database keeps, or no file can be called: through whichever door it came, it is the database, or the
+    system, that notices. None for any other error."""
+    said = str(error.orig) if isinstance(error, DataError) else str(error)
+    if "NUL (0x00)" in said or "embedded null" in said or getattr(getattr(error, "orig", None), "sqlstate", "") == UNTRANSLATABLE:
+        fault = "a NUL character (U+0000)"
+    elif "surrogate" in said:
+        fault = "half a character (a lone surrogate)"
+    else:
+        return unkept(error.__cause__) if error.__cause__ else None
+    return Invalid("unstorable_text", f"A text in what was sent holds {fault}, which cannot be kept.", "Remove it and send it again; nothing was changed.")
 
 
 def error_response(request: Request, error: FettleError) -> Response:

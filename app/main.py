@@ -9,13 +9,13 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from fastapi.staticfiles import StaticFiles
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import StatementError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from app import api, pages
 from app.dispatcher import Dispatcher
-from app.doors import Guard, Sentences, error_response, lacking
+from app.doors import Guard, Sentences, error_response, lacking, unkept
 from app.errors import FettleError, Invalid
 from app.importer import Importer
 from app.messenger import Messenger
@@ -54,7 +54,7 @@ async def _malformed(request: Request, error: RequestValidationError) -> Respons
 
 
 async def _lacking(request: Request, error: Exception) -> Response:
-    if told := lacking(error):
+    if told := lacking(error) or unkept(error):
         return error_response(request, told)
     raise error
 
@@ -86,7 +86,7 @@ def create_app() -> FastAPI:
     app.exception_handler(FettleError)(_told)
     app.exception_handler(RequestValidationError)(_malformed)
     app.exception_handler(HTTPException)(_unrouted)
-    for kind in (OSError, OperationalError):
+    for kind in (OSError, StatementError, ValueError):
         app.exception_handler(kind)(_lacking)
     app.exception_handler(Exception)(_crashed)
     app.include_router(api.router)

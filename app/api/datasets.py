@@ -12,7 +12,7 @@ from app.domain.upload import Upload
 from app.doors import OneFile, Person
 from app.errors import Invalid
 from app.readers.options import Options, check, from_json
-from app.services import datasets, grid, uploads
+from app.services import chores, datasets, grid, uploads
 from app.services.uploads import Sent
 from app.settings import settings
 
@@ -99,13 +99,22 @@ def examples(
     """Rows in file order. The test split answers 403 `sealed` until somebody revealed it.
 
     With `q` only those that have all its words, the last of which may go on; `next` is then the `after` to go on from, and `indexing`
-    says how far the index is while it does not stand.
+    says how far the index is while it does not stand; where building it failed, 409 `index_failed` says why.
     """
     if q.strip():
         found = grid.find(person, reference, q, split, after, limit)
+        if found.error is not None:
+            raise found.error
         return shapes.listing([shapes.example(row) for row in found.rows], found.following) | {"total": found.total, "indexing": found.indexing}
     rows = grid.examples(person, reference, split, offset, limit)
     return shapes.listing([shapes.example(row) for row in rows], offset + len(rows) if len(rows) == limit else None)
+
+
+@router.post("/{reference}/background/{kind}", status_code=202)
+def run_again(person: Person, reference: str, kind: str) -> dict[str, Any]:
+    """Have a background step of a version (`search`, `near_duplicates`, `lengths`) that failed done again. One that runs, waits or is done is left as it is."""
+    chore = chores.run_again(person, reference, kind)
+    return {"kind": chore.kind, "state": chore.state, "done": chore.done, "total": chore.total, "error": chore.error}
 
 
 class Reason(shapes.Body):

@@ -111,6 +111,7 @@ def upload(row: Upload) -> dict[str, Any]:
         "version": row.cut.get("made", 1) if row.state == "done" else None,
         "error": error or None,
         "problems": problems,
+        "warnings": (row.report or {}).get("warnings") or [],
         "created_at": row.created_at,
     }
 

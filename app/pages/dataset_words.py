@@ -45,6 +45,15 @@ def title(code: str) -> str:
     return TITLES[code][0]
 
 
+OF_SOME_ROWS = ("leakage", "conflicting_labels", "look_alike_labels", "missing_markers", "duplicates")
+"""What is worth saying of a file that goes onto a dataset: how many rows its labels have, it is not for the file alone to say."""
+
+
+def foreseen(report: Mapping[str, Any], appended: bool) -> list[tuple[str, str]]:
+    """What a file's report says of its health before anything is made of it: (title, sentence), the most harmful first."""
+    return [(title(one["code"]), one["sentence"]) for one in report.get("warnings") or [] if not appended or one["code"] in OF_SOME_ROWS]
+
+
 def fine(findings: Sequence[Finding]) -> list[tuple[str, str]]:
     """The checks that found nothing: the code of each, and what is said of it."""
     found = {finding.code for finding in findings}

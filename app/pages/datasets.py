@@ -98,6 +98,16 @@ def background(person: Person, reference: str) -> HTMLResponse:
     return fragment("datasets/_background.html", version=view.version, background=grid.background(person, reference), tokenizers=models.foundation(person))
 
 
+@router.post("/{reference}/background/{kind}", response_model=None)
+def run_again(person: Person, reference: str, kind: str, split: Text = "", q: Text = "", view: Text = "") -> Response:
+    """Have a step that failed done again, and back to where it was asked for."""
+    chores.run_again(person, reference, kind)
+    asked = urlencode({"split": split, "q": q})
+    if view == "grid":
+        return seen(f"/datasets/{reference.partition('@')[0]}/grid?{asked}")
+    return seen(f"/datasets/{reference}?{asked}#examples" if q else f"/datasets/{reference}#background")
+
+
 @router.post("/{reference}/lengths", response_model=None)
 def lengths(person: Person, reference: str, model: Text = "") -> Response:
     """Count the version's tokens for another model, in the background."""

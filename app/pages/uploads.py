@@ -14,6 +14,7 @@ from app.domain.upload import Upload
 from app.doors import OneFile, Person
 from app.errors import FettleError, Invalid, NotFound
 from app.pages import upload_view as view
+from app.pages.dataset_words import foreseen
 from app.pages.files import named
 from app.pages.forms import Text
 from app.pages.problem_words import asked
@@ -126,6 +127,7 @@ def _context(person: Who, upload: Upload, error: FettleError | None = None) -> d
         "models": [(str(one.model.id), one.model.name) for one in models.lineages(person) if one.model.kind == "foundation"],
         "marked": view.marked,
         "asked": asked(report),
+        "foreseen": foreseen(report, bool(upload.onto)),
         "refused": error.as_dict() if error else None,
     }
 

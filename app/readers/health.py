@@ -236,16 +236,18 @@ def _imbalance(table: Table) -> Finding | None:
         return None
     label, count = table.classes.most_common(1)[0]
     share = count / len(table.labelled)
+    if share < IMBALANCE:
+        return None
     sentence = f"{share:.0%} of the rows have the label {_shown(label)}: always answering it is right that often. Look at macro-F1, not at accuracy, and label more rows of the others."
     others = [number for number in table.labelled if table.output(number) != label]
-    return table.finding("imbalance", 1, count, sentence, others, ()) if share >= IMBALANCE else None
+    return table.finding("imbalance", 1, count, sentence, others, ())
 
 
 def _missing_markers(table: Table) -> Finding | None:
     marked = {label: count for label, count in table.classes.items() if label.strip().casefold() in MISSING_MARKERS}
     sentence = f"{_listed(list(marked))} looks like a missing-value marker in {sum(marked.values()):,} rows. It is kept as a label; clear the cells if it means nothing."
     rows = _with_labels(table, marked)
-    return table.finding("missing_markers", 1, len(rows), sentence, rows, (), Fix("relabel", labels=dict.fromkeys(marked))) if marked else None
+    return table.finding("missing_markers", 1, sum(marked.values()), sentence, rows, (), Fix("relabel", labels=dict.fromkeys(marked))) if marked else None
 
 
 def _label_in_text(table: Table) -> Finding | None:

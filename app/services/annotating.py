@@ -29,6 +29,9 @@ POSITIONS_AT_ONCE = 500
 READ_THROUGH = 20_000
 """A version of up to so many rows is searched without its index."""
 
+Lacking = tuple[float | None, Conflict | None]
+"""How far an index is that does not stand yet, or why it failed."""
+
 
 @dataclass(frozen=True)
 class GivenRow:
@@ -79,6 +82,8 @@ class Grid:
     progress: Progress
     indexing: float | None = None
     """How far the index of words is, where rows were asked for by words and it does not stand yet."""
+    error: Conflict | None = None
+    """Why it is not built any more, where it failed."""
 
 
 @dataclass(frozen=True)
@@ -106,9 +111,9 @@ def grid(
         chosen = split if split in splits else next(iter(splits), "")
         where = _of(version, chosen)
         also = _also(person, dataset.id, label, changed)
-        indexing = None
+        lacking: Lacking = (None, None)
         if text.strip():
-            found, indexing = _having(session, version, chosen, text)
+            found, lacking = _having(session, version, chosen, text)
             there = _narrowed(session, where, also, found) if also else found
             query, total = select(Example).where(*where, Example.position.in_(there[offset : offset + limit])).order_by(Example.position), len(there)
         elif also:
@@ -117,7 +122,7 @@ def grid(
         else:
             query, total = pages.page(session, version, chosen, offset, limit), splits.get(chosen, 0)
         rows = session.scalars(query).all()
-        page = Grid(dataset, version, splits, chosen, _with_given(session, person, dataset.id, rows), total, _progress(session, person, version), indexing)
+        page = Grid(dataset, version, splits, chosen, _with_given(session, person, dataset.id, rows), total, _progress(session, person, version), *lacking)
     if chosen in datasets.SEALED and rows:
         with transaction() as session:
             datasets.count_viewed(session, version.id, {chosen})
@@ -133,21 +138,21 @@ def _also(person: Who, dataset_id: int, label: str | None, changed: bool) -> lis
     return also
 
 
-def _having(session: Session, version: DatasetVersion, split: str, text: str) -> tuple[Sequence[int], float | None]:
-    """The positions of a split's rows that have all words of a text, in order, and how far the index is while only it could tell.
+def _having(session: Session, version: DatasetVersion, split: str, text: str) -> tuple[Sequence[int], Lacking]:
+    """The positions of a split's rows that have all words of a text, in order, and how far the index is (or why it failed) while only it could tell.
 
     A short version, such as one that was saved a moment ago, is read through until its index stands.
     """
     words = tokens(text)[: text_search.MOST_WORDS]
     if not words:
-        return [], None
+        return [], (None, None)
     chore = chores.find(session, version.id, "search")
     if chore is not None and chore.state == "done":
-        return pages.look_up(session, version, words, split, -1, text_search.MOST_FOUND)[0], None
+        return pages.look_up(session, version, words, split, -1, text_search.MOST_FOUND)[0], (None, None)
     if version.rows > READ_THROUGH:
-        return [], chore.fraction if chore else 0.0
+        return [], pages.lacking(version, chore)
     rows = session.execute(select(Example.position, Example.input, Example.output, Example.cells).where(*_of(version, split)).order_by(Example.position))
-    return [row.position for row in rows if text_search.has(text_search.words_of(row.input, row.output, row.cells), words)], None
+    return [row.position for row in rows if text_search.has(text_search.words_of(row.input, row.output, row.cells), words)], (None, None)
 
 
 def _of(version: DatasetVersion, split: str) -> tuple[ColumnElement[bool], ...]:

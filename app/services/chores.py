@@ -4,6 +4,8 @@ Every chore walks over the rows in portions and writes down how far it is, so on
 """
 
 import asyncio
+import errno
+import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -22,7 +24,7 @@ from app.domain.dataset import DatasetVersion, Example
 from app.domain.model import Model
 from app.domain.packed import packed, unpacked
 from app.domain.splits import SPLITS
-from app.errors import FettleError, Invalid, Unavailable
+from app.errors import FettleError, Invalid, NoRoom, NotFound, Unavailable
 from app.services import lengths, likeness
 from app.services.pulse import pulse
 from app.settings import settings
@@ -146,6 +148,10 @@ def _search(work: Work) -> dict[str, Any]:
         return _search_file(work, index_file(work.version))
     place = work.chore.result
     done = work.chore.done
+    if not place:
+        with transaction() as session:
+            work.check(session)
+            text_search.clear(session, work.version.id)  # what a try that failed has left would be there twice
     for found in work.rows(place.get("split", ""), place.get("after", -1)):
         entries = [(row.id, row.position, row.split, text_search.words_of(row.input, row.output, row.cells)) for row in found]
         done += len(found)
@@ -158,13 +164,18 @@ def _search(work: Work) -> dict[str, Any]:
 
 
 def _search_file(work: Work, file: text_search.File) -> dict[str, Any]:
-    split, after, done = file.begin()
-    for found in work.rows(split, after):
-        done += len(found)
-        entries = [(row.id, row.position, row.split, text_search.words_of(row.input, row.output, row.cells)) for row in found]
-        file.add(entries, done)
-        work.tell(done)
-    file.finish()
+    try:
+        split, after, done = file.begin()
+        for found in work.rows(split, after):
+            done += len(found)
+            entries = [(row.id, row.position, row.split, text_search.words_of(row.input, row.output, row.cells)) for row in found]
+            file.add(entries, done)
+            work.tell(done)
+        file.finish()
+    except (sqlite3.Error, OSError) as error:  # of its file alone: the database's own errors are SQLAlchemy's
+        if "is full" in str(error) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            raise NoRoom("The disk is full, and the index has no place on it.", "run it again") from error
+        raise FettleError("index_file", f"The index's file could not be written: {error}.", "Run it again: the file is then made anew.") from error
     return {}
 
 
@@ -205,3 +216,18 @@ def begin_lengths(person: Who, reference: int | str, model: int | str) -> None:
         if chosen.remote:
             raise Invalid("not_local", f"{chosen.name} answers at an endpoint, and its tokenizer is there.", "Choose a local model.")
         chores.again(session, version.id, "lengths", version.rows, {"model": chosen.id})
+
+
+def run_again(person: Who, reference: int | str, kind: str) -> Chore:
+    """Have a chore that failed done anew. One that runs, waits or is done is left as it is. Raises NotFound."""
+    with transaction() as session:
+        version = datasets.find(session, person, reference)
+        chore = chores.find(session, version.id, kind)
+        if chore is None:
+            raise NotFound("background step", kind)
+        if chore.state == "failed":
+            if kind == "search" and on_sqlite():
+                index_file(version).remove()  # what is wrong may be the file itself
+            chores.again(session, version.id, kind, version.rows, {name: chore.result[name] for name in ("model",) if name in chore.result})
+            session.refresh(chore)
+        return chore

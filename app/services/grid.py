@@ -14,18 +14,26 @@ from app.domain.access import Who
 from app.domain.chore import Chore
 from app.domain.dataset import MARKED, DatasetVersion, Example
 from app.domain.words import tokens
+from app.errors import Conflict
 from app.services.chores import index_file, on_sqlite
 
 
 @dataclass(frozen=True)
 class Found:
-    """Rows that have all words. `total` is exact below text_search.MOST_FOUND. While the index does not stand, `indexing` says how far it is."""
+    """Rows that have all words. `total` is exact below text_search.MOST_FOUND. While the index does not stand, `indexing` says how far it is, or `error` why
+    nobody builds it any more."""
 
     rows: Sequence[Example]
     total: int = 0
     following: int | None = None
     indexing: float | None = None
     words: Sequence[str] = ()
+    error: Conflict | None = None
+
+    @property
+    def looked_up(self) -> bool:
+        """Whether the index was asked, and these are all there are."""
+        return self.indexing is None and self.error is None and bool(self.words)
 
 
 def examples(person: Who, reference: int | str, split: str | None = None, offset: int = 0, limit: int = 50) -> list[Example]:
@@ -70,8 +78,9 @@ def find(person: Who, reference: int | str, asked: str, split: str | None = None
     if _is_lost(version, chore):
         _begin_index(version)
         return Found([], indexing=0.0, words=words)
-    if chore is not None and chore.state != "done":
-        return Found([], indexing=chore.fraction, words=words)
+    indexing, error = lacking(version, chore)
+    if indexing is not None or error is not None:
+        return Found([], indexing=indexing, words=words, error=error)
     if not words:
         return Found([])
     with reading() as session:
@@ -80,6 +89,16 @@ def find(person: Who, reference: int | str, asked: str, split: str | None = None
         rows = list(session.scalars(wanted.where(Example.position.in_(positions[:limit])).order_by(Example.position)))
     _looked_at(version, rows)
     return Found(rows, total, positions[limit - 1] if len(positions) > limit else None, words=words)
+
+
+def lacking(version: DatasetVersion, chore: Chore | None) -> tuple[float | None, Conflict | None]:
+    """What search answers while a version's index does not stand: how far it is, or why it failed. Neither where it stands."""
+    if chore is None or chore.state == "done":
+        return (0.0, None) if chore is None else (None, None)
+    if chore.state != "failed" or chore.error is None:
+        return chore.fraction, None
+    message = f"Indexing failed, so rows cannot be found by their words. {chore.error['message']}"
+    return None, Conflict("index_failed", message, chore.error["advice"], detail={"again": f"/api/v1/datasets/{version.reference}/background/search"})
 
 
 def look_up(session: Session, version: DatasetVersion, words: Sequence[str], split: str | None, after: int, limit: int) -> tuple[list[int], int]:

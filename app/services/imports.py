@@ -18,6 +18,7 @@ from app.domain.dataset import Dataset, DatasetVersion
 from app.domain.upload import Dropped, Upload
 from app.errors import FettleError
 from app.readers import Note, Problem
+from app.readers.foreseen import Foreseen
 from app.readers.frames import Broken, Chunk, End, Found, Frame
 from app.readers.names import misnamed
 from app.readers.options import Options
@@ -124,10 +125,17 @@ def _look(upload: Upload, token: str) -> None:
     found, due = Preview(), 0.0
     error: dict[str, Any] | None = None
     meeting: Meeting | None = None
+    foreseen = Foreseen()
+
+    def take(chunk: Chunk) -> None:
+        foreseen.take(chunk)
+        if meeting is not None:
+            meeting.take(chunk)
+
     with suppress(Dropped):
         try:
             meeting = Meeting(upload.person(), upload.onto.split("@")[0]) if upload.onto else None
-            for found in looking(place(upload.file), options_of(upload.options), each=meeting.take if meeting else None):
+            for found in looking(place(upload.file), options_of(upload.options), each=take):
                 if time.monotonic() >= due:
                     due = time.monotonic() + TOLD_SECONDS
                     with transaction() as session:
@@ -136,6 +144,7 @@ def _look(upload: Upload, token: str) -> None:
             error = refused.as_dict()
         state = "refused" if error or found.problem_count else "ready"
         report = report_of(found, upload.report) | ({"meeting": meeting.told()} if meeting else {})
+        report["warnings"] = foreseen.told(found.outputs)
         with transaction() as session:
             uploads.end(session, upload.id, token, state, report=report, error=error, share=found.share, rows=found.rows)
 

@@ -84,7 +84,7 @@ def search(person: Who, reference: int | str, asked: str) -> list[Candidate]:
         version = datasets.find(session, person, reference)
     found = grid.find(person, version.reference, asked, "train", limit=2 * OFFERED)
     # Without words there is nothing to look up, and without an index nowhere: the rows are read until enough are found.
-    looked_up = found.indexing is None and bool(tokens(asked))
+    looked_up = found.looked_up
     with reading() as session, closing(datasets.candidates(session, version, {row.position for row in found.rows} if looked_up else None)) as rows:
         return list(islice((row for row in rows if looked_up or _has(row, tokens(asked))), OFFERED))
 

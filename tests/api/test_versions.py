@@ -8,8 +8,10 @@ from sqlalchemy import select
 from starlette.testclient import TestClient
 
 from app.db import reading, transaction
+from app.domain import chore as chores
 from app.domain import prompt as prompts
 from app.domain.access import Who
+from app.domain.chore import Chore
 from app.domain.dataset import Example
 from app.services import appending, evaluations, imports
 from tests.rows import add_dataset, add_model, answer_evaluation, claim
@@ -210,3 +212,19 @@ def test_the_api_answers_202_and_says_which_version_it_became(client: TestClient
     imports.run(key)
     told = client.get(f"/api/v1/uploads/{key}").json()
     assert (told["state"], told["dataset"], told["version"], told["rows"]) == ("done", 1, 2, 100)
+
+
+def test_a_search_whose_index_failed_answers_with_a_code_and_its_address_runs_it_again(client: TestClient, person: Who) -> None:
+    version = add_dataset(person)
+    with transaction() as session:
+        chores.again(session, version.id, "search", version.rows, {})
+        wrong = {"code": "disk_full", "message": "The disk is full.", "advice": "Make room, then run it again."}
+        session.query(Chore).update({"state": "failed", "error": wrong})
+    answer = client.get("/api/v1/datasets/1/examples?split=train&q=parcel")
+    error = answer.json()["error"]
+    assert answer.status_code == 409 and error["code"] == "index_failed" and "The disk is full." in error["message"] and error["advice"]
+    assert client.get("/api/v1/datasets/1/examples?split=train").status_code == 200
+    answer = client.post(error["again"])
+    assert answer.status_code == 202 and answer.json()["kind"] == "search" and answer.json()["error"] is None
+    assert client.get("/api/v1/datasets/1/examples?split=train&q=parcel").status_code == 200
+    assert client.post("/api/v1/datasets/1/background/dishes").status_code == 404

@@ -1,10 +1,14 @@
 """The Data room: lists that cost the same whatever their length, a test split that stays sealed."""
 
+import pytest
 from starlette.testclient import TestClient
 
 from app.db import transaction
+from app.domain import chore as chores
 from app.domain.access import Who
+from app.domain.chore import Chore
 from app.domain.dataset import Example
+from app.services import annotating
 from tests.dom import Dom, get
 from tests.queries import queries
 from tests.rows import add_dataset
@@ -66,3 +70,32 @@ def test_nobody_reads_a_dataset_without_an_account(visitor: TestClient, person: 
     add_dataset(person)
     for path in ("/datasets", "/datasets/1", "/datasets/new"):
         assert visitor.get(path).headers["location"] == "/sign-in"
+
+
+def test_a_search_whose_index_failed_says_why_and_one_press_builds_it_again(browser: TestClient, person: Who, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(annotating, "READ_THROUGH", 10)
+    version = add_dataset(person)
+    wrong = {"code": "disk_full", "message": "The disk is full.", "advice": "Make room, then run it again."}
+
+    def fail() -> None:
+        with transaction() as session:
+            chores.again(session, version.id, "search", version.rows, {})
+            session.query(Chore).update({"state": "failed", "error": wrong})
+
+    fail()
+    page = get(browser, "/datasets/1?q=parcel&split=train")
+    assert "Indexing failed" in page.text(".search p") and "The disk is full. Make room, then run it again." in page.text(".search p")
+    assert page.text("#background dd").startswith("Failed. The disk is full.")
+    button = page.one(".search button[formaction]")
+    assert button.get("formmethod") == "post"
+    back = browser.post(button.get("formaction") or "", data={"split": "train", "q": "parcel"}).headers["location"]
+    assert "Indexing, 0 %" in get(browser, back).text(".search p")
+
+    fail()
+    page = get(browser, "/datasets/1/grid?q=parcel")
+    assert "Indexing failed" in page.text(".empty p")
+    fields = {field.get("name") or "": field.get("value") for field in page.all(".empty input")}
+    back = browser.post(page.one(".empty form").get("action") or "", data=fields).headers["location"]
+    assert "/grid?" in back and "Indexing, 0 %" in get(browser, back).text(".empty p")
+    fail()
+    assert browser.post(get(browser, "/datasets/1").one("#background form").get("action") or "").headers["location"] == "/datasets/1@1#background"

@@ -132,6 +132,16 @@ def test_the_row_of_the_header_is_one_press(browser: TestClient) -> None:
     assert page.texts(".upload-preview .badge") == ["input", "output"] and page.one("#first_line").get("value") == "3" and not page.all(".problems")
 
 
+def test_what_can_be_told_of_a_files_health_stands_there_before_it_is_frozen(browser: TestClient) -> None:
+    assert not get(browser, upload(browser, table(40))).all("#foreseen")
+    first, second = table(40).splitlines()[1:3]
+    twice = f"{first}\n{first.rpartition(',')[0]},{second.rpartition(',')[2]}\nnobody else is like this,rare\n"
+    page = get(browser, upload(browser, table(40) + twice))
+    assert page.texts("#foreseen strong") == ["Conflicting duplicates.", "Tiny classes.", "Duplicates."]
+    assert "'rare' has 1 row" in page.texts("#foreseen li")[1] and "2 duplicate rows" in page.texts("#foreseen li")[2]
+    assert page.one(".upload-freeze .primary").get("aria-disabled") is None, "it is said, and stops nobody"
+
+
 def test_the_limits_stand_beside_the_field(browser: TestClient) -> None:
     assert get(browser, "/datasets/new").text("#limits") == "At most 1,000,000 rows, 200 columns, and 1,000,000 characters in a cell."
 

@@ -14,9 +14,9 @@ from app.domain.access import Who
 from app.domain.chore import Chore, NearDuplicate
 from app.domain.dataset import Example
 from app.domain.words import tokens
-from app.errors import Sealed
+from app.errors import NotFound, Sealed
 from app.readers.near_duplicates import near_duplicate_groups
-from app.services import chores, filling, grid, uploads
+from app.services import chores, filling, grid, shots, uploads
 from app.services.datasets import DatasetView, find
 from tests.services.uploading import sent, table
 
@@ -129,6 +129,44 @@ def test_a_chore_that_always_dies_is_given_up(person: Who, tickets: DatasetView)
         session.query(Chore).filter_by(kind="search").update({"lease_until": 1})
     chore = do("search")
     assert chore.state == "failed" and chore.error is not None and chore.error["code"] == "cut_off"
+
+
+def test_a_search_whose_index_failed_says_why_and_is_built_again(person: Who, tickets: DatasetView, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chores, "PORTION", 100)
+    rows, reference = chores.Work.rows, tickets.version.reference
+
+    def killed(self: chores.Work, *place: Any) -> Iterator[Any]:
+        yield next(rows(self, *place))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(chores.Work, "rows", killed)
+    with pytest.raises(KeyboardInterrupt):
+        do("search")
+    monkeypatch.setattr(chores.Work, "rows", rows)
+    with transaction() as session:
+        session.query(Chore).filter_by(kind="search").update({"lease_until": 1, "attempt": chores_.MAX_ATTEMPTS})
+    assert do("search").state == "failed"
+    found = grid.find(person, reference, "parcel", "train")
+    assert found.indexing is None and found.error is not None and found.error.code == "index_failed" and "cut off 5 times" in found.error.message
+    assert len(shots.search(person, reference, "parcel")) > 3, "rows are offered as shots without it"
+    assert chores.run_again(person, reference, "search").state == "waiting"
+    assert grid.find(person, reference, "parcel", "train").indexing == 0
+    assert do("search").state == "done" == chores.run_again(person, reference, "search").state, "one that is done is left alone"
+    found = grid.find(person, reference, "card", "train", limit=1000)
+    assert [row.position for row in found.rows] == having(tickets, "train", "card") and found.total == len(found.rows)
+    with pytest.raises(NotFound):
+        chores.run_again(person, reference, "dishes")
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_an_index_whose_file_cannot_be_written_fails_at_once_and_is_made_anew(person: Who, tickets: DatasetView) -> None:
+    path = chores.index_file(tickets.version).path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"no database, whatever its name says" * 100)
+    chore = do("search")
+    assert chore.state == "failed" and chore.error is not None and "file is not a database" in chore.error["message"]
+    chores.run_again(person, tickets.version.reference, "search")
+    assert do("search").state == "done" and grid.find(person, tickets.version.reference, "parcel", "train").total == len(having(tickets, "train", "parcel"))
 
 
 def test_near_duplicates_are_those_that_comparing_all_in_memory_finds(person: Who, monkeypatch: pytest.MonkeyPatch) -> None:
