@@ -62,7 +62,7 @@ class Machine:
     @property
     def kept(self) -> dict[str, int]:
         """Bytes that the installation keeps there, by their use, the most first. (PostgreSQL keeps no order in a row's JSON.)"""
-        said = next((row.versions["kept"] for row in self.alive if row.versions.get("kept")), {})
+        said: dict[str, int] = next((row.versions["kept"] for row in self.alive if row.versions.get("kept")), {})
         return dict(sorted(said.items(), key=lambda one: (-one[1], one[0])))
 
     @property
