@@ -61,8 +61,9 @@ class Machine:
 
     @property
     def kept(self) -> dict[str, int]:
-        """Bytes that the installation keeps there, by their use."""
-        return next((row.versions["kept"] for row in self.alive if row.versions.get("kept")), {})
+        """Bytes that the installation keeps there, by their use, the most first. (PostgreSQL keeps no order in a row's JSON.)"""
+        said: dict[str, int] = next((row.versions["kept"] for row in self.alive if row.versions.get("kept")), {})
+        return dict(sorted(said.items(), key=lambda one: (-one[1], one[0])))
 
     @property
     def alive(self) -> list[Worker]:

@@ -74,7 +74,7 @@ def test_the_disk_of_every_machine_and_what_it_keeps(browser: TestClient, person
     says(settings().machine_name, 7)
     said = get(browser, "/machines").text("#machine-1" if settings().machine_name > "gpu-2" else "#machine-2")
     assert "600 GB free of 1 TB on the disk of /data" in said and "40 GB free of 100 GB on the disk of /big" in said
-    assert "Keeps results 2.1 GB, logs 12 MB, base models 5 GB." in said
+    assert "Keeps base models 5 GB, results 2.1 GB, logs 12 MB." in said
     now = get(browser, "/")
     assert now.texts(".now-machine dt") == [f"Disk {settings().machine_name}", "Disk gpu-2"] and "40 GB free of 100 GB" in now.texts(".now-machine dd")
     assert not [text for text in now.texts("#troubles .message") if "disk" in text]
