@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.db import reading
 from app.domain import worker as workers
+from app.domain.machine import installed
 from app.errors import Conflict, Unavailable
 from app.migrate import current, newest
 from app.settings import settings
@@ -30,8 +31,12 @@ def join(address: str, token: str, say: Callable[[str], None]) -> None:
     """Present this machine to the server at an address, then check that it reaches what it will work with. Raises FettleError with what to do."""
     report = about()
     say(f"This is {report['machine']}: Fettle {report['version']}, {', '.join(device['title'] for device in report['devices'])}")
-    ahead = _present(address, token, report)
-    say(f"The server takes it. Its clock is {abs(ahead) / 1000:.1f} s {'ahead' if ahead > 0 else 'behind'}.")
+    said = [f"Python {report['python']}", *(f"{name} {found}" for name, found in report["libraries"].items())]
+    say(", ".join(said + ([f"GPU driver {report['driver']} for CUDA up to {report['cuda']}"] if "driver" in report else [])))
+    ahead, warnings = _present(address, token, report)
+    say(f"The server takes it. This machine's clock is {abs(ahead) / 1000:.1f} s {'ahead of' if ahead > 0 else 'behind'} the server's.")
+    for warning in warnings:
+        say(f"Mind: {warning}")
     missing = [name for name, field in NEEDED.items() if not getattr(settings(), field)]
     if missing:
         raise Conflict(
@@ -53,13 +58,14 @@ def about() -> dict[str, Any]:
         "version": version("fettle"),
         "schema": newest(),
         "python": platform.python_version(),
-        "devices": json.loads(done.stdout),
+        "libraries": installed(),
+        **json.loads(done.stdout),
         "clock_ms": time.time_ns() // 1_000_000,
     }
 
 
-def _present(address: str, token: str, report: object) -> int:
-    """Hand the report in; gives how far this clock is ahead. Raises Conflict with the server's words."""
+def _present(address: str, token: str, report: object) -> tuple[int, list[str]]:
+    """Hand the report in; gives how far this clock is ahead, and what the server finds unlike itself. Raises Conflict with the server's words."""
     import httpx2
 
     try:
@@ -71,7 +77,7 @@ def _present(address: str, token: str, report: object) -> int:
         ) from error
     if answer.status_code >= 400:
         raise Conflict(told["error"]["code"], told["error"]["message"], told["error"]["advice"])
-    return int(told["ahead_ms"])
+    return int(told["ahead_ms"]), list(told["warnings"])
 
 
 def fit_to_work() -> None:

@@ -52,6 +52,17 @@ def _there() -> list[dict[str, Any]]:
     return [*found, {"name": "cpu:0", "title": f"{os.cpu_count()} CPU cores", "memory": _memory()}]
 
 
+def driver() -> dict[str, str]:
+    """Versions of the GPUs' `driver` and of the newest `cuda` that it can run; nothing where there is no driver."""
+    import pynvml
+
+    with suppress(pynvml.NVMLError):
+        pynvml.nvmlInit()
+        cuda = pynvml.nvmlSystemGetCudaDriverVersion_v2()
+        return {"driver": str(pynvml.nvmlSystemGetDriverVersion()), "cuda": f"{cuda // 1000}.{cuda % 1000 // 10}"}
+    return {}
+
+
 def in_use(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The same with `used`: the bytes that everybody on this machine has of each now."""
     return [device | {"used": _used(device["name"])} for device in found]
@@ -225,4 +236,4 @@ def hand_over(before: Job, job: Job) -> None:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(here()))
+    sys.stdout.write(json.dumps({"devices": here(), **driver()}))

@@ -19,6 +19,7 @@ from app.db import now, transaction
 from app.domain import device as machine
 from app.domain import worker as workers
 from app.domain.generation import ENGINE_CHANNEL
+from app.domain.machine import installed
 from app.errors import FettleError
 from app.settings import settings
 from worker import devices, parent, pruning
@@ -92,7 +93,7 @@ def ended() -> None:
 
 
 def _beat() -> None:
-    about: dict[str, Any] = {"python": platform.python_version(), **{name: version(name) for name in ("fettle", "torch", "transformers", "peft")}}
+    about: dict[str, Any] = {"python": platform.python_version(), "fettle": version("fettle"), **installed(), **devices.driver()}
     kind = "engine" if serves("interactive") else "worker"
     if serves("gpu"):
         about["gpus"] = len(devices.gpus())

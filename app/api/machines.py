@@ -20,8 +20,18 @@ class MachineDevice(BaseModel):
     memory: int = Field(ge=0)
 
 
+class Libraries(BaseModel):
+    """Versions of what computes, where it is installed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    torch: str | None = Field(None, max_length=40)
+    transformers: str | None = Field(None, max_length=40)
+    peft: str | None = Field(None, max_length=40)
+
+
 class Report(BaseModel):
-    """What a machine says of itself; `clock_ms` is its clock in milliseconds since 1970."""
+    """What a machine says of itself; `driver` is its GPUs', `cuda` the newest version that this can run, `clock_ms` is its clock in milliseconds since 1970."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -29,6 +39,9 @@ class Report(BaseModel):
     version: str = Field(max_length=40)
     schema_: str | None = Field(None, max_length=40, alias="schema")
     python: str = Field("", max_length=40)
+    libraries: Libraries = Libraries()
+    driver: str | None = Field(None, max_length=40)
+    cuda: str | None = Field(None, max_length=40)
     devices: list[MachineDevice] = Field(max_length=64)
     clock_ms: int
 
@@ -44,5 +57,6 @@ class Joining(BaseModel):
 
 @router.post("/join")
 def join(body: Joining) -> dict[str, Any]:
-    """{ahead_ms}: how far the machine's clock is ahead. 403 for a token that is not good, 409 with the reason why it may not work here."""
-    return {"ahead_ms": machines.join(body.token, body.report.model_dump(by_alias=True))}
+    """{ahead_ms, warnings}: how far the machine's clock is ahead, and sentences about what is not as on the server. 403 for a token that is not good, 409 with the reason why it may not work here."""
+    ahead, warnings = machines.join(body.token, body.report.model_dump(by_alias=True, exclude_none=True))
+    return {"ahead_ms": ahead, "warnings": warnings}

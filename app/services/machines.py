@@ -13,13 +13,15 @@ from app.domain import machine as machines
 from app.domain import worker as workers
 from app.domain.access import Who
 from app.domain.device import Device, MemoryLease
-from app.domain.machine import SKEW_MS, JoinToken
+from app.domain.machine import JoinToken
 from app.domain.worker import ALIVE_MS, Worker
 from app.errors import Conflict, Forbidden
 from app.migrate import newest
 from app.settings import settings
 
 FETTLE = version("fettle")
+OURS = machines.installed()
+"""What this server would compute with: the versions of its lock."""
 
 
 @dataclass(frozen=True)
@@ -113,11 +115,8 @@ def _troubles(machine: Machine) -> list[str]:
     others = sorted({str(row.versions["fettle"]) for row in machine.alive if row.versions.get("fettle", FETTLE) != FETTLE})
     if others:
         said.append(f"It runs Fettle {', '.join(others)}, and this server {FETTLE}: install the same version and start its processes again.")
-    if machine.clock_ms is not None and abs(machine.clock_ms) > SKEW_MS:
-        said.append(
-            f"Its clock is {abs(machine.clock_ms) / 1000:.1f} s {'ahead' if machine.clock_ms > 0 else 'behind'}. Jobs do not mind, but its log lines will not line up."
-        )
-    return said
+    unlike = [sentence for row in machine.alive for sentence in machines.differences(row.versions, OURS)]
+    return said + list(dict.fromkeys(unlike)) + machines.clock_trouble(machine.clock_ms or 0)
 
 
 def _silence(who: str, ms: int, kind: str) -> str:
@@ -153,21 +152,22 @@ def reports(person: Who) -> list[JoinToken]:
         return machines.reports(session)
 
 
-def join(token: str, report: Mapping[str, Any]) -> int:
-    """Accept a machine; gives how far its clock is ahead of the database's in milliseconds. Raises Forbidden for its token, Conflict with the reason to refuse it."""
+def join(token: str, report: Mapping[str, Any]) -> tuple[int, list[str]]:
+    """Accept a machine; gives how far its clock is ahead of the database's in milliseconds, and sentences about what is not as here. Raises Forbidden for its token, Conflict with the reason to refuse it."""
     refusal = _refusal(report)
     with transaction() as session:
         ahead = int(report["clock_ms"]) - now(session)
-        machines.use(session, token, {**report, "ahead_ms": ahead}, refusal)
+        warnings = machines.differences(report.get("libraries", {}), OURS) + machines.clock_trouble(ahead)
+        machines.use(session, token, {**report, "ahead_ms": ahead, "warnings": warnings}, refusal)
     if refusal:
         raise Conflict("machine_refused", refusal, "Then try again; the token is still good.")
-    return ahead
+    return ahead, warnings
 
 
 def _refusal(report: Mapping[str, Any]) -> str | None:
     """Why such a machine may not work here."""
     if report["version"] != FETTLE:
         return f"This machine has Fettle {report['version']}, and the server {FETTLE}. Install {FETTLE} here."
-    if report["schema"] != newest():
-        return f"This machine's code wants the database at {report['schema']}, and the server's at {newest()}. Install the server's code here."
+    if report.get("schema") != newest():
+        return f"This machine's code wants the database at {report.get('schema')}, and the server's at {newest()}. Install the server's code here."
     return None

@@ -1,6 +1,8 @@
 """The machines' pages: what is there, what is wrong with it, and a token that works once."""
 
+import re
 import time
+from typing import Any
 
 import pytest
 from sqlalchemy import select, update
@@ -36,7 +38,7 @@ def report(**changes: object) -> dict[str, object]:
     return {**REPORT, "schema": newest(), "clock_ms": time.time_ns() // 1_000_000, **changes}
 
 
-def ask(client: TestClient, token: str, **changes: object) -> tuple[int, dict[str, object]]:
+def ask(client: TestClient, token: str, **changes: object) -> tuple[int, dict[str, Any]]:
     answer = client.post("/api/v1/machines/join", json={"token": token, "report": report(**changes)})
     return answer.status_code, answer.json()
 
@@ -145,6 +147,8 @@ def test_a_token_is_shown_once_works_once_and_the_page_says_who_came(browser: Te
         assert status == 409 and words in str(told["error"]), told
     status, told = ask(browser, token, clock_ms=time.time_ns() // 1_000_000 + 5_000)
     assert status == 200 and 4_000 < int(str(told["ahead_ms"])) <= 5_100
+    (warning,) = told["warnings"]
+    assert re.fullmatch(r"Its clock is [45]\.\d s ahead\. Jobs do not mind, but its log lines will not line up\.", warning)
     assert ask(browser, token)[0] == 403, "it works once"
     assert ask(browser, "guessed")[0] == 403
 
@@ -156,6 +160,33 @@ def test_a_refusal_stands_on_the_page_in_words(browser: TestClient, person: Who)
     assert page.texts("#reports tbody th") == ["old"] and f"Install {service.FETTLE} here." in page.text("#reports")
     ask(browser, token, machine="old")
     assert "joined" in get(browser, "/machines/new").text("#reports")
+
+
+@pytest.mark.parametrize(
+    ("torch", "transformers", "words"),
+    [
+        ("2.13.4+cu130", "5.23.9", ""),
+        ("2.12.1+cu128", "5.23.0", f"It computes with torch 2.12.1+cu128, and this server has torch {service.OURS['torch']}:"),
+        (
+            "2.12.1",
+            "5.1.0",
+            f"Install torch {service.OURS['torch'].partition('+')[0]}, transformers {service.OURS['transformers']} there, in the build for its devices.",
+        ),
+    ],
+)
+def test_a_machine_that_computes_with_other_versions_is_taken_and_told(browser: TestClient, person: Who, torch: str, transformers: str, words: str) -> None:
+    found = {"torch": torch, "transformers": transformers, "peft": service.OURS["peft"]}
+    status, told = ask(browser, service.make_token(person), libraries=found, driver="580.65.06", cuda="13.0")
+    assert status == 200 and [words in sentence for sentence in told["warnings"]] == ([True] if words else [])
+    said = get(browser, "/machines/new").text("#reports tbody")
+    assert "joined" in said and f"torch {torch}, transformers {transformers}, peft" in said and "GPU driver 580.65.06, CUDA 13.0" in said and words in said
+    with transaction() as session:
+        workers.present(
+            session, "gpu-2:5/gpu", "worker", "gpu", [], {"fettle": service.FETTLE, "python": "3.11.2", "driver": "580.65.06", "cuda": "13.0", **found}
+        )
+    page = get(browser, "/machines")
+    assert "Python 3.11.2" in page.text("#machines") and "GPU driver 580.65.06, CUDA 13.0" in page.text("#machines")
+    assert [words in page.text("#machines .notice")] == [True] if words else not page.all("#machines .notice")
 
 
 def test_an_old_token_is_refused(browser: TestClient, person: Who) -> None:

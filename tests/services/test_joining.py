@@ -41,6 +41,7 @@ def test_a_database_that_does_not_answer_is_waited_for(monkeypatch: pytest.Monke
 
 def test_a_machine_says_what_it_has() -> None:
     told = joining.about()
+    assert told["libraries"] == machines.OURS and set(told["libraries"]) == {"torch", "transformers", "peft"} and ("driver" in told) == ("cuda" in told)
     assert told["version"] == machines.FETTLE and [device["name"] for device in told["devices"]][-1] == "cpu:0" and told["devices"][-1]["memory"] > 1e8
 
 
