@@ -18,6 +18,11 @@ let trouble = "";
 let line = Promise.resolve();
 let turns = 0;
 let unsent = 0;
+let ended = false; // whether the server has said that no more rows come
+let unreached = false;
+let shown = null; // the row that is drawn
+const answered = new Map(); // the turn in which a row was given a label or skipped: what the server told before knows nothing of it
+const pile = []; // what was given here, and not taken back
 
 const now = () => rows[0] ?? null;
 const model = () => by("model")?.value ?? "";
@@ -37,10 +42,13 @@ const choices = () => suggested.get(now()?.id) ?? (model() && !trouble ? [] : gi
 // ---- drawing ----
 function draw() {
   const row = now();
+  shown = row?.id ?? null;
   close?.();
   for (const id of ["card", "other", "skip", "ahead-part"]) by(id).hidden = !row;
   by("skip").parentElement.hidden = !row;
-  by("done").hidden = Boolean(row);
+  by("done").hidden = Boolean(row) || !ended;
+  by("coming").hidden = Boolean(row) || ended;
+  by("coming").textContent = unreached ? "The next rows could not be fetched. What you gave is kept; reload the page." : "The next rows are on their way…";
   if (!row) return finished();
   by("card-place").textContent = `Row ${(row.position + 1).toLocaleString("en")}${row.skipped ? ", skipped before" : ""}`;
   by("text").textContent = row.input;
@@ -91,18 +99,20 @@ async function more() {
   await line;
   const after = rows.at(-1)?.position ?? -1;
   const response = await fetch(`${base}/queue?${new URLSearchParams({ limit: given.ahead, after })}`).catch(() => null);
-  if (!response?.ok) return;
+  unreached = !response?.ok;
+  if (unreached) return;
   const { items, progress } = await response.json();
-  if (turn !== turns) return; // it may tell of a time before; who gave a label since asks again
   const there = new Set(rows.map((row) => row.id));
-  rows.push(...items.filter((row) => !there.has(row.id) && (skipping || !row.skipped)));
+  rows.push(...items.filter((row) => !there.has(row.id) && !(answered.get(row.id) > turn) && (skipping || !row.skipped)));
+  if (turn !== turns) return; // its counts may be of a time before; who gave a label since asks again
+  ended = !rows.length;
   tell(progress);
 }
 
 async function fill() {
-  const empty = !rows.length;
   if (rows.length < given.ahead) await more();
-  if (empty || !rows.length) draw();
+  if (!rows.length || shown !== now().id) draw();
+  if (document.activeElement === document.body) by("card").focus({ preventScroll: true });
   suggest();
 }
 
@@ -137,14 +147,26 @@ async function give(key, skipped = false) {
   const row = now();
   if (!row) return;
   const assisted = !skipped && suggested.has(row.id);
+  const mine = { failed: false };
+  pile.push(mine);
   rows.shift();
+  ended = false;
   if (skipped) skipping = skipping && rows.length > 0;
   draw();
   by("card").focus({ preventScroll: true });
+  const sent = inTurn(async () => {
+    mine.failed = true;
+    const told = await (await post(`${base}/annotations`, { example: row.id, output: key, assisted, skipped })).json();
+    mine.failed = false;
+    return told;
+  });
+  answered.set(row.id, turns);
   try {
-    tell(await inTurn(async () => (await post(`${base}/annotations`, { example: row.id, output: key, assisted, skipped })).json()));
+    tell(await sent);
   } catch (error) {
     if (!(error instanceof Problem)) throw error;
+    if (pile.includes(mine)) pile.splice(pile.indexOf(mine), 1);
+    answered.delete(row.id);
     rows.unshift(row);
     draw();
     toast({ text: `Not set: ${error.message} ${error.advice}` });
@@ -153,9 +175,14 @@ async function give(key, skipped = false) {
 }
 
 async function undo() {
+  const last = pile.pop();
   try {
-    const { undone, row, progress } = await inTurn(async () => (await post(`${base}/annotations/undo`, {})).json());
+    // One that was on its way and failed is back already: what was given before it stays.
+    const told = await inTurn(async () => (last?.failed ? null : (await post(`${base}/annotations/undo`, {})).json()));
+    if (!told) return;
+    const { undone, row, progress } = told;
     tell(progress);
+    answered.delete(row?.id);
     if (!undone) toast({ text: "There is nothing to take back." });
     if (row && row.split === "unlabelled") rows = [row, ...rows.filter((one) => one.id !== row.id)];
     else if (undone) toast({ text: "Taken back, in a row that is not in this queue." });
@@ -164,6 +191,7 @@ async function undo() {
     by("card").focus({ preventScroll: true });
   } catch (error) {
     if (!(error instanceof Problem)) throw error;
+    if (last) pile.push(last);
     toast({ text: `${error.message} ${error.advice}` });
     fill();
   }
@@ -226,7 +254,7 @@ async function start() {
   by("undo").addEventListener("click", undo);
   by("skip").addEventListener("click", () => give(null, true));
   by("other").addEventListener("click", () => find());
-  by("again").addEventListener("click", () => { skipping = true; fill(); });
+  by("again").addEventListener("click", () => { skipping = true; ended = false; draw(); fill(); });
   by("save").addEventListener("click", () => askToSave(`${given.progress.changed.toLocaleString("en")} rows get their label.`, async (reason) => {
     const version = await inTurn(async () => (await post(`${base}/annotations/save`, { reason })).json());
     return version.upload ? making(version) : { href: location.pathname, text: `Saved as version ${version.version}.${version.clashing ? ` ${version.clashing} were changed by somebody else and are kept in the grid.` : ""}` };

@@ -107,7 +107,7 @@ def test_a_nul_crashes_no_door(client: TestClient, person: Who, application: Fas
     add_model(person)
     add_dataset(person)
     asked, told, wrong = 0, 0, []
-    quiet = TestClient(application, base_url="http://localhost", follow_redirects=False, raise_server_exceptions=False, headers=client.headers)
+    quiet = TestClient(application, base_url="http://localhost", follow_redirects=False, raise_server_exceptions=False, headers=dict(client.headers))
     for method, path, route in doors.routes:
         if path.endswith(("/revoke", "/sign-out")):
             continue  # they would end what this test asks with

@@ -186,6 +186,50 @@ def test_an_answer_that_comes_late_does_not_turn_the_count_back(installation: Ru
     expect(page.locator("#progress")).to_have_text("0 of 38 labelled")
 
 
+def test_who_is_faster_than_the_next_rows_is_not_told_that_there_are_none(installation: Running, page: Page) -> None:
+    """All rows that were fetched ahead are labelled while the next ones are on their way; what was asked for before the last press counts all the same."""
+    held: list[tuple[Route, APIResponse]] = []
+    page.goto(f"{address(installation)}/datasets/3/queue")
+    expect(page.locator("#progress")).to_have_text("0 of 38 labelled")
+    page.locator("#model").select_option("")
+    expect(page.locator("#text")).not_to_be_empty()
+    page.locator("#card").focus()
+    page.route("**/queue?*", lambda route: held.append((route, route.fetch())))
+    for _ in range(8):
+        page.keyboard.press("1")
+    until(page, lambda: len(held) == 8)
+    expect(page.locator("#coming")).to_contain_text("on their way")
+    expect(page.locator("#done")).to_be_hidden()
+    for route, answer in held:
+        route.fulfill(response=answer)
+    expect(page.locator("#card")).to_be_focused()
+    expect(page.locator("#progress")).to_have_text("8 of 38 labelled")
+    page.unroute("**/queue?*")
+
+
+def test_taking_back_a_label_that_was_never_kept_takes_no_other_one_back(installation: Running, page: Page) -> None:
+    held: list[Route] = []
+    page.goto(f"{address(installation)}/datasets/3/queue")
+    expect(page.locator("#progress")).to_have_text("8 of 38 labelled")
+    expect(page.locator("#card")).to_be_focused()
+    first = page.locator("#text").inner_text()
+    page.route("**/annotations", lambda route: held.append(route))  # noqa: PLW0108 Playwright marks the function it is given
+    page.keyboard.press("1")
+    expect(page.locator("#text")).not_to_have_text(first)
+    page.keyboard.press("u")
+    until(page, lambda: bool(held))
+    held.pop().fulfill(status=503, json={"error": {"code": "away", "message": "The database does not answer.", "advice": "Try again."}})
+    expect(page.locator(".toast")).to_contain_text("Not set: The database does not answer.")
+    expect(page.locator("#text")).to_have_text(first)
+    page.unroute("**/annotations")
+    page.keyboard.press("1")
+    expect(page.locator("#progress")).to_have_text("9 of 38 labelled")
+    page.keyboard.press("u")
+    expect(page.locator("#text")).to_have_text(first)
+    expect(page.locator("#progress")).to_have_text("8 of 38 labelled")
+    page.evaluate("fetch('/api/v1/datasets/3/annotations', { method: 'DELETE' }).then((response) => response.text())")
+
+
 def test_a_book_of_a_thousand_labels_is_searched_and_edited(installation: Running, page: Page, tmp_path: Path) -> None:
     """Few rows of it are drawn at a time, any label is found by its letters, and what was typed survives a search."""
     path = tmp_path / "many.csv"

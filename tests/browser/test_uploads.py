@@ -4,9 +4,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import APIResponse, Page, Route, expect
 
-from tests.browser.steps import address, no_violations, sign_up
+from tests.browser.steps import address, no_violations, sign_up, until
 from tests.installation import Running
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -94,4 +94,84 @@ def test_rows_are_appended_after_a_look_at_how_they_are_read(installation: Runni
     page.keyboard.press("Control+Enter")
     expect(page.get_by_role("heading", name="Versions")).to_be_visible(timeout=60_000)
     expect(page.locator("tbody tr").first).to_contain_text("Appended 40 rows of woche.csv Briefe der Woche")
+    assert complaints == []
+
+
+def test_an_answer_that_comes_late_does_not_set_back_what_was_chosen_since(installation: Running, page: Page, complaints: list[str], later: Path) -> None:
+    """The form is answered once before and once after another change, and a third one is made before the second answer."""
+    held: list[tuple[Route, APIResponse]] = []
+
+    def hold(route: Route) -> None:
+        if route.request.method == "POST" and len(held) < 2:
+            held.append((route, route.fetch()))
+        else:
+            route.continue_()
+
+    page.goto(f"{address(installation)}/datasets/new")
+    page.set_input_files("input[type=file]", str(later))
+    expect(page.locator("#encoding option:checked")).to_have_text("CP1252 (found)", timeout=60_000)
+    expect(page.locator("#progress")).to_contain_text("Read to the end", timeout=60_000)
+    line = page.get_by_label("Begins in line")
+    page.route("**/datasets/uploads/*", hold)
+    line.fill("2")
+    line.press("Tab")
+    until(page, lambda: len(held) == 1)
+    line.fill("3")
+    line.press("Tab")
+    route, answer = held[0]
+    with page.expect_response("**/datasets/uploads/*") as came:
+        route.fulfill(response=answer)
+    came.value.finished()
+    until(page, lambda: len(held) == 2)
+    assert "first_line=3" in (held[1][0].request.post_data or "")
+    expect(line).to_have_value("3")
+    page.get_by_label("Encoding").select_option("cp1251")
+    held[1][0].fulfill(response=held[1][1])
+    expect(page.locator(".upload-preview")).to_contain_text("Schцne")
+    page.unroute("**/datasets/uploads/*")
+    expect(line).to_have_value("3")
+    expect(page.locator("#encoding")).to_have_value("cp1251")
+    assert complaints == []
+
+
+def test_a_press_behind_a_field_that_was_just_left_is_not_lost(installation: Running, page: Page, complaints: list[str], tmp_path: Path) -> None:
+    """Leaving the field sends the form a moment after the press does, before its answer is there."""
+    path = tmp_path / "cafe.csv"
+    path.write_bytes(
+        b"text,label\n" + b"".join(b"the caf\xe9 number %d,label %d\n" % (number, number % 2) for number in range(40)) + "naïve 中,label 1\n".encode()
+    )
+    held: list[tuple[Route, APIResponse]] = []
+    page.goto(f"{address(installation)}/datasets/new")
+    page.set_input_files("input[type=file]", str(path))
+    press = page.get_by_role("button", name="Read as Windows-1252")
+    expect(press).to_be_visible(timeout=60_000)
+    expect(page.locator("#progress")).to_contain_text("Read to the end", timeout=60_000)
+    page.route("**/datasets/uploads/*", lambda route: route.continue_() if held else held.append((route, route.fetch())))
+    page.get_by_label("Name").fill("coffee")
+    press.click()
+    until(page, lambda: bool(held))
+    page.wait_for_timeout(300)
+    held[0][0].fulfill(response=held[0][1])
+    expect(page.locator(".problems")).to_have_count(0)
+    expect(page.locator("#progress")).to_contain_text("Read to the end", timeout=60_000)
+    expect(page.locator("#encoding")).to_have_value("cp1252")
+    expect(page.get_by_label("Name")).to_have_value("coffee")
+    page.unroute("**/datasets/uploads/*")
+    expect(page.get_by_role("button", name="Freeze version 1")).to_be_enabled(timeout=60_000)
+    assert complaints == []
+
+
+def test_a_choice_made_before_the_scripts_of_the_page_run_is_not_lost(installation: Running, page: Page, complaints: list[str], later: Path) -> None:
+    page.goto(f"{address(installation)}/datasets/new")
+    page.set_input_files("input[type=file]", str(later))
+    expect(page.locator("#progress")).to_contain_text("Read to the end", timeout=60_000)
+    held: list[Route] = []
+    page.route("**/htmx.min.js", lambda route: held.append(route))  # noqa: PLW0108 Playwright marks the function it is given
+    page.goto(page.url, wait_until="commit")
+    until(page, lambda: bool(held))
+    page.get_by_label("Encoding").select_option("cp1251")
+    held[0].continue_()
+    expect(page.locator(".upload-preview")).to_contain_text("Schцne")
+    expect(page.locator("#encoding")).to_have_value("cp1251")
+    page.unroute("**/htmx.min.js")
     assert complaints == []
