@@ -28,7 +28,7 @@ from bench.upload import Installation
 
 JOBS, POINTS, STREAMS = 1000, 1_000_000, 200
 RUNNING, QUEUED, DATASETS = 20, 30, 8
-LOOKS = 60
+LOOKS = 200
 INGEST_SECONDS, BATCH = 5.0, 200
 TARGET_MS, TARGET_POINTS = 150.0, 2000
 PAGES = {"dashboard": "/", "queue": "/jobs", "job that runs": "/jobs/{running}", "job that is over": "/jobs/{over}"}

@@ -127,7 +127,7 @@ def points(session: Session, job_id: int, after_event: int = 0, after_step: int 
 
 
 def _read(session: Session, query: Select[str, int, float, int]) -> list[Point]:
-    return [Point(*row) for row in session.execute(query)]
+    return [Point._make(row) for row in session.execute(query)]
 
 
 def thinned(session: Session, job_id: int, most: int) -> list[Point]:
