@@ -1,6 +1,7 @@
 """What every request passes: who is asking, where it comes from, and how an error looks on the way out."""
 
 import errno
+import re
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -22,6 +23,10 @@ COOKIE = "fettle_session"
 SAFE = ("GET", "HEAD", "OPTIONS")
 UNTRANSLATABLE = "22P05"
 """PostgreSQL's word for a NUL in JSON."""
+EMBEDDED = ("embedded null byte", "embedded null character")
+"""And the system's for one in the name of a file."""
+HALF = re.compile("Unicode (low|high) surrogate")
+"""And PostgreSQL's for half a character there."""
 _POLICY = "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'; object-src 'none'"
 HEADERS = {
     "Content-Security-Policy": _POLICY,
@@ -172,13 +177,18 @@ def lacking(error: BaseException) -> FettleError | None:
 def unkept(error: BaseException) -> Invalid | None:
     """What a person is told whose text holds what no database keeps, or no file can be called: through whichever door it came, it is the database, or the
     system, that notices. None for any other error."""
-    said = str(error.orig) if isinstance(error, DataError) else str(error)
-    if "NUL (0x00)" in said or "embedded null" in said or getattr(getattr(error, "orig", None), "sqlstate", "") == UNTRANSLATABLE:
+    refused = str(error.orig) if isinstance(error, DataError) else ""
+    if (
+        "NUL (0x00)" in refused
+        or getattr(getattr(error, "orig", None), "sqlstate", "") == UNTRANSLATABLE
+        or (type(error) is ValueError and str(error) in EMBEDDED)
+    ):
         fault = "a NUL character (U+0000)"
-    elif "surrogate" in said:
+    elif HALF.search(refused) or (isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed"):
         fault = "half a character (a lone surrogate)"
     else:
         return unkept(error.__cause__) if error.__cause__ else None
+    log.info("a text was refused that cannot be kept", reason=type(error).__name__)
     return Invalid("unstorable_text", f"A text in what was sent holds {fault}, which cannot be kept.", "Remove it and send it again; nothing was changed.")
 
 

@@ -74,7 +74,8 @@ def ready(sender: Any) -> None:
     if serves("interactive"):
         threading.Thread(target=_listen, name="line", daemon=True).start()
     else:
-        threading.Thread(target=_measure, name="kept", daemon=True).start()
+        if serves("gpu"):  # one of a machine's workers is enough: each walks through all that is kept
+            threading.Thread(target=_measure, name="kept", daemon=True).start()
         _looker.append(threading.Thread(target=_look, name="idle-look", daemon=True))
         _looker[0].start()
 

@@ -97,6 +97,18 @@ def forget(session: Session, person: Who, dataset_id: int, up_to: int, positions
         session.execute(delete(Annotation).where(*mine, Annotation.position.in_(rows[start : start + 500])))
 
 
+def rest_upon(session: Session, person: Who, version: DatasetVersion, after: int, positions: Iterable[int]) -> None:
+    """Labels that a person gave after annotation `after`, while a version was made that saves earlier ones of the same rows: what they correct is what
+    was saved, and no change of somebody else's.
+    """
+    later = select(Annotation).where(*_mine(person, version.dataset_id), Annotation.id > after)
+    saved = set(positions)
+    for one in [row for row in session.scalars(later) if row.position in saved]:
+        row = session.scalars(select(Example).where(Example.version_id == version.id, Example.position == one.position)).first()
+        if row is not None and row.content_key == one.content_key:
+            one.before = row.output
+
+
 def settle(given: Mapping[int, Annotation], rows: Mapping[int, tuple[int, int, str | None]]) -> tuple[dict[int, str | None], set[int], list[int], list[int]]:
     """What saving does: (outputs by example id, the ids that a model suggested for, positions that are done, positions that clash).
 

@@ -86,6 +86,12 @@ def store(session: Session, finding: Finding) -> None:
         session.add(finding)
 
 
+def forget(session: Session, version_id: int) -> None:
+    """A version is to be examined anew: something that its examination waits for is known now and was not then."""
+    session.execute(update(DatasetVersion).where(DatasetVersion.id == version_id).values(examined_at=None))
+    session.execute(delete(Finding).where(Finding.version_id == version_id))
+
+
 def examined(session: Session, version_id: int) -> None:
     """All findings of a version are there."""
     session.execute(update(DatasetVersion).where(DatasetVersion.id == version_id, DatasetVersion.examined_at.is_(None)).values(examined_at=db_now()))

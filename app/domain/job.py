@@ -117,7 +117,7 @@ class Job(Owned, Base):
     @property
     def cloneable(self) -> bool:
         """Whether the same can be asked for again with something changed: tuning, and an evaluation that stands for itself."""
-        part = "judgement" in self.settings or "reliability" in self.settings or self.settings.get("answer") == "linear"
+        part = not self.settings.keys().isdisjoint(("judgement", "reliability", "label_budget")) or self.settings.get("answer") == "linear"
         return self.kind == "tune" or (self.kind == "evaluate" and not part)
 
     @property

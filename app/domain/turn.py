@@ -7,7 +7,7 @@ job on of which neither is known, nothing is said of those behind it.
 import heapq
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
@@ -79,12 +79,12 @@ def turns(session: Session, workspace_id: int, now: int) -> dict[int, Turn]:
     held, there = [job for job in rows if job.state in HELD], workers.alive(session)
     waiting = sorted((job for job in rows if job.id in places and job.state == "queued"), key=lambda job: places[job.id])
     paused = {(workspace, name) for workspace, name in session.execute(select(Queue.workspace_id, Queue.name).where(Queue.paused_at.is_not(None)))}
-    lasts = _lasts(session, held, now)
+    took = _took(session, held, now)
     for queue in {job.queue for job in waiting}:
         serving = [worker for worker in there if worker.queue == queue]
         hands = {worker.name: next((job for job in held if f"{job.worker}/{job.queue}" == worker.name), None) for worker in serving}
         line = [job for job in waiting if job.queue == queue and (job.workspace_id, queue) not in paused and _may_be_taken(job, serving)]
-        begins = _begins(line, [now if job is None else ends(job, now) for job in hands.values()], lasts, now)
+        begins = _begins(line, [now if job is None else ends(job, now) for job in hands.values()], _lasts(took, {row.machine for row in serving}), now)
         first = _first_to_end(hands, workspace_id, serving, now)
         found |= {job.id: replace(first, place=places[job.id], begins=to_the_minute(begins.get(job.id))) for job in line if job.id in found}
     return found
@@ -129,18 +129,28 @@ def _begins(line: Sequence[Job], free: Sequence[int | None], lasts: Mapping[str,
     return found
 
 
-def _lasts(session: Session, held: Sequence[Job], now: int) -> dict[str, float]:
-    """How long jobs of each likeness take, in milliseconds: the median of those that ended lately, and of those in hand what they will have taken."""
+def _took(session: Session, held: Sequence[Job], now: int) -> dict[tuple[str, str], float]:
+    """How long jobs take in milliseconds, by machine and likeness: the median of those that ended lately, and of those in hand what they will have taken."""
     over = select(Job).options(load_only(*_NEEDED)).where(Job.state == "succeeded", Job.attempt == 1, Job.finish.is_(False))
-    took = defaultdict[str, list[int]](list)
+    took = defaultdict[tuple[str, str], list[int]](list)
     for job in session.scalars(over.order_by(Job.id.desc()).limit(LIKE)):
         if job.started_at and job.finished_at:
-            took[_likeness(job)].append(job.finished_at - job.started_at)
+            took[_machine(job), _likeness(job)].append(job.finished_at - job.started_at)
     for job in held:
         end = ends(job, now)
         if end is not None and job.started_at and job.attempt == 1:
-            took[_likeness(job)].append(end - job.started_at)
-    return {likeness: median(found) for likeness, found in took.items()}
+            took[_machine(job), _likeness(job)].append(end - job.started_at)
+    return {like: median(found) for like, found in took.items()}
+
+
+def _lasts(took: Mapping[tuple[str, str], float], machines: Collection[str]) -> dict[str, float]:
+    """How long jobs of each likeness take on whichever of these machines: where it is known of all of them, what they take on the slowest."""
+    found = {likeness: [took.get((machine, likeness)) for machine in machines] for _, likeness in took}
+    return {likeness: max(known) for likeness, each in found.items() if (known := [one for one in each if one is not None]) and len(known) == len(each)}
+
+
+def _machine(job: Job) -> str:
+    return (job.worker or "").rpartition(":")[0]
 
 
 def _likeness(job: Job) -> str:

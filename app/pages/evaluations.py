@@ -84,14 +84,19 @@ def _form(request: Request, person: Who, values: Mapping[str, str], error: Fettl
     if values.get("like") and chosen and values["dataset"] not in (str(chosen.dataset.id), chosen.version.reference):
         chosen = datasets.find(person, values["dataset"])  # an older version is offered where an evaluation of it is cloned
         views = [chosen, *views]
+    offered, splits = models.recent(person)[0], [name for name in (chosen.version.splits if chosen else {}) if name not in ("unlabelled", "reserve")]
+    if values.get("like"):  # what is cloned is offered as it was, an opened reserve and a model of long ago as well
+        if values["model"] not in {str(model.id) for model in offered}:
+            offered = [models.find(person, values["model"]).model, *offered]
+        splits += [values["split"]] if chosen and values["split"] == "reserve" and "reserve" in chosen.version.splits else []
     answer = values.get("answer") or ("likelihood" if chosen and chosen.version.labels else "generate")
     context: dict[str, Any] = {
         "values": values,
         "datasets": views,
         "dataset": chosen,
-        "models": models.recent(person)[0],
+        "models": offered,
         "prompts": prompt_choices(person, values.get("prompt_version", "")),
-        "splits": [name for name in (chosen.version.splits if chosen else {}) if name not in ("unlabelled", "reserve")],
+        "splits": splits,
         "answer": answer,
         "scorings": SCORINGS,
         "extractors": EXTRACTORS,

@@ -46,11 +46,11 @@ class Table:
         labelled = array("q")
         for number, example in enumerate(examples):
             self._note(example)
-            same += _digest(normalise(example.input))
+            same += digest(normalise(example.input))
             if example.output is not None:
                 labelled.append(number)
-                inputs += _digest(example.input)
-                outputs += _digest(example.output)
+                inputs += digest(example.input)
+                outputs += digest(example.output)
         self.labelled: Sequence[int] = labelled
         self.same, self._first_same = _codes(same)
         self.distinct_inputs = len(_codes(inputs)[1])
@@ -189,7 +189,7 @@ class Table:
         return Finding(code, harm, count, sentence, tuple(self.lines[number] for number in named[:SHOWN]), rows, fix)
 
 
-def _digest(text: str) -> bytes:
+def digest(text: str) -> bytes:
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=DIGEST).digest()
 
 

@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from app.readers.examined import SPLITS, Table
+from app.domain.scoring import normalise
+from app.readers.examined import SPLITS, Table, digest
 from app.readers.findings import Finding
 from app.readers.frames import Chunk
 from app.readers.health import CHECKS, CODES
@@ -44,9 +45,9 @@ class Foreseen:
         self._keys, self._answers, self._splits = array("q"), array("q"), bytearray()
 
     def take(self, chunk: Chunk) -> None:
-        self._keys.extend(chunk.keys)
+        self._keys.extend(int.from_bytes(digest(normalise(one.input))[:8], "little", signed=True) for one in chunk.examples)
         self._answers.extend(UNLABELLED if one.output is None else abs(hash(one.output)) for one in chunk.examples)
-        self._splits.extend(SPLITS.index(one.split or "") for one in chunk.examples)
+        self._splits.extend(SPLITS.index((one.split or "") if one.output is not None else "") for one in chunk.examples)
 
     def told(self, outputs: Mapping[str, int]) -> list[dict[str, Any]]:
         """The findings, most harm first. `outputs` counts the labels; it is empty where the outputs are none."""

@@ -55,6 +55,7 @@ class Order:
             gathering.check_unused(session, version.dataset_id)
         if self.saved is not None:
             annotations.forget(session, person, version.dataset_id, self.saved.last, self.saved.positions)
+            annotations.rest_upon(session, person, version, self.saved.last, self.saved.positions)
 
 
 def order(change: Change | Remedy, saved: Saved | None = None) -> Order:

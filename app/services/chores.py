@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from app.db import reading, transaction
 from app.domain import chore as chores
 from app.domain import dataset as datasets
+from app.domain import finding as findings
 from app.domain import model as models
 from app.domain import text_search
 from app.domain.access import Who
@@ -228,6 +229,8 @@ def run_again(person: Who, reference: int | str, kind: str) -> Chore:
         if chore.state == "failed":
             if kind == "search" and on_sqlite():
                 index_file(version).remove()  # what is wrong may be the file itself
+            if kind == "near_duplicates":
+                findings.forget(session, version.id)
             chores.again(session, version.id, kind, version.rows, {name: chore.result[name] for name in ("model",) if name in chore.result})
             session.refresh(chore)
         return chore

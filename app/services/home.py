@@ -155,8 +155,8 @@ def present(person: Who) -> Now:
 
 def _elsewhere(there: Iterable[Worker]) -> dict[str, Disk]:
     """The fullest disk of every other machine, as its workers say."""
-    said = {row.machine: told(row.versions) for row in there if row.machine != settings().machine_name}
-    return {name: max(found, key=lambda disk: disk.share) for name, found in sorted(said.items()) if found}
+    said = {row.machine: found for row in there if row.machine != settings().machine_name and (found := told(row.versions))}
+    return {name: max(found, key=lambda disk: disk.share) for name, found in sorted(said.items())}
 
 
 def trouble(person: Who) -> list[Trouble]:

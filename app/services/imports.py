@@ -96,6 +96,7 @@ def work_briefly(upload: Upload, token: str) -> bool:
                     uploads.put_off(session, upload.id, token)
             except Dropped:
                 clear(upload.id, LOST)
+                return True
             return False
     return True
 

@@ -255,7 +255,8 @@ def find(person: Who, key: int) -> JobView:
         model = session.scalars(select(models.Model).where(models.Model.job_id == job.id)).first()
         alive = workers.alive(session, job.queue)
         device = next((row.devices[0]["name"] for row in alive if row.name == f"{job.worker}/{job.queue}" and row.devices), None)
-        tries, starts = list(jobs.attempts(session, job.id)), metrics.starts(session, job.id)
+        tries = list(jobs.attempts(session, job.id))
+        starts = metrics.starts(session, job.id) if len(tries) > 1 else {}
         if job.state != "queued":
             waits = devices.waits_for(session, job.id) if job.phase == "load" and job.state == "running" else None
             return JobView(job, None, tries, model, len(alive), device, waits=waits, starts=starts)

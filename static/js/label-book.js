@@ -175,8 +175,8 @@ async function send(reason) {
     point(error);
     throw error;
   });
-  localStorage.removeItem(STORE);
   const made = await response.json();
+  if (!made.upload) localStorage.removeItem(STORE); // else they are kept until there is a version that has them: it may come to nothing
   return made.upload ? making(made) : { href: given.next, text: `Saved as version ${made.version}.` };
 }
 

@@ -256,7 +256,10 @@ async function start() {
   by("other").addEventListener("click", () => find());
   by("again").addEventListener("click", () => { skipping = true; ended = false; draw(); fill(); });
   by("save").addEventListener("click", () => askToSave(`${given.progress.changed.toLocaleString("en")} rows get their label.`, async (reason) => {
-    const version = await inTurn(async () => (await post(`${base}/annotations/save`, { reason })).json());
+    const version = await inTurn(async () => (await post(`${base}/annotations/save`, { reason })).json()).catch((error) => {
+      fill(); // rows that were on their way meanwhile could not say whether they were the last
+      throw error;
+    });
     return version.upload ? making(version) : { href: location.pathname, text: `Saved as version ${version.version}.${version.clashing ? ` ${version.clashing} were changed by somebody else and are kept in the grid.` : ""}` };
   }));
   await fill();

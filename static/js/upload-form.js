@@ -12,7 +12,7 @@ document.addEventListener("htmx:after:request", (event) => {
 });
 
 // What was chosen before the page's scripts ran has told nobody yet; so has what a browser puts back into the fields of a page that is loaded anew.
-setTimeout(() => { // behind htmx's own beginning, which waits in the same line
+document.addEventListener("DOMContentLoaded", () => { // htmx begins then too, and has asked for it first
   for (const field of document.querySelectorAll("#upload :is(select, input)")) {
     const { type, options } = field;
     const before = options && ([...options].find((option) => option.defaultSelected) ?? options[0])?.value;

@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 from app.db import reading
 from app.domain.access import Who
 from app.domain.dataset import Dataset, DatasetVersion, Example
+from app.domain.upload import Upload
 from app.services import imports, patience, uploads
 from app.services.datasets import find
 from app.settings import settings
@@ -60,8 +61,9 @@ BOMBS = {
 
 @pytest.mark.security
 @pytest.mark.parametrize("bomb", BOMBS)
-def test_a_bomb_is_stopped_by_the_cap_within_seconds_and_costs_web_nothing(client: TestClient, bomb: str) -> None:
+def test_a_bomb_is_stopped_by_the_cap_within_seconds_and_costs_web_nothing(client: TestClient, bomb: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """reliability IZ3"""
+    monkeypatch.setattr(patience, "SECONDS", SECONDS)
     data = BOMBS[bomb]()
     assert len(data) <= uploads.PACKED_AT_ONCE_BYTES
     known = forget_peak()
@@ -107,6 +109,16 @@ def test_one_that_is_slow_to_read_is_handed_over_too(client: TestClient, person:
     answer = client.post("/api/v1/datasets", files={"file": ("slow.csv", gzip.compress(table(300).encode()))})
     assert answer.status_code == 202 and rows() == (0, 0, 0)
     assert done(person, answer.json()["upload"]).rows == 300
+
+
+def test_one_that_was_cancelled_while_it_was_put_off_says_so(client: TestClient, person: Who, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(upload: Upload, *_: Any) -> None:
+        uploads.cancel(person, upload.id)
+        raise patience.Long
+
+    monkeypatch.setattr(imports, "_import", slow)
+    answer = client.post("/api/v1/datasets", files={"file": ("slow.csv", gzip.compress(table(300).encode()))})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "import_cancelled") and rows() == (0, 0, 0)
 
 
 def test_rows_that_are_appended_are_no_more_than_somebody_waits_for(client: TestClient, person: Who, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,9 +7,11 @@ from urllib.parse import quote
 
 import pytest
 from fastapi import FastAPI
+from sqlalchemy.exc import IntegrityError
 from starlette.testclient import TestClient
 
 from app.domain.access import Who
+from app.doors import unkept
 from tests.house.rules import ROOT
 from tests.rows import add_dataset, add_model
 
@@ -131,6 +133,11 @@ def test_a_draft_and_a_name_with_a_nul_are_refused_with_a_sentence(client: TestC
     ):
         assert answer.status_code == 422 and "holds a NUL character (U+0000), which cannot be kept." in answer.text, answer.text
     assert client.get("/lab/draft").status_code == 204 and client.get("/api/v1/prompts").json()["items"] == []
+
+
+def test_an_error_that_only_speaks_of_such_a_text_is_no_fault_of_the_sender() -> None:
+    duplicate = IntegrityError("INSERT", {}, Exception("Key (name)=(surrogate model) already exists."))
+    assert [unkept(one) for one in (duplicate, ValueError("no label is called 'surrogate'"), ValueError("nothing embedded null-like"))] == [None, None, None]
 
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)

@@ -18,7 +18,7 @@ from app.domain import ending, queue
 from app.domain import metric as metrics
 from app.domain.base import db_now
 from app.domain.job import Job
-from tests.browser.steps import address, command, sign_up
+from tests.browser.steps import address, command, sign_up, until
 from tests.faults.tap import Tap
 from tests.installation import Running
 from tests.rows import claim
@@ -169,6 +169,7 @@ def through(wire: Tap, page: Page, writer: Writer) -> None:
 def test_a_wire_that_was_cut_is_said_and_leaves_no_gap(page: Page, writer: Writer, wire: Tap) -> None:
     through(wire, page, writer)
     wire.cut()
+    expect(page.locator("#unheard")).to_be_visible()
     expect(page.locator("#unheard")).to_contain_text("The connection to the server is lost.")
     goes_on_for(page, writer, 60)
     expect(page.locator("#unheard")).to_contain_text(re.compile(r"What you see is of \d+:\d\d:\d\d\. It goes on by itself"))
@@ -188,6 +189,30 @@ def test_a_wire_that_went_silent_as_when_a_laptop_sleeps_is_noticed_and_leaves_n
     goes_on_and_agrees(page, writer, patience=90_000)
     expect(page.locator("#unheard")).to_be_hidden()
     ends_and_agrees(page, writer)
+
+
+def test_a_second_try_that_hangs_is_not_joined_by_a_third(page: Page, writer: Writer, wire: Tap) -> None:
+    """Every line once, although whoever tries again does so every 5 s and the server takes longer to answer."""
+    tries, stream = [], re.compile(r"/events\?")
+
+    def slowly(route: Route) -> None:
+        tries.append(route)
+        if len(tries) == 1:
+            route.abort()
+        elif len(tries) > 2:
+            route.continue_()
+
+    page.route(stream, slowly)
+    try:
+        page.goto(f"http://127.0.0.1:{wire.port}/jobs/{writer.job.id}#panel-log")
+        page.evaluate("window.stayed = true")
+        until(page, lambda: len(tries) > 1)
+        page.wait_for_timeout(7_000)
+        tries[1].continue_()
+        goes_on_and_agrees(page, writer)
+        assert len(tries) == 2
+    finally:
+        page.unroute(stream)
 
 
 def test_a_page_whose_scripts_come_slowly_and_whose_first_try_fails_has_its_stream(page: Page, writer: Writer, wire: Tap) -> None:

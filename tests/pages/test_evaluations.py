@@ -6,8 +6,10 @@ from starlette.testclient import TestClient
 from app.db import transaction
 from app.domain import dataset as datasets
 from app.domain.access import Who
+from app.domain.dataset import DatasetVersion
+from app.domain.job import Job
 from app.domain.lineage import Drop
-from app.services import endpoints, evaluations, predictions, versions
+from app.services import endpoints, evaluations, models, predictions, versions
 from tests.dom import Dom, get
 from tests.rows import add_dataset, add_model
 from tests.services.test_predictions import FIRST, evaluated, lose
@@ -52,6 +54,26 @@ def test_a_clone_of_an_evaluation_is_the_form_with_the_same_values(browser: Test
     first, second = (evaluations.find(person, key) for key in (1, 2))
     assert second.evaluation.scheme == first.evaluation.scheme and second.job.settings == {**first.job.settings, "limit": 3}
     assert second.job.cloned_from == job and f"job {job}" in get(browser, f"/jobs/{second.job.id}").text("#job-settings")
+
+
+def test_a_clone_offers_what_the_form_alone_would_not(browser: TestClient, person: Who, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that is not among the newest, and an evaluation of the reserve. What belongs to a label curve is not cloned: its labels are its experiment's."""
+    old, version = add_model(person), add_dataset(person)
+    browser.post("/evaluations", data={"model": str(old), "dataset": version.reference, "split": "validation", "answer": "generate"})
+    job = evaluations.find(person, 1).job.id
+    with transaction() as session:
+        session.get_one(Job, job).settings = session.get_one(Job, job).settings | {"split": "reserve"}
+        row = session.get_one(DatasetVersion, version.id)
+        row.splits = row.splits | {"reserve": 5}
+    new = add_model(person)
+    monkeypatch.setattr("app.pages.evaluations.models.recent", lambda _: ([models.find(person, new).model], None))
+    form = get(browser, f"/evaluations/new?like={job}")
+    chosen = {select.get("name"): [one.get("value") for one in select.cssselect("option[selected]")] for select in form.all("form select[name]")}
+    assert chosen["model"] == [str(old)] and chosen["split"] == ["reserve"]
+    with transaction() as session:
+        session.get_one(Job, job).settings = session.get_one(Job, job).settings | {"label_budget": 64}
+    assert not get(browser, f"/jobs/{job}").all(f'a[href="/evaluations/new?like={job}"]')
+    assert browser.post(f"/api/v1/jobs/{job}/clone", json={}).status_code == 422
 
 
 @pytest.mark.parametrize(

@@ -194,6 +194,26 @@ def test_what_is_not_measured_is_not_said(browser: TestClient, person: Who, keys
     assert "is with job" not in get(browser, f"/jobs/{behind}").text("#job-status .sentence"), "another worker has nothing in hand"
 
 
+def test_what_a_job_took_on_another_machine_says_nothing_of_this_one(browser: TestClient, person: Who, keys: list[int]) -> None:
+    answers(device="cuda:0")
+    (last,) = waiting(person, 1)
+    with transaction() as session:
+        done = jobs.claim(session, "gpu", "fast:1", 60)
+        assert done is not None
+        session.query(jobs.Job).filter_by(id=done.id).update({"state": "succeeded", "started_at": 1_000, "finished_at": 61_000, "heartbeat_at": None})
+    other = in_hand(600.0)
+    with transaction() as session:
+        session.query(jobs.Job).filter_by(id=other).update({"attempt": 2})  # what it took in all is not known
+
+    def begins() -> list[bool]:
+        return [browser.get(f"/api/v1/jobs/{key}").json()["begins_at"] is not None for key in (keys[2], last)]
+
+    assert begins() == [True, False]
+    with transaction() as session:
+        session.query(jobs.Job).filter_by(id=done.id).update({"worker": "vm:1"})
+    assert begins() == [True, True]
+
+
 def test_of_two_workers_the_one_that_is_done_first_counts(browser: TestClient, keys: list[int]) -> None:
     answers("big:9/gpu", "cuda:0")
     answers("vm:7/gpu")

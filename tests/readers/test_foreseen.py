@@ -43,6 +43,8 @@ CASES: dict[str, tuple[list[Given], set[str]]] = {
     "one class": ([(f"text {number}", "spam", None) for number in range(40)], {"one_class", "imbalance"}),
     "few": ([(f"text {number}", "ab"[number % 2], None) for number in range(7)], {"few_rows"}),
     "markers": ([*FINE, *((f"more {number}", "N/A", None) for number in range(5))], {"missing_markers"}),
+    "the same but for its case": ([*FINE, ("US", "a", "train"), ("us", "b", "train")], set()),
+    "of a split, without a label": ([*FINE, (FINE[0][0], None, "test")], {"duplicates"}),
     "no label": ([(f"text {number % 20}", None, None) for number in range(40)], {"duplicates"}),
 }
 

@@ -74,8 +74,10 @@ def packed(members: dict[str, bytes]) -> bytes:
 
 
 def many_members(count: int) -> bytes:
-    """The last record of an archive that claims to hold so many."""
-    return b"PK\x03\x04" + bytes(60) + struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, count, count, 60, 4, 0)
+    """The last records of an archive that claims to hold so many: more than two bytes can say, so a ZIP64 record has the number."""
+    record = struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, count, count, 60, 4)
+    locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, 64, 1)
+    return b"PK\x03\x04" + bytes(60) + record + locator + struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 0xFFFF, 0xFFFF, 60, 4, 0)
 
 
 PLAIN = "text,label\na,x\nb,y\n"
@@ -179,7 +181,7 @@ FILES: dict[str, Callable[[], File]] = {
     ),
     "IZ3 bomb": lambda: File(_bomb(), "unpacks_too_large", words="The archive unpacks to more than allowed (stopped at 64 MB)."),
     "IZ3 nested": lambda: File(packed({"a.zip": packed({"t.csv": table(PLAIN)})}), "nested_archive"),
-    "IZ3 1,000,000 members": lambda: File(many_members(65_000), "too_many_members", words="more than 1,000 files"),
+    "IZ3 1,000,000 members": lambda: File(many_members(1_000_000), "too_many_members", words="more than 1,000 files"),
     "IZ4 slip": lambda: File(packed({"../x.csv": table(PLAIN)}), "unsafe_member", words="'../x.csv'"),
     "IZ4 symlink": lambda: File(_linked(), "link_in_archive", words="'link.csv' is a link"),
     "IZ4 encrypted": lambda: File(_encrypted(), "encrypted_archive", words="is encrypted"),

@@ -20,7 +20,7 @@ from app.readers.options import Options
 from app.services import appending, imports, uploads, versions
 from app.services.datasets import DatasetView, find
 from app.services.upload_files import place
-from tests.services.uploading import sent, table
+from tests.services.uploading import die_at_work, sent, table
 
 
 @pytest.fixture
@@ -110,19 +110,8 @@ def test_one_that_is_cancelled_while_rows_go_in_leaves_nothing(person: Who, firs
 def test_what_a_killed_child_left_goes_at_once(person: Who, first: DatasetView, long: None, monkeypatch: pytest.MonkeyPatch) -> None:
     before = standing()
 
-    class Killed(BaseException):
-        pass
-
-    def killed(*_: Any) -> None:
-        raise Killed
-
     upload = begin(person, table(2_000, seed=9))
-    with monkeypatch.context() as patch:
-        patch.setattr(versions, "_place", killed)
-        patch.setattr(versions, "purge_draft", lambda _: None)
-        patch.setattr(imports, "clear", lambda *_, **__: None)
-        with pytest.raises(Killed):
-            imports.run(upload.id)
+    die_at_work(upload, monkeypatch)
     assert standing()[1] == before[1] + 2_300 and find(person, "1").version.number == 1, "its rows are there and nobody sees them"
     imports.lost(upload.id)
     assert standing() == before

@@ -12,10 +12,10 @@ from app.domain.dataset import DatasetVersion, Example
 from app.domain.lineage import Drop, Move, Relabel
 from app.domain.upload import Upload
 from app.errors import Conflict, FettleError, Invalid, NotFound, Sealed
-from app.services import annotating, appending, changing, datasets, health, imports, label_books, reserve, uploads, versions
+from app.services import annotating, appending, changing, datasets, health, imports, label_books, reserve, uploads
 from app.services.datasets import DatasetView
 from app.services.upload_files import place
-from tests.services.uploading import now
+from tests.services.uploading import die_at_work, now
 from tests.unhealthy import sick
 
 
@@ -90,6 +90,15 @@ def test_labels_that_are_saved_in_the_background_wait_until_the_version_is_there
     assert annotating.queue(person, 1, 1).progress.changed == 1, "what was given since is kept"
 
 
+def test_a_label_that_is_corrected_while_it_is_saved_clashes_with_nobody(person: Who, long: None) -> None:
+    sick(person)
+    upload = later(label(person, 1))
+    annotating.give(person, 1, row(0), "a")
+    imports.run(upload.id)
+    saved = annotating.save(person, 1)
+    assert (saved.rows, saved.clashing) == (1, 0)
+
+
 def test_what_may_not_be_done_is_said_at_once(person: Who, long: None) -> None:
     sick(person)
     wanted: dict[type[FettleError], Any] = {Invalid: Move(frozenset([row(0)]), "test"), Sealed: Move(frozenset([row(8)]), "train")}
@@ -121,19 +130,8 @@ def test_one_that_was_cut_off_or_cancelled_leaves_the_version_as_it_was(person: 
     sick(person)
     before = standing()
 
-    class Killed(BaseException):
-        pass
-
-    def killed(*_: Any) -> None:
-        raise Killed
-
     upload = later(changing.change(person, 1, Relabel({"A": "a"})))
-    with monkeypatch.context() as patch:
-        patch.setattr(versions, "_place", killed)
-        patch.setattr(versions, "purge_draft", lambda _: None)
-        patch.setattr(imports, "clear", lambda *_, **__: None)
-        with pytest.raises(Killed):
-            imports.run(upload.id)
+    die_at_work(upload, monkeypatch)
     assert standing()[1] == 2 * before[1] and datasets.find(person, 1).version.number == 1, "its rows are there and nobody sees them"
     imports.lost(upload.id)
     assert standing() == before and (uploads.find(person, upload.id).error or {})["code"] == "change_lost"

@@ -16,7 +16,7 @@ from app.domain.dataset import Example
 from app.domain.words import tokens
 from app.errors import NotFound, Sealed
 from app.readers.near_duplicates import near_duplicate_groups
-from app.services import chores, filling, grid, shots, uploads
+from app.services import chores, filling, grid, health, shots, uploads
 from app.services.datasets import DatasetView, find
 from tests.services.uploading import sent, table
 
@@ -156,6 +156,23 @@ def test_a_search_whose_index_failed_says_why_and_is_built_again(person: Who, ti
     assert [row.position for row in found.rows] == having(tickets, "train", "card") and found.total == len(found.rows)
     with pytest.raises(NotFound):
         chores.run_again(person, reference, "dishes")
+
+
+def test_near_duplicates_that_are_found_at_last_are_in_the_report_of_health(person: Who) -> None:
+    wrong = [f"where is the parcel number {number} that I ordered last week,label {number % 2}\n" for number in range(5)]
+    reference = find(person, uploads.import_now(person, sent(table(300) + "".join(wrong)))).version.reference
+
+    def found() -> set[str]:
+        return {one.code for one in health.report(person, reference).findings or ()}
+
+    with transaction() as session:
+        session.query(Chore).filter_by(kind="near_duplicates").update(
+            {"state": "failed", "error": {"code": "cut_off", "message": "It was cut off.", "advice": ""}}
+        )
+    assert found() == set()
+    chores.run_again(person, reference, "near_duplicates")
+    assert do("near_duplicates").state == "done"
+    assert found() == {"near_duplicates"}
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)

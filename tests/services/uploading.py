@@ -7,9 +7,11 @@ import zipfile
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from app.domain.access import Who
 from app.domain.upload import Upload
-from app.services import uploads
+from app.services import imports, uploads, versions
 from app.services.datasets import DatasetView
 from app.services.uploads import Sent
 
@@ -75,3 +77,20 @@ def wait_for(person: Who, key: int, *states: str, seconds: float = 40) -> Upload
             return upload
         time.sleep(0.05)
     raise AssertionError(f"upload {key} is {uploads.find(person, key).state} after {seconds} s: {uploads.find(person, key).error}")
+
+
+def die_at_work(upload: Upload, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Import it as a child that is killed once the older rows stand in the draft: nothing is tidied up behind it."""
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(versions, "_place", killed)
+        patch.setattr(versions, "purge_draft", lambda _: None)
+        patch.setattr(imports, "clear", lambda *_, **__: None)
+        with pytest.raises(Killed):
+            imports.run(upload.id)

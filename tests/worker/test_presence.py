@@ -39,7 +39,7 @@ def test_a_worker_whose_disk_cannot_be_looked_at_is_there_all_the_same(person: W
     monkeypatch.setattr(presence, "_queue", ["light"])
     monkeypatch.setattr(presence, "BEAT_SECONDS", 0.05)
     monkeypatch.setattr(presence, "_ended", threading.Event())
-    beats = threading.Thread(target=presence._beat)
+    beats = threading.Thread(target=presence._beat, daemon=True)
     beats.start()
     until(lambda: len(looks) > 3, 20)
     assert beats.is_alive() and rooms() == [{"tune": 5}]
@@ -57,7 +57,7 @@ def test_a_worker_says_how_full_its_disks_are_and_what_is_kept_on_them(person: W
     monkeypatch.setattr(presence, "BEAT_SECONDS", 0.05)
     monkeypatch.setattr(presence, "_ended", threading.Event())
     monkeypatch.setattr(presence, "_kept", {})
-    threads = [threading.Thread(target=work) for work in (presence._measure, presence._beat)]
+    threads = [threading.Thread(target=work, daemon=True) for work in (presence._measure, presence._beat)]
     for thread in threads:
         thread.start()
     until(lambda: any(machine.kept for machine in machines.overview(person)), 20)
