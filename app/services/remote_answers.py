@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from typing import Any
@@ -13,6 +12,9 @@ from app.domain.rendering import Rendered
 from app.remote import body
 from app.remote.spec import CHARACTERS_A_TOKEN, Answer, Delta, Price, RemoteError, Trying, Usage, estimated
 from app.services.endpoints import Remote
+
+AGAIN_SECONDS = 0.5
+"""After which a request that is to end is told once more."""
 
 
 @dataclass(frozen=True)
@@ -87,10 +89,11 @@ async def _next(pieces: Any, stop: "asyncio.Task[None]") -> Delta | Answer | Non
         await asyncio.wait({step, stop}, return_when=asyncio.FIRST_COMPLETED)
         return step.result() if step.done() else None
     finally:
-        if not step.done():
+        while not step.done():  # what it waits for may swallow one: the stop would take as long as the endpoint
             step.cancel()
-            with suppress(asyncio.CancelledError):
-                await step
+            await asyncio.wait({step}, timeout=AGAIN_SECONDS)
+        if not step.cancelled():
+            step.exception()  # whoever stopped has no use for it
 
 
 def _stopped(asked: Asked, text: str, trying: Trying) -> dict[str, Any]:

@@ -157,7 +157,7 @@ def test_a_ruling_that_does_not_hold_to_the_answers_is_not_read_and_paid_for(per
 
 
 def test_a_stop_keeps_what_was_ruled_and_a_retry_asks_only_the_rest(person: Who, pair: tuple[int, int], places: None, fault_server: Server) -> None:
-    add(person, fault_server, "slow/v1", "m", concurrency=2)
+    add(person, fault_server, "slow/v1", "m", concurrency=1)
     view, before = judge(person, pair, "there/m"), len(fault_server.requests("slow"))
     assert view.job is not None
     key = view.job.id
