@@ -12,6 +12,7 @@ from app.domain.rendering import Rendered
 from app.remote import body
 from app.remote.spec import CHARACTERS_A_TOKEN, Answer, Delta, Price, RemoteError, Trying, Usage, estimated
 from app.services.endpoints import Remote
+from app.services.to_the_end import to_the_end
 
 AGAIN_SECONDS = 0.5
 """After which a request that is to end is told once more."""
@@ -33,32 +34,62 @@ def prepare(remote: Remote, prompt: Rendered, parameters: Parameters) -> Asked:
     return Asked(remote, prompt, parameters)
 
 
+class _Asking:
+    """One request to an endpoint. Whoever reads it may be cancelled, more than once even; `leave` ends it all the same, in a task of its own."""
+
+    def __init__(self, asked: Asked, trying: Trying) -> None:
+        from app.remote.client import Client  # `prepare` has loaded it
+
+        self._client = Client(asked.remote.spec)
+        self._pieces: Any = self._client.stream(asked.remote.model, asked.prompt, asked.parameters, trying)
+        self._step: asyncio.Future[Delta | Answer] | None = None
+
+    async def next(self, stop: "asyncio.Task[None]") -> Delta | Answer | None:
+        """The next piece, or None as soon as a stop is asked for: by then nothing is under way at the endpoint."""
+        self._step = asyncio.ensure_future(anext(self._pieces))
+        await asyncio.wait({self._step, stop}, return_when=asyncio.FIRST_COMPLETED)
+        if self._step.done():
+            return self._step.result()
+        await to_the_end(ended(self._step))
+        return None
+
+    async def leave(self) -> None:
+        async with self._client:
+            if self._step is not None:
+                await ended(self._step)
+            await self._pieces.aclose()
+
+
+async def ended(step: "asyncio.Future[Any]") -> None:
+    """Cancel a step until it has ended: what it waits for may swallow a cancellation, and the stop would take as long as the endpoint."""
+    while not step.done():
+        step.cancel()
+        await asyncio.wait({step}, timeout=AGAIN_SECONDS)
+    if not step.cancelled():
+        step.exception()  # whoever stopped has no use for it
+
+
 async def events(request: str, asked: Asked) -> AsyncIterator[dict[str, Any]]:
     """{type: token, text} as it comes, then `done`. A stop that is asked for ends the request at the endpoint. Raises RemoteError, with what was taken all
     the same under `took` of its detail, and Unavailable."""
-    from app.remote.client import Client  # `prepare` has loaded it
-
     remote, text, several = asked.remote, "", asked.parameters.n > 1
     trying = Trying(asyncio.get_running_loop().time())
+    asking = _Asking(asked, trying)
     stop = asyncio.create_task(queue.until_cancelled(request))
     try:
-        async with Client(remote.spec) as client:
-            pieces = client.stream(remote.model, asked.prompt, asked.parameters, trying)
-            try:
-                while not isinstance(piece := await _next(pieces, stop), Answer):
-                    if piece is None:
-                        yield _stopped(asked, text, trying)
-                        return
-                    text += piece.text
-                    yield _token(piece, several)
-            except RemoteError as error:
-                if (usage := error.usage or (estimated(asked.prompt.text, text) if text else None)) is not None:
-                    error.detail = {**error.detail, "took": _counts(usage, remote.price)}
-                raise
-            finally:
-                await pieces.aclose()
+        while not isinstance(piece := await asking.next(stop), Answer):
+            if piece is None:
+                yield _stopped(asked, text, trying)
+                return
+            text += piece.text
+            yield _token(piece, several)
+    except RemoteError as error:
+        if (usage := error.usage or (estimated(asked.prompt.text, text) if text else None)) is not None:
+            error.detail = {**error.detail, "took": _counts(usage, remote.price)}
+        raise
     finally:
         stop.cancel()
+        await to_the_end(asking.leave())
     counts = _counts(piece.usage, remote.price)
     if several:
         every = [(piece.text, piece.reason), *piece.others]
@@ -80,20 +111,6 @@ def _token(piece: Delta, several: bool) -> dict[str, Any]:
             {"token": one.token, "logprob": one.logprob, "top": [{"token": text, "logprob": value} for text, value in one.top]} for one in piece.logprobs
         ]
     return event
-
-
-async def _next(pieces: Any, stop: "asyncio.Task[None]") -> Delta | Answer | None:
-    """The next piece, or None as soon as a stop is asked for."""
-    step = asyncio.ensure_future(anext(pieces))
-    try:
-        await asyncio.wait({step, stop}, return_when=asyncio.FIRST_COMPLETED)
-        return step.result() if step.done() else None
-    finally:
-        while not step.done():  # what it waits for may swallow one: the stop would take as long as the endpoint
-            step.cancel()
-            await asyncio.wait({step}, timeout=AGAIN_SECONDS)
-        if not step.cancelled():
-            step.exception()  # whoever stopped has no use for it
 
 
 def _stopped(asked: Asked, text: str, trying: Trying) -> dict[str, Any]:

@@ -181,7 +181,7 @@ def test_parts_are_sent_when_they_change_and_only_then(person: Who, job: Job) ->
 
 
 def test_a_connection_ends_in_time_and_the_browser_may_come_back(person: Who, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job_events, "LIFE_SECONDS", 0.2)
+    monkeypatch.setattr(job_events, "LIFE_SECONDS", 2.0)
     heard, after, over = anyio.run(listen, person, job.id, 0, None)
     assert not over and len(heard) == 1 and after == services.find(person, job.id).job.event
 
