@@ -174,7 +174,7 @@ class Asker(ABC, Generic[Item]):
 
     def _take(self, row: Item, values: dict[str, Any]) -> None:
         self._ready.append(self.found(row, values))
-        self._reporter.progress(self._done + self._answered + self._refused, self._of, None)
+        self._reporter.rows(self._done + self._answered + self._refused, self._of)
 
     def _note(self, row: Item, error: FettleError) -> None:
         """A row without an answer: refused for good, missing when it could not be answered, the job's end when nobody could."""

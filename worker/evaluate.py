@@ -101,7 +101,7 @@ class Answerer:
 
     def answer(self, rows: Sequence[Case], done: int) -> list[Prediction]:
         """Predictions of a chunk, without the rows that went wrong. Raises Stopped when the job shall end."""
-        found = self._way(rows, lambda part: self._work.reporter.progress(done + part, len(self._work.rows), None))
+        found = self._way(rows, lambda part: self._work.reporter.rows(done + part, len(self._work.rows)))
         answered = [(row, values) for row, values in zip(rows, found, strict=True) if not self._went_wrong(row, values)]
         return [self._work.predicted(row, {**values, "lost": self._fitting.lost(row.id)}) for row, values in answered]
 

@@ -96,7 +96,7 @@ class _Asked:
         self.reporter.phase("evaluate", 2 * len(self.rows))
 
         def tell(part: int, _: int) -> None:
-            self.reporter.progress(done + part, 2 * len(self.rows), None)
+            self.reporter.rows(done + part, 2 * len(self.rows))
 
         if len(labels) > 1:
             texts = [answer_text(self.template, label) for label in labels]

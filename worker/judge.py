@@ -46,7 +46,7 @@ def _ruled(sitting: Sitting, loaded: Loaded, readings: Sequence[Reading], done: 
         loaded,
         [prompts[at] for at in fits],
         said(sitting.brief, chat=chat),
-        progress=lambda part, _: sitting.reporter.progress(done + part, len(sitting.readings), None),
+        progress=lambda part, _: sitting.reporter.rows(done + part, len(sitting.readings)),
         should_stop=sitting.reporter.should_stop,
     )
     found = [unread(one) for at, one in enumerate(readings) if at not in fits]

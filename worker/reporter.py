@@ -23,6 +23,8 @@ from worker.outage import OUTAGES, PATIENCE_SECONDS, told
 from worker.weights import Sender
 
 PAUSE_SECONDS = 1.0
+MEASURED_SECONDS = 2.0
+"""So long rows are asked before it is said what is left: a guess helps nobody."""
 
 T = TypeVar("T")
 
@@ -37,13 +39,14 @@ class JobReporter:
         self._lines: list[str] = []
         self._progress: dict[str, object] = {}
         self._trials: dict[int, dict[str, object]] = {}
+        self._first: tuple[float, int] | None = None
         self._written = 0.0
         self._phase = "load"
         self._step_and_save = 0.0
         self._sender = Sender()
 
     def phase(self, name: str, total: int | None = None) -> None:
-        self._phase = name
+        self._phase, self._first = name, None
 
         def enter() -> None:
             with transaction() as session:
@@ -89,6 +92,13 @@ class JobReporter:
         self._progress = {"step": done, "total_steps": total, "eta_seconds": eta_seconds}
         if time.monotonic() - self._written >= PAUSE_SECONDS:
             self.flush()
+
+    def rows(self, done: int, total: int) -> None:
+        """Progress in rows, which cost about the same each: what is left is reckoned from what came since the first of them were told."""
+        now = time.monotonic()
+        self._first = self._first or (now, done)
+        took, came = now - self._first[0], done - self._first[1]
+        self.progress(done, total, took / came * (total - done) if came > 0 and took >= MEASURED_SECONDS else None)
 
     def sample(self, step: int, row: int, input: str, gold: str, text: str, trial: int = 0) -> None:  # noqa: A002  # the word of the table and the API
         # A model may write any character; PostgreSQL holds every one but this.

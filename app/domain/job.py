@@ -127,6 +127,11 @@ class Job(Owned, Base):
         steps, planned = result.get("steps", 0), result.get("planned_steps", 0)
         return (steps, planned) if self.finish and self.state == "succeeded" and steps < planned else None
 
+    @property
+    def machine(self) -> str:
+        """The machine that has it or had it last; "" while none had."""
+        return (self.worker or "").rpartition(":")[0]
+
     def person(self) -> Who:
         """On whose behalf the worker acts: what a job makes belongs to the job's author."""
         return Who(self.author_id, self.workspace_id, "", "member")

@@ -53,13 +53,7 @@ def ends(job: Job, now: int) -> int | None:
     """When a job in hand ends, in milliseconds. None while nothing is measured, when it is asked to stop, and when nothing is heard of it."""
     if job.state != "running" or job.finish or (job.heartbeat_at or 0) < now - ALIVE_MS:
         return None
-    if job.eta_seconds is not None:
-        return now + int(1000 * job.eta_seconds)
-    began = job.phases.get("evaluate")
-    # An evaluation's rows cost about the same each. One that went on from an earlier attempt has rows that this one did not ask.
-    if job.kind != "evaluate" or job.phase != "evaluate" or job.attempt != 1 or not began or not job.step or not job.total_steps:
-        return None
-    return now + max(0, now - int(began)) * (job.total_steps - job.step) // job.step
+    return None if job.eta_seconds is None else now + int(1000 * job.eta_seconds)
 
 
 def to_the_minute(moment: int | None) -> int | None:
@@ -135,11 +129,11 @@ def _took(session: Session, held: Sequence[Job], now: int) -> dict[tuple[str, st
     took = defaultdict[tuple[str, str], list[int]](list)
     for job in session.scalars(over.order_by(Job.id.desc()).limit(LIKE)):
         if job.started_at and job.finished_at:
-            took[_machine(job), _likeness(job)].append(job.finished_at - job.started_at)
+            took[job.machine, _likeness(job)].append(job.finished_at - job.started_at)
     for job in held:
         end = ends(job, now)
         if end is not None and job.started_at and job.attempt == 1:
-            took[_machine(job), _likeness(job)].append(end - job.started_at)
+            took[job.machine, _likeness(job)].append(end - job.started_at)
     return {like: median(found) for like, found in took.items()}
 
 
@@ -147,10 +141,6 @@ def _lasts(took: Mapping[tuple[str, str], float], machines: Collection[str]) -> 
     """How long jobs of each likeness take on whichever of these machines: where it is known of all of them, what they take on the slowest."""
     found = {likeness: [took.get((machine, likeness)) for machine in machines] for _, likeness in took}
     return {likeness: max(known) for likeness, each in found.items() if (known := [one for one in each if one is not None]) and len(known) == len(each)}
-
-
-def _machine(job: Job) -> str:
-    return (job.worker or "").rpartition(":")[0]
 
 
 def _likeness(job: Job) -> str:

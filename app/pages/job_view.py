@@ -134,7 +134,7 @@ def _tuned_with(job: Job, tuning: Tuning) -> list[Setting]:
         Setting("prompt", f"{tuning.prompt.name} v{tuning.prompt_version.number}{replaced}", f"/lab?prompt={tuning.prompt_version.reference}"),
         Setting("seed", str(job.settings["seed"])),
         *([] if tuning.search.how == "none" else [Setting("search", _searched(tuning))]),
-        Setting("kept on disk", _kept(job)),
+        Setting("kept on disk", f"on {machine}", "/machines") if (machine := kept.elsewhere(job)) else Setting("kept on disk", _kept(job)),
     ]
 
 

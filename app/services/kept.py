@@ -11,6 +11,13 @@ def of_job(job: Job) -> Kept:
     return kept(settings().storage_folder / "jobs" / str(job.id))
 
 
+def elsewhere(job: Job) -> str | None:
+    """The machine that keeps what a job wrote, where that is not this one: with an object store each worker has a disk of its own."""
+    here = settings()
+    mine = not here.stored_remotely or (here.storage_folder / "jobs" / str(job.id)).exists() or job.machine in ("", here.machine_name)
+    return None if mine else job.machine
+
+
 def everything() -> Kept:
     return kept(settings().storage_folder / "jobs")
 

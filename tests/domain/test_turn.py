@@ -15,14 +15,8 @@ def running(**has: Any) -> Job:
     return Job(**{**usual, "total_steps": 40, "eta_seconds": None, **has})
 
 
-def scoring(**has: Any) -> Job:
-    """An evaluation that has asked 10 of 40 rows in 20 s."""
-    return running(**{"kind": "evaluate", "phase": "evaluate", "phases": {"load": NOW - 60_000, "evaluate": NOW - 20_000}, **has})
-
-
-def test_a_run_ends_by_its_estimate_and_an_evaluation_by_the_rows_it_has_asked() -> None:
+def test_a_run_ends_by_its_estimate() -> None:
     assert ends(running(eta_seconds=90.0), NOW) == NOW + 90_000
-    assert ends(scoring(), NOW) == NOW + 60_000
     assert to_the_minute(NOW) == NOW // 60_000 * 60_000 and to_the_minute(None) is None
 
 
@@ -33,13 +27,8 @@ def test_a_run_ends_by_its_estimate_and_an_evaluation_by_the_rows_it_has_asked()
         running(eta_seconds=90.0, state="stopping"),
         running(eta_seconds=90.0, finish=True),
         running(eta_seconds=90.0, heartbeat_at=NOW - 30_000),
-        scoring(step=0),
-        scoring(attempt=2),
-        scoring(phase="load"),
-        scoring(total_steps=None),
-        running(phase="evaluate", phases={"evaluate": NOW - 20_000}),
     ],
 )
 def test_what_is_not_measured_has_no_end(job: Job) -> None:
-    """Before the first step or row, of a job that is asked to stop or that is silent, and of rows that an earlier attempt has asked."""
+    """Before the first step or row, and of a job that is asked to stop or that is silent."""
     assert ends(job, NOW) is None

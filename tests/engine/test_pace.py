@@ -36,12 +36,13 @@ def test_the_eta_counts_steps_and_validations() -> None:
     clock = Clock()
     pace = Pace(Plan.of(10, 2, has_validation=True), 60.0, 7.0, clock)
     for done in range(1, 5):
-        assert (pace.eta(done - 1) is None) == (done < 4)
+        assert (pace.eta(done - 1) is None) == (pace.eta_validating(done - 1, 0.5) is None) == (done < 4)
         pace.step_begins()
         clock.now += 2.0
         pace.step_ends()
         clock.now += 100.0  # what happens between steps is no step
     assert pace.eta(4) == pytest.approx(6 * 2.0 + 2 * 7.0)
+    assert pace.eta_validating(5, 0.75) == pytest.approx(5 * 2.0 + 1 * 7.0 + 7.0 / 4), "a validation in hand counts by what is left of it"
     assert pace.eta(10) == 0.0
 
 

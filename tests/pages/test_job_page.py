@@ -15,6 +15,7 @@ from app.domain.access import Who
 from app.domain.job import Job
 from app.services import curves
 from app.services import jobs as services
+from app.settings import settings
 from tests.dom import Dom, get
 from tests.queries import queries
 from tests.rows import add_dataset, add_model, claim
@@ -196,3 +197,22 @@ def test_a_run_is_stopped_with_its_best_kept_and_says_so(browser: TestClient, pe
         ending.succeed(session, key, last.lease_token or "", {"steps": 4, "best_step": 4, "planned_steps": 40})
     assert "It was ended at step 4 of 40, and its best moment is the result." in get(browser, f"/jobs/{key}").text("#job-status .sentence")
     assert browser.post(f"/api/v1/jobs/{key}/finish").status_code == 409
+
+
+def test_what_a_job_keeps_is_said_with_the_disk_it_lies_on(browser: TestClient, person: Who, task: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    key = start(person, task)
+    with transaction() as session:
+        claimed = jobs.claim(session, "gpu", "fast:4711", 30)
+    assert claimed is not None and claimed.machine == "fast"
+
+    def said() -> str:
+        names, values = (get(browser, f"/jobs/{key}").texts(f"#job-settings .facts {part}") for part in ("dt", "dd"))
+        return dict(zip(names, values, strict=True))["kept on disk"]
+
+    assert said() == "nothing", "one folder for all: what is not there is nowhere"
+    monkeypatch.setenv("FETTLE_STORAGE", "s3://bucket/fettle")
+    settings.cache_clear()
+    assert said() == "on fast", "with an object store each machine has a disk of its own"
+    monkeypatch.setenv("FETTLE_MACHINE", "fast")
+    settings.cache_clear()
+    assert said() == "nothing"

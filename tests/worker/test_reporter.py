@@ -1,6 +1,7 @@
 """The way out of a job's process, on both databases: what the engine tells becomes rows, once, in the order it was told."""
 
 import threading
+import time
 
 import pytest
 
@@ -47,6 +48,26 @@ def test_samples_wait_with_the_points_and_are_written_with_them(job: Job, monkey
     reporter.sample(4, 7, "message", "billing", "delivery")
     reporter.phase("save")
     assert written(job) == [(4, 3, ""), (4, 7, "delivery")], "a phase leaves nothing behind, and an answer told again replaces the first"
+
+
+def test_what_rows_leave_is_told_from_those_of_this_attempt_alone(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An evaluation that goes on at row 100 of 400 did not ask the first hundred, and of the next ones it does not know when the first began."""
+    monkeypatch.setattr(reporters, "PAUSE_SECONDS", 0.0)
+    now, told = [1_000.0], list[float | None]()
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    reporter = reporter_of(job)
+    for done, at in ((100, 0.0), (101, 1.0), (120, 10.0), (400, 150.0)):
+        now[0] = 1_000.0 + at
+        reporter.rows(done, 400)
+        with transaction() as session:
+            row = session.get_one(Job, job.id)
+            told.append(row.eta_seconds)
+            assert (row.step, row.total_steps) == (done, 400)
+    assert told == [None, None, 10.0 / 20 * 280, 0.0]
+    reporter.phase("evaluate", 50)
+    reporter.rows(25, 50)
+    with transaction() as session:
+        assert session.get_one(Job, job.id).eta_seconds is None, "another phase is measured anew"
 
 
 def test_whatever_a_model_writes_can_be_stored(job: Job) -> None:

@@ -211,9 +211,7 @@ class Loop(Trainer):
         try:
             with uncompiled(self.model):
                 # On every rank the same rows: a model in pieces needs all ranks for each pass, and the values of rank 0 count for all.
-                values: dict[str, float] = self.ranks.tell(
-                    self.validation.run(self.model, lambda done, total: self.reporter.progress(done, total, None), self.asked_to_stop)
-                )
+                values: dict[str, float] = self.ranks.tell(self.validation.run(self.model, self._tell_validating, self.asked_to_stop))
                 self._answers = self.validation.watched(self.model, self.asked_to_stop)
         except Stopped:
             self.stop()
@@ -222,6 +220,9 @@ class Loop(Trainer):
         refuse_not_finite(values.get("validation_loss", 0.0), self.state.global_step)
         self.reporter.phase("train", self.state.max_steps)
         return values
+
+    def _tell_validating(self, done: int, total: int) -> None:
+        self.reporter.progress(done, total, self.pace.eta_validating(self.state.global_step, done / total))
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         if not self.ranks.first:

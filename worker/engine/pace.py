@@ -74,3 +74,8 @@ class Pace:
             return None
         ahead = sum(at > done for at in self.plan.validations)
         return (self.plan.total - done) * step + ahead * self.validation_seconds
+
+    def eta_validating(self, done: int, share: float) -> float | None:
+        """The same while the model after step `done` is validated, `share` of which is over."""
+        left = self.eta(done)
+        return None if left is None else left + (1 - share) * self.validation_seconds

@@ -7,6 +7,7 @@ about the trials stands in `spec.folder`/search.json after every run, so that a 
 import gc
 import json
 import shutil
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -235,6 +236,8 @@ class _TrialReporter:
         self.outer, self.measure, self.after, self.quiet = outer, measure, after, quiet
         self.target, self.total = steps
         self.now = replace(trial, standing="running")
+        self._validates, self._told = False, 0.0
+        self._left: float | None = None
 
     def begin(self) -> None:
         self.now.tell(self.outer, self.measure)
@@ -242,6 +245,7 @@ class _TrialReporter:
 
     def phase(self, name: Phase, total: int | None = None) -> None:
         """Loading is a phase of the search before its first step only; saving is its end."""
+        self._validates = name == "evaluate"
         if name in ("load", "preflight") and self.quiet:
             self.outer.phase("train")
         elif name != "save":
@@ -285,7 +289,9 @@ class _TrialReporter:
         raise AssertionError("a trial has no trials")
 
     def _eta(self, done: int, total: int, eta_seconds: float | None) -> float | None:
-        """A run's own estimate is for its end; this one is for the search's."""
-        if eta_seconds is None or done >= total:
-            return None
-        return eta_seconds / (total - done) * (max(0, self.target - done) + self.after)
+        """A run's own estimate is for its end; this one is for the search's. While a trial is validated the last one counts down: `done` are rows then."""
+        now = time.monotonic()
+        if not self._validates:
+            self._left = None if eta_seconds is None or done >= total else eta_seconds / (total - done) * (max(0, self.target - done) + self.after)
+            self._told = now
+        return None if self._left is None else max(0.0, self._left - (now - self._told))
