@@ -29,7 +29,17 @@ LABELS = 12
 @router.get("")
 def index(request: Request, person: Person, after: int | None = None) -> HTMLResponse:
     rows, following = datasets.recent(person, after)
-    return page(request, "datasets/index.html", person, "data", rows=rows, following=following, paged=after is not None, unfinished=uploads.unfinished(person))
+    return page(
+        request,
+        "datasets/index.html",
+        person,
+        "data",
+        rows=rows,
+        following=following,
+        paged=after is not None,
+        onto=None,
+        unfinished=uploads.unfinished(person),
+    )
 
 
 @router.get("/{reference}")
@@ -68,6 +78,7 @@ def _show(
         following=f"/datasets/{version.reference}?{urlencode({'split': chosen, 'q': q, 'after': found.following})}#examples"
         if found and found.following
         else None,
+        unfinished=uploads.unfinished(person, view.dataset.id),
         background=grid.background(person, version.reference),
         tokenizers=models.foundation(person),
         labels=sorted(version.labels, key=lambda label: -label["count"]),

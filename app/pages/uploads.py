@@ -79,10 +79,10 @@ def create_rows(request: Request, person: Person, reference: str, file: UploadFi
 
 
 @router.get("/uploads")
-def listed(person: Person) -> HTMLResponse:
-    """The list of uploads again, while it is looked at."""
-    unfinished = uploads.unfinished(person)
-    return fragment("uploads/_unfinished.html", unfinished=unfinished) if unfinished else HTMLResponse("", headers={"HX-Refresh": "true"})
+def listed(person: Person, onto: int | None = None) -> HTMLResponse:
+    """The list of uploads again, while it is looked at; or of those that make the next version of one dataset."""
+    unfinished = uploads.unfinished(person, onto)
+    return fragment("uploads/_unfinished.html", unfinished=unfinished, onto=onto) if unfinished else HTMLResponse("", headers={"HX-Refresh": "true"})
 
 
 @router.get("/uploads/{key}", response_model=None)

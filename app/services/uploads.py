@@ -199,10 +199,11 @@ def find(person: Who, key: int) -> Upload:
         return read(session, person, Upload, key, "upload")
 
 
-def unfinished(person: Who) -> Sequence[Upload]:
-    """Uploads that are no datasets yet, newest first."""
+def unfinished(person: Who, onto: int | None = None) -> Sequence[Upload]:
+    """Uploads that are no datasets yet, newest first; `onto`: those that make the next version of this dataset."""
     with reading() as session:
-        return uploads.listed(session, person)
+        found = uploads.listed(session, person)
+    return found if onto is None else [one for one in found if one.onto is not None and one.onto.split("@")[0] == str(onto)]
 
 
 def first_look(person: Who, key: int) -> dict[str, Any]:

@@ -148,6 +148,9 @@ def test_it_stands_among_the_uploads_and_a_failed_one_leads_back(browser: TestCl
     add_dataset(person)
     place = upload(browser, WEEK, "week.csv", to=TO)
     assert get(browser, "/datasets").texts(".badge") == ["can be appended"]
+    assert get(browser, "/datasets/1").texts("#uploads th[scope=row]") == ["week.csv more rows"], "the dataset's own page tells of it too"
+    again = get(browser, "/datasets/1").one("#uploads").get("hx-get")
+    assert "can be appended" in browser.get(f"{again}").text and browser.get("/datasets/uploads?onto=2").headers["hx-refresh"] == "true"
     with transaction() as session:
         session.query(Upload).update({"state": "failed", "error": imports.LOST})
     assert get(browser, place).href("a.button.primary") == TO
