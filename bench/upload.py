@@ -35,6 +35,7 @@ from tests.installation import environment, free_port
 ROWS = 1_000_000
 LABELS = 77
 PAGE, PAGE_ROWS = 20_000, 50
+GRID_ROW = "data-row="
 LOOKS = 7
 COLUMNS = ("version_id", "position", "line", "split", "input", "output", "cells", "content_key", "added_in")
 PATTERN = ("train",) * 7 + ("validation",) + ("test",) * 2
@@ -72,6 +73,8 @@ class Result:
     """The spans in which SQLite's lock was not to be had, during an import and during the steps in the background after it."""
     page_ms: float = 0.0
     search_ms: dict[str, float] = field(default_factory=dict)
+    grid_ms: dict[str, float] = field(default_factory=dict)
+    """The page in which labels are edited, as a browser gets it."""
     index_seconds: float = 0.0
 
 
@@ -189,14 +192,16 @@ class Installation:
         return found
 
     def median_ms(self, path: str, rows: int) -> float:
-        """Milliseconds of a list, which has to have so many rows."""
+        """Milliseconds of a list, or of the grid's page, which has to have so many rows."""
         spans = []
         for _ in range(LOOKS):
             began = time.perf_counter()
-            found = self.call("GET", path)["items"]
+            answer = self._client.get(path)
             spans.append((time.perf_counter() - began) * 1000)
-            if len(found) != rows:
-                raise SystemExit(f"{path} has {len(found)} rows instead of {rows}.")
+            answer.raise_for_status()
+            found = len(answer.json()["items"]) if path.startswith("/api") else answer.text.count(GRID_ROW)
+            if found != rows:
+                raise SystemExit(f"{path} has {found} rows instead of {rows}.")
         return sorted(spans)[LOOKS // 2]
 
 
@@ -251,6 +256,10 @@ def _look(here: Installation, rows: int, result: Result) -> None:
     }
     for what, (words, found) in asked.items():
         result.search_ms[what] = here.median_ms(f"{place}&q={words}", found)
+    grid, train = f"/datasets/{dataset}/grid?split=train", here.call("GET", f"/api/v1/datasets/{dataset}")["splits"]["train"]
+    result.grid_ms["its last page"] = here.median_ms(f"{grid}&offset={(train // PAGE_ROWS - 1) * PAGE_ROWS}", PAGE_ROWS)
+    for what in ("a word of a third of the rows", "two words", "no row"):
+        result.grid_ms[what] = here.median_ms(f"{grid}&q={asked[what][0]}", asked[what][1])
 
 
 def _empty(url: str) -> None:
@@ -298,6 +307,8 @@ def table(results: list[Result], rows: int) -> str:
     line("search index, s in the background", [f"{result.index_seconds:.0f}" for result in results])
     for what in results[0].search_ms:
         line(f"search: {what}, ms (at most 150)", [f"{result.search_ms[what]:.0f}" for result in results])
+    for what in results[0].grid_ms:
+        line(f"grid of the train split: {what}, ms (at most 150)", [f"{result.grid_ms[what]:.0f}" for result in results])
     return "\n".join(lines)
 
 

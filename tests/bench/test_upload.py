@@ -19,4 +19,5 @@ def test_the_bench_imports_pages_and_searches(kind: str, tmp_path: Path, request
     assert result.imported > 0 and result.bare > 0
     assert {"web", "importing child", "reading child"} <= set(result.memory) and max(result.memory.values()) < 400e6
     assert list(result.search_ms) == ["a word of a third of the rows", "two words", "one row", "no row"]
+    assert list(result.grid_ms) == ["its last page", "a word of a third of the rows", "two words", "no row"]
     assert f"{ROWS:,} CSV rows" in bench.table([result], ROWS)
