@@ -4,7 +4,7 @@ BIN := .venv/bin
 BOOTSTRAP := sh scripts/python.sh scripts/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev test check format bench search-defaults bench-tune bench-gpu bench-published bench-upload bench-versions trial-import bench-lab bench-web bench-jobs bench-queue bench-score bench-ladder test-faults test-security docs lock
+.PHONY: help run install dev test check format bench search-defaults bench-tune bench-gpu bench-published bench-upload bench-versions trial-import bench-lab bench-web bench-jobs bench-queue bench-score bench-ladder test-faults test-security docs lock
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -12,6 +12,9 @@ help: ## List the commands
 run: ## Install what is missing, then run Fettle until Ctrl-C
 	@$(BOOTSTRAP) run
 	@exec $(BIN)/fettle up
+
+install: ## Install what is missing and run nothing: for another machine's worker
+	@$(BOOTSTRAP) run
 
 dev: ## Like run, with the tools for development installed and web starting again on changes
 	@$(BOOTSTRAP) dev

@@ -1,4 +1,5 @@
-"""Pages, streams and metric points under load: `python -m bench.web`. A real web process on SQLite, with 1,000 jobs and 1,000,000 metric points.
+"""Pages, streams and metric points under load: `python -m bench.web`. A real web process on SQLite, with 1,000 jobs and 1,000,000 metric points, a tenth of
+them one job's; finished ladders on some tasks; workers of several machines.
 
 200 event streams stay open on 20 running jobs (10 tabs each) that report points twice a second, while the dashboard, the queue and a job's page are
 asked for one after another. Beside the times, the number of queries of each page with 60 and with all jobs. Then metric points go in as
@@ -27,11 +28,19 @@ from bench.locks import beside
 from bench.upload import Installation
 
 JOBS, POINTS, STREAMS = 1000, 1_000_000, 200
-RUNNING, QUEUED, DATASETS = 20, 30, 8
+RUNNING, QUEUED, DATASETS, LADDERS, MACHINES = 20, 30, 8, 4, 6
 LOOKS = 200
 INGEST_SECONDS, BATCH = 5.0, 200
 TARGET_MS, TARGET_POINTS = 150.0, 2000
-PAGES = {"dashboard": "/", "queue": "/jobs", "job that runs": "/jobs/{running}", "job that is over": "/jobs/{over}"}
+PAGES = {
+    "dashboard": "/",
+    "queue": "/jobs",
+    "job that runs": "/jobs/{running}",
+    "job that is over": "/jobs/{over}",
+    "job with a long curve": "/jobs/{long}",
+    "strip below them all": "/live",
+    "news on the dashboard": "/now",
+}
 
 SEED = """
 import json, sys
@@ -43,7 +52,7 @@ from app.domain.job import Attempt, Job
 from app.domain.metric import LogLine, MetricPoint
 from app.domain.user import User
 from app.services import jobs as start
-from bench.web import RUNNING, QUEUED, seed_tasks
+from bench.web import RUNNING, QUEUED, lengths, seed_tasks
 from app.domain.base import db_now
 from sqlalchemy import select, update
 
@@ -55,22 +64,22 @@ keys = []
 for number in range(count):
     version = versions[number % len(versions)]
     keys.append(start.start_tune(person, model=model, dataset=version.dataset_id, method="lora", parameters={"max_steps": 1000}, prompt_version=None, seed=number).job.id)
-each = points // count
+several = lengths(keys, points)
 with transaction() as session:
     over, running = keys[:-RUNNING - QUEUED], keys[-RUNNING - QUEUED:-QUEUED]
     for number, key in enumerate(over):
         state = "failed" if number % 10 == 0 else "succeeded"
         error = {"code": "crashed", "message": "It crashed.", "advice": "Read the log."} if state == "failed" else None
         session.execute(update(Job).where(Job.id == key).values(state=state, attempt=1, started_at=db_now() - 60_000, finished_at=db_now() - number * 1000, step=1000, total_steps=1000,
-            phase="save", error=error, event=each, result={"validated_rows": 10, "parameters": None}))
+            phase="save", error=error, event=several[key], result={"validated_rows": 10, "parameters": None}))
     session.execute(update(Job).where(Job.id.in_(running)).values(state="running", attempt=1, phase="train", lease_token="bench", lease_until=db_now() + 3_600_000,
-        heartbeat_at=db_now() + 3_600_000, started_at=db_now(), worker="bench:1", step=500, total_steps=1000, event=each, eta_seconds=600.0))
+        heartbeat_at=db_now() + 3_600_000, started_at=db_now(), worker="bench:1", step=500, total_steps=1000, event=several[running[0]], eta_seconds=600.0))
     session.execute(insert(Attempt), [{"job_id": key, "number": 1, "worker": "bench:1", "started_at": 1, "ended_at": None, "outcome": None, "reason": None} for key in keys[:-QUEUED]])
     names = ("loss", "learning_rate", "grad_norm", "validation_accuracy", "validation_loss")
     for key in keys:
-        session.execute(insert(MetricPoint), [{"job_id": key, "name": names[at % 5], "step": at // 5, "value": 1 / (1 + at), "event": at + 1} for at in range(each)])
+        session.execute(insert(MetricPoint), [{"job_id": key, "name": names[at % 5], "step": at // 5, "value": 1 / (1 + at), "event": at + 1} for at in range(several[key])])
         session.execute(insert(LogLine), [{"job_id": key, "attempt": 1, "event": at + 1, "at": 1, "text": f"step {at}"} for at in range(0, 100)])
-print(json.dumps({"running": running, "over": over}))
+print(json.dumps({"running": running, "over": over, "each": several[running[0]]}))
 """
 
 QUERIES = """
@@ -106,10 +115,28 @@ print(json.dumps(spans))
 
 
 def seed_tasks(person: Any) -> tuple[int, list[Any]]:
-    """A model and some datasets, made as tests make theirs."""
-    from tests.rows import add_dataset, add_model
+    """A model, some datasets, finished ladders on half of them, and workers, all made as tests make theirs."""
+    from app.db import transaction
+    from app.domain import worker as workers
+    from app.services import experiments
+    from tests.rows import add_dataset, add_model, climb
 
-    return add_model(person), [add_dataset(person, name=f"task {number}") for number in range(DATASETS)]
+    model, versions = add_model(person), [add_dataset(person, name=f"task {number}") for number in range(DATASETS)]
+    for version in versions[:LADDERS]:
+        rungs = [{"technique": technique} for technique in ("zero_shot", "one_shot", "few_shot")]
+        experiments.create(person, name=f"ladder on {version.dataset_id}", dataset=version.dataset_id, model=model, rungs=rungs)
+    climb(*(7, 8, 10) * LADDERS)
+    with transaction() as session:
+        for number in range(MACHINES):
+            workers.present(session, f"machine-{number}:1/gpu", "worker", "gpu", [{"name": "cpu:0", "memory": 8e9}], {})
+        workers.present(session, "machine-0:2/interactive", "engine", "interactive", [], {})
+    return model, versions
+
+
+def lengths(keys: list[int], points: int) -> dict[int, int]:
+    """How many points each job has: a tenth of all are one job's, which is over."""
+    each = (points - points // 10) // (len(keys) - 1)
+    return dict.fromkeys(keys, each) | {keys[0]: points // 10}
 
 
 class Load:
@@ -123,7 +150,7 @@ class Load:
         self.here.environment |= {"FETTLE_REDIS_URL": f"redis+socket://{socket}", "FETTLE_LEASE_SECONDS": "3600"}
         made = self._python(SEED, str(jobs), str(points))
         self.running, self.over = made["running"], made["over"]
-        self.points_each = points // jobs
+        self.points_each = made["each"]
         self.address = f"http://127.0.0.1:{self.here.environment['FETTLE_PORT']}"
 
     def close(self) -> None:
@@ -138,7 +165,7 @@ class Load:
         return json.loads(done.stdout.splitlines()[-1])
 
     def paths(self) -> dict[str, str]:
-        return {name: path.format(running=self.running[0], over=self.over[-1]) for name, path in PAGES.items()}
+        return {name: path.format(running=self.running[0], over=self.over[-1], long=self.over[0]) for name, path in PAGES.items()}
 
     def queries(self) -> dict[str, int]:
         """Statements that each page sends to the database."""

@@ -2,10 +2,11 @@
 
 import json
 import re
+import shlex
 import subprocess
-import sys
 
 import pytest
+from lxml.html import document_fromstring
 from sqlalchemy import update
 
 from app.db import transaction
@@ -19,8 +20,11 @@ pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
 
 def join(site: Site, token: str, **faults: object) -> tuple[int, str]:
-    """How the command ended on a machine called far, and all that it said."""
-    command = [sys.executable, "-m", "app.cli", "join", f"http://127.0.0.1:{site.port}", "--token", token]
+    """How the command ended on a machine called far, and all that it said: the command as the page has it."""
+    printed = document_fromstring(site.page("/machines/new")).cssselect("#plain")[0].text_content().splitlines()
+    (line,) = (line for line in printed if " join " in line)
+    assert "make install" in printed and "\ninstall: " in (ROOT / "Makefile").read_text()
+    command = shlex.split(line.replace("TOKEN", token))
     there = site.environment | site.machine("far") | {"TEST_FAULTS": json.dumps(faults)}
     done = subprocess.run(command, cwd=ROOT, env=there, capture_output=True, text=True, check=False, timeout=120)
     return done.returncode, " ".join((done.stdout + done.stderr).split())

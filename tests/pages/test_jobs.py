@@ -243,7 +243,8 @@ def test_a_done_job_shows_what_came_out_and_what_to_do_with_it(browser: TestClie
     model = finish(job)
     page = get(browser, f"/jobs/{key}")
     assert page.text("#job-status .sentence").startswith("Done in ") and not page.all("[hx-sse\\:connect]")
-    assert page.texts("#job-actions a") == ["Clone", "Add to ladder", "Try in Lab"]
+    assert page.texts("#job-actions a") == ["Clone", "Add to ladder", "Serve", "Try in Lab"]
+    assert get(browser, page.href("#job-actions a:nth-of-type(3)")).text("#serve h2") == "From a program"
     assert page.href("#job-actions .primary") == f"/lab?model={model}" and f"tuned={model}" in page.href("#job-actions a:nth-of-type(2)")
     assert "922k of 135M" in page.text("#job-results") and "2.13.0" in page.texts("#job-settings dd")
     assert "0.0016, the default for this model's width" in page.texts("#job-settings dd")
