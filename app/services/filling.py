@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import accumulate, chain
 from typing import Any
 
 from app.db import transaction
@@ -54,6 +55,8 @@ class Filling:
         self._cutter: Cutter | None = None
         self._cut_validation = False
         self._tally, self._lines, self._pace = Tally(), list[Line](), Pace()
+        self._weights: list[int] = []
+        """Of the lines that wait to be written: characters, those of all columns."""
         self._share, self._stored, self._heavy = 0.0, 0, 0
         self._origin: dict[str, Any] = {}
 
@@ -95,7 +98,7 @@ class Filling:
             return
         self._held += examples
         self._keys += chunk.keys
-        self._size += sum(map(_size, examples))
+        self._size += sum(_weights(examples))
         if len(self._held) > HELD_ROWS or self._size > HELD_CHARACTERS:
             self._cutter = self._long()
             for start in range(0, len(self._held), PORTION):
@@ -126,21 +129,33 @@ class Filling:
         first, version = self._tally.rows, self._version
         self._tally.add(examples, splits)
         self._lines += [
-            (version, position, one.line, split, one.input, one.output, cells_text(one.cells) if one.cells else None, key, FIRST, given_to(one))
+            (
+                version,
+                position,
+                one.line,
+                split,
+                one.input,
+                one.output,
+                cells_text(one.cells) if one.cells else None,
+                key,
+                FIRST,
+                given_to(one),
+            )
             for position, (one, key, split) in enumerate(zip(examples, keys, splits, strict=True), first)
         ]
-        self._heavy += sum(map(_weight, self._lines[-len(examples) :] if examples else ()))
+        weights = _weights(examples)
+        self._weights += weights
+        self._heavy += sum(weights)
         while len(self._lines) >= self._pace.size or self._heavy > HEAVY:
             self._write()
 
     def _write(self) -> None:
-        size = weight = 0
-        for line in self._lines[: self._pace.size]:
-            size, weight = size + 1, weight + _weight(line)
-            if weight > HEAVY:
-                break
+        size, weights = self._pace.size, self._weights
+        if sum(weights[:size]) > HEAVY:
+            size = 1 + next(at for at, weight in enumerate(accumulate(weights)) if weight > HEAVY)
         lines, self._lines = self._lines[:size], self._lines[size:]
-        self._heavy -= weight
+        self._weights = weights[size:]
+        self._heavy -= sum(weights[:size])
         self._stored += len(lines)
         with transaction() as session:
             uploads.hold(session, self._upload.id, self._token, rows=self._stored, share=self._share)
@@ -180,11 +195,6 @@ class Filling:
         return assign_splits(self._held, self._seed, self._shares, alike, together=together([example.cells for example in self._held], self._group))
 
 
-def _size(example: Example) -> int:
-    """Characters of a row, those of all its columns."""
-    return len(example.input) + len(example.output or "") + sum(map(len, example.cells.values()))
-
-
-def _weight(line: Line) -> int:
-    """Characters of a row as it is written: its input, its output and its other cells."""
-    return sum(len(text or "") for text in line[4:7])
+def _weights(examples: Sequence[Example]) -> list[int]:
+    """Characters of each row, those of all its columns."""
+    return [len(one.input) + len(one.output or "") + (sum(map(len, chain(one.cells, one.cells.values()))) if one.cells else 0) for one in examples]

@@ -7,7 +7,7 @@ TARGET_SECONDS = 0.025
 
 LEAST, MOST = 50, 5_000
 
-FREE = 0.5
+FREE = 0.4
 """For how long the lock is free after a write, measured by it. Who waits for SQLite's lock asks for it now and then, and may find it taken every time."""
 
 
