@@ -16,7 +16,8 @@ def test_the_bench_imports_pages_and_searches(kind: str, tmp_path: Path, request
     bench.write_csv(path, ROWS)
     url = "" if kind == "SQLite" else request.getfixturevalue("bench_postgresql")
     result = bench.measure(kind, url, path, ROWS)
-    assert result.imported > 0 and result.bare > 0
+    assert result.imported > 0 and result.bare > 0 and result.looked > 0 and (result.copied is None) == (kind == "SQLite")
+    assert not [one for one in result.missed if "memory" in one]
     assert {"web", "importing child", "reading child"} <= set(result.memory) and max(result.memory.values()) < 400e6
     assert list(result.search_ms) == ["a word of a third of the rows", "two words", "one row", "no row"]
     assert list(result.grid_ms) == ["its last page", "a word of a third of the rows", "two words", "no row"]

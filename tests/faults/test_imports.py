@@ -148,7 +148,7 @@ def test_a_killed_web_takes_its_child_along_and_the_next_one_clears_up(web: Web,
     assert wait(reached(web, key, share), 90)
     children = web.children()
     web.kill()
-    assert wait(lambda: not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children), 10)
+    assert wait(lambda: not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children), 30)
     assert web.counts()[0] > 0
     web.start()
     began = time.monotonic()
