@@ -18,11 +18,11 @@ from app.db import reading, transaction
 from app.domain import chore as chore_rows
 from app.domain import dataset as datasets
 from app.domain import finding as findings
-from app.domain import lineage
 from app.domain.access import Who, write
 from app.domain.dataset import Dataset, DatasetVersion, Example
 from app.domain.finding import Finding
 from app.domain.packed import how_many, packed, unpacked
+from app.domain.placing import HELD_OUT
 from app.domain.splits import SPLITS
 from app.domain.upload import Upload
 from app.errors import Conflict, Invalid
@@ -34,7 +34,7 @@ from app.readers.health import CODES, OF_TOKENS, examine, over_window, unreadabl
 from app.services import changing, chores, gathering, likeness
 from app.services.change_files import Remedy
 from app.services.datasets import DatasetView, find
-from app.services.versions import walk
+from app.services.walking import walk
 
 OPTIONAL = ("personal_data",)
 """Warnings that a person may switch off for a dataset."""
@@ -201,7 +201,7 @@ def _kept(version: DatasetVersion, found: Found, ids: Sequence[int], splits: Seq
     if fix is not None and fix.kind == "gather":
         with reading() as session:
             moves = gathering.planned(session, version, [[ids[number] for number in group] for group in fix.groups])
-        to = packed(lineage.HELD_OUT.index(split) for split in moves.values())
+        to = packed(HELD_OUT.index(split) for split in moves.values())
         gathered = {"kind": "gather", "rows": packed(moves), "to": to, "split": "", "labels": {}}
         return _finding(version, found, ids, hidden, gathered, len(moves), _gathered(version, fix, moves, ids, splits))
     if fix is None:

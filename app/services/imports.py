@@ -37,11 +37,11 @@ from app.services.versions import Watch, derive, purge_draft
 TOLD_SECONDS = 0.4
 """How often a look says how far it is."""
 
-COPIED, READ = 0.5, 0.45
-"""Of making the next version, the shares that copying the older rows and reading the file take; then the new rows find their splits."""
+COPIED, READ, PLACED = 0.1, 0.35, 0.5
+"""Of making the next version, the shares that copying the older rows, reading the file and looking for what new rows resemble take; then they get their splits."""
 
-CHANGED = 0.95
-"""Of changing a version, the share that copying its rows takes."""
+CHANGED, CHANGED_PLACED = 0.9, 0.1
+"""Of changing a version, the shares that copying its rows and placing those that got a label take."""
 
 UNSEALED_MS = 3_600_000
 """An unsealed version without an upload is given so long."""
@@ -189,7 +189,7 @@ def _change(upload: Upload, token: str) -> None:
 class _Told(Watch):
     """Writes into an upload's row how far the version is that it makes. Raises Dropped once somebody has given it up."""
 
-    copying = COPIED
+    copying, placing = COPIED, PLACED
 
     def __init__(self, upload: Upload, token: str) -> None:
         self._key, self._token, self._cut, self._due = upload.id, token, upload.cut, 0.0
@@ -198,7 +198,7 @@ class _Told(Watch):
         if time.monotonic() < self._due:
             return
         self._due = time.monotonic() + TOLD_SECONDS
-        share = self.copying * self.copied + READ * self.read
+        share = self.copying * self.copied + READ * self.read + self.placing * self.placed
         with transaction() as session:
             uploads.hold(session, self._key, self._token, rows=rows, share=share, cut={**self._cut, "draft": draft.id})
 
@@ -210,7 +210,7 @@ class _Told(Watch):
 class _Changing(_Told):
     """Does with the version what has to be done in the moment it is made, too."""
 
-    copying = CHANGED
+    copying, placing = CHANGED, CHANGED_PLACED
 
     def __init__(self, upload: Upload, token: str, order: change_files.Order) -> None:
         super().__init__(upload, token)
