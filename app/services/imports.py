@@ -24,7 +24,7 @@ from app.readers.names import misnamed
 from app.readers.options import Options
 from app.readers.preview import Preview, looking
 from app.services import change_files, likeness, upload_files
-from app.services.appending import Meeting, append_file, refused
+from app.services.appending import BROKEN, Meeting, append_file, refused
 from app.services.datasets import find
 from app.services.filling import Filling
 from app.services.pacing import Pace
@@ -229,7 +229,8 @@ def _stored(upload: Upload, store: Callable[[], object]) -> None:
         clear(upload.id, _lost(upload))
         return
     except FettleError as refused:
-        clear(upload.id, refused.as_dict(), looked_at=upload.report is not None)
+        # All that is wrong with a file can be read from it, as long as its upload is kept.
+        clear(upload.id, refused.as_dict(), looked_at=upload.report is not None, keep=refused.code == BROKEN)
         return
     except (SystemExit, Long):  # told to end: taking its rows out may take longer than it is given, so whoever comes next does
         raise
@@ -263,8 +264,8 @@ def _pour(upload: Upload, filling: Filling, read: Reading) -> None:
                     filling.note([*told, *frame.notes])
 
 
-def clear(key: int, error: dict[str, Any] | None = None, *, looked_at: bool = False) -> None:
-    """Take out everything an upload has put in, its file included. The row stays to tell the `error`, unless somebody cancelled it.
+def clear(key: int, error: dict[str, Any] | None = None, *, looked_at: bool = False, keep: bool = False) -> None:
+    """Take out everything an upload has put in, its file included unless it is to be kept. The row stays to tell the `error`, unless somebody cancelled it.
 
     One that somebody had looked at goes back to its report with its file: other columns may be all it takes. Safe to be called twice, and by several at once.
     """
@@ -274,7 +275,7 @@ def clear(key: int, error: dict[str, Any] | None = None, *, looked_at: bool = Fa
             return
         uploads.give_up(session, key)
         dataset, draft, file = upload.dataset_id, upload.cut.get("draft"), upload.file
-    if not looked_at:
+    if not (looked_at or keep):
         upload_files.remove(file)
     if dataset is not None:
         purge(dataset, key)
@@ -328,7 +329,7 @@ def sweep() -> int:
         purge(dataset)
     with transaction() as session:
         session.execute(delete(Upload).where(Upload.id.in_(old)))
-        known = set(session.scalars(select(Upload.file).where(Upload.state.not_in(("done", "failed")))))
+        known = set(session.scalars(select(Upload.file).where(Upload.state != "done")))
     return len(lost) + len(old) + len(orphans) + upload_files.remove_unknown(known) + likeness.sweep()
 
 
