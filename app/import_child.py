@@ -16,11 +16,11 @@ def main() -> None:
 
         imports.run(key)
     else:
-        from app.services import chores, health
+        from app.services import chores, examination
 
         done = chores.run(key)
         if done is not None and done.kind == "lengths":
-            health.heed_lengths(done.version_id)
+            examination.heed_lengths(done.version_id)
 
 
 def _end(number: int, frame: Any) -> NoReturn:

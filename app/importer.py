@@ -1,9 +1,10 @@
-"""The importer: a thread of web that starts a child for every upload that waits, one for chores, and clears up after those that were killed."""
+"""The importer: a thread of web that starts a child for every upload that waits, one or two for chores, and clears up after those that were killed."""
 
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
@@ -25,6 +26,10 @@ STOP_SECONDS = 3.0
 MOST_UPLOADS = 2
 """Uploads worked on at once by one web process; each takes a core and a half."""
 
+LOOKED_AT = ("health",)
+LANES = (LOOKED_AT, tuple(kind for kind in chores.KINDS if kind not in LOOKED_AT))
+"""One chore of each of these is done at a time."""
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -34,12 +39,12 @@ class Importer(Rounds):
     def __init__(self) -> None:
         super().__init__("importer", [self._reap, self._begin, self._sweep], nudged)
         self._uploads: dict[int, subprocess.Popen[bytes]] = {}
-        self._chore: subprocess.Popen[bytes] | None = None
+        self._chores: dict[Sequence[str], subprocess.Popen[bytes]] = {}
         self._swept = 0.0
 
     def stop(self) -> None:
         super().stop()
-        children = (*self._uploads.values(), *((self._chore,) if self._chore else ()))
+        children = (*self._uploads.values(), *self._chores.values())
         for child in children:
             child.terminate()
         ending = time.monotonic() + STOP_SECONDS
@@ -54,13 +59,14 @@ class Importer(Rounds):
         with reading() as session:
             waiting = [upload for upload in uploads.waiting(session) if upload.id not in self._uploads and place(upload.file).exists()]
             # Tokens are counted by the engine process.
-            kinds = [kind for kind in chores.KINDS if kind != "lengths" or workers.alive(session, "interactive")]
-            chore = chores.waiting(session, kinds) if self._chore is None else None
+            engine = workers.alive(session, "interactive")
+            found = {lane: chores.waiting(session, [kind for kind in lane if kind != "lengths" or engine]) for lane in LANES if lane not in self._chores}
         for upload in waiting[: MOST_UPLOADS - len(self._uploads)]:
             self._uploads[upload.id] = _start("upload", upload.id)
-        # A person waits for an upload; nobody waits for a chore.
-        if chore is not None and not self._uploads:
-            self._chore = _start("chore", chore)
+        for lane, chore in found.items():
+            # A person waits for an upload, and for a version's health; nobody waits for any other chore.
+            if chore is not None and (lane == LOOKED_AT or not self._uploads):
+                self._chores[lane] = _start("chore", chore)
 
     def _sweep(self) -> None:
         if time.monotonic() - self._swept > SWEEP_SECONDS:
@@ -78,9 +84,10 @@ class Importer(Rounds):
             if child.returncode:
                 log.warning("an importing child ended", upload=key, status=child.returncode)
                 imports.lost(key)
-        if self._chore is not None and self._chore.poll() is not None:
-            self._chore = None
-            nudged.set()
+        for lane, child in [*self._chores.items()]:
+            if child.poll() is not None:
+                del self._chores[lane]
+                nudged.set()
 
 
 def _start(what: str, key: int) -> "subprocess.Popen[bytes]":

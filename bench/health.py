@@ -29,14 +29,17 @@ def texts(rows: int) -> Iterator[tuple[str, str]]:
 
 
 def fill(rows: int) -> int:
-    """A sealed version of so many rows in the database of the settings, its near-duplicates looked for. Returns its id."""
+    """A sealed version of so many rows in the database of the settings, its near-duplicates looked for. Returns the id of the chore that examines it."""
     from app.db import transaction
     from app.domain.chore import Chore
 
     key = filled(((text, label, SPLITS[at % 5]) for at, (text, label) in enumerate(texts(rows))), {})
     with transaction() as session:
         session.add(Chore(version_id=key, kind="near_duplicates", state="done", done=rows, total=rows))
-    return key
+        chore = Chore(version_id=key, kind="health", total=rows)
+        session.add(chore)
+        session.flush()
+    return chore.id
 
 
 def main() -> None:
@@ -53,7 +56,7 @@ def main() -> None:
         made = [sys.executable, "-m", "bench.health", "--fill", "--rows", str(chosen.rows)]
         key = subprocess.run(made, env=given, check=True, capture_output=True, text=True).stdout.split()[-1]
         began = time.perf_counter()
-        examination = subprocess.Popen([sys.executable, "-m", "app.services.examination", key], env=given)
+        examination = subprocess.Popen([sys.executable, "-m", "app.import_child", "chore", key], env=given)
         _, status, used = os.wait4(examination.pid, 0)
         seconds = time.perf_counter() - began
         if status:

@@ -1,7 +1,7 @@
 """The next version of 100,000 rows on SQLite, made and appended to through a real web process: `python -m bench.versions`.
 
-For each change its seconds; the longest write, seen by somebody who asks for the write lock every millisecond; and how long a heartbeat
-waited for the lock. The first line is a web process that nobody asks for anything. `--rows N` for another number of rows.
+For each change its seconds; the longest write, seen by somebody who asks for the write lock every millisecond; how long a heartbeat
+waited for the lock; and the peak memory of the child that made the version. The first line is a web process that nobody asks for anything. `--rows N` for another number of rows.
 """
 
 import argparse
@@ -23,16 +23,18 @@ SOME = 500
 
 @dataclass(frozen=True)
 class Line:
-    """What was done: its seconds, and in milliseconds, sorted, the spans in which the lock was not to be had and the waits of a heartbeat."""
+    """What was done: its seconds, and in milliseconds, sorted, the spans in which the lock was not to be had and the waits of a heartbeat; bytes."""
 
     what: str
     seconds: float
     writes: list[float]
     waits: list[float]
+    memory: int | None
 
     def __str__(self) -> str:
         figures = [self.writes[-1] if self.writes else 0, self.waits[len(self.waits) // 2], self.waits[len(self.waits) * 99 // 100], self.waits[-1]]
-        return f"| {self.what} | {self.seconds:.1f} | {' | '.join(f'{figure:.0f}' for figure in figures)} |"
+        memory = "–" if self.memory is None else f"{self.memory / 1e6:.0f}"
+        return f"| {self.what} | {self.seconds:.1f} | {' | '.join(f'{figure:.0f}' for figure in figures)} | {memory} |"
 
 
 def measure(rows: int) -> list[Line]:
@@ -60,21 +62,22 @@ def measure(rows: int) -> list[Line]:
             f"{SOME} outputs edited": lambda: change("edit", outputs=dict.fromkeys(some(), "label 3")),
             "as many rows appended": lambda: done(here.upload(second, f"{place}/append")),
         }
-        return [_timed(here.url, what, make) for what, make in made.items()]
+        return [_timed(here, what, make) for what, make in made.items()]
 
 
-def _timed(url: str, what: str, make: Callable[[], object]) -> Line:
+def _timed(here: Installation, what: str, make: Callable[[], object]) -> Line:
     writes: list[float] = []
     waits: list[float] = []
+    here.peaks.clear()
     began = time.perf_counter()
-    with probing(url, writes), beating(url, waits):
+    with probing(here.url, writes), beating(here.url, waits):
         make()
-    return Line(what, time.perf_counter() - began, sorted(writes), sorted(waits))
+    return Line(what, time.perf_counter() - began, sorted(writes), sorted(waits), here.peaks.get("importing child"))
 
 
 def table(lines: list[Line], rows: int) -> str:
-    head = f"| {rows:,} rows on SQLite | s | longest write, ms (at most 50) | a heartbeat's median wait, ms | 99 of 100 | longest |"
-    return "\n".join([head, "|---" * 6 + "|", *map(str, lines)])
+    head = f"| {rows:,} rows on SQLite | s | longest write, ms (at most 50) | a heartbeat's median wait, ms | 99 of 100 | longest | peak memory, MB (at most 400) |"
+    return "\n".join([head, "|---" * 7 + "|", *map(str, lines)])
 
 
 def main() -> None:

@@ -105,10 +105,11 @@ def append(
 
 @router.get("/{reference}/health")
 def findings(person: Person, reference: str) -> dict[str, Any]:
-    """What was found, most harm first; `items` is null while a long version is still looked at."""
+    """What was found, most harm first; `items` is null while a long version is still looked at, and `share` says how far that is. One that came to
+    nothing says so in `error`; POST …/background/health has it looked at again."""
     report = health.report(person, reference)
     if report.findings is None:
-        return {"items": None, "next": None}
+        return {"items": None, "next": None, "share": round(report.share, 3), "error": report.error}
     names = ("code", "harm", "count", "sentence", "remedy", "fixed", "after")
     return shapes.listing([{name: getattr(one, name) for name in names} for one in report.findings], None)
 

@@ -9,7 +9,11 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from app.domain.base import Base, Json, Row, db_now, inserting
 
-KINDS = ("search", "near_duplicates", "lengths")
+KINDS = ("search", "near_duplicates", "lengths", "health")
+
+OF_EACH = KINDS[:3]
+"""What is worked out about every version; its health once somebody asks for it."""
+
 LEASE_MS = 12_000
 MAX_ATTEMPTS = 5
 
@@ -40,7 +44,7 @@ class Dropped(Exception):
     """The chore, or its version, was taken away."""
 
 
-def add(session: Session, version_id: int, total: int, kinds: Iterable[str] = KINDS) -> None:
+def add(session: Session, version_id: int, total: int, kinds: Iterable[str] = OF_EACH) -> None:
     """What there is to do about a new version."""
     session.add_all([Chore(version_id=version_id, kind=kind, total=total) for kind in kinds])
 

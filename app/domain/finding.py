@@ -8,8 +8,9 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from app.domain.base import Base, Json, db_now
 from app.domain.dataset import DatasetVersion
-from app.domain.lineage import HELD_OUT, Change, Drop, Gather, Move, Relabel
+from app.domain.lineage import Change, Drop, Gather, Move, Relabel
 from app.domain.packed import unpacked
+from app.domain.placing import HELD_OUT
 from app.errors import Conflict, NotFound
 
 

@@ -1,11 +1,11 @@
 """From a dataset's version to its next one: the changes there are, and how a row's split follows its content for ever.
 
 A change says what becomes of each row of the older version. It never touches that version; app/services/versions.py copies
-it row by row through the change into a new one. Rows that come in new, or get their first label, are placed by `place`.
+it row by row through the change into a new one. Rows that come in new, or get their first label, are placed by app/domain/placing.py.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from array import array
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypedDict
@@ -15,11 +15,9 @@ from sqlalchemy.orm import Session, aliased
 
 from app.domain.dataset import SEALED, Dataset, DatasetVersion, Example, closed, known_by
 from app.domain.label_book import LabelBook, label_text
-from app.domain.splits import SHARES, assign_splits, joined, shares_wanted
+from app.domain.placing import HELD_OUT
+from app.domain.splits import SHARES, shares_wanted
 from app.errors import Conflict, Invalid, Sealed
-
-HELD_OUT = ("reserve", "test", "validation", "train")
-"""Splits of labelled rows, the most protected first: a row that resembles rows of two of them goes to the one named earlier."""
 
 WISHES = {split: f"?{split}" for split in ("", "train", "validation", "test", "reserve")}
 """What stands in a draft for the split of a row that is still to be placed: "?", or "?train" for one that wishes to train."""
@@ -201,96 +199,12 @@ def known_splits(session: Session, dataset_id: int, keys: Sequence[int]) -> dict
     """Where these contents stood last, in any sealed version of the dataset. Contents that were never labelled are missing."""
     found: dict[int, str] = {}
     sealed = select(DatasetVersion.id).where(DatasetVersion.dataset_id == dataset_id, DatasetVersion.sealed_at.is_not(None))
-    wanted = sorted(set(keys))
+    wanted = array("q", sorted(keys))
     for version_id in session.scalars(sealed.order_by(DatasetVersion.number)).all():
         for start in range(0, len(wanted), KEYS_AT_ONCE):
-            mine = known_by(session, version_id, wanted[start : start + KEYS_AT_ONCE])
+            mine = known_by(session, version_id, {*wanted[start : start + KEYS_AT_ONCE]})
             found.update((key, split) for key, split in session.execute(select(Example.content_key, Example.split).where(mine, Example.split.in_(HELD_OUT))))
     return found
-
-
-@dataclass(frozen=True)
-class Open:
-    """A row that needs a split: what `assign_splits` looks at, and its content's key. `split` is the one its file gave it."""
-
-    input: str
-    output: str | None
-    content_key: int
-    split: str | None = None
-
-
-Group = tuple[Sequence[int], str | None]
-"""Rows that resemble each other, or that a column keeps together, by their numbers, and the split of the older rows that belong to them (or None)."""
-
-
-def place(
-    rows: Sequence[Open],
-    known: Mapping[int, str],
-    shares: tuple[float, float, float],
-    seed: int,
-    groups: Sequence[Group] | None = None,
-    standing: Mapping[str, int] | None = None,
-    together: Sequence[Group] = (),
-) -> list[str]:
-    """The split of each new row. Content that is known keeps its split, whatever the row says; other rows keep a given one.
-
-    Rows of the same content go together: where two of them were given two splits, to the more protected one. Near-duplicates
-    (`groups`) go where the rows are that they resemble, or somewhere together; without groups, rows of the same text do. Then the rows that
-    a column keeps `together` go where older rows of theirs stand. What is left is cut by `shares` of train, validation and test, seeded
-    and stratified; `standing` counts the older rows of each split. Rows without an output are unlabelled.
-    """
-    wishes: dict[int, list[str | None]] = {row.content_key: [] for row in rows}
-    for row in rows:
-        if row.output is not None:
-            wishes[row.content_key].append(row.split)
-    settled = {key: known.get(key) or next((split for split in HELD_OUT if split in wished), "") for key, wished in wishes.items()}
-    splits = ["unlabelled" if row.output is None else settled[row.content_key] for row in rows]
-    alike = [numbers for numbers, _ in groups or ()]
-    for numbers, resembled in groups or ():
-        _go_along(splits, numbers, [resembled])
-    _follow(splits, alike, together)
-    left = [number for number, split in enumerate(splits) if not split]
-    at = {number: index for index, number in enumerate(left)}
-
-    def of_left(lists: Iterable[Sequence[int]]) -> list[list[int]]:
-        found = ([at[number] for number in numbers if number in at] for numbers in lists)
-        return [numbers for numbers in found if numbers]
-
-    free = [Open(rows[number].input, rows[number].output, 0) for number in left]
-    kept = of_left(numbers for numbers, _ in together)
-    cut = assign_splits(free, seed, shares, None if groups is None else lambda: of_left(alike), standing, kept)
-    for number, split in zip(left, cut, strict=True):
-        splits[number] = split
-    return splits
-
-
-def mostly(counts: Mapping[str, int]) -> str:
-    """The split in which most of a group's rows stand, of two with as many the more protected one; "" where none stands anywhere."""
-    found = max(HELD_OUT, key=lambda split: counts.get(split, 0))
-    return found if counts.get(found) else ""
-
-
-def _go_along(splits: list[str], numbers: Sequence[int], others: Sequence[str | None]) -> None:
-    """Rows without a split go to the most protected one of those that stay with them, and of `others`. Writes into `splits`."""
-    taken = {splits[number] for number in numbers} | {*others}
-    chosen = next((split for split in HELD_OUT if split in taken), "")
-    for number in numbers:
-        splits[number] = splits[number] or chosen
-
-
-def _follow(splits: list[str], alike: Sequence[Sequence[int]], together: Sequence[Group]) -> None:
-    """Rows whose text has no place go where older rows of their group stand, else where new ones of it went by their text. Rows that are `alike`
-    stay on one side, whatever their groups. Writes into `splits`."""
-    stands = {number: split for numbers, split in together for number in numbers if split and not splits[number]}
-    for numbers in (*alike, *([number] for number in stands)):
-        _go_along(splits, numbers, [stands.get(number) for number in numbers])
-    tied = joined(len(splits), ([number for number in numbers if not splits[number]] for numbers in (*alike, *(one for one, _ in together))))
-    went: dict[int, Counter[str]] = {}
-    for numbers, _ in together:
-        if free := [number for number in numbers if not splits[number]]:
-            went.setdefault(tied[free[0]], Counter()).update(splits[number] for number in numbers)
-    for number, first in enumerate(tied):
-        splits[number] = splits[number] or mostly(went.get(first, Counter()))
 
 
 def shares_of(session: Session, version: DatasetVersion) -> tuple[float, float, float]:

@@ -25,7 +25,8 @@ ROWS = 50
 def context(report: Report) -> dict[str, Any]:
     """What `_health.html` shows; no cards while nobody has looked yet."""
     if report.findings is None:
-        return {"cards": None, "more": [], "fine": [], "newest": report.newest, "optional": health.OPTIONAL, "quiet": {}}
+        looking = {"share": report.share, "error": report.error}
+        return {"cards": None, "more": [], "fine": [], "newest": report.newest, "optional": health.OPTIONAL, "quiet": {}, "looking": looking}
     samples = health.first_rows(report)
     cards = [
         {"finding": one, "title": title(one.code), "rows": samples[one.code][0], "total": samples[one.code][1], "remedy": _offered(report, one)}

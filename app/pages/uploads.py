@@ -1,8 +1,5 @@
 """From a file to version 1, or behind a dataset's rows: the upload, what was found in it and how it is read, its columns and splits, and how far it is."""
 
-import csv
-import io
-from collections.abc import Iterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, UploadFile
@@ -19,17 +16,14 @@ from app.pages.files import named
 from app.pages.forms import Text
 from app.pages.problem_words import asked
 from app.pages.render import fragment, gone_on, page, seen
-from app.readers import MAX_CELL, MAX_COLUMNS, MAX_ROWS, Problem
+from app.readers import MAX_CELL, MAX_COLUMNS, MAX_ROWS
 from app.readers.options import READING, from_json
-from app.services import datasets, lengths, models, uploads
+from app.services import datasets, lengths, models, problem_lists, uploads
 from app.services.datasets import DatasetView
 from app.services.uploads import Sent
 from app.settings import settings
 
 router = APIRouter(prefix="/datasets")
-
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""A spreadsheet takes a cell that begins so for a formula."""
 
 
 @router.get("/new")
@@ -219,23 +213,6 @@ async def token_lengths(person: Person, key: int, model: str = "") -> HTMLRespon
 @router.get("/uploads/{key}/problems.csv")
 def problems(person: Person, key: int) -> StreamingResponse:
     """Every problem of the file, as it is found."""
-    upload, found = uploads.find(person, key), uploads.problems(person, key)
-    name = f"problems-{upload.id}.csv"
-    return StreamingResponse(_csv(found), media_type="text/csv; charset=utf-8", headers={"Content-Disposition": f'attachment; filename="{name}"'})
-
-
-def _csv(found: Iterator[Problem]) -> Iterator[str]:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer)
-    writer.writerow(["code", "line", "column", "excerpt", "advice", "file"])
-    for problem in found:
-        writer.writerow([problem.code, problem.line or "", *map(_harmless, (problem.column, problem.excerpt, problem.advice, problem.member))])
-        if buffer.tell() > 1 << 14:
-            yield buffer.getvalue()
-            buffer.seek(0)
-            buffer.truncate()
-    yield buffer.getvalue()
-
-
-def _harmless(text: str) -> str:
-    return f"'{text}" if text.startswith(FORMULA) else text
+    found = problem_lists.problems(person, key)
+    headers = {"Content-Disposition": f'attachment; filename="problems-{key}.csv"'}
+    return StreamingResponse(problem_lists.as_csv(found), media_type="text/csv; charset=utf-8", headers=headers)

@@ -35,6 +35,12 @@ TRIES = 4
 BATCH = 500_000
 """Characters that are sketched at once."""
 
+PARTS = 8
+"""A band's keys are sorted in so many parts, by their first bits: sorting them all at once takes 60 bytes a text."""
+
+PAIRS = 20_000
+"""Pairs of texts whose digests are compared at once."""
+
 
 class Sketches:
     """The sketches of texts, numbered as they come. 392 bytes a text, in files of `folder` or, without one, in memory; close it after use."""
@@ -67,7 +73,7 @@ class Sketches:
 
         self.count += len(texts)
         self._files["same"].write(b"".join(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest() for text in texts))
-        sets = [sorted(shingles(text[:LOOKED_AT])) for text in texts]
+        sets = [list(shingles(text[:LOOKED_AT])) for text in texts]
         digests = np.asarray(RMinHash.digests_from_token_sets(sets, PERMUTATIONS, 42), dtype=np.uint64).reshape(len(texts), BANDS, -1)
         # The lowest byte of each digest tells how promising a pair is; equal ones by chance are one in 256.
         self._files["digests"].write(digests.astype(np.uint8).tobytes())
@@ -112,7 +118,7 @@ class Sketches:
             return shingles(normalise(text(row), casefold=True)[:LOOKED_AT])
 
         for band in range(BANDS):
-            for heap in _heaps(self._read(f"band {band}", np.uint64)[order], order, wanted):
+            for heap in _heaps(self._read(f"band {band}", np.uint64)[order], order, wanted, digests):
                 _link(heap, found, digests, cells)
             tell((band + 1) / BANDS)
         return array("q", (found.root(row) for row in range(self.count)))
@@ -135,17 +141,44 @@ class _Sets:
         self._roots[second] = first
 
 
-def _heaps(keys: Any, rows: Any, wanted: Any) -> Iterator[list[int]]:
-    """Rows that have the same key, where there are several and one of them is wanted; each heap in order."""
+def _heaps(keys: Any, rows: Any, wanted: Any, digests: Any = None) -> Iterator[list[int]]:
+    """Rows that have the same key, where there are several and one of them is wanted; each heap in order. With `digests`, heaps where it is worth to look."""
     import numpy as np
 
-    order = np.argsort(keys, kind="stable")
-    edges = np.flatnonzero(np.diff(keys[order])) + 1
-    starts, ends = np.concatenate(([0], edges)), np.concatenate((edges, [len(keys)]))
-    rows = rows[order]
-    several = (ends - starts > 1) & np.logical_or.reduceat(wanted[rows], starts)
-    for start, end in zip(starts[several].tolist(), ends[several].tolist(), strict=True):
-        yield rows[start:end].tolist()
+    for part in range(PARTS):
+        mine = np.flatnonzero(keys >> np.uint64(61) == part)
+        if not len(mine):
+            continue
+        mine = mine[np.argsort(keys[mine], kind="stable")]
+        edges = np.flatnonzero(np.diff(keys[mine])) + 1
+        mine = rows[mine]
+        starts, ends = np.concatenate(([0], edges)), np.concatenate((edges, [len(mine)]))
+        several = (ends - starts > 1) & np.logical_or.reduceat(wanted[mine], starts)
+        starts, ends = starts[several], ends[several]
+        if digests is not None:
+            looked_at = _promising(mine, starts, ends - starts, digests)
+            starts, ends = starts[looked_at], ends[looked_at]
+        for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+            yield mine[start:end].tolist()
+
+
+def _promising(rows: Any, starts: Any, sizes: Any, digests: Any) -> Any:
+    """Of heaps, given by where they start and how long they are, whether a pair of theirs has enough equal digests (most have none), or they are too long to say."""
+    import numpy as np
+
+    found = sizes > BLOCK
+    for apart in range(1, BLOCK):
+        heaps = np.flatnonzero(~found & (sizes > apart))
+        if not len(heaps):
+            break
+        pairs = sizes[heaps] - apart
+        heap = np.repeat(heaps, pairs)
+        first = np.arange(len(heap)) - np.repeat(np.cumsum(pairs) - pairs, pairs) + starts[heap]
+        for start in range(0, len(first), PAIRS):
+            one = first[start : start + PAIRS]
+            equal = np.count_nonzero(digests[rows[one]] == digests[rows[one + apart]], axis=1)
+            found[heap[start : start + PAIRS][equal >= PROMISING]] = True
+    return found
 
 
 def _link(heap: Sequence[int], found: _Sets, digests: Any, cells: Callable[[int], set[str]]) -> None:

@@ -25,6 +25,9 @@ from app.services.versions import New, Watch, amend, derive
 _Content = tuple[str, str | None, frozenset[Any]]
 """What makes two rows the same: input, output and all other cells."""
 
+BROKEN = "broken_file"
+"""The code of a refusal that has problems with their places."""
+
 AT_ONCE_ROWS, AT_ONCE_BYTES = 20_000, 2_000_000
 """A version of up to so many rows takes a file of up to so many bytes within the request; anything longer is an upload with its progress."""
 
@@ -165,7 +168,7 @@ def refused(problems: Sequence[Problem], count: int) -> Invalid:
     where = f"line {first.line}: " if first.line else ""
     message = f"The file was not taken: {count:,} problem{'s' if count > 1 else ''}."
     detail = {"problems": [asdict(problem) for problem in problems], "count": count}
-    return Invalid("broken_file", message, f"First, {where}{first.advice}", detail=detail)
+    return Invalid(BROKEN, message, f"First, {where}{first.advice}", detail=detail)
 
 
 def append_file(

@@ -26,7 +26,7 @@ from app.domain.model import Model
 from app.domain.packed import packed, unpacked
 from app.domain.splits import SPLITS
 from app.errors import FettleError, Invalid, NoRoom, NotFound, Unavailable
-from app.services import lengths, likeness
+from app.services import examination, lengths, likeness
 from app.services.pulse import pulse
 from app.settings import settings
 
@@ -35,6 +35,9 @@ PORTION = 500
 
 CHARACTERS = 5_000_000
 """Or fewer, once they hold so much text."""
+
+NEAR = 0.8
+"""Of an examination that waits for near-duplicates, the share that they take."""
 
 TOLD_SECONDS = 0.4
 LOOK_SECONDS = 0.1
@@ -207,7 +210,19 @@ def _lengths(work: Work) -> dict[str, Any]:
     return {**about, "inputs": lengths.summed(inputs), "outputs": lengths.summed(outputs) if outputs else None}
 
 
-KINDS: dict[str, Callable[[Work], dict[str, Any]]] = {"search": _search, "near_duplicates": likeness.find, "lengths": _lengths}
+def _health(work: Work) -> dict[str, Any]:
+    """The examination, once it is known which rows say nearly the same."""
+    with reading() as session:
+        near = chores.find(session, work.version.id, "near_duplicates")
+    waits = near is None or near.state not in ("done", "failed")
+    result = work.chore.result or {"near": NEAR if waits else 0.0}  # one that goes on tells no smaller share than before
+    work.hold(done=0, result=result)
+    finish(work.version.id, "near_duplicates")
+    examination.examine(work.version.id, lambda share: work.tell(int(share * work.chore.total)))
+    return result
+
+
+KINDS: dict[str, Callable[[Work], dict[str, Any]]] = {"search": _search, "near_duplicates": likeness.find, "lengths": _lengths, "health": _health}
 
 
 def begin_lengths(person: Who, reference: int | str, model: int | str) -> None:

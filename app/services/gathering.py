@@ -11,8 +11,7 @@ from sqlalchemy.orm import Session
 from app.domain import lineage
 from app.domain.dataset import Dataset, DatasetVersion, Example
 from app.domain.evaluation import Evaluation
-from app.domain.lineage import Open
-from app.domain.splits import assign_splits
+from app.domain.splits import Open, assign_splits
 from app.errors import Conflict
 from app.services.removal import jobs_of, users_of
 
@@ -54,7 +53,7 @@ def planned(session: Session, version: DatasetVersion, groups: Sequence[Sequence
     for start in range(0, len(ids), IDS):
         query = select(Example.id, Example.output, Example.content_key, Example.split).where(Example.id.in_(ids[start : start + IDS]))
         for row in session.execute(query.where(Example.output.is_not(None))):
-            rows[row.id], stands[row.id] = Open(f"{row.content_key:x}", labels.setdefault(row.output, row.output), row.content_key), row.split
+            rows[row.id], stands[row.id] = Open(f"{row.content_key:x}", labels.setdefault(row.output, row.output)), row.split
     numbers = {key: number for number, key in enumerate(rows)}
     together = [[numbers[key] for key in group if key in numbers] for group in groups]
     cut = assign_splits(list(rows.values()), version.seed, lineage.shares_of(session, version), lambda: [group for group in together if group])

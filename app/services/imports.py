@@ -24,7 +24,7 @@ from app.readers.names import misnamed
 from app.readers.options import Options
 from app.readers.preview import Preview, looking
 from app.services import change_files, likeness, upload_files
-from app.services.appending import Meeting, append_file, refused
+from app.services.appending import BROKEN, Meeting, append_file, refused
 from app.services.datasets import find
 from app.services.filling import Filling
 from app.services.pacing import Pace
@@ -37,11 +37,11 @@ from app.services.versions import Watch, derive, purge_draft
 TOLD_SECONDS = 0.4
 """How often a look says how far it is."""
 
-COPIED, READ = 0.5, 0.45
-"""Of making the next version, the shares that copying the older rows and reading the file take; then the new rows find their splits."""
+COPIED, READ, PLACED = 0.1, 0.35, 0.5
+"""Of making the next version, the shares that copying the older rows, reading the file and looking for what new rows resemble take; then they get their splits."""
 
-CHANGED = 0.95
-"""Of changing a version, the share that copying its rows takes."""
+CHANGED, CHANGED_PLACED = 0.9, 0.1
+"""Of changing a version, the shares that copying its rows and placing those that got a label take."""
 
 UNSEALED_MS = 3_600_000
 """An unsealed version without an upload is given so long."""
@@ -189,7 +189,7 @@ def _change(upload: Upload, token: str) -> None:
 class _Told(Watch):
     """Writes into an upload's row how far the version is that it makes. Raises Dropped once somebody has given it up."""
 
-    copying = COPIED
+    copying, placing = COPIED, PLACED
 
     def __init__(self, upload: Upload, token: str) -> None:
         self._key, self._token, self._cut, self._due = upload.id, token, upload.cut, 0.0
@@ -198,7 +198,7 @@ class _Told(Watch):
         if time.monotonic() < self._due:
             return
         self._due = time.monotonic() + TOLD_SECONDS
-        share = self.copying * self.copied + READ * self.read
+        share = self.copying * self.copied + READ * self.read + self.placing * self.placed
         with transaction() as session:
             uploads.hold(session, self._key, self._token, rows=rows, share=share, cut={**self._cut, "draft": draft.id})
 
@@ -210,7 +210,7 @@ class _Told(Watch):
 class _Changing(_Told):
     """Does with the version what has to be done in the moment it is made, too."""
 
-    copying = CHANGED
+    copying, placing = CHANGED, CHANGED_PLACED
 
     def __init__(self, upload: Upload, token: str, order: change_files.Order) -> None:
         super().__init__(upload, token)
@@ -229,7 +229,8 @@ def _stored(upload: Upload, store: Callable[[], object]) -> None:
         clear(upload.id, _lost(upload))
         return
     except FettleError as refused:
-        clear(upload.id, refused.as_dict(), looked_at=upload.report is not None)
+        # All that is wrong with a file can be read from it, as long as its upload is kept.
+        clear(upload.id, refused.as_dict(), looked_at=upload.report is not None, keep=refused.code == BROKEN)
         return
     except (SystemExit, Long):  # told to end: taking its rows out may take longer than it is given, so whoever comes next does
         raise
@@ -263,8 +264,8 @@ def _pour(upload: Upload, filling: Filling, read: Reading) -> None:
                     filling.note([*told, *frame.notes])
 
 
-def clear(key: int, error: dict[str, Any] | None = None, *, looked_at: bool = False) -> None:
-    """Take out everything an upload has put in, its file included. The row stays to tell the `error`, unless somebody cancelled it.
+def clear(key: int, error: dict[str, Any] | None = None, *, looked_at: bool = False, keep: bool = False) -> None:
+    """Take out everything an upload has put in, its file included unless it is to be kept. The row stays to tell the `error`, unless somebody cancelled it.
 
     One that somebody had looked at goes back to its report with its file: other columns may be all it takes. Safe to be called twice, and by several at once.
     """
@@ -274,7 +275,7 @@ def clear(key: int, error: dict[str, Any] | None = None, *, looked_at: bool = Fa
             return
         uploads.give_up(session, key)
         dataset, draft, file = upload.dataset_id, upload.cut.get("draft"), upload.file
-    if not looked_at:
+    if not (looked_at or keep):
         upload_files.remove(file)
     if dataset is not None:
         purge(dataset, key)
@@ -328,7 +329,7 @@ def sweep() -> int:
         purge(dataset)
     with transaction() as session:
         session.execute(delete(Upload).where(Upload.id.in_(old)))
-        known = set(session.scalars(select(Upload.file).where(Upload.state.not_in(("done", "failed")))))
+        known = set(session.scalars(select(Upload.file).where(Upload.state != "done")))
     return len(lost) + len(old) + len(orphans) + upload_files.remove_unknown(known) + likeness.sweep()
 
 

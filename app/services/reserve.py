@@ -4,12 +4,12 @@ from sqlalchemy import func, select
 
 from app.db import reading, transaction
 from app.domain import dataset as datasets
-from app.domain import lineage, looks
+from app.domain import looks
 from app.domain.access import Who
 from app.domain.cutting import together
 from app.domain.dataset import Dataset, DatasetVersion, Example
 from app.domain.lineage import SetAside
-from app.domain.splits import assign_splits
+from app.domain.splits import Open, assign_splits
 from app.domain.upload import Upload
 from app.errors import Conflict, Invalid
 from app.readers.near_duplicates import near_duplicate_groups
@@ -37,7 +37,7 @@ def set_aside(person: Who, reference: int | str, share: float = SHARE) -> Datase
         rows = session.execute(query.order_by(Example.position)).all()
     if len(rows) < 2:
         raise Invalid("few_test_rows", f"Version {version.number} has {len(rows)} test rows.", "Append labelled rows first.")
-    free = [lineage.Open(row.input, row.output, 0) for row in rows]
+    free = [Open(row.input, row.output) for row in rows]
     groups = together([row.cells for row in rows], (version.origin.get("cut") or {}).get("group"))
     sides = assign_splits(free, version.seed, (0.0, share, 1 - share), lambda: near_duplicate_groups([row.input for row in rows]), together=groups)
     chosen = frozenset(row.id for row, side in zip(rows, sides, strict=True) if side == "validation")

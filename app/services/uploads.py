@@ -2,8 +2,8 @@
 
 import io
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, overload
@@ -18,9 +18,8 @@ from app.domain.upload import Upload
 from app.errors import Conflict, FettleError, Invalid, NotFound
 from app.readers import Problem
 from app.readers.content import GZIP, ZIP
-from app.readers.frames import Broken
 from app.readers.options import Options, check
-from app.readers.parent import DETECT, read_file
+from app.readers.parent import DETECT
 from app.readers.preview import Preview, preview
 from app.readers.sniff import PARQUET
 from app.services import appending, datasets, imports, upload_files
@@ -65,11 +64,12 @@ def _packed(stream: BinaryIO) -> bool:
 
 def make(person: Who, sent: Sent, size: int) -> DatasetView | Upload:
     """A dataset of a file of so many bytes, or the upload that becomes one where that takes longer than its sender should wait: of a packed file, that is
-    found out while it is read. Raises Invalid with the problems of a broken file, Conflict when it is cancelled meanwhile."""
+    found out while it is read. Raises Invalid with the problems of a broken file, the upload that has them all where they are many, Conflict when it is
+    cancelled meanwhile."""
     packed = _packed(sent.stream)
     if size > (PACKED_AT_ONCE_BYTES if packed else AT_ONCE_BYTES):
         return accept(person, sent, "import")
-    made = import_now(person, sent, briefly=packed)
+    made = import_now(person, sent, briefly=packed, keep=True)
     return made if isinstance(made, Upload) else datasets.find(person, made)
 
 
@@ -113,9 +113,10 @@ def onto(person: Who, upload: Upload) -> DatasetView | None:
 @overload
 def import_now(person: Who, sent: Sent) -> int: ...
 @overload
-def import_now(person: Who, sent: Sent, briefly: bool) -> int | Upload: ...
-def import_now(person: Who, sent: Sent, briefly: bool = False) -> int | Upload:
-    """Take a file in and make it a dataset before this returns its id; `briefly`: or its upload, where it takes long. Raises as `make` does."""
+def import_now(person: Who, sent: Sent, briefly: bool, keep: bool = False) -> int | Upload: ...
+def import_now(person: Who, sent: Sent, briefly: bool = False, keep: bool = False) -> int | Upload:
+    """Take a file in and make it a dataset before this returns its id; `briefly`: or its upload, where it takes long. Raises as `make` does; `keep`: a
+    refusal that cannot tell all problems names the upload that has them (app/services/problem_lists.py)."""
     upload, token = _added(person, sent, "import", here=True)
     if not briefly:
         imports.work(upload, token)
@@ -128,7 +129,10 @@ def import_now(person: Who, sent: Sent, briefly: bool = False) -> int | Upload:
         raise Conflict("import_cancelled", f"The import of {upload.filename} was cancelled while it ran. Nothing of it was stored.", "Send the file again.")
     if ended.dataset_id is None:
         error = dict(ended.error or imports.LOST)
-        imports.clear(upload.id)
+        if keep and error.get("count", 0) > len(error.get("problems", ())):
+            error["upload"] = upload.id
+        else:
+            imports.clear(upload.id)
         raise Invalid(error.pop("code"), error.pop("message"), error.pop("advice"), detail=error)
     return ended.dataset_id
 
@@ -265,19 +269,3 @@ def cancel(person: Who, key: int) -> None:
         at_once = uploads.cancel(session, person, key)
     if at_once:
         imports.clear(key)
-
-
-def problems(person: Who, key: int) -> Iterator[Problem]:
-    """Every problem of the file, in order, read anew: nobody keeps a million of them."""
-    upload = find(person, key)
-    options = replace(options_of(upload.options), problems=ALL_PROBLEMS)
-    if not place(upload.file).exists():
-        raise Conflict("file_gone", f"{upload.filename} is not here any more.", "Upload it again.")
-    return _problems(place(upload.file), options)
-
-
-def _problems(path: Path, options: Options) -> Iterator[Problem]:
-    with closing(read_file(path, options=options)) as frames:
-        for frame in frames:
-            if isinstance(frame, Broken):
-                yield frame.problem

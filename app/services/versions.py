@@ -6,14 +6,13 @@ transactions, never inside.
 """
 
 import time
-from array import array
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Row, and_, bindparam, delete, func, insert, inspect, literal, select, update
+from sqlalchemy import and_, bindparam, delete, func, insert, inspect, literal, select, update
 from sqlalchemy.orm import Session
 
 from app.db import reading, transaction
@@ -22,16 +21,16 @@ from app.domain import dataset as datasets
 from app.domain import intake, lineage
 from app.domain.access import Who, write
 from app.domain.base import db_now
-from app.domain.cutting import content_key, group_of
+from app.domain.cutting import content_key
 from app.domain.dataset import STRETCH, Dataset, DatasetVersion, Example
-from app.domain.lineage import Change, Keep, Open, Rewrite, Values
+from app.domain.lineage import Change, Keep, Rewrite, Values
 from app.domain.splits import given_to
 from app.errors import Invalid
-from app.readers.near_duplicates import groups_of
+from app.services import placing
 from app.services.datasets import DatasetView
-from app.services.likeness import sketching
 from app.services.pacing import Pace
 from app.services.pulse import pulse
+from app.services.walking import of, walk
 
 ROWS, CHARACTERS = 500, 1_000_000
 """A chunk is written in one transaction: at most so many rows, fewer when their texts are long or the database is slow."""
@@ -54,8 +53,8 @@ class New:
 class Watch:
     """Who waits for a version while it is made. What it raises is raised by `derive`, and nothing is left."""
 
-    copied = read = 0.0
-    """The shares of the older rows that stand in it, and of the file that comes in that has been read."""
+    copied = read = placed = 0.0
+    """The shares of the older rows that stand in it, of the file that comes in that has been read, and of the look for what new rows resemble."""
 
     def told(self, draft: DatasetVersion, rows: int) -> None:
         """So many rows stand in it, said after every write."""
@@ -138,7 +137,7 @@ def _copy(parent: DatasetVersion, draft: DatasetVersion, change: Change, watch: 
 def _take_over(session: Session, parent: DatasetVersion, draft: DatasetVersion, chunk: Sequence[Values], left: Sequence[int]) -> None:
     """Copy a chunk of stored rows inside the database, in order, without those that are left out."""
     names = [name for name in Values.__annotations__ if name != "id"]
-    stored = select(literal(draft.id), *(getattr(Example, name) for name in names)).where(_of(parent))
+    stored = select(literal(draft.id), *(getattr(Example, name) for name in names)).where(of(parent))
     stored = stored.where(Example.id.between(chunk[0]["id"], chunk[-1]["id"]), Example.id.not_in(left)).order_by(Example.id)
     session.connection().execute(insert(Example).from_select(["version_id", *names], stored, include_defaults=False))
 
@@ -158,24 +157,6 @@ def values(version: DatasetVersion) -> Iterator[Values]:
     """A version's rows as plain values, in the order of their ids (that of the file)."""
     names = list(Values.__annotations__)
     yield from (cast(Values, dict(zip(names, row, strict=True))) for row in walk(version, [getattr(Example, name) for name in names]))
-
-
-def walk(version: DatasetVersion, columns: Sequence[Any]) -> Iterator[Row[Any]]:
-    """Some columns of a version's rows, `id` among them, in the order of the ids, read in chunks: no transaction stays open between them."""
-    with reading() as session:
-        first, last = session.execute(select(func.min(Example.id), func.max(Example.id)).where(Example.version_id == version.id)).one()
-    after = (first or 0) - 1
-    while last is not None and after < last:
-        with reading() as session:
-            query = select(*columns).where(_of(version), Example.id > after, Example.id <= last).order_by(Example.id).limit(ROWS)
-            found = session.execute(query).all()
-        yield from found
-        after = found[-1].id
-
-
-def _of(version: DatasetVersion) -> ColumnElement[bool]:
-    """The rows of a version, where they are looked for by id: the sum keeps a database from sorting the whole version for each chunk."""
-    return Example.version_id + 0 == version.id
 
 
 def _chunks(rows: Iterable[Values], pace: Pace) -> Iterator[list[Values]]:
@@ -242,74 +223,23 @@ def sign(session: Session, version_id: int) -> None:
 def _place(parent: DatasetVersion, draft: DatasetVersion, watch: Watch) -> None:
     """Give every row that wishes for a split its place."""
     with reading() as session:
-        query = select(Example.id, Example.input, Example.output, Example.content_key, Example.split, Example.cells)
-        wishing = session.execute(query.where(Example.version_id == draft.id, Example.split.in_(lineage.WISHES.values())).order_by(Example.position)).all()
-        known = lineage.known_splits(session, draft.dataset_id, [row.content_key for row in wishing])
-        shares = lineage.shares_of(session, parent)
-    if not wishing:
-        return
-    rows = [Open(row.input, row.output, row.content_key, row.split[1:] or None) for row in wishing]
-    column = (parent.origin.get("cut") or {}).get("group")
-    groups = _resembling(draft, rows, watch)
-    together = [] if column is None else _grouped(draft, [group_of(row.cells, column) for row in wishing], column, watch)
-    splits = lineage.place(rows, known, shares, draft.seed, groups, parent.splits, together)
-    amend(draft, [{"key": row.id, "split": split} for row, split in zip(wishing, splits, strict=True)])
+        rows = session.scalar(select(func.count()).where(Example.version_id == draft.id)) or 0
+
+    def tell(share: float) -> None:
+        watch.placed = share
+        watch.told(draft, rows)
+
+    amend(draft, ({"key": key, "split": split} for key, split in placing.placed(parent, draft, tell)))
 
 
-def amend(draft: DatasetVersion, changes: Sequence[dict[str, Any]]) -> None:
+def amend(draft: DatasetVersion, changes: Iterable[dict[str, Any]]) -> None:
     """Write other values into rows of a draft: {"key": a row's id, column: its value, ...} each, all with the same columns."""
     table = inspect(Example).local_table
     statement = update(table).where(table.c.id == bindparam("key"))  # type: ignore[arg-type]
-    start, pace = 0, Pace()
-    while start < len(changes):
-        part = changes[start : start + min(pace.size, ROWS)]
+    pace, coming = Pace(), iter(changes)
+    while part := list(islice(coming, min(pace.size, ROWS))):
         with writing(draft, pace, len(part)) as session:
             session.connection().execute(statement, part)
-        start += len(part)
-
-
-def _grouped(draft: DatasetVersion, belonging: Sequence[str], column: str, watch: Watch) -> list[lineage.Group]:
-    """The new rows of each group that the dataset's first file was cut by, with the split in which most older rows of it stand. `belonging`: of
-    each new row, its group, or ""."""
-    found: dict[str, list[int]] = {}
-    for number, group in enumerate(belonging):
-        if group:
-            found.setdefault(group, []).append(number)
-    stands: dict[str, Counter[str]] = {group: Counter() for group in found}
-    for chunk in _chunks(values(draft), Pace()):
-        for row in chunk:
-            if (group := group_of(row["cells"], column)) in stands:
-                stands[group][row["split"]] += 1
-        watch.told(draft, chunk[-1]["position"] + 1)
-    return [(numbers, lineage.mostly(stands[group]) or None) for group, numbers in found.items()]
-
-
-def _resembling(draft: DatasetVersion, rows: Sequence[Open], watch: Watch) -> list[lineage.Group]:
-    """The near-duplicates among new rows, with the split of the older rows they resemble."""
-    ids, splits = array("q"), array("b")
-    with sketching() as sketches:
-        for chunk in _chunks(values(draft), Pace()):
-            older = [row for row in chunk if row["split"] in lineage.HELD_OUT]
-            ids.extend(row["id"] for row in older)
-            splits.extend(lineage.HELD_OUT.index(row["split"]) for row in older)
-            sketches.add([row["input"] for row in older])
-            watch.told(draft, chunk[-1]["position"] + 1)
-        sketches.add([row.input for row in rows])
-
-        def text(number: int) -> str:
-            if number >= len(ids):
-                return rows[number - len(ids)].input
-            with reading() as session:
-                return session.scalars(select(Example.input).where(Example.id == ids[number])).one()
-
-        roots = sketches.roots(text, since=len(ids))
-    found: list[lineage.Group] = []
-    for group in groups_of(roots):
-        new = [number - len(ids) for number in group if number >= len(ids)]
-        stands = [splits[number] for number in group if number < len(ids)]
-        if new:
-            found.append((new, lineage.HELD_OUT[min(stands)] if stands else None))
-    return found
 
 
 def _seal(parent: DatasetVersion, draft: DatasetVersion, change: Change, told: dict[str, Any], watch: Watch) -> None:

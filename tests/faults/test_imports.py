@@ -10,14 +10,19 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import psutil
 import pytest
+from sqlalchemy import text
 
 from app.broker import wait
+from app.db import make_engine, transaction
+from app.domain import job as jobs
+from bench.locks import beside
 from tests.house.rules import ROOT
 from tests.installation import environment, free_port
 from tests.services.uploading import table
@@ -26,6 +31,9 @@ pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
 ROWS = 260_000
 SWEPT_SECONDS = 60
+PROMPT = 2.0
+"""Within so many seconds a write is done, and a job that is asked for is claimed, on two slow cores that read a file and store it."""
+
 SHARES = pytest.mark.parametrize("share", [0.1, pytest.param(0.5, marks=pytest.mark.long), 0.9])
 """How much of the file has been read when the import is killed."""
 
@@ -99,6 +107,18 @@ with transaction() as session:
 """
 
 
+MODEL = """
+from app.db import transaction
+from app.domain.access import owned, who
+from app.domain.model import Model
+from app.domain.user import User
+with transaction() as session:
+    person = who(session.query(User).one())
+    about = {"name": "Starter", "kind": "foundation", "folder": "starter", "content_hash": "0" * 64, "parameters": 1000, "alias": "starter"}
+    session.add(Model(**owned(person), **about))
+"""
+
+
 @pytest.fixture(scope="module")
 def big() -> bytes:
     text = table(ROWS, labels=20).encode()
@@ -158,6 +178,21 @@ def test_a_killed_web_takes_its_child_along_and_the_next_one_clears_up(web: Web,
     assert web.call("GET", f"/api/v1/uploads/{key}")["state"] == "failed"
 
 
+def test_a_look_whose_child_is_killed_says_so_and_leaves_nothing(web: Web, big: bytes) -> None:
+    answer = httpx2.post(f"{web.address}/datasets/uploads", headers={"Authorization": f"Bearer {web.token}"}, files={"file": ("big.csv", big)}, timeout=30)
+    place = f"/api/v1/uploads/{answer.headers['location'].rsplit('/', 1)[-1]}"
+
+    def in_the_middle() -> bool:
+        upload = web.call("GET", place)
+        return bool(upload["state"] == "reading" and upload["bytes_read"] > 0.2 * upload["bytes"])
+
+    assert wait(in_the_middle, 90)
+    web.children("app.import_child", "upload")[0].kill()
+    assert wait(lambda: web.call("GET", place)["state"] == "failed", 10)
+    assert web.call("GET", place)["error"]["code"] == "import_lost" and nothing_is_left(web)
+    assert not web.children("app.readers.child"), "nobody reads on for a process that is gone"
+
+
 def test_a_cancelled_import_leaves_nothing_not_even_its_row(web: Web, big: bytes) -> None:
     key = web.upload(big)
     assert wait(reached(web, key, 0.3), 90)
@@ -200,28 +235,40 @@ def test_a_change_of_a_long_version_whose_child_is_killed_is_invisible_and_gone(
     assert wait(lambda: nothing_is_left(web), SWEPT_SECONDS)
 
 
-def test_others_write_while_an_import_goes_on(web: Web, big: bytes) -> None:
-    """As a heartbeat does: BEGIN IMMEDIATE and a commit, many times. None of them may wait long for the lock (the bench has the times)."""
-    waited: list[float] = []
-    over = threading.Event()
+def test_others_write_and_jobs_start_while_an_import_goes_on(web: Web, big: bytes) -> None:
+    """A heartbeat writes every 50 ms, and somebody asks for one evaluation after the other, which a worker claims: none waits long for the lock."""
+    subprocess.run([sys.executable, "-c", MODEL], cwd=ROOT, env=web.environment, check=True)
+    web.call("POST", "/api/v1/datasets", files={"file": ("small.csv", table(200, seed=5))})
+    prompt = web.call("POST", "/api/v1/prompts", json={"name": "first", "instruction": "Which label?"})["id"]
+    dataset = web.call("GET", "/api/v1/datasets")["items"][0]["id"]
+    asked = {"dataset": dataset, "model": "starter", "prompt_version": prompt, "split": "validation"}
+    waited, claimed, started = list[float](), dict[int, float](), list[float]()
+    database = make_engine(f"sqlite:///{web.folder / 'data' / 'fettle.db'}")
 
-    def beat() -> None:
-        with closing(sqlite3.connect(web.folder / "data" / "fettle.db", timeout=15, isolation_level=None)) as database:
-            while not over.wait(0.05):
-                began = time.perf_counter()
-                database.execute("BEGIN IMMEDIATE")
-                database.execute("INSERT OR REPLACE INTO lease (name, holder, until) VALUES ('beat', 'test', 0)")
-                database.execute("COMMIT")
-                waited.append(time.perf_counter() - began)
+    def beat(over: threading.Event) -> None:
+        while not over.wait(0.05):
+            began = time.perf_counter()
+            with transaction(database) as session:
+                session.execute(text("INSERT OR REPLACE INTO lease (name, holder, until) VALUES ('beat', 'test', 0)"))
+            waited.append(time.perf_counter() - began)
 
-    thread = threading.Thread(target=beat)
-    thread.start()
-    try:
+    def work(over: threading.Event) -> None:
+        while not over.wait(0.05):
+            with transaction(database) as session:
+                job = jobs.claim(session, "gpu", "faults", 60)
+            if job is not None:
+                claimed[job.id] = time.perf_counter()
+
+    with beside(beat), beside(work):
         key = web.upload(big)
-        assert wait(lambda: web.call("GET", f"/api/v1/uploads/{key}")["state"] == "done", 120)
-    finally:
-        over.set()
-        thread.join()
-    assert len(waited) > 20 and max(waited) < 5, "the lease of a job is 30 s, its beat a third of that"
-    view = web.call("GET", "/api/v1/datasets")["items"][0]
+        assert wait(reached(web, key, 0.01), 90)
+        while (upload := web.call("GET", f"/api/v1/uploads/{key}"))["state"] == "importing":
+            began = time.perf_counter()
+            job = web.call("POST", "/api/v1/evaluations", json=asked | {"limit": len(started) + 1})["job"]
+            assert wait(partial(claimed.__contains__, job), 30)
+            started.append(claimed[job] - began)
+    database.dispose()
+    assert upload["state"] == "done" and len(waited) > 20 and len(started) >= 5
+    assert max(waited) < PROMPT and max(started) < PROMPT, (sorted(waited)[-5:], sorted(started)[-5:])
+    (view,) = (one for one in web.call("GET", "/api/v1/datasets")["items"] if one["rows"] > 200)
     assert view["rows"] == ROWS + 80_000 and sum(view["splits"].values()) == view["rows"]

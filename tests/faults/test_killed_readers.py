@@ -18,8 +18,16 @@ __all__ = ["big"]
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
 KILLED = pytest.mark.parametrize(
-    ("kind", "victim"), [("sqlite", "app.readers.child"), ("postgresql", "app.readers.child"), ("postgresql", "app.import_child"), ("postgresql", "web")]
+    ("kind", "victim", "share"),
+    [
+        ("sqlite", "app.readers.child", 0.4),
+        ("postgresql", "app.readers.child", 0.4),
+        ("postgresql", "app.import_child", 0.4),
+        ("postgresql", "web", 0.4),
+        *(pytest.param("postgresql", victim, share, marks=pytest.mark.long) for victim in ("app.import_child", "web") for share in (0.1, 0.9)),
+    ],
 )
+"""Who is killed, on which database, and how much of the file has been read by then."""
 
 
 class Site(Web):
@@ -56,9 +64,9 @@ def nothing_is_left(site: Site) -> bool:
 
 
 @KILLED
-def test_whoever_is_killed_in_the_middle_of_an_import_leaves_nothing(site: Site, big: bytes, victim: str) -> None:
+def test_whoever_is_killed_in_the_middle_of_an_import_leaves_nothing(site: Site, big: bytes, victim: str, share: float) -> None:
     key = site.upload(big)
-    assert wait(reached(site, key, 0.4), 90)
+    assert wait(reached(site, key, share), 90)
     assert site.counts()[0] > 0, "rows are in already"
     if victim == "web":
         site.kill()

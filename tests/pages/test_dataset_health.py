@@ -1,10 +1,14 @@
 """The health of a dataset on its page: cards by harm, the rows behind them, a remedy that makes the next version."""
 
+from typing import Any
+
 import pytest
 from starlette.testclient import TestClient
 
+from app.db import transaction
 from app.domain.access import Who
-from app.services import appending, datasets, imports
+from app.domain.chore import Chore
+from app.services import appending, datasets, health, imports
 from tests.dom import Dom, get
 from tests.rows import add_dataset
 from tests.unhealthy import add, sick, text
@@ -24,6 +28,26 @@ def test_the_page_waits_for_the_cards_and_then_has_them(browser: TestClient, per
     assert again.texts(".finding:first-child .finding-rows li") == [f"{text(8)} a, train"]
     assert again.text(".finding:first-child .finding-act p") == "train 46 → 45" and again.text(".finding:first-child button") == "Drop 1 row…"
     assert again.text(".finding:nth-child(4) button") == "Merge labels of 5 rows…" and "labels 4 → 3" in again.text(".finding:nth-child(4) .finding-act p")
+
+
+def test_the_cards_of_a_long_version_say_how_far_they_are_and_what_went_wrong(browser: TestClient, person: Who, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "AT_ONCE", 10)
+    sick(person)
+    browser.get("/datasets/1@1/health")
+    chore: dict[Any, Any] = {"state": "running", "total": 100, "done": 37, "lease_until": 1 << 60}
+    with transaction() as session:
+        session.query(Chore).update(chore)
+    part = Dom(browser.get("/datasets/1@1/health").text)
+    assert "37 %" in part.text("[hx-get]") and part.one("progress").get("value") == "37.0"
+    assert browser.get("/api/v1/datasets/1/health").json() == {"items": None, "next": None, "share": 0.37, "error": None}
+    error = {"code": "cut_off", "message": "It was cut off 5 times.", "advice": "Ask for it again."}
+    with transaction() as session:
+        session.query(Chore).update({"state": "failed", "error": error})
+    part = Dom(browser.get("/datasets/1@1/health").text)
+    assert "It was cut off 5 times." in part.text("p") and not part.all("[hx-get]") and part.text("button") == "Look again"
+    assert browser.get("/api/v1/datasets/1/health").json()["error"] == error
+    assert browser.post(part.one("form").get("action") or "").status_code == 303
+    assert "0 %" in Dom(browser.get("/datasets/1@1/health").text).text("[hx-get]")
 
 
 def test_a_remedy_leads_to_the_next_version(browser: TestClient, person: Who) -> None:

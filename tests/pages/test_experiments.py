@@ -17,7 +17,7 @@ from app.services import jobs as job_services
 from app.services.versions import derive
 from tests.dom import Dom, get
 from tests.queries import queries
-from tests.rows import add_dataset, add_model, answer_evaluation, claim, climb, climb_by, tune
+from tests.rows import add_dataset, add_model, answer_evaluation, claim, climb, climb_by, make_fit, tune
 
 
 @pytest.fixture
@@ -267,6 +267,8 @@ def test_the_list_names_the_rung_that_the_verdict_names_with_its_figure(browser:
     shown = get(browser, "/experiments").texts("tbody td")
     low, high = zero.scores["interval"]
     assert shown[2:4] == ["zero-shot", f"{zero.scores['value']:.3f} [{low:.3f}, {high:.3f}] macro F1"]
+    make_fit(4)
+    assert get(browser, "/experiments").texts("tbody td")[3].endswith("macro F1 4 made to fit")
     other = experiments.create(person, name="seeds", rungs=[seeds], **same)
     climb_by(lambda rung, cell: 40 if cell.seed else 20)
     (pooled,) = experiments.find(person, other).rows

@@ -15,7 +15,7 @@ from app.services import experiments, prompts
 from app.services import home as services
 from tests.dom import Dom, get
 from tests.queries import queries
-from tests.rows import add_dataset, add_model, claim, climb
+from tests.rows import add_dataset, add_model, claim, climb, make_fit
 
 
 def ladder(person: Who, *techniques: str) -> int:
@@ -61,7 +61,9 @@ def test_a_finished_ladder_shows_the_recommended_rung_with_its_interval_and_the_
     assert page.text("tbody .badge") == "compared" and page.texts("tbody td")[0] == "8-shot"
     assert page.texts("tbody td.num")[0].startswith("0.933 [0.")
     assert page.text("td.full a") == "See the verdict" and "Use 8-shot." in page.text("td.full")
-    assert page.one("#tasks").get("hx-get") is None
+    assert page.one("#tasks").get("hx-get") is None and "made to fit" not in page.text("tbody")
+    make_fit(3)
+    assert get(browser, "/").texts("tbody td.num")[0].endswith("] 3 made to fit")
 
 
 def test_a_failed_rung_is_named_with_its_reason(browser: TestClient, person: Who) -> None:

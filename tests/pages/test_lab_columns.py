@@ -12,7 +12,7 @@ from app.domain.generation import ENGINE_CHANNEL
 from app.domain.prompt import PromptVersion
 from app.services import endpoints, jobs, marks, prompts
 from tests.dom import Dom, get
-from tests.rows import add_dataset, add_model, add_rows
+from tests.rows import add_dataset, add_model, add_rows, climb, make_fit
 
 WORDS: dict[str, Any] = {
     "defaults": {},
@@ -126,6 +126,16 @@ def test_a_plan_says_what_a_test_takes_and_a_start_makes_a_version_and_a_chip(br
         and chips.text("a") == "queued Starter · Lab draft for tickets v1"
         and chips.one("a").get("data-over") is None
     )
+
+
+def test_a_chip_with_a_score_counts_the_rows_that_were_made_to_fit(browser: TestClient, person: Who) -> None:
+    add_dataset(person)
+    (job,) = browser.post("/lab/test", json=wanted(add_model(person))).json()["jobs"]
+    climb(20)
+    chip = Dom(browser.get(f"/lab/tests?job={job}").text)
+    assert "0." in chip.text("a b") and "made to fit" not in chip.text("a")
+    make_fit(2)
+    assert Dom(browser.get(f"/lab/tests?job={job}").text).text("a .faint").endswith("], 2 made to fit")
 
 
 def test_a_test_of_an_older_versions_draft_is_told_the_newer_one(browser: TestClient, person: Who, routing: PromptVersion) -> None:

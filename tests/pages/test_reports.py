@@ -13,7 +13,7 @@ from app.domain.access import Who
 from app.domain.targets import Targets
 from app.services import experiments
 from tests.pages.test_experiments import task
-from tests.rows import climb, climb_by
+from tests.rows import climb, climb_by, make_fit
 
 __all__ = ["task"]
 
@@ -75,6 +75,12 @@ def test_the_table_as_csv_has_every_figure(browser: TestClient, key: int) -> Non
         "921600",
     )
     assert float(rows[2]["cost_per_1000"]) == pytest.approx(1000 * 0.02 / 3600) and rows[1]["state"] == "queued" and rows[1]["accuracy"] == ""
+
+
+def test_the_table_as_csv_counts_the_rows_that_were_made_to_fit(browser: TestClient, key: int) -> None:
+    make_fit(6)
+    rows = list(csv.DictReader(io.StringIO(browser.get(f"/experiments/{key}/report.csv").text)))
+    assert [row["did_not_fit"] for row in rows] == ["", "", "6", "6", "6"]
 
 
 def test_markdown_says_the_same(browser: TestClient, key: int) -> None:

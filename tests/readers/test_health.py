@@ -163,6 +163,15 @@ def test_a_label_in_its_text() -> None:
     assert finding(table, "label_in_text").sentence.startswith("In 100% of the rows the text contains its label")
 
 
+@pytest.mark.parametrize(("holding", "said"), [(39, "In 98% of the rows"), (32, "In 80% of the rows"), (31, None), (0, None)])
+def test_a_label_in_its_text_is_told_from_four_rows_in_five_on(holding: int, said: str | None) -> None:
+    table = [Example(one.line, f"{one.input} label: {one.output}" if at < holding else one.input, one.output) for at, one in enumerate(rows(40))]
+    if said is None:
+        assert "label_in_text" not in codes(table)
+    else:
+        assert finding(table, "label_in_text").sentence.startswith(said)
+
+
 def test_swapped_columns() -> None:
     assert "swapped_columns" in codes([Example(one.line, one.output or "", one.input) for one in rows(40)])
 

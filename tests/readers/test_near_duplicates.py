@@ -55,6 +55,19 @@ def test_texts_that_are_almost_similar_are_not_all_compared_with_each_other(monk
     assert [group for group in groups if group[0] < 50] == [[number, 3050 + number] for number in range(50)]
 
 
+def test_in_however_many_portions_digests_are_compared_the_same_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Templates of three lengths of heaps: pairs, some, and more than are compared at once.
+    templates = [(sentence(number), number % 3) for number in range(300)]
+    texts = [f"{text}{mark}" for text, kind in templates for mark in (".", "!", "?!", " ...", " ;", ",")[: (2, 4, 6)[kind]]] + [
+        f"{sentence(7)} {n}" for n in range(80)
+    ]
+    found = near_duplicate_groups(texts)
+    assert sum(map(len, found)) >= 300 * 2
+    for pairs in (1, 7, 100):
+        monkeypatch.setattr(near_duplicates, "PAIRS", pairs)
+        assert near_duplicate_groups(texts) == found
+
+
 def test_of_two_long_texts_their_beginning_is_compared_unless_they_are_the_same() -> None:
     long = " ".join(map(sentence, range(400)))
     assert len(long) > near_duplicates.LOOKED_AT

@@ -1,18 +1,19 @@
 """A version is examined once, test rows stay behind their seal, and one click makes the next version without the finding."""
 
-import subprocess
-import sys
-import time
+from typing import Any
 
 import pytest
 from sqlalchemy import func, select
 
-from app.db import reading
+from app.db import reading, transaction
+from app.domain import chore as chore_rows
+from app.domain import finding as findings
 from app.domain.access import Who
+from app.domain.chore import Chore
 from app.domain.finding import Finding
 from app.domain.lineage import Drop
 from app.errors import Conflict, NotFound
-from app.services import datasets, health, versions
+from app.services import chores, datasets, examination, health, versions
 from app.services.versions import derive
 from tests.queries import queries
 from tests.rows import add_dataset
@@ -98,13 +99,74 @@ def test_only_a_person_decides_about_some_findings(person: Who) -> None:
         health.mend(person, "1", "one_class")
 
 
-def test_a_long_version_is_examined_in_a_process_of_its_own(person: Who, monkeypatch: pytest.MonkeyPatch) -> None:
-    sick(person)
+def long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every version is a long one, and says how far it is after a few rows."""
     monkeypatch.setattr(health, "AT_ONCE", 10)
+    monkeypatch.setattr(examination, "TOLD", 10)
+    monkeypatch.setattr(chores, "TOLD_SECONDS", 0.0)
+
+
+def do() -> None:
+    """The version's examination, as the importing child does it."""
+    with reading() as session:
+        key = chore_rows.waiting(session, ["health"])
+    assert key is not None
+    chores.run(key)
+
+
+def test_a_long_version_is_examined_in_the_background_and_says_how_far_it_is(person: Who, monkeypatch: pytest.MonkeyPatch) -> None:
+    sick(person)
+    long(monkeypatch)
+    first = health.report(person, "1")
+    assert first.findings is None and (first.share, first.error) == (0, None)
+    shares = list[float]()
+    tell = chores.Work.tell
+
+    def told(work: chores.Work, done: int, **values: Any) -> None:
+        tell(work, done, **values)
+        shares.append(health.report(person, "1").share)
+
+    monkeypatch.setattr(chores.Work, "tell", told)
+    do()
+    assert shares == sorted(shares) and shares[0] < chores.NEAR < shares[-2] <= shares[-1] <= 1 and len(set(shares)) > 6
+    assert "leakage" in codes(person)
+
+
+def test_an_examination_whose_process_dies_again_and_again_says_so_and_is_done_when_it_is_asked_for(person: Who, monkeypatch: pytest.MonkeyPatch) -> None:
+    sick(person)
+    long(monkeypatch)
+    health.report(person, "1")
+    examine = examination.examine
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(examination, "examine", killed)
+    for _ in range(chore_rows.MAX_ATTEMPTS):
+        with pytest.raises(KeyboardInterrupt):
+            do()
+        assert health.report(person, "1").error is None
+        with transaction() as session:
+            session.query(Chore).update({"lease_until": 1})
+    do()
+    report = health.report(person, "1")
+    assert report.findings is None and report.error is not None and "cut off 5 times" in report.error["message"]
+    monkeypatch.setattr(examination, "examine", examine)
+    assert chores.run_again(person, "1", "health").state == "waiting" and health.report(person, "1").error is None
+    do()
+    assert "leakage" in codes(person)
+
+
+def test_what_counts_no_more_is_examined_again(person: Who, monkeypatch: pytest.MonkeyPatch) -> None:
+    version = sick(person)
+    long(monkeypatch)
+    health.report(person, "1")
+    do()
+    assert "leakage" in codes(person)
+    with transaction() as session:
+        findings.forget(session, version.id)
     assert health.report(person, "1").findings is None
-    until = time.monotonic() + 60
-    while health.report(person, "1").findings is None and time.monotonic() < until:
-        time.sleep(0.2)
+    do()
     assert "leakage" in codes(person)
 
 
@@ -113,11 +175,6 @@ def test_a_deleted_draft_takes_its_examination_along(person: Who) -> None:
     health.report(person, "1")
     derive(person, "1", Drop({next(versions.values(first))["id"]}))
     assert health.report(person, "1@1").newest is False and health.report(person, "1").newest
-
-
-def test_the_examination_refuses_an_unknown_version(database: str) -> None:
-    done = subprocess.run([sys.executable, "-m", "app.services.examination", "99"], capture_output=True, text=True, check=False)
-    assert done.returncode == 1 and "NoResultFound" in done.stderr
 
 
 def test_a_finding_of_many_rows_is_kept_packed_and_is_one_like_any_other(person: Who) -> None:

@@ -174,7 +174,7 @@ def test_what_belongs_to_a_version_in_the_background_is_there_for_a_derived_one_
         found = chores.of(session, second.id)
         marks = session.get_one(DatasetVersion, second.id).marks
         rows = {split: [row.position for row in rows_of(session, second, split)] for split in second.splits}
-    assert set(found) == set(chores.KINDS) and {chore.total for chore in found.values()} == {second.rows}
+    assert set(found) == set(chores.OF_EACH) and {chore.total for chore in found.values()} == {second.rows}
     assert marks == {"": [1], **{split: positions[:1] for split, positions in rows.items()}}
     for chore in found.values():
         if chore.kind != "lengths":

@@ -22,7 +22,7 @@ from app.domain.prompt import template_of
 from app.domain.rendering import render
 from app.errors import Invalid
 from app.remote.ruler import OPENING, TURN
-from app.services import chores, endpoints, fits, generate, health, lab, prompts
+from app.services import chores, endpoints, examination, fits, generate, health, lab, prompts
 from app.services.generate import EngineError, Request
 from app.settings import settings
 from tests.rows import add_rows
@@ -153,7 +153,7 @@ def count(person: Who, version: DatasetVersion, model: int) -> None:
     assert key is not None
     done = chores.run(key)
     assert done is not None and done.kind == "lengths"
-    health.heed_lengths(done.version_id)
+    examination.heed_lengths(done.version_id)
 
 
 def test_it5_texts_of_a_script_that_a_tokenizer_does_not_know_are_said(person: Who, base: Model, monkeypatch: pytest.MonkeyPatch) -> None:
