@@ -2,13 +2,14 @@
 
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from app import dispatcher
+from app import dispatcher, queue
 from app.db import reading, transaction
 from app.dispatcher import Clock, Dispatcher, sweep
 from app.domain import job as protocol
@@ -19,7 +20,9 @@ from app.domain.worker import Lease
 from app.errors import NoRoom, Unavailable
 from app.rounds import Rounds
 from app.services import jobs
+from tests.conftest import forget
 from tests.faults.site import until
+from tests.faults.tap import Tap
 from tests.rows import add_dataset, add_model
 
 pytestmark = pytest.mark.faults
@@ -144,3 +147,25 @@ def test_of_two_web_processes_one_dispatches_and_the_other_takes_over_when_it_is
     jobs.start_tune(held.person, **held.order)
     assert sweep(held.clock) == [], "it came back, and the duty is another's"
     assert other_sweeps() == ["gpu"]
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_broker_that_keeps_everybody_waiting_keeps_no_job_from_being_taken_back(held: Held, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each wake-up is tried for longer than two looks may lie apart, and one is due at every look, because a second job waits."""
+    tap = Tap(tmp_path / "nobody.sock")
+    tap.hole()
+    monkeypatch.setenv("FETTLE_REDIS_URL", tap.address)
+    monkeypatch.setenv("FETTLE_LEASE_SECONDS", "3")
+    forget()
+    monkeypatch.setattr(queue, "TIMEOUT", dispatcher.UNEVEN_SECONDS + 1)
+    monkeypatch.setattr(dispatcher, "RESEND_SECONDS", 0)
+    jobs.start_tune(held.person, **held.order)
+    thread = Dispatcher()
+    held.clock = thread._clock
+    held.believe()
+    thread.start()
+    until(lambda: tap._open, 20, "nobody is woken")
+    held.run_out()
+    until(lambda: held.seen() == "queued", 25, "the dispatcher waits for the broker instead of looking")
+    tap.cut()
+    thread.stop()
