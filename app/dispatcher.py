@@ -1,4 +1,4 @@
-"""The dispatcher: one thread in one web process that sends what waits and takes back what silent workers hold."""
+"""The dispatcher: in one web process, a thread that takes back what silent workers hold, and one that tells workers what waits."""
 
 import os
 import socket
@@ -61,20 +61,16 @@ def holder() -> str:
 
 
 def sweep(clock: Clock | None = None) -> list[str]:
-    """Expire leases, then wake the queues in which something waits. Returns the queues that were woken; raises Unavailable when the broker is away."""
+    """Expire leases. Gives the queues in which something waits that their workers are to be told of; none where another process dispatches."""
     try:
-        queues = _look(clock)
+        return _look(clock)
     except Exception:
         if clock is not None:
             clock.doubt()  # what could not be written here could not be written by workers either, however well reads went
         raise
-    for name in queues:
-        queue.wake(name)
-    return queues
 
 
 def _look(clock: Clock | None) -> list[str]:
-    """The part of a sweep that is one transaction. Gives the queues in which something waits that is to be told of."""
     with transaction() as session:
         steady = clock is None or clock.is_steady(db_clock(session))
         if not workers.hold(session, "dispatcher", holder(), LEASE_SECONDS):
@@ -84,17 +80,41 @@ def _look(clock: Clock | None) -> list[str]:
         return sorted(set(jobs.waiting(session, RESEND_SECONDS)))
 
 
+class Waker(Rounds):
+    """Apart from the dispatcher, because a broker that keeps it waiting must not keep it from looking: leases would be doubted for as long."""
+
+    def __init__(self) -> None:
+        super().__init__("waker", [self._wake])
+        self._due: set[str] = set()
+
+    def tell(self, queues: list[str]) -> None:
+        """Have the workers of these queues woken. Whoever is not reached is told again after RESEND_SECONDS."""
+        if queues:
+            self._due.update(queues)
+            self._nudged.set()
+
+    def _wake(self) -> None:
+        while self._due and not self._ended.is_set():
+            queue.wake(self._due.pop())
+
+
 class Dispatcher(Rounds):
-    """Runs `sweep` after each commit that queued a job, and every second. What else it does needs no broker, and goes on without one."""
+    """Runs `sweep` after each commit that queued a job, and every second. Nothing that it does itself needs a broker."""
 
     def __init__(self) -> None:
         super().__init__("dispatcher", [self._sweep, self._tidy, self._say_version], queue.nudged)
+        self._waker = Waker()
         self._tidied = time.monotonic()
         self._clock = Clock(settings().lease_seconds)
         self._told = 0.0
 
+    def run(self) -> None:
+        self._waker.start()
+        super().run()
+        self._waker.stop()
+
     def _sweep(self) -> None:
-        sweep(self._clock)
+        self._waker.tell(sweep(self._clock))
 
     def _tidy(self) -> None:
         if time.monotonic() - self._tidied > TIDY_SECONDS:

@@ -1,4 +1,4 @@
-"""A thread of web that goes its rounds: the dispatcher, the importer and the messenger are such."""
+"""A thread of web that goes its rounds: the dispatcher, its waker, the importer and the messenger are such."""
 
 import threading
 from collections.abc import Callable, Sequence

@@ -128,6 +128,18 @@ from app.domain.device import Device, MemoryLease
 with transaction() as session:
     session.execute(update(MemoryLease).where(MemoryLease.job_id == {job}).values(bytes=select(Device.memory).where(Device.id == MemoryLease.device_id).scalar_subquery()))
 """
+ON_CPU = """
+from app.db import transaction
+from app.domain import device as devices
+from worker import interactive, room
+room.machine._there = lambda: [{{"name": name, "title": name, "memory": 1000}} for name in ("cuda:0", "cpu:0")]
+with transaction() as session:
+    devices.found(session, "elsewhere", room.machine.here())
+    assert devices.ask(session, devices.find(session, "elsewhere", "cuda:0", lock=True), devices.job_holder({job}, 1), "job", "LoRA", 1000, {job})
+where, notice = room.LeasedRoom("elsewhere:1/interactive").take("starter", 400)
+interactive.Stream("{request}").send({{"type": "notice", **notice}})
+"""
+"""What the engine of a machine with a GPU says of an answer when a job has all of that GPU's memory."""
 CLOCK = r"([01]\d|2[0-3]):[0-5]\d"
 
 
@@ -164,6 +176,10 @@ def test_what_waits_says_until_when_a_job_has_the_device_in_the_readers_own_time
     told = part(only, "progress")
     expect(told).to_contain_text(re.compile(rf"The CPU is with job {first} until about {CLOCK}; this answer waits for it"))
     assert abs((_minutes(told.inner_text()) - _minutes(said_then) + 720) % 1440 - 720) < 120, "the same zone as on the job's page"
+    says = ON_CPU.format(job=first, request=only.evaluate("column => column.querySelector('.answer').answer.request"))
+    with subprocess.Popen([sys.executable, "-c", says], cwd=ROOT, env=installation.environment | {"FETTLE_MACHINE": "elsewhere"}) as engine:
+        expect(told).to_contain_text(re.compile(rf"The GPU is with job {first} until about {CLOCK}; answering on the CPU"), timeout=120_000)
+    assert engine.returncode == 0
     for key in (second, first):
         lab.evaluate(post, [f"/api/v1/jobs/{key}/cancel", {}])
     settled(lab)

@@ -176,6 +176,25 @@ def test_adapters_are_models_of_their_own(tiny: Path, tmp_path: Path, start: Cal
     assert plain.text != tuned.text
 
 
+@pytest.mark.faults
+def test_an_adapter_that_changed_on_disk_is_refused_by_name_and_its_base_still_answers(tiny: Path, tmp_path: Path, start: Callable[..., Scheduler]) -> None:
+    adapter = train(toy_spec(tiny, tmp_path, validation=[], max_steps=2), NullReporter()).artefact
+    scheduler = start()
+    before = ask(scheduler, request(tiny, adapter=adapter))
+    assert before.last()["type"] == "done"
+    weights = adapter / "adapter_model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1  # in its last tensor: the file is read as before
+    weights.write_bytes(data)
+    kept = ask(scheduler, request(tiny, adapter=adapter))
+    assert kept.last()["type"] == "done" and kept.text == before.text, "what is in memory is what was saved"
+    scheduler.release_idle()
+    refused, base = ask(scheduler, request(tiny, adapter=adapter)), ask(scheduler, request(tiny))
+    assert (refused.last()["type"], refused.last()["code"]) == ("error", "files_changed")
+    assert "adapter_model.safetensors" in refused.last()["message"] and refused.last()["advice"] and refused.text == ""
+    assert base.last()["type"] == "done"
+
+
 def test_closing_tells_those_who_wait(tiny: Path, start: Callable[..., Scheduler]) -> None:
     scheduler = start()
     waiting = ask(scheduler, request(tiny, max_tokens=400, min_tokens=400))

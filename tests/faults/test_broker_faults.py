@@ -40,6 +40,20 @@ def test_f8_a_job_is_taken_in_within_a_second_while_the_broker_is_away_and_start
         assert site.outcomes(key) == ["succeeded"]
 
 
+@ONE
+@pytest.mark.long
+def test_f8_a_job_whose_worker_dies_while_the_broker_hangs_is_given_back_as_ever(site: Site) -> None:
+    site.web()
+    worker = site.worker(slow=0.2)
+    key = site.tune()
+    until(lambda: site.reached(key) > 1)
+    site.tap.hole()
+    waiting = site.tune(max_steps=1)  # so that web has somebody to wake, and waits for the broker again and again
+    site.signal(worker, signal.SIGKILL)
+    until(lambda: site.job(key).state == "queued", 30, "its lease of 5 s has run out, and nobody took it back")
+    assert site.outcomes(key) == ["lost"] and site.job(waiting).state == "queued"
+
+
 @BOTH
 @pytest.mark.long
 def test_f7_a_broker_that_starts_empty_loses_no_job_and_starts_none_twice(site: Site) -> None:

@@ -6,10 +6,11 @@ import pytest
 from sqlalchemy import update
 
 from app import storage
-from app.db import now, transaction
+from app.db import now, reading, transaction
 from app.disks import Kept
 from app.domain import ending
 from app.domain import job as jobs
+from app.domain import metric as metrics
 from app.domain import webhook as webhooks
 from app.domain.access import Who, owned
 from app.domain.job import Job
@@ -21,6 +22,8 @@ from app.services import kept
 from app.settings import settings
 from worker.pruning import DAY_MS, prune
 
+CURVE = [("loss", 1, 0.5), ("loss", 2, 0.25), ("resource/cores", 7, 1.5)]
+SAMPLE = {"trial": 0, "step": 2, "row": 1, "input": "it is good", "gold": "positive", "text": "negative"}
 LEFT = ("checkpoint-8/optimizer.pt", "best-8/trainable.safetensors", "artefact/adapter_model.safetensors", ".tmp-checkpoint-9-x/a", "process.log")
 
 
@@ -31,6 +34,7 @@ def ended(person: Who, days: float, *, succeeded: bool) -> tuple[int, Path]:
         job = jobs.claim(session, "gpu", "w", 30)
         assert job is not None and job.id == key
         folder = settings().storage_folder / "jobs" / str(key) / "attempt-1"
+        metrics.record(session, key, job.lease_token or "", 1, [(step, {name: value}) for name, step, value in CURVE], samples=[SAMPLE])
         if succeeded:
             about = {"content_hash": "", "parameters": 1, "licence": "", "source": "", "method": "lora", "method_parameters": {}}
             more = {"base_model_id": None, "trainable_parameters": 1, "training_seconds": 1.0, "prompt_version_id": None, "dataset_version_id": None}
@@ -72,13 +76,19 @@ def there(folder: Path) -> set[str]:
         (20, False, {"process.log"}),
         (100, False, set()),
         (100, True, {"artefact/adapter_model.safetensors"}),
+        (10_000, False, set()),
+        (10_000, True, {"artefact/adapter_model.safetensors"}),
     ],
 )
-def test_what_is_due_goes_and_the_result_stays(person: Who, days: float, succeeded: bool, stays: set[str]) -> None:
+def test_what_is_due_goes_and_the_result_stays_with_its_curve_and_samples(person: Who, days: float, succeeded: bool, stays: set[str]) -> None:
     key, folder = ended(person, days, succeeded=succeeded)
     prune()
     assert there(folder) == stays
     assert len(services.log(person, key)) == (days < 90)
+    assert [(point.name, point.step, point.value) for point in services.points(person, key)] == CURVE
+    with reading() as session:
+        (sample,) = metrics.samples(session, key)
+        assert {name: getattr(sample, name) for name in SAMPLE} == SAMPLE
     assert prune() == 0
 
 
