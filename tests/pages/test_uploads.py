@@ -50,6 +50,25 @@ def test_freezing_makes_version_1(browser: TestClient) -> None:
     assert list(upload_files.folder().iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("filename", "content", "said"),
+    [
+        ("tickets.csv", table(60).replace(",", "\t"), "Named .csv, read as tab-separated text."),
+        ("tickets.tsv", table(60), "Named .tsv, read as comma-separated text."),
+        ("tickets.jsonl", json.dumps([{"text": f"text {number}", "label": "ab"[number % 2]} for number in range(40)]), "Named .jsonl, read as JSON."),
+        ("tickets.parquet", table(60), "Named .parquet, read as comma-separated text."),
+        ("tickets.xlsx", table(60), "Named .xlsx, read as comma-separated text."),
+    ],
+    ids=["IC20 tabs in .csv", "IC20 commas in .tsv", "IJ2 a list in .jsonl", "IP1 commas in .parquet", "IX11 commas in .xlsx"],
+)
+def test_a_name_that_says_something_else_is_told_once_before_and_after_the_file_is_read(browser: TestClient, filename: str, content: str, said: str) -> None:
+    place = browser.post("/datasets/uploads", files={"file": (filename, content.encode())}).headers["location"]
+    assert get(browser, place).texts(".upload-how .help").count(said) == 1, "its beginning tells"
+    imports.run(key_of(place))
+    page = get(browser, place)
+    assert page.texts(".upload-how .help").count(said) == 1 and "Read to the end" in page.text("#progress") and not page.all(".problems")
+
+
 def test_another_delimiter_reads_the_file_otherwise_and_back(browser: TestClient) -> None:
     place = upload(browser, table(60).replace(",", ";"))
     page = change(browser, place, delimiter="|")
