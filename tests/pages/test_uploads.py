@@ -50,6 +50,7 @@ def test_freezing_makes_version_1(browser: TestClient) -> None:
     assert list(upload_files.folder().iterdir()) == []
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(
     ("filename", "content", "said"),
     [
@@ -76,6 +77,14 @@ def test_another_delimiter_reads_the_file_otherwise_and_back(browser: TestClient
     assert "No column is named input" in page.text(".problems")
     page = change(browser, place, delimiter="")
     assert page.texts(".upload-preview th") == ["Line", "text input", "label output"] and not page.all(".problems")
+    page = change(browser, place, header="no")
+    assert page.texts(".upload-preview th")[1:] == ["column 1 input", "column 2 output"] and page.texts(".upload-preview tbody td")[1:3] == ["text", "label"]
+    assert "61" in page.text(".upload-what .facts") and page.text("#header option[selected]") == "a row"
+    page = change(browser, place, header="", line_ends="CR")
+    assert page.text("#line_ends option[selected]") == "CR" and "The file has a header but no rows." in page.text(".problems")
+    page = change(browser, place, line_ends="")
+    assert page.texts(".upload-preview th") == ["Line", "text input", "label output"] and not page.all(".problems")
+    assert "60" in page.text(".upload-what .facts") and page.text("#line_ends option[selected]") == "LF (found)"
 
 
 def test_columns_can_be_chosen_several_for_the_input(browser: TestClient) -> None:
