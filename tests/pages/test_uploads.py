@@ -174,6 +174,14 @@ def test_the_limits_stand_beside_the_field(browser: TestClient) -> None:
     assert get(browser, "/datasets/new").text("#limits") == "At most 1,000,000 rows, 200 columns, and 1,000,000 characters in a cell."
 
 
+def test_somebody_without_a_file_begins_with_a_small_one(browser: TestClient) -> None:
+    link = get(browser, "/datasets/new").one("#template")
+    answer = browser.get(str(link.get("href")))
+    assert answer.status_code == 200 and link.get("download") is not None and answer.text.splitlines()[0] == "text,label" and len(answer.text.splitlines()) == 3
+    page = get(browser, upload(browser, answer.content, "template.csv"))
+    assert page.texts(".upload-preview th") == ["Line", "text input", "label output"] and not page.all(".problems")
+
+
 def test_an_archive_with_several_tables_asks_which(browser: TestClient) -> None:
     place = upload(browser, packed(train=table(50), test=table(20, seed=1)), "both.zip")
     page = get(browser, place)
