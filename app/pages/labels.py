@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
+from app.domain import text_search
 from app.domain.label_book import LabelBook, is_code
 from app.doors import Person
 from app.pages.forms import prompt_choices
@@ -59,16 +60,18 @@ def grid(
         version=found.version,
         book=found.version.book,
         filters=filters,
-        pager=_pager(request, found, offset),
+        pager=_pager(request, found, offset, narrowed=bool(label or changed)),
+        most=text_search.MOST_FOUND,
         given={"dataset": found.dataset.id, "labels": _choices(found.version.book), "progress": vars(found.progress)},
     )
 
 
-def _pager(request: Request, found: Grid, offset: int) -> dict[str, Any]:
+def _pager(request: Request, found: Grid, offset: int, *, narrowed: bool) -> dict[str, Any]:
     def place(start: int) -> str:
         return str(request.url.include_query_params(split=found.split, offset=start).replace(scheme="", netloc=""))
 
-    return pager(f"{found.split} rows", offset, ROWS, len(found.rows), found.total, place)
+    beyond = ("at least" if narrowed else "more than") if found.more else ""
+    return pager(f"{found.split} rows", offset, ROWS, len(found.rows), found.total, place, beyond)
 
 
 @router.get("/{key}/queue")

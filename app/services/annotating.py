@@ -32,6 +32,8 @@ READ_THROUGH = 20_000
 Lacking = tuple[float | None, Conflict | None]
 """How far an index is that does not stand yet, or why it failed."""
 
+_NOTHING_LACKS: Lacking = (None, None)
+
 
 @dataclass(frozen=True)
 class GivenRow:
@@ -80,6 +82,8 @@ class Grid:
     rows: list[GivenRow]
     total: int
     progress: Progress
+    more: bool = False
+    """There may be more rows than `total`: more have these words than are looked up."""
     indexing: float | None = None
     """How far the index of words is, where rows were asked for by words and it does not stand yet."""
     error: Conflict | None = None
@@ -100,7 +104,7 @@ def grid(
     person: Who, key: int | str, *, split: str = "", label: str | None = None, text: str = "", changed: bool = False, offset: int = 0, limit: int = 50
 ) -> Grid:
     """Rows of the newest version that may be shown, in file order, with what was given: those with all the words of `text`, the last of which may go on,
-    up to text_search.MOST_FOUND of them. Reading an opened test split counts as a look.
+    where its index finds them the first text_search.MOST_FOUND. Reading an opened test split counts as a look.
     """
     if text.strip():
         pages.ensure_search(person, str(key).split("@", maxsplit=1)[0])
@@ -111,9 +115,9 @@ def grid(
         chosen = split if split in splits else next(iter(splits), "")
         where = _of(version, chosen)
         also = _also(person, dataset.id, label, changed)
-        lacking: Lacking = (None, None)
+        more, lacking = False, _NOTHING_LACKS
         if text.strip():
-            found, lacking = _having(session, version, chosen, text)
+            found, more, lacking = _having(session, version, chosen, text)
             there = _narrowed(session, where, also, found) if also else found
             query, total = select(Example).where(*where, Example.position.in_(there[offset : offset + limit])).order_by(Example.position), len(there)
         elif also:
@@ -122,7 +126,9 @@ def grid(
         else:
             query, total = pages.page(session, version, chosen, offset, limit), splits.get(chosen, 0)
         rows = session.scalars(query).all()
-        page = Grid(dataset, version, splits, chosen, _with_given(session, person, dataset.id, rows), total, _progress(session, person, version), *lacking)
+        page = Grid(
+            dataset, version, splits, chosen, _with_given(session, person, dataset.id, rows), total, _progress(session, person, version), more, *lacking
+        )
     if chosen in datasets.SEALED and rows:
         with transaction() as session:
             datasets.count_viewed(session, version.id, {chosen})
@@ -138,21 +144,23 @@ def _also(person: Who, dataset_id: int, label: str | None, changed: bool) -> lis
     return also
 
 
-def _having(session: Session, version: DatasetVersion, split: str, text: str) -> tuple[Sequence[int], Lacking]:
-    """The positions of a split's rows that have all words of a text, in order, and how far the index is (or why it failed) while only it could tell.
+def _having(session: Session, version: DatasetVersion, split: str, text: str) -> tuple[Sequence[int], bool, Lacking]:
+    """The positions of a split's rows that have all words of a text, in order; whether there are more of them than are looked up; and how far the index is
+    (or why it failed) while only it could tell.
 
     A short version, such as one that was saved a moment ago, is read through until its index stands.
     """
     words = tokens(text)[: text_search.MOST_WORDS]
     if not words:
-        return [], (None, None)
+        return [], False, _NOTHING_LACKS
     chore = chores.find(session, version.id, "search")
     if chore is not None and chore.state == "done":
-        return pages.look_up(session, version, words, split, -1, text_search.MOST_FOUND)[0], (None, None)
+        found = pages.look_up(session, version, words, split, -1, text_search.MOST_FOUND + 1)[0]
+        return found[: text_search.MOST_FOUND], len(found) > text_search.MOST_FOUND, _NOTHING_LACKS
     if version.rows > READ_THROUGH:
-        return [], pages.lacking(version, chore)
+        return [], False, pages.lacking(version, chore)
     rows = session.execute(select(Example.position, Example.input, Example.output, Example.cells).where(*_of(version, split)).order_by(Example.position))
-    return [row.position for row in rows if text_search.has(text_search.words_of(row.input, row.output, row.cells), words)], (None, None)
+    return [row.position for row in rows if text_search.has(text_search.words_of(row.input, row.output, row.cells), words)], False, _NOTHING_LACKS
 
 
 def _of(version: DatasetVersion, split: str) -> tuple[ColumnElement[bool], ...]:

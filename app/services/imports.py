@@ -136,7 +136,7 @@ def _look(upload: Upload, token: str) -> None:
     with suppress(Dropped):
         try:
             meeting = Meeting(upload.person(), upload.onto.split("@")[0]) if upload.onto else None
-            for found in looking(place(upload.file), options_of(upload.options), each=take):
+            for found in looking(place(upload.file), options_of(upload.options), upload.filename, each=take):
                 if time.monotonic() >= due:
                     due = time.monotonic() + TOLD_SECONDS
                     with transaction() as session:

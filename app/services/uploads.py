@@ -218,7 +218,7 @@ def first_look(person: Who, key: int) -> dict[str, Any]:
 
 def _glance(upload: Upload, options: Options) -> dict[str, Any]:
     try:
-        return imports.report_of(preview(place(upload.file), options, rows=1), upload.report)
+        return imports.report_of(preview(place(upload.file), options, rows=1, filename=upload.filename), upload.report)
     except FettleError as error:
         problem = Problem(error.code, 0, "", "", f"{error.message} {error.advice}")
         return imports.report_of(Preview(problems=[problem], problem_count=1), upload.report)

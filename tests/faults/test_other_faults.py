@@ -180,7 +180,7 @@ def test_f21_a_web_process_killed_between_the_file_and_its_row_leaves_no_stray(s
     assert len(list(folder.glob("upload-*"))) == 1, "the file is whole, and no row knows it"
     site.web()
     assert site.call("GET", "/api/v1/uploads")[1]["items"] == []
-    until(lambda: not list(folder.glob("upload-*")), 90, "a file that nobody knows is still there")
+    until(lambda: not list(folder.glob("upload-*")), 60, "a file that nobody knows is still there")
     status, answer = site.call("POST", "/api/v1/datasets", files={"file": ("rows.csv", text)})
     assert status == 201 and answer["rows"] == 400
 

@@ -3,10 +3,14 @@
 import json
 from typing import Any
 
+import pytest
 from starlette.testclient import TestClient
 
+from app.db import reading, transaction
+from app.domain import chore as chores_
+from app.domain import text_search
 from app.domain.access import Who
-from app.services import annotating, label_books
+from app.services import annotating, chores, label_books
 from tests.dom import Dom, get
 from tests.queries import queries
 from tests.rows import add_dataset, add_rows
@@ -80,6 +84,29 @@ def test_pages_of_the_grid_follow_each_other_and_keep_the_filter(browser: TestCl
     assert link.startswith("/datasets/1/grid?") and "label=billing" in link
     last = get(browser, link)
     assert len(last.all("#grid tr")) == 15 and "offset=0" in last.href("a[rel=prev]")
+
+
+def test_a_search_that_finds_more_rows_than_are_looked_up_says_so(browser: TestClient, person: Who, monkeypatch: pytest.MonkeyPatch) -> None:
+    version = add_dataset(person, train=130)
+    monkeypatch.setattr(text_search, "MOST_FOUND", 100)
+
+    def said(asked: str, selector: str = ".pager > span") -> str:
+        return get(browser, f"/datasets/1/grid?q={asked}").texts(selector)[0]
+
+    with transaction() as session:
+        chores_.again(session, version.id, "search", version.rows, {})
+    assert said("message") == "1 to 50 of 130 train rows", "all are read through while there is no index"
+    with reading() as session:
+        key = chores_.waiting(session, ["search"])
+    assert key is not None
+    chores.run(key)
+    assert said("message") == "1 to 50 of more than 100 train rows"
+    assert said("message&offset=50") == "51 to 100 of more than 100 train rows"
+    assert said("message&label=billing") == "1 to 50 of at least 50 train rows"
+    assert said("message&changed=1", ".empty p") == "None of the first 100 train rows with these words is like that. Ask for a rarer word."
+    assert said("parcel") == "1 to 50 of 65 train rows"
+    monkeypatch.setattr(text_search, "MOST_FOUND", 130)
+    assert said("message") == "1 to 50 of 130 train rows", "as many as there are is not more"
 
 
 def test_the_queue_offers_models_and_prompts_and_says_when_nothing_waits(browser: TestClient, person: Who) -> None:

@@ -50,6 +50,26 @@ def test_freezing_makes_version_1(browser: TestClient) -> None:
     assert list(upload_files.folder().iterdir()) == []
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    ("filename", "content", "said"),
+    [
+        ("tickets.csv", table(60).replace(",", "\t"), "Named .csv, read as tab-separated text."),
+        ("tickets.tsv", table(60), "Named .tsv, read as comma-separated text."),
+        ("tickets.jsonl", json.dumps([{"text": f"text {number}", "label": "ab"[number % 2]} for number in range(40)]), "Named .jsonl, read as JSON."),
+        ("tickets.parquet", table(60), "Named .parquet, read as comma-separated text."),
+        ("tickets.xlsx", table(60), "Named .xlsx, read as comma-separated text."),
+    ],
+    ids=["IC20 tabs in .csv", "IC20 commas in .tsv", "IJ2 a list in .jsonl", "IP1 commas in .parquet", "IX11 commas in .xlsx"],
+)
+def test_a_name_that_says_something_else_is_told_once_before_and_after_the_file_is_read(browser: TestClient, filename: str, content: str, said: str) -> None:
+    place = browser.post("/datasets/uploads", files={"file": (filename, content.encode())}).headers["location"]
+    assert get(browser, place).texts(".upload-how .help").count(said) == 1, "its beginning tells"
+    imports.run(key_of(place))
+    page = get(browser, place)
+    assert page.texts(".upload-how .help").count(said) == 1 and "Read to the end" in page.text("#progress") and not page.all(".problems")
+
+
 def test_another_delimiter_reads_the_file_otherwise_and_back(browser: TestClient) -> None:
     place = upload(browser, table(60).replace(",", ";"))
     page = change(browser, place, delimiter="|")
@@ -57,6 +77,14 @@ def test_another_delimiter_reads_the_file_otherwise_and_back(browser: TestClient
     assert "No column is named input" in page.text(".problems")
     page = change(browser, place, delimiter="")
     assert page.texts(".upload-preview th") == ["Line", "text input", "label output"] and not page.all(".problems")
+    page = change(browser, place, header="no")
+    assert page.texts(".upload-preview th")[1:] == ["column 1 input", "column 2 output"] and page.texts(".upload-preview tbody td")[1:3] == ["text", "label"]
+    assert "61" in page.text(".upload-what .facts") and page.text("#header option[selected]") == "a row"
+    page = change(browser, place, header="", line_ends="CR")
+    assert page.text("#line_ends option[selected]") == "CR" and "The file has a header but no rows." in page.text(".problems")
+    page = change(browser, place, line_ends="")
+    assert page.texts(".upload-preview th") == ["Line", "text input", "label output"] and not page.all(".problems")
+    assert "60" in page.text(".upload-what .facts") and page.text("#line_ends option[selected]") == "LF (found)"
 
 
 def test_columns_can_be_chosen_several_for_the_input(browser: TestClient) -> None:
@@ -144,6 +172,14 @@ def test_what_can_be_told_of_a_files_health_stands_there_before_it_is_frozen(bro
 
 def test_the_limits_stand_beside_the_field(browser: TestClient) -> None:
     assert get(browser, "/datasets/new").text("#limits") == "At most 1,000,000 rows, 200 columns, and 1,000,000 characters in a cell."
+
+
+def test_somebody_without_a_file_begins_with_a_small_one(browser: TestClient) -> None:
+    link = get(browser, "/datasets/new").one("#template")
+    answer = browser.get(str(link.get("href")))
+    assert answer.status_code == 200 and link.get("download") is not None and answer.text.splitlines()[0] == "text,label" and len(answer.text.splitlines()) == 3
+    page = get(browser, upload(browser, answer.content, "template.csv"))
+    assert page.texts(".upload-preview th") == ["Line", "text input", "label output"] and not page.all(".problems")
 
 
 def test_an_archive_with_several_tables_asks_which(browser: TestClient) -> None:
