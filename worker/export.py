@@ -1,4 +1,8 @@
-"""An export job: base and adapter written as one plain model, whose answers are compared with theirs before it is handed out."""
+"""An export job: base and adapter written as one plain model, whose answers are compared with theirs before it is handed out.
+
+Each attempt writes into a folder of its own, and the row that ends the job names the one that is handed out. So a worker that lost the job can change
+nothing of what another has made, and there is no moment at which a finished export is half there, or not.
+"""
 
 import gc
 import shutil
@@ -42,8 +46,9 @@ def run(job: Job, token: str, reporter: JobReporter) -> None:
         version = datasets.find(session, job.person(), job.settings["dataset"])
         asked = _Asked(prompt.template(), Parameters.model_validate(prompt.parameters), version.book, _rows(session, version), reporter)
     base, adapter = reporter.patiently(lambda: predictions.weights(model))
-    target = settings().storage_folder / models.merged_folder(model)
+    target = _folder(model, job)
     reporter.phase("load")
+    _drop_earlier(target, job.attempt)
     refuse_changed(base, adapter)
     ask_for_merged(base, target)  # before the rows are scored, which takes as long as the merge
     kind = "cuda" if own().startswith("cuda") else "cpu"
@@ -58,10 +63,30 @@ def run(job: Job, token: str, reporter: JobReporter) -> None:
         shutil.rmtree(target, ignore_errors=True)
         raise found.drift()
     reporter.patiently(lambda: _shared(target))
-    result = {"model": model.id, "format": job.settings["format"], "content_hash": fingerprint(target), "bytes": _size(target), **found.as_json()}
+    result = {
+        "model": model.id,
+        "format": job.settings["format"],
+        "folder": storage.key_of(target),
+        "content_hash": fingerprint(target),
+        "bytes": _size(target),
+        **found.as_json(),
+    }
     reporter.flush()
     with transaction() as session:
         ending.succeed(session, job.id, token, result)
+
+
+def _folder(model: models.Model, job: Job) -> Path:
+    """Where this attempt puts the merged model: on the disk of exports, which may be another one than that of jobs."""
+    return settings().storage_folder / models.merged_folder(model) / f"job-{job.id}" / f"attempt-{job.attempt}"
+
+
+def _drop_earlier(target: Path, attempt: int) -> None:
+    """What attempts before this one have left, whole or not, before room is asked for. Never a later one's: this one may have slept since it was given the job."""
+    for number in range(1, attempt):
+        for begun in target.parent.glob(f".tmp-attempt-{number}-*"):
+            shutil.rmtree(begun, ignore_errors=True)
+        storage.discard(target.with_name(f"attempt-{number}"))
 
 
 def _shared(target: Path) -> None:

@@ -2,7 +2,8 @@
 
 A job that succeeded keeps no checkpoint, on no machine that tried it; one that did not keeps its newest two for a retry. By age go, counted from the
 job's end: checkpoints after FETTLE_KEEP_CHECKPOINTS_DAYS, log files and log lines after FETTLE_KEEP_LOGS_DAYS, and with the log lines the messages of
-webhooks. What a killed process had begun to write, and the folder of a job whose row was deleted, go within a day.
+webhooks. What a killed process had begun to write, and the folder of a job whose row was deleted, go within a day. Merged models that no job handed in
+go when their job is over.
 """
 
 import shutil
@@ -55,8 +56,33 @@ def prune() -> int:
         for path in due:
             _remove(path)
         gone += len(due)
+    gone += _exports()
     told = clock - settings().keep_logs_days * DAY_MS
     return gone + _in_store(jobs, clock) + _rows(metrics.forget_lines, told) + _rows(webhooks.forget_told, told)
+
+
+def _exports() -> int:
+    """Merged models of attempts that came to nothing, and of jobs that are gone."""
+    # Listed before the rows are read: a job that is over then has nobody who began anything of this since.
+    root = settings().storage_folder / "exports"
+    found = [path for folder in root.glob("model-*/job-*") for pattern in ("attempt-*", ".tmp-attempt-*") for path in folder.glob(pattern)]
+    with reading() as session:
+        jobs = {f"job-{job.id}": job for job in session.scalars(select(Job).where(Job.kind == "export"))}
+        newest = session.scalar(select(func.max(Job.id))) or 0
+    due = [path for path in found if _unwanted(path, jobs.get(path.parent.name), newest)]
+    for path in due:
+        _remove(path)
+    return len(due)
+
+
+def _unwanted(path: Path, job: Job | None, newest: int) -> bool:
+    """Of one attempt to merge: `.tmp-*` may also be a copy that is on its way out of the object store."""
+    settled = _age_ms(path) > DAY_MS
+    if job is None:
+        number = path.parent.name.removeprefix("job-")
+        return settled and number.isdigit() and int(number) < newest
+    handed_in = settings().storage_folder / (job.result or {}).get("folder", "")
+    return job.over and path != handed_in and (settled or not path.name.startswith(".tmp-"))
 
 
 def _in_store(jobs: Mapping[int, Any], clock: int) -> int:

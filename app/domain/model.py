@@ -87,7 +87,7 @@ def folders(session: Session, model: Model, models_folder: Path, storage: Path) 
 
 
 def merged_folder(model: Model) -> str:
-    """Where a tuned model lies as one plain model once that was made, from the storage's root."""
+    """Where a tuned model lies as one plain model, each try to make it in a folder of its own; from the storage's root."""
     return f"exports/model-{model.id}"
 
 

@@ -193,4 +193,5 @@ def _forget_evaluations(session: Session, keys: Collection[int]) -> None:
 def forget_files(*jobs: int) -> None:
     """The rows are gone first: a crash in between leaves files that nothing names, never rows without their files."""
     for key in jobs:
-        storage.discard(settings().storage_folder / "jobs" / str(key))
+        for folder in (settings().storage_folder / "jobs" / str(key), *settings().storage_folder.glob(f"exports/model-*/job-{key}")):
+            storage.discard(folder)

@@ -103,12 +103,17 @@ def folder_of(person: Who, key: int | str, form: str) -> tuple[str, Path]:
         found = _forms(session, model)
     if form not in ("", *found.now):
         raise _not_there(model, form, found)
-    merged = settings().storage_folder / models.merged_folder(model)
-    folder = base if adapter is None else merged if form == MERGED else adapter
+    folder = base if adapter is None else _merged(model, found) if form == MERGED else adapter
     folder = fetched(folder, key_of(folder) if model.kind == "tuned" else model_key(model.content_hash))
     if not folder.is_dir():
         raise NotFound("folder of the model", model.slug)
-    return f"{model.slug}-merged" if folder == merged else model.slug, folder
+    return f"{model.slug}-merged" if adapter is not None and form == MERGED else model.slug, folder
+
+
+def _merged(model: Model, found: Forms) -> Path:
+    """The folder that the job's row names. Jobs named none when there was one for all of a model's."""
+    result = (found.job and found.job.result) or {}
+    return settings().storage_folder / str(result.get("folder", models.merged_folder(model)))
 
 
 def _not_there(model: Model, form: str, found: Forms) -> Invalid:

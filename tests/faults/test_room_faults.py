@@ -191,11 +191,12 @@ def test_f20_an_export_that_does_not_fit_waits_and_one_that_is_cut_off_leaves_no
     filler.unlink()
     job = site.ended(key)
     assert job.state == "failed" and (job.error or {})["code"] == "disk_full" and "the merged model needs" in (job.error or {})["message"], job.error
-    merged = site.storage / merged_folder(model)
-    assert not merged.exists() and not list(merged.parent.glob(".tmp-*")), "half a model"
+    folder = site.storage / merged_folder(model) / f"job-{key}"
+    assert not list(folder.glob("*")), "half a model"
     (small / "filler").unlink()
     jobs.retry(site.person, key)
     site.succeeded(key)
+    (merged,) = folder.glob("*")
     assert damage(merged) is None and site.call("GET", f"/api/v1/models/{model.id}/download?format=merged")[0] == 200
 
 

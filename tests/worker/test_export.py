@@ -8,17 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 from transformers import AutoModelForCausalLM
 
 from app.db import transaction
+from app.domain import ending
 from app.domain.access import Who
 from app.domain.dataset import DatasetVersion
-from app.domain.job import claim
+from app.domain.job import Fenced, Job, claim
 from app.domain.model import Model
 from app.errors import Invalid
-from app.services import handing_out, jobs
+from app.services import discarding, handing_out, jobs
 from app.settings import settings
 from worker import export, parent
+from worker.engine.artefact import merge
+from worker.engine.folders import hashes, whole
+from worker.pruning import prune
 from worker.reporter import JobReporter
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
@@ -68,7 +73,7 @@ def test_what_answers_otherwise_is_not_handed_out(person: Who, base: Model, toys
     with pytest.raises(Invalid, match=r"the same answer on \d+ of 20 rows.* 95 % interval") as drifted:
         export.run(job, job.lease_token, JobReporter(job.id, job.lease_token, job.attempt, threading.Event()))
     assert drifted.value.code == "export_drifted"
-    assert handing_out.forms(person, model).now == ("adapter",) and not list(settings().storage_folder.glob("exports/*"))
+    assert handing_out.forms(person, model).now == ("adapter",) and not list(settings().storage_folder.glob("exports/*/*/*"))
 
 
 @ONE
@@ -79,3 +84,43 @@ def test_a_soft_prompt_has_no_plain_form(person: Who, base: Model, toys: Dataset
     assert refused.value.code == "cannot_merge"
     with pytest.raises(Invalid):
         handing_out.folder_of(person, model, "merged")
+
+
+@ONE
+def test_a_worker_that_lost_the_job_changes_nothing_of_what_another_has_merged(
+    person: Who, base: Model, toys: DatasetVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It sleeps in the middle of its merge, which would come to something else (the base itself), and wakes up when the next attempt is through."""
+    model = tuned(person, base, toys, "lora")
+    key = handing_out.merge(person, model).job.id
+    found = dict[str, str]()
+
+    def sleeps(base: Path, adapter: Path, target: Path) -> None:
+        monkeypatch.setattr(export, "merge", merge)
+        with transaction() as session:
+            session.execute(update(Job).values(lease_until=0))
+        with transaction() as session:
+            assert ending.expire(session) == [key]
+        attempt()
+        found.update(hashes(handed_out()))
+        with whole(target) as folder:
+            shutil.copytree(base, folder, dirs_exist_ok=True)
+
+    def attempt() -> None:
+        with transaction() as session:
+            job = claim(session, "gpu", "here", 60)
+        assert job is not None and job.id == key and job.lease_token is not None
+        export.run(job, job.lease_token, JobReporter(job.id, job.lease_token, job.attempt, threading.Event()))
+
+    def handed_out() -> Path:
+        return handing_out.folder_of(person, model, "merged")[1]
+
+    monkeypatch.setattr(export, "merge", sleeps)
+    with pytest.raises(Fenced):
+        attempt()
+    assert jobs.find(person, key).job.state == "succeeded" and jobs.find(person, key).job.attempt == 2
+    assert found and hashes(handed_out()) == found
+    prune()
+    assert list(settings().storage_folder.glob("exports/*/*/*")) == [handed_out()], "what the first attempt has made is of no use"
+    discarding.job(person, key)
+    assert not list(settings().storage_folder.glob("exports/*/*"))
