@@ -21,7 +21,7 @@ from app.domain.upload import Upload
 from app.errors import Conflict, Invalid, NotFound
 from app.readers.near_duplicates import near_duplicate_groups
 from app.readers.options import Options
-from app.services import filling, imports, upload_files, uploads
+from app.services import filling, imports, problem_lists, upload_files, uploads
 from app.services.datasets import DatasetView, find
 from app.services.upload_files import place
 from tests.services.uploading import sent, table
@@ -268,7 +268,7 @@ def test_every_problem_is_counted_and_can_be_had(person: Who) -> None:
     imports.run(upload.id)
     report = uploads.find(person, upload.id).report or {}
     assert report["problem_count"] == 1_204 and len(report["problems"]) == 20
-    found = list(uploads.problems(person, upload.id))
+    found = list(problem_lists.problems(person, upload.id))
     assert len(found) == 1_204 and found[-1].line == 1_205 and found[-1].code == "wrong_number_of_values"
 
 
