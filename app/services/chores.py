@@ -27,8 +27,8 @@ from app.domain.packed import packed, unpacked
 from app.domain.splits import SPLITS
 from app.errors import FettleError, Invalid, NoRoom, NotFound, Unavailable
 from app.services import examination, lengths, likeness
+from app.services.index_files import index_file, on_sqlite
 from app.services.pulse import pulse
-from app.settings import settings
 
 PORTION = 500
 """Rows taken at a time."""
@@ -135,15 +135,6 @@ def _bounded(rows: Iterable[Row[Any]]) -> list[Row[Any]]:
         if size > CHARACTERS:
             break
     return taken
-
-
-def index_file(version: DatasetVersion) -> text_search.File:
-    """Where the words of a version stand on SQLite."""
-    return text_search.File(settings().folder / "search", version.id, version.content_hash)
-
-
-def on_sqlite() -> bool:
-    return settings().database.startswith("sqlite")
 
 
 def _search(work: Work) -> dict[str, Any]:

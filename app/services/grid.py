@@ -15,7 +15,7 @@ from app.domain.chore import Chore
 from app.domain.dataset import MARKED, DatasetVersion, Example
 from app.domain.words import tokens
 from app.errors import Conflict
-from app.services.chores import index_file, on_sqlite
+from app.services.index_files import index_file, on_sqlite
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ def _firsts(ids: Sequence[int], lists: Iterable[Sequence[int]]) -> Iterator[str]
     current = 0
     while part := list(islice(rows, ROWS)):
         with reading() as session:
-            texts = dict(session.execute(select(Example.id, Example.input).where(Example.id.in_([key for _, key in part]))).tuples())
+            texts = dict(session.execute(select(Example.id, Example.input).where(Example.id.in_([key for _, key in part]))).all())
         for at, key in part:
             if at == current:
                 first = texts[key] if first is None else min(first, texts[key])

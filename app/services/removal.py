@@ -17,7 +17,7 @@ from app.domain.experiment import Experiment
 from app.domain.job import ACTIVE, Job
 from app.domain.model import Model
 from app.errors import Conflict
-from app.services.chores import index_file
+from app.services.index_files import index_file
 from app.services.pacing import Pace
 from app.settings import settings
 

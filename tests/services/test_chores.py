@@ -18,6 +18,7 @@ from app.errors import NotFound, Sealed
 from app.readers.near_duplicates import near_duplicate_groups
 from app.services import chores, filling, grid, health, shots, uploads
 from app.services.datasets import DatasetView, find
+from app.services.index_files import index_file
 from tests.services.uploading import sent, table
 
 
@@ -177,7 +178,7 @@ def test_near_duplicates_that_are_found_at_last_are_in_the_report_of_health(pers
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_an_index_whose_file_cannot_be_written_fails_at_once_and_is_made_anew(person: Who, tickets: DatasetView) -> None:
-    path = chores.index_file(tickets.version).path
+    path = index_file(tickets.version).path
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"no database, whatever its name says" * 100)
     chore = do("search")

@@ -11,8 +11,9 @@ from app.domain.access import Who
 from app.domain.cutting import content_key
 from app.domain.dataset import DatasetVersion, Example
 from app.domain.lineage import Change, Drop, Edit, Keep, Move, Relabel, Values
+from app.domain.placing import Ties
 from app.errors import Conflict, Invalid, NotFound
-from app.services import datasets, pulse, versions
+from app.services import datasets, placing, pulse, versions
 from app.services.versions import New, derive
 from tests.rows import add_dataset
 from tests.unhealthy import add, text
@@ -208,15 +209,17 @@ def test_a_draft_whose_maker_thinks_for_long_gives_signs_of_life(person: Who, mo
     monkeypatch.setattr(pulse, "PULSE_SECONDS", 0.05)
     seen: list[int] = []
 
-    def thinking(draft: DatasetVersion, *_: Any) -> list[Any]:
+    look = placing._resembling
+
+    def thinking(draft: DatasetVersion, *given: Any) -> Ties:
         for _look in range(100):
             with reading() as session:
                 seen.append(session.scalars(select(DatasetVersion.alive_at).where(DatasetVersion.id == draft.id)).one())
             if len(set(seen)) > 2:
                 break
             time.sleep(0.05)
-        return []
+        return look(draft, *given)
 
-    monkeypatch.setattr(versions, "_resembling", thinking)
+    monkeypatch.setattr(placing, "_resembling", thinking)
     derive(person, "1", Keep("append"), added=[[New("something new", "billing")]])
     assert len(set(seen)) > 2
