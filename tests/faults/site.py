@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,13 @@ from sqlalchemy import select
 
 from app import broker, queue
 from app.db import reading, transaction
+from app.domain import prompt as prompts
 from app.domain.access import Who
 from app.domain.dataset import DatasetVersion
 from app.domain.job import Attempt, Job
 from app.domain.metric import LogLine, MetricPoint
 from app.domain.model import Model
+from app.domain.rendering import Template
 from app.domain.user import User, start_session
 from app.doors import COOKIE
 from app.errors import Unavailable
@@ -196,6 +199,12 @@ class Site:
         with suppress(Unavailable):
             queue.wake("gpu")  # as the dispatcher does, where there is one
         return key
+
+    @cached_property
+    def prompt(self) -> str:
+        """A prompt version with which the base model can be asked."""
+        with transaction() as session:
+            return prompts.create(session, self.person, "asked", prompts.fields_of(Template(instruction="Good or bad?"))).reference
 
     # What is so.
 

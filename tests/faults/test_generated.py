@@ -1,16 +1,18 @@
-"""A generated run: three people create, cancel, retry, delete and upload over the HTTP API while something breaks every 20 seconds, from the tenth on.
+"""A generated run: three people create, evaluate, cancel, retry, delete and upload over the HTTP API while something breaks every 20 seconds, from the tenth on.
 
 `--generator-seconds` says how long, `--generator-seed` replays what a run says at its end. The same seed gives the same wishes and the same
 strikes; how they fall together depends on the machine.
 """
 
+import csv
+import io
 import os
 import random
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -21,6 +23,8 @@ from sqlalchemy import select
 
 from app import queue
 from app.db import reading, transaction
+from app.domain import evaluation as evaluations
+from app.domain.evaluation import Evaluation
 from app.domain.job import Job
 from app.domain.user import User
 from app.errors import Unavailable
@@ -41,6 +45,8 @@ DISK = "96m"
 """The size of the disk that jobs write to, where one can be mounted: enough for all of them, little enough to be filled at once."""
 MOST_WAITING = 1
 """Jobs that one person lets wait before ordering more."""
+ACCEPTS = {"create": 202, "evaluate": 202, "upload": 201}
+"""What is accepted, and with which answer."""
 QUIET_SECONDS = 600.0
 """How long what waits at the end has to get done, with everything mended."""
 
@@ -51,17 +57,18 @@ class Someone(threading.Thread):
     def __init__(self, site: Site, name: str, token: str, seed: str, history: History, over: threading.Event) -> None:
         super().__init__(name=name, daemon=True)
         self.site, self.token, self.history, self.over = site, token, history, over
-        self.random = random.Random(seed)
+        self.random, self.prompt = random.Random(seed), site.prompt
         self.jobs: dict[int, int] = {}
         """The jobs that were accepted, with their datasets."""
-        self.datasets: list[int] = []
+        self.datasets: dict[int, str] = {}
+        """What this person was told to have uploaded, and has not deleted: the lines of each file."""
         self.deleted: set[int] = set()
         self.discarded: set[int] = set()
         """Jobs that were deleted, or may have been: the answer did not come."""
 
     def run(self) -> None:
         wishes: list[Callable[[], None]] = [
-            self.create, self.create, self.look, self.look, self.look, self.cancel, self.retry, self.upload, self.delete, self.discard
+            self.create, self.create, self.evaluate, self.look, self.look, self.look, self.cancel, self.retry, self.upload, self.delete, self.discard
         ]  # fmt: skip
         while not self.over.is_set():
             self.random.choice(wishes)()
@@ -75,20 +82,34 @@ class Someone(threading.Thread):
         except httpx2.HTTPError as error:
             status, answer = 0, repr(error)
         if not thing and isinstance(answer, dict) and "id" in answer:
-            thing = f"{'dataset' if 'datasets' in path else 'job'} {answer['id']}"
+            thing = f"dataset {answer['id']}" if "datasets" in path else f"job {answer.get('job', answer['id'])}"
         self.history.add(sent, self.name, what, thing, status, answer)
         return status, answer
 
-    def create(self) -> None:
+    def has_enough(self) -> bool:
         with reading() as session:
-            waits = session.scalars(select(Job.id).where(Job.state == "queued", Job.id.in_(self.jobs))).all()
-        if len(waits) > MOST_WAITING:
+            return len(session.scalars(select(Job.id).where(Job.state == "queued", Job.id.in_(self.jobs))).all()) > MOST_WAITING
+
+    def some_dataset(self) -> int:
+        return self.random.choice([self.site.toys.dataset_id, *list(self.datasets)[-1:]])
+
+    def create(self) -> None:
+        if self.has_enough():
             return
-        dataset = self.random.choice([self.site.toys.dataset_id, *self.datasets[-1:]])
+        dataset = self.some_dataset()
         order = self.site.order(max_steps=self.random.choice(STEPS)) | {"dataset": dataset, "priority": self.random.choice((0, 0, 5))}
         status, answer = self.say("create", "POST", "/api/v1/jobs", json=order)
         if status == 202:
             self.jobs[answer["id"]] = dataset
+
+    def evaluate(self) -> None:
+        if self.has_enough():
+            return
+        dataset = self.some_dataset()
+        order = {"model": self.site.base.id, "prompt_version": self.prompt, "dataset": dataset, "split": "validation"}
+        status, answer = self.say("evaluate", "POST", "/api/v1/evaluations", json=order)
+        if status == 202:
+            self.jobs[answer["job"]] = dataset
 
     def look(self) -> None:
         if self.jobs:
@@ -114,18 +135,31 @@ class Someone(threading.Thread):
                 self.discarded.add(key)
 
     def upload(self) -> None:
-        rows = self.random.randint(60, 200)
-        status, answer = self.say("upload", "POST", "/api/v1/datasets", files={"file": ("some.csv", table(rows, labels=2).encode())})
+        text = table(self.random.randint(60, 200), labels=2, seed=self.random.randrange(10**6))
+        status, answer = self.say("upload", "POST", "/api/v1/datasets", files={"file": ("some.csv", text.encode())})
         if status == 201:
-            self.datasets.append(answer["id"])
+            self.datasets[answer["id"]] = text
+
+    def lost(self) -> Iterator[str]:
+        """Datasets that are not as they were uploaded, once all is over."""
+        for key, text in self.datasets.items():
+            self.say("reveal", "POST", f"/api/v1/datasets/{key}/reveal", f"dataset {key}", json={"reason": "to compare all of it"})
+            status, exported = self.say("export", "GET", f"/api/v1/datasets/{key}/export", f"dataset {key}")
+            if status != 200 or sorted(_rows(exported)) != sorted(_rows(text)):
+                yield f"dataset {key} is not what {self.name} uploaded: {status} {str(exported)[:200]}"
 
     def delete(self) -> None:
         if self.datasets:
-            key = self.random.choice(self.datasets)
+            key = self.random.choice(list(self.datasets))
             status, _ = self.say("delete", "DELETE", f"/api/v1/datasets/{key}", f"dataset {key}")
             if status in (0, 204):
-                self.datasets.remove(key)
+                del self.datasets[key]
                 self.deleted.add(key)
+
+
+def _rows(text: str) -> Iterator[tuple[str, str]]:
+    """The texts and labels of a CSV file, which may have more columns."""
+    return ((row["text"], row["label"]) for row in csv.DictReader(io.StringIO(text)))
 
 
 class Nemesis:
@@ -272,9 +306,22 @@ def test_nothing_accepted_is_lost_doubled_or_contradicted(site: Site, generator:
     for key in accepted:
         everybody[0].say("look", "GET", f"/api/v1/jobs/{key}", f"job {key}")
     until(lambda: not wrong(site, accepted, gone), 60, lambda: f"{told}{'; '.join(wrong(site, accepted, gone))}\n{history.end()}")
+    lost = [said for one in everybody for said in one.lost()]
+    assert not lost, f"{told}{'; '.join(lost)}\n{history.end()}"
     contradicted = list(history.contradictions({f"job {key}" for key in followed}))
     assert not contradicted, f"{told}{contradicted[0]}\n{history.end()}"
+    _answered(history, seconds, told)
     _same_curves(site, accepted, gone, told)
+    _same_answers(site, accepted, gone, told)
+
+
+def _answered(history: History, seconds: float, told: str) -> None:
+    """Nothing that struck was a reason to refuse an order or a file: every one was accepted, and there were some in every minute."""
+    for what, accepts in ACCEPTS.items():
+        found = [call for call in history.calls if call.what == what]
+        refused = [call for call in found if call.status != accepts]
+        assert not refused, f"{told}{refused[0]}"
+        assert len(found) >= seconds / 60, f"{told}{len(found)} times {what}"
 
 
 def _deleted(site: Site, everybody: list[Someone]) -> set[int]:
@@ -299,8 +346,18 @@ def _same_curves(site: Site, accepted: list[int], gone: set[int], told: str) -> 
     """Runs with the same settings ended with the same losses and weights, whatever happened to each."""
     curves: dict[int, list[tuple[int, Any]]] = {}
     for key in accepted:
-        if key not in gone and (job := site.job(key)).state == "succeeded" and job.settings["dataset"] == site.toys.reference:
+        if key not in gone and (job := site.job(key)).kind == "tune" and job.state == "succeeded" and job.settings["dataset"] == site.toys.reference:
             curves.setdefault(job.settings["parameters"]["max_steps"], []).append((key, site.curve(key)))
     assert curves, f"{told}not one run came to its result"
     for steps, found in curves.items():
         assert all(curve == found[0][1] for _, curve in found), f"{told}runs of {steps} steps differ: {[key for key, _ in found]}"
+
+
+def _same_answers(site: Site, accepted: list[int], gone: set[int], told: str) -> None:
+    """Evaluations of the same rows have an answer to each of them once, and all the same."""
+    with reading() as session:
+        keys = [key for key in accepted if key not in gone and (job := site.job(key)).state == "succeeded" and job.settings["dataset"] == site.toys.reference]
+        found = session.scalars(select(Evaluation).where(Evaluation.job_id.in_(keys))).all()
+        answers = [[(row.example_id, row.answer, row.likelihoods) for row in evaluations.predictions(session, one.id)] for one in found]
+    assert answers and len(answers[0]) == site.toys.splits["validation"], f"{told}not one evaluation came to its result"
+    assert all(one == answers[0] for one in answers), f"{told}evaluations of the same rows differ: {[one.id for one in found]}"

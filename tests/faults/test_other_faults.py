@@ -1,12 +1,14 @@
 """What else breaks: the database, the web process, the engine, a migration, the files of a model, a dataset that changes meanwhile."""
 
 import json
+import random
 import re
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -108,8 +110,10 @@ def _state(site: Site, key: int) -> str:
 
 @pytest.mark.parametrize("rounds", [250])
 def test_f13_a_cancel_and_the_end_at_the_same_moment_agree(person: Who, rounds: int) -> None:
-    """500 rounds, half of them on each database: what the cancel was told is what the job is."""
-    for _ in range(rounds):
+    """500 rounds, half of them on each database: what the cancel was told is what the job is. One of both comes up to 50 ms later, mostly less than 10."""
+    draw, ends = random.Random(13), Counter[str]()
+    for number in range(rounds):
+        gap = max(-0.05, min(0.05, draw.gauss(0, 0.01)))
         with transaction() as session:
             key = protocol.add(session, person, "tune", "a tune", {}).id
             job = protocol.claim(session, "gpu", "w", 30)
@@ -117,8 +121,9 @@ def test_f13_a_cancel_and_the_end_at_the_same_moment_agree(person: Who, rounds: 
         told: list[str] = []
         at_once = Barrier(2)
 
-        def cancel(key: int = key, told: list[str] = told, at_once: Barrier = at_once) -> None:
+        def cancel(key: int = key, told: list[str] = told, at_once: Barrier = at_once, gap: float = gap) -> None:
             at_once.wait()
+            time.sleep(max(0.0, gap))
             try:
                 told.append(jobs.cancel(person, key).state)
             except Conflict:
@@ -127,6 +132,7 @@ def test_f13_a_cancel_and_the_end_at_the_same_moment_agree(person: Who, rounds: 
         thread = Thread(target=cancel)
         thread.start()
         at_once.wait()
+        time.sleep(max(0.0, -gap))
         try:
             with transaction() as session:
                 ending.succeed(session, key, job.lease_token or "", {"model": 1})
@@ -137,8 +143,10 @@ def test_f13_a_cancel_and_the_end_at_the_same_moment_agree(person: Who, rounds: 
         with transaction() as session:
             row = session.get_one(Job, key)
             outcomes = [attempt.outcome for attempt in protocol.attempts(session, key)]
-        assert (told[0], row.state, row.result) in (("stopping", "cancelled", None), ("too late", "succeeded", {"model": 1}))
+        assert (told[0], row.state, row.result) in (("stopping", "cancelled", None), ("too late", "succeeded", {"model": 1})), (number, gap)
         assert outcomes == [row.state]
+        ends[row.state] += 1
+    assert min(ends["cancelled"], ends["succeeded"]) >= rounds // 10, f"one side all but always won: {ends}"
 
 
 @ONE

@@ -12,12 +12,15 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 WANTED: dict[str, Any] = json.loads(os.environ.get("TEST_FAULTS", "{}"))
 MARKS = Path(os.environ.get("TEST_FAULTS_FOLDER", "."))
+WRONG_CLOCK = "skew" in WANTED or "jump" in WANTED
+JUMPED = MARKS / "jump"
 
 
 def once(name: str) -> bool:
@@ -61,6 +64,10 @@ def loop(module: Any) -> None:
             ctypes.PyDLL(None).sleep(int(WANTED["hold_seconds"]))  # a long C call that keeps the interpreter's lock
         if now == WANTED.get("stall") and once("stall"):
             time.sleep(WANTED["stall_seconds"])
+        if now == WANTED.get("jump"):
+            before = time.time()
+            once("jump")
+            (MARKS / "jumped").write_text(f"{time.time() - before:.0f}")
         return step(self, model, inputs, *rest)
 
     def filled(self: Any, own: Path | None) -> None:
@@ -88,6 +95,30 @@ def artefact(module: Any) -> None:
             return room(*values)
 
         module.room = taken
+    if WANTED.get("kill_merge"):
+        whole = module.whole
+
+        @contextmanager
+        def cut(target: Path) -> Iterator[Path]:
+            with whole(target) as folder:
+                yield folder
+                if "exports" in target.parts and once("kill_merge"):
+                    die()
+
+        module.whole = cut
+
+
+def evaluate(module: Any) -> None:
+    """Dies with answers that are not stored yet, after others that are."""
+    answer = module.Answerer.answer
+
+    def answered(self: Any, rows: Any, done: int) -> Any:
+        found = answer(self, rows, done)
+        if "kill_rows" in WANTED and done >= WANTED["kill_rows"] and once("kill_rows"):
+            die()
+        return found
+
+    module.Answerer.answer = answered
 
 
 def out_of_memory() -> None:
@@ -156,7 +187,7 @@ def parent(module: Any) -> None:
 
 def celery_clock(module: Any) -> None:
     """Celery asks `datetime` for the time, in C, which knows nothing of `time.time`: it is given one whose now is this process's."""
-    if "skew" in WANTED:
+    if WRONG_CLOCK:
 
         class Skewed(dt.datetime):
             @classmethod
@@ -170,11 +201,17 @@ def celery_clock(module: Any) -> None:
         module.datetime = Skewed
 
 
-def skew_clock(seconds: float) -> None:
-    """A clock that is wrong by so much, for whoever asks it in seconds or in nanoseconds."""
+def wrong_by() -> float:
+    """Seconds by which the clock is wrong: from this process's start on (`skew`), or for all of them since a run has reached a step (`jump`)."""
+    jumped = WANTED["jump_seconds"] if "jump" in WANTED and JUMPED.exists() else 0
+    return float(WANTED.get("skew", 0) + jumped)
+
+
+def skew_clock() -> None:
+    """A wrong clock for whoever asks it in seconds or in nanoseconds."""
     real, real_ns = time.time, time.time_ns
-    time.time = lambda: real() + seconds
-    time.time_ns = lambda: real_ns() + int(seconds * 10**9)
+    time.time = lambda: real() + wrong_by()
+    time.time_ns = lambda: real_ns() + int(wrong_by() * 10**9)
 
 
 PATCHES: dict[str, Callable[[Any], None]] = {
@@ -182,6 +219,7 @@ PATCHES: dict[str, Callable[[Any], None]] = {
     "app.services.upload_files": upload_files,
     "worker.engine.loop": loop,
     "worker.engine.artefact": artefact,
+    "worker.evaluate": evaluate,
     "worker.tune": tune,
     "worker.parent": parent,
     "worker.reporter": reporter,
@@ -215,5 +253,5 @@ class Finder(importlib.abc.MetaPathFinder):
 
 if WANTED or "TEST_VMSTAT" in os.environ:
     sys.meta_path.insert(0, Finder())
-if "skew" in WANTED:
-    skew_clock(float(WANTED["skew"]))
+if WRONG_CLOCK:
+    skew_clock()
