@@ -32,7 +32,9 @@ function send(form) {
   const { box, text, bar, cancel } = panel(form);
   const request = new XMLHttpRequest();
   const started = performance.now();
-  const end = (message) => { form.removeAttribute("aria-busy"); text.textContent = message; bar.hidden = cancel.hidden = true; };
+  let sent = false;
+  const stored = (no) => (sent ? "The file may have arrived: look at Data before you send it again." : no);
+  const end = (message) => { form.removeAttribute("aria-busy"); text.textContent = message; bar.hidden = cancel.hidden = true; letGo(form); };
   box.hidden = bar.hidden = cancel.hidden = false;
   form.setAttribute("aria-busy", "true");
   request.upload.addEventListener("progress", (event) => {
@@ -42,12 +44,18 @@ function send(form) {
     text.textContent = describe(event.loaded, event.total, (performance.now() - started) / 1000);
   });
   request.addEventListener("load", () => { end(""); box.hidden = true; answer(form, request); });
-  request.addEventListener("error", () => end("The connection broke. Nothing was stored; send the file again."));
-  request.addEventListener("abort", () => end("Cancelled. Nothing was stored."));
+  request.upload.addEventListener("load", () => { sent = true; });
+  request.addEventListener("error", () => end(`The connection broke. ${stored("Nothing was stored; send the file again.")}`));
+  request.addEventListener("abort", () => end(`Cancelled. ${stored("Nothing was stored.")}`));
   cancel.onclick = () => request.abort();
   request.open("POST", form.action);
   request.setRequestHeader("HX-Request", "true");
   request.send(new FormData(form));
+}
+
+/** A browser says nothing when the file that is chosen already is chosen again. */
+function letGo(form) {
+  if (form.dataset.upload !== "wait") form.querySelector("input[type=file]").value = "";
 }
 
 /** Names the chosen file, and offers its name to a field that waits for one (data-file-name). */
@@ -69,6 +77,7 @@ function start(form) {
   box.hidden = false;
   bar.hidden = cancel.hidden = true;
   text.textContent = `${file.name} has ${size(file.size)}; this installation takes ${size(limit)}.`;
+  letGo(form);
 }
 
 document.addEventListener("submit", (event) => {

@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Browser, Page, Route, expect
 from sqlalchemy import Engine
 
 from app.db import make_engine, transaction
@@ -140,6 +140,23 @@ def test_each_point_and_each_line_is_shown_once_over_a_restart_of_web_and_a_relo
 
     page.reload()
     goes_on_and_agrees(page, writer)
+    the_log_follows(page, writer)
+
+
+def the_log_follows(page: Page, writer: Writer) -> None:
+    """Its newest line stays in sight until somebody reads further up, and again when they come back to its end."""
+    box = page.get_by_label("Follow")
+    at_end = "() => { const log = document.getElementById('log'); return log.scrollHeight > log.clientHeight && log.scrollHeight - log.scrollTop - log.clientHeight < 2; }"
+    page.wait_for_function(at_end)
+    page.locator("#log").hover()
+    page.mouse.wheel(0, -300)
+    expect(box).not_to_be_checked()
+    goes_on_for(page, writer, 20)
+    assert not page.evaluate(at_end)
+    page.mouse.wheel(0, 100_000)
+    expect(box).to_be_checked()
+    goes_on_for(page, writer, 20)
+    page.wait_for_function(at_end)
 
 
 def goes_on_for(page: Page, writer: Writer, steps: int) -> None:
@@ -166,7 +183,11 @@ def through(wire: Tap, page: Page, writer: Writer) -> None:
     goes_on_and_agrees(page, writer)
 
 
-def test_a_wire_that_was_cut_is_said_and_leaves_no_gap(page: Page, writer: Writer, wire: Tap) -> None:
+def test_a_wire_that_was_cut_is_said_and_leaves_no_gap(installation: Running, page: Page, writer: Writer, wire: Tap, chromium: Browser) -> None:
+    """And the end of the job, which fails, is told in another browser until somebody has seen it."""
+    elsewhere = chromium.new_context(storage_state=page.context.storage_state()).new_page()
+    elsewhere.clock.install()
+    elsewhere.goto(f"{address(installation)}/models")
     through(wire, page, writer)
     wire.cut()
     expect(page.locator("#unheard")).to_be_visible()
@@ -177,6 +198,13 @@ def test_a_wire_that_was_cut_is_said_and_leaves_no_gap(page: Page, writer: Write
     goes_on_and_agrees(page, writer)
     expect(page.locator("#unheard")).to_be_hidden()
     ends_and_agrees(page, writer)
+    told = elsewhere.locator(".toast").filter(has_text="failed: The test is over.")
+    expect(told).to_be_visible()
+    elsewhere.clock.fast_forward("01:00")
+    expect(told).to_be_visible()
+    told.get_by_role("button", name="Dismiss").click()
+    expect(told).to_have_count(0)
+    elsewhere.context.close()
 
 
 def test_a_wire_that_went_silent_as_when_a_laptop_sleeps_is_noticed_and_leaves_no_gap(page: Page, writer: Writer, wire: Tap) -> None:

@@ -1,10 +1,12 @@
 """Files looked at in a real browser before anything is made of them: a ZIP whose files are splits, and more rows for a dataset. In this order."""
 
+import re
 import zipfile
 from pathlib import Path
 
+import psutil
 import pytest
-from playwright.sync_api import APIResponse, Page, Route, expect
+from playwright.sync_api import APIResponse, BrowserContext, Page, Route, expect
 
 from tests.browser.steps import address, no_violations, sign_up, until
 from tests.installation import Running
@@ -175,3 +177,29 @@ def test_a_choice_made_before_the_scripts_of_the_page_run_is_not_lost(installati
     expect(page.locator("#encoding")).to_have_value("cp1251")
     page.unroute("**/htmx.min.js")
     assert complaints == []
+
+
+@pytest.mark.faults
+def test_f21_a_page_whose_server_dies_under_an_upload_says_whether_anything_can_have_been_stored(
+    installation: Running, context: BrowserContext, later: Path, tmp_path: Path
+) -> None:
+    """One file is on its way, another has been sent and is not answered, when web is killed. In this order: it is the last."""
+    large, whole = context.new_page(), context.new_page()
+    for tab in (large, whole):
+        tab.goto(f"{address(installation)}/datasets/new")
+    (tmp_path / "large.csv").write_bytes(b"input,output\n" + b"it is good,yes\n" * 4_000_000)
+    (web,) = map(psutil.Process, installation.find("app.cli", "web"))
+    web.suspend()
+    large.set_input_files("input[type=file]", str(tmp_path / "large.csv"))
+    whole.set_input_files("input[type=file]", str(later))
+    said = {tab: tab.locator("[data-upload-state] output") for tab in (large, whole)}
+    expect(said[large]).to_contain_text(re.compile(r"of\s60"))
+    expect(said[whole]).to_contain_text("sent; reading the file")
+    web.kill()
+    expect(said[large]).to_have_text("The connection broke. Nothing was stored; send the file again.")
+    expect(said[whole]).to_have_text("The connection broke. The file may have arrived: look at Data before you send it again.")
+    until(whole, lambda: installation.find("app.cli", "web") not in ([], [web.pid]) and installation.state()["workers"])
+    whole.set_input_files("input[type=file]", str(later))
+    expect(whole.locator("#progress")).to_contain_text("Read to the end", timeout=60_000)
+    for tab in (large, whole):
+        tab.close()

@@ -21,7 +21,7 @@ from app.domain.dataset import DatasetVersion
 from app.domain.job import Job
 from app.domain.model import Model
 from app.errors import Conflict, Invalid, NoRoom, Unavailable
-from app.services import evaluations, handing_out, jobs
+from app.services import evaluations, handing_out, jobs, queues
 from app.settings import settings
 from app.storage import Store
 from tests.faults.tap import Tap
@@ -314,10 +314,18 @@ def machine(name: str, folder: Path) -> dict[str, str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
-def test_one_machine_tunes_and_the_other_goes_on_scores_and_serves(
+def test_one_machine_tunes_and_the_other_goes_on_while_the_first_is_at_another_job_then_scores_and_serves(
     person: Who, broker: str, bucket: str, base: Model, toys: DatasetVersion, tmp_path: Path
 ) -> None:
     del broker, bucket
+
+    def tune(**wanted: int) -> int:
+        parameters = LONG | wanted
+        return jobs.start_tune(person, model=base.id, dataset=toys.dataset_id, method="lora", parameters=parameters, prompt_version=None, seed=1).job.id
+
+    def by(key: int) -> list[str]:
+        return [attempt.worker.partition(":")[0] for attempt in jobs.find(person, key).attempts]
+
     for cache in (queue._celery, queue._redis, interactive._redis):
         cache.cache_clear()
     with transaction() as session:  # the catalogue knows the model by what is in it, and the store has it
@@ -326,32 +334,37 @@ def test_one_machine_tunes_and_the_other_goes_on_scores_and_serves(
         base = row
     weights.share(base)
     one, two = machine("one", tmp_path), machine("two", tmp_path)
-    wanted = LONG | {"max_steps": 300, "evaluations": 1}
-    made = jobs.start_tune(person, model=base.id, dataset=toys.dataset_id, method="lora", parameters=wanted, prompt_version=None, seed=1)
-    key = made.job.id
+    key = tune(max_steps=300)
     with process("worker", environment=one, log=tmp_path / "one.log"):
         until(lambda: jobs.find(person, key).job.step > 5, 240)
-        assert "one:" in str(jobs.find(person, key).job.worker)
     left = jobs.find(person, key)  # it was asked to leave: it saved, and handed the job back
     assert left.job.state == "queued" and left.attempts[0].outcome == "handed back", left.attempts
     assert storage.store() is not None and Store(settings().storage).below(f"checkpoints/jobs/{key}") == ["attempt-1"]
-    with process("worker", environment=two, log=tmp_path / "two.log"):
-        until(lambda: jobs.find(person, key).job.over, 600)
-        done = jobs.find(person, key)
-        assert done.job.state == "succeeded" and done.model is not None, done.job.error
-        assert [attempt.worker.partition(":")[0] for attempt in done.attempts] == ["one", "two"]
+    other = tune(evaluations=100)  # so long that it runs until it is told to keep its best
+    queues.move(person, other, "first")
+    with process("worker", environment=one, log=tmp_path / "one.log"), process("engine", environment=one, log=tmp_path / "engine.log"):
+        until(lambda: jobs.find(person, other).job.state == "running", 240)
+        with process("worker", environment=two, log=tmp_path / "two.log"):
+            until(lambda: jobs.find(person, key).job.over, 600)
+            done = jobs.find(person, key)
+            assert done.job.state == "succeeded" and done.model is not None, done.job.error
+            assert jobs.find(person, other).job.state == "running" and (by(key), by(other)) == (["one", "two"], ["one"]), "both are at work at once"
         log = "\n".join(line.text for line in jobs.log(person, key))
         assert "Went on from the checkpoint at step" in log
         steps = [point.step for point in jobs.points(person, key) if point.name == "loss"]
         assert steps == list(range(1, 301)), "one curve, from two machines"
-    assert Store(settings().storage).below(f"checkpoints/jobs/{key}") == [], "what only a resume needs goes"
-    scored = evaluations.create(person, model=done.model.id, prompt_version=None, dataset=toys.dataset_id, split="test", answer="likelihood")
-    with process("worker", environment=one, log=tmp_path / "one.log"), process("engine", environment=one, log=tmp_path / "engine.log"):
-        until(lambda: evaluations.find(person, scored.evaluation.id).job.over, 300)
+        assert Store(settings().storage).below(f"checkpoints/jobs/{key}") == [], "what only a resume needs goes"
+        until(lambda: any(point.step and point.name == "validation_accuracy" for point in jobs.points(person, other)), 240)
+        jobs.finish(person, other)
+        scored = evaluations.create(person, model=done.model.id, prompt_version=None, dataset=toys.dataset_id, split="test", answer="likelihood")
+        until(lambda: evaluations.find(person, scored.evaluation.id).job.over and jobs.find(person, other).job.over, 300)
         until(engine_there, 60)
         view = evaluations.find(person, scored.evaluation.id)
         assert view.job.state == "succeeded" and (view.evaluation.scores or {})["n"] == 40, view.job.error
         assert Chat(person, done.model, 5).answer()["output_tokens"] == 5
+    beside = jobs.find(person, other)
+    assert beside.job.state == "succeeded" and beside.model is not None and by(other) == ["one", "one"], beside.job.error
+    assert all(Store(settings().storage).has(model.folder) for model in (done.model, beside.model)), "a result of each machine"
     slug, folder = handing_out.folder_of(person, done.model.id, "")  # and a web process with no folder of its own hands it out
     assert slug == done.model.slug and fingerprint(folder) == done.model.content_hash
     assert (folder / "adapter_model.safetensors").exists()
