@@ -6,7 +6,8 @@ from typing import Any
 from app.domain.dataset import DatasetVersion
 from app.domain.finding import Finding
 from app.domain.splits import SPLITS
-from app.pages.formatting import count
+from app.domain.stats import detectable
+from app.pages.formatting import count, number
 from app.readers.health import CODES
 
 CARDS = 7
@@ -52,6 +53,17 @@ OF_SOME_ROWS = ("leakage", "conflicting_labels", "look_alike_labels", "missing_m
 def foreseen(report: Mapping[str, Any], appended: bool) -> list[tuple[str, str]]:
     """What a file's report says of its health before anything is made of it: (title, sentence), the most harmful first."""
     return [(title(one["code"]), one["sentence"]) for one in report.get("warnings") or [] if not appended or one["code"] in OF_SOME_ROWS]
+
+
+def detects(rows: int | None) -> str:
+    """What a test split of so many rows can tell; none while they are not counted."""
+    if rows is None:
+        return "What the test split can detect is told once all rows are counted."
+    if not rows:
+        return "Without a test split nothing can be compared on this dataset."
+    if (gap := detectable(rows)) >= 1:
+        return f"A test split of {count(rows)} rows is too small to detect any usual difference."
+    return f"A test split of {count(rows)} rows can detect differences of about ±{number(gap * 100, 1)} points."
 
 
 def fine(findings: Sequence[Finding]) -> list[tuple[str, str]]:

@@ -9,11 +9,10 @@ from fastapi.responses import HTMLResponse, Response
 from app.domain.access import Who
 from app.domain.dataset import DatasetVersion, closed
 from app.domain.splits import SPLITS
-from app.domain.stats import detectable
 from app.doors import Person
 from app.errors import Invalid
 from app.pages import health as health_pages
-from app.pages.dataset_words import reason, told
+from app.pages.dataset_words import detects, reason, told
 from app.pages.forms import Text
 from app.pages.paging import from_start, pager
 from app.pages.render import fragment, page, seen
@@ -84,7 +83,7 @@ def _show(
         labels=sorted(version.labels, key=lambda label: -label["count"]),
         first_labels=LABELS,
         rolled=version.book.with_those_below(),
-        detectable=detectable(version.splits.get("test", 0)) if version.splits.get("test") else None,
+        detects=detects(version.splits.get("test", 0)),
         reason_error=reason_error,
         shut=sorted(closed(version)),
         told=told(version, view.dataset.source),

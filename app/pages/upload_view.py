@@ -12,7 +12,6 @@ from starlette.datastructures import FormData
 from app.domain.dataset import DatasetVersion
 from app.domain.label_book import MOST_LABELS
 from app.domain.splits import SHARES, VALIDATION_SHARE
-from app.domain.stats import detectable
 from app.domain.upload import Upload
 from app.pages.forms import whole
 from app.pages.problem_words import counted
@@ -40,6 +39,9 @@ LONGEST_REASON = 500
 
 EACH = "(each)\u2060"
 """The value of the choice of a file that means: all of them, each a split."""
+
+TEST_SHARES = range(0, 61, 5)
+"""Where the slider of the test split can stand, in per cent."""
 
 NONE = "(none)\u2060"
 """The value of a choice that means: none of them. The word joiner keeps it apart from a column of that name."""
@@ -230,13 +232,12 @@ def shares_shown(upload: Upload) -> dict[str, int]:
     return {"train": 100 - test - validation, "validation": validation, "test": test}
 
 
-def told_by_test(upload: Upload, report: dict[str, Any]) -> tuple[int, float] | None:
-    """Rows that the test split will have, and the difference they can detect; none while the rows are not counted."""
+def tested(report: dict[str, Any], share: int) -> int | None:
+    """Rows that the test split will have with a share in per cent, where the file does not give its own; none while the rows are not counted."""
     if not report.get("complete"):
         return None
     given = report.get("splits") or {}
-    rows = given.get("test", 0) if given else round((report["rows"] - report["unlabelled"]) * shares_shown(upload)["test"] / 100)
-    return rows, detectable(rows) if rows else 1.0
+    return int(given.get("test", 0)) if given else round((report["rows"] - report["unlabelled"]) * share / 100)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from app.domain.upload import Upload
 from app.doors import OneFile, Person
 from app.errors import FettleError, Invalid, NotFound
 from app.pages import upload_view as view
-from app.pages.dataset_words import foreseen
+from app.pages.dataset_words import detects, foreseen
 from app.pages.files import named
 from app.pages.forms import Text
 from app.pages.problem_words import asked
@@ -24,6 +24,9 @@ from app.services.uploads import Sent
 from app.settings import settings
 
 router = APIRouter(prefix="/datasets")
+
+LABELS = 10
+"""Labels of the table that are shown at once; with a few more it can be searched."""
 
 
 @router.get("/new")
@@ -98,7 +101,7 @@ def _context(person: Who, upload: Upload, error: FettleError | None = None) -> d
     report = upload.report or (uploads.first_look(person, upload.id) if upload.decidable else {})
     columns = view.columns_of(upload, report)
     used = {*(columns.inputs if len(columns.inputs) == 1 else ()), columns.output, columns.split}
-    onto = uploads.onto(person, upload)
+    onto, shares = uploads.onto(person, upload), view.shares_shown(upload)
     return {
         "upload": upload,
         "onto": onto,
@@ -112,12 +115,14 @@ def _context(person: Who, upload: Upload, error: FettleError | None = None) -> d
         "leavable": view.leavable(upload, report),
         "pairs": [(name, name) for name in report.get("columns") or []],
         "others": [(name, name) for name in report.get("columns") or [] if name not in used or name == upload.cut.get("group")],
-        "shares": view.shares_shown(upload),
-        "test": view.told_by_test(upload, report),
+        "shares": shares,
+        "detects": {share: detects(view.tested(report, share)) for share in (*view.TEST_SHARES, shares["test"])},
+        "test_shares": view.TEST_SHARES,
         "cut_note": view.cut_note(report),
         "nothing": view.NONE,
         "split_choice": view.split_choice(upload, report, columns),
         "labels": sorted((report.get("outputs") or {}).items(), key=lambda label: -label[1]),
+        "first_labels": LABELS,
         "models": [(str(one.model.id), one.model.name) for one in models.lineages(person) if one.model.kind == "foundation"],
         "marked": view.marked,
         "asked": asked(report),

@@ -2,8 +2,11 @@
 // it would set back what somebody has chosen since, and the next request would say the old choice. The newest request's answer shows everything.
 let changes = 0;
 
-// A field that asks for something of its own does not send the form.
-document.addEventListener("change", (event) => { if (event.target.closest("#upload") && !event.target.hasAttribute("hx-get")) changes += 1; }, true);
+// A field that asks for something of its own does not send the form, nor does one that only looks for a label.
+document.addEventListener("change", (event) => {
+  if (event.target.matches("#upload [data-find]")) event.stopPropagation();
+  else if (event.target.closest("#upload") && !event.target.hasAttribute("hx-get")) changes += 1;
+}, true);
 document.addEventListener("htmx:config:request", ({ detail: { ctx } }) => { ctx.changes = changes; });
 document.addEventListener("htmx:after:request", (event) => {
   const { ctx } = event.detail;
@@ -11,9 +14,34 @@ document.addEventListener("htmx:after:request", (event) => {
   if (whole && (ctx.changes ?? 0) !== changes) event.preventDefault();
 });
 
+// A slider says where it stands while it moves. What the test split can detect was told for every share; the form is sent once the slider is let go.
+document.addEventListener("input", ({ target }) => {
+  if (!target.matches("#upload input[type=range]")) return;
+  const { test, validation } = target.form.elements;
+  target.labels[0].querySelector("output").textContent = `${target.value} %`;
+  target.form.querySelector("#train").textContent = 100 - test.value - validation.value;
+  target.form.querySelector("#detects").textContent = JSON.parse(test.dataset.detects)[test.value];
+});
+
+// A long table of labels is searched in place, and searched anew when it is drawn anew.
+document.addEventListener("input", ({ target }) => { if (target.matches("#upload [data-find]")) find(target); });
+document.addEventListener("htmx:after:swap", () => { for (const field of document.querySelectorAll("#upload [data-find]")) if (field.value) find(field); });
+
+async function find(field) {
+  const { matches } = await import("./label-picker.js"); // only now: presses wait for what the page begins with
+  const table = field.closest(".stack");
+  const labels = [...table.querySelectorAll(".labels dt")].map((line) => ({ line, display: line.title, key: line.title, aliases: [], description: "" }));
+  const found = new Set(matches(labels, field.value));
+  for (const label of labels) for (const part of [label.line, label.line.nextElementSibling, label.line.nextElementSibling.nextElementSibling]) part.hidden = !found.has(label);
+  const rest = table.querySelector("details.more");
+  rest.open ||= Boolean(field.value);
+  rest.querySelector("summary").hidden = Boolean(field.value);
+  table.querySelector(".labels-find output").textContent = field.value ? `${found.size.toLocaleString("en")} of ${labels.length.toLocaleString("en")}` : "";
+}
+
 // What was chosen before the page's scripts ran has told nobody yet; so has what a browser puts back into the fields of a page that is loaded anew.
 document.addEventListener("DOMContentLoaded", () => { // htmx begins then too, and has asked for it first
-  for (const field of document.querySelectorAll("#upload :is(select, input)")) {
+  for (const field of document.querySelectorAll("#upload :is(select, input:not([data-find]))")) {
     const { type, options } = field;
     const before = options && ([...options].find((option) => option.defaultSelected) ?? options[0])?.value;
     const changed = options ? field.value !== before : type === "checkbox" ? field.checked !== field.defaultChecked : field.value !== field.defaultValue;

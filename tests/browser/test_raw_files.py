@@ -2,6 +2,7 @@
 
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,40 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 FOLDER = Path(os.environ.get("FETTLE_BENCH_RAW") or Path(__file__).parents[2] / ".." / "shared" / "data" / "raw")
 
-FILES: dict[str, tuple[str, str]] = {
-    "banking77": ("banking77/train.csv", "banking77/test.csv"),
-    "trec": ("trec/TREC.train.all", "trec/TREC.test.all"),
-    "sms_spam": ("sms_spam/SMSSpamCollection", ""),
-    "gsm8k": ("gsm8k/test.jsonl", ""),
+
+@dataclass(frozen=True)
+class Task:
+    """A file, a second one that holds the test rows where there is one, and what is seen of them: rows of each split, what is said of the labels, and a
+    row of train (its line, what its input begins with, its output)."""
+
+    first: str
+    test: str
+    splits: dict[str, int]
+    labels: str
+    row: tuple[str, str, str]
+
+
+TASKS = {
+    "banking77": Task(
+        "banking77/train.csv",
+        "banking77/test.csv",
+        {"train": 9_003, "validation": 1_000, "test": 3_080},
+        "77 labels",
+        ("2", "I am still waiting on my card?", "card_arrival"),
+    ),
+    "trec": Task(
+        "trec/TREC.train.all", "trec/TREC.test.all", {"train": 4_907, "validation": 545, "test": 500}, "6 labels", ("1", "How did serfdom develop", "0")
+    ),
+    "sms_spam": Task(
+        "sms_spam/SMSSpamCollection", "", {"train": 3_902, "validation": 557, "test": 1_115}, "2 labels", ("2", "Go until jurong point, crazy..", "ham")
+    ),
+    "gsm8k": Task(
+        "gsm8k/test.jsonl",
+        "",
+        {"train": 923, "validation": 132, "test": 264},
+        "The outputs are free text",
+        ("1", "Janet’s ducks lay 16 eggs per day.", "Janet sells 16"),
+    ),
 }
 
 
@@ -41,23 +71,29 @@ def signed_in(installation: Running, page: Page) -> Page:
     return page
 
 
-@pytest.mark.parametrize("name", FILES)
+def shown(page: Page, wanted: Task) -> None:
+    """The dataset's page has every row of the files in its split, every label, and a row as it stands in the file."""
+    expect(page.locator(".figure dt")).to_have_text(list(wanted.splits))
+    expect(page.locator(".figure dd:first-of-type")).to_have_text([f"{rows:,} rows" for rows in wanted.splits.values()])
+    expect(page.locator("main")).to_contain_text(wanted.labels)
+    line, text, output = wanted.row
+    row = page.locator(".examples tbody tr").filter(has_text=text)
+    expect(row.locator("td")).to_have_text([line, re.compile(f"^{re.escape(text)}"), re.compile(f"^{re.escape(output)}")])
+
+
+@pytest.mark.parametrize("name", TASKS)
 def test_a_published_task_becomes_a_dataset_as_its_files_are(installation: Running, signed_in: Page, name: str) -> None:
-    first, test = FILES[name]
-    if not (FOLDER / first).exists():
-        pytest.skip(f"{first} is not in the folder that FETTLE_BENCH_RAW names")
+    wanted = TASKS[name]
+    if not (FOLDER / wanted.first).exists():
+        pytest.skip(f"{wanted.first} is not in the folder that FETTLE_BENCH_RAW names")
     page = signed_in
     page.goto(f"{address(installation)}/datasets/new")
-    take(page, FOLDER / first, "train" if test else "")
+    take(page, FOLDER / wanted.first, "train" if wanted.test else "")
     arrived(page, re.compile(r"/datasets/\d+$"))
-    splits = page.locator(".figure dt")
-    expect(splits.first).to_have_text("train")
-    if not test:
-        expect(splits).to_have_text(["train", "validation", "test"])
-        return
-    expect(splits).to_have_text(["train", "validation"])
-    page.goto(f"{page.url}/append")
-    take(page, FOLDER / test, "test")
-    arrived(page, re.compile(r"/versions$"))
-    page.goto(page.url.removesuffix("/versions"))
-    expect(splits).to_have_text(["train", "validation", "test"])
+    if wanted.test:
+        expect(page.locator(".figure dt")).to_have_text(["train", "validation"])
+        page.goto(f"{page.url}/append")
+        take(page, FOLDER / wanted.test, "test")
+        arrived(page, re.compile(r"/versions$"))
+        page.goto(page.url.removesuffix("/versions"))
+    shown(page, wanted)

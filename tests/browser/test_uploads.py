@@ -2,13 +2,15 @@
 
 import re
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
-from playwright.sync_api import APIResponse, BrowserContext, Page, Route, expect
+from playwright.sync_api import APIResponse, BrowserContext, Locator, Page, Request, Route, expect
 
-from tests.browser.steps import address, no_violations, sign_up, until
+from tests.browser.steps import address, arrived, no_violations, sign_up, until
 from tests.installation import Running
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -49,6 +51,7 @@ def test_files_of_an_archive_become_the_splits_they_are_called_like(installation
     sign_up(page, installation.said())
     page.goto(f"{address(installation)}/datasets/new")
     page.set_input_files("input[type=file]", str(archive))
+    arrived(page, re.compile(r"/datasets/uploads/\d+$"))
     expect(page.locator(".problems")).to_contain_text("several tables", timeout=60_000)
     page.get_by_role("button", name="Read each file as a split").click()
     expect(page.locator(".upload-members select")).to_have_count(3)
@@ -176,6 +179,146 @@ def test_a_choice_made_before_the_scripts_of_the_page_run_is_not_lost(installati
     expect(page.locator(".upload-preview")).to_contain_text("Schцne")
     expect(page.locator("#encoding")).to_have_value("cp1251")
     page.unroute("**/htmx.min.js")
+    assert complaints == []
+
+
+def test_the_test_split_says_what_it_can_detect_while_its_slider_moves(installation: Running, page: Page, complaints: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "briefe.csv"
+    path.write_text(letters(1_000, 0, ";").replace("brief;art", "text;label"))
+    page.goto(f"{address(installation)}/datasets/new")
+    page.set_input_files("input[type=file]", str(path))
+    expect(page.locator("#detects")).to_contain_text("A test split of 200 rows can detect", timeout=60_000)
+    expect(page.get_by_role("button", name="Freeze version 1")).to_be_enabled(timeout=60_000)
+    slider, said = page.locator("#test"), []
+    with sending(page) as sent:
+        hold_at(page, slider, 20)
+        page.mouse.down()
+        for share in (25, 40, 0, 30):
+            hold_at(page, slider, share)
+            expect(slider).to_have_value(str(share))
+            expect(page.locator("label[for=test]")).to_have_text(f"Test {share} %")
+            expect(page.locator("#train")).to_have_text(str(90 - share))
+            said.append(page.locator("#detects").inner_text())
+    assert [one.split(" can")[0] for one in said] == [
+        "A test split of 250 rows",
+        "A test split of 400 rows",
+        "Without a test split nothing",
+        "A test split of 300 rows",
+    ]
+    assert [one.url for one in sent if one.method == "POST"] == [], "nobody is asked while it moves"
+    with page.expect_response(lambda response: response.request.method == "POST") as came:
+        page.mouse.up()
+    assert "test=30" in (came.value.request.post_data or "")
+    assert f">{said[-1]}</p>" in came.value.text(), "the answer says the same"
+    assert complaints == []
+
+
+@contextmanager
+def sending(page: Page) -> Iterator[list[Request]]:
+    """What the page asks of the server meanwhile."""
+    sent: list[Request] = []
+
+    def note(request: Request) -> None:
+        sent.append(request)
+
+    page.on("request", note)
+    yield sent
+    page.remove_listener("request", note)
+
+
+def hold_at(page: Page, slider: Locator, share: int) -> None:
+    """The mouse goes to where the slider says so many per cent."""
+    slider.scroll_into_view_if_needed()
+    box = slider.bounding_box()
+    assert box is not None
+    most, thumb = float(slider.get_attribute("max") or 0), 14
+    page.mouse.move(box["x"] + thumb / 2 + (box["width"] - thumb) * share / most, box["y"] + box["height"] / 2)
+
+
+def test_a_long_table_of_labels_is_searched_in_place(installation: Running, page: Page, complaints: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "themen.csv"
+    path.write_text(letters(300, 0, ";", tuple(f"thema {number}" for number in range(30))).replace("brief;art", "text;label"))
+    page.goto(f"{address(installation)}/datasets/new")
+    page.set_input_files("input[type=file]", str(path))
+    expect(page.locator("#progress")).to_contain_text("Read to the end", timeout=60_000)
+    shown = page.locator(".labels dt:visible")
+    expect(shown).to_have_count(10)
+    find = page.get_by_label("Find a label")
+    find.fill("THEMA 2")
+    expect(shown).to_have_count(11)
+    expect(page.locator(".labels-find output")).to_have_text("11 of 30")
+    no_violations(page)
+    page.evaluate("document.querySelector('#upload').addEventListener('change', ({ currentTarget }) => { currentTarget.dataset.changed = ''; })")
+    find.press("Tab")
+    assert page.locator("#upload").get_attribute("data-changed") is None, "leaving the search sends no form"
+    with page.expect_response(lambda response: response.request.method == "POST") as came:
+        page.get_by_label("Name").fill("Themen")
+        page.get_by_label("Name").press("Tab")
+    came.value.finished()
+    expect(page.locator("#upload")).to_have_attribute("data-changed", "")
+    expect(find).to_have_value("THEMA 2")
+    expect(shown).to_have_count(11)
+    find.fill("nichts")
+    expect(shown).to_have_count(0)
+    find.fill("")
+    expect(shown).to_have_count(30)
+    fits(page)
+    assert complaints == []
+
+
+@contextmanager
+def slow_line(page: Page, bytes_a_second: int) -> Iterator[None]:
+    """The browser sends no faster."""
+    line = page.context.new_cdp_session(page)
+    line.send("Network.enable")
+    for most in (bytes_a_second, -1):
+        line.send("Network.emulateNetworkConditions", {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": most})
+        if most > 0:
+            yield
+    line.detach()
+
+
+def stored(installation: Running, page: Page) -> tuple[int, int]:
+    """How many uploads there are, and how many of their files."""
+    listed = page.request.get(f"{address(installation)}/api/v1/uploads").json()["items"]
+    return len(listed), len(list((Path(installation.environment["FETTLE_DATA"]) / "uploads").iterdir()))
+
+
+def test_the_bar_says_how_much_was_sent_and_cancel_that_nothing_was_stored(installation: Running, page: Page, complaints: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "briefe.csv"
+    path.write_text(letters(80_000, 0, ";"))
+    assert 2_900_000 < path.stat().st_size < 3_500_000
+    page.goto(f"{address(installation)}/datasets/new")
+    before = stored(installation, page)
+    state, bar = page.locator("[data-upload-state]"), page.locator("[data-upload-state] progress")
+    with slow_line(page, 150_000):
+        page.set_input_files("input[type=file]", str(path))
+        page.wait_for_function("bar => bar.value > 0 && bar.value < 1", arg=bar.element_handle())
+        expect(state.locator("output")).to_have_text(re.compile(r"^[\d.]+\s[kM]B of 3(\.\d)?\sMB, [\d.]+\s[kM]B/s(, about \d+\ss left)?$"))
+        first = float(bar.evaluate("bar => bar.value"))
+        page.wait_for_function("([bar, first]) => bar.value > first && bar.value < 1", arg=[bar.element_handle(), first])
+        state.get_by_role("button", name="Cancel").click()
+        expect(state.locator("output")).to_have_text("Cancelled. Nothing was stored.")
+    expect(bar).to_be_hidden()
+    expect(state.get_by_role("button", name="Cancel")).to_be_hidden()
+    until(page, lambda: stored(installation, page) == before)
+    page.reload()
+    page.set_input_files("input[type=file]", str(path))
+    expect(page.locator("#progress")).to_contain_text("Read to the end", timeout=60_000)
+    assert complaints == []
+
+
+def test_a_file_over_the_limit_is_refused_before_it_is_sent(installation: Running, page: Page, complaints: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "riesig.csv"
+    with path.open("wb") as file:
+        file.truncate(250_000_000)
+    page.goto(f"{address(installation)}/datasets/new")
+    before = stored(installation, page)
+    with sending(page) as sent:
+        page.set_input_files("input[type=file]", str(path))
+        expect(page.locator("[data-upload-state] output")).to_have_text("riesig.csv has 250\u00a0MB; this installation takes 200\u00a0MB.")
+        expect(page.locator("[data-upload-state] progress")).to_be_hidden()
+    assert sent == [] and stored(installation, page) == before
     assert complaints == []
 
 

@@ -182,6 +182,13 @@ def test_somebody_without_a_file_begins_with_a_small_one(browser: TestClient) ->
     assert page.texts(".upload-preview th") == ["Line", "text input", "label output"] and not page.all(".problems")
 
 
+def test_a_long_table_of_labels_can_be_searched(browser: TestClient) -> None:
+    assert not get(browser, upload(browser, table(120, labels=12))).all("[data-find]")
+    page = get(browser, upload(browser, table(120, labels=13)))
+    assert page.one("#upload [data-find]").get("name") is None, "it is no part of what the form says"
+    assert len(page.all(".labels dt")) == 13 and page.text(".more > summary") == "3 more"
+
+
 def test_an_archive_with_several_tables_asks_which(browser: TestClient) -> None:
     place = upload(browser, packed(train=table(50), test=table(20, seed=1)), "both.zip")
     page = get(browser, place)
