@@ -4,6 +4,7 @@ The same-curve assertion is equality: every loss, and the sha256 of the weights,
 """
 
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -167,6 +168,7 @@ def test_f15_a_cancel_stops_within_a_step_keeps_the_checkpoint_and_a_retry_goes_
 @BOTH
 def test_f16_a_worker_that_is_asked_to_leave_saves_and_hands_back(site: Site, control: Control) -> None:
     wanted = control(site)
+    site.environment["FETTLE_CHECKPOINT_SECONDS"] = "600"  # none but the one that it saves because it is asked to leave
     worker = site.worker(slow=0.2)
     key = site.tune()
     until(lambda: site.reached(key) > 5)
@@ -177,9 +179,12 @@ def test_f16_a_worker_that_is_asked_to_leave_saves_and_hands_back(site: Site, co
     worker.wait(30)
     assert time.monotonic() - began < 30
     assert site.job(key).state == "queued" and site.outcomes(key) == ["handed back"]
+    assert site.attempts(key)[0].reason == "the worker was asked to leave"
+    last = site.reached(key)
     site.worker()
     site.succeeded(key)
-    assert site.curve(key) == wanted and any("Went on from the checkpoint" in line for line in site.log(key))
+    assert site.curve(key) == wanted and last < STEPS
+    assert f"Went on from the checkpoint at step {last}." in site.log(key), "the last step that was made, not one before it"
 
 
 @BOTH
@@ -267,6 +272,29 @@ def test_f23_a_worker_with_a_wrong_clock_keeps_its_job(site: Site, skew: int) ->
     assert site.outcomes(key) == ["succeeded"]
     assert 0 <= (job.finished_at or 0) - (job.started_at or 0) < 1000 * PATIENCE
     assert site.call("GET", f"/api/v1/jobs/{key}")[1]["state"] == "succeeded"
+
+
+@pytest.mark.parametrize("seconds", [3600, -3600])
+@POSTGRESQL
+@pytest.mark.long
+def test_f23_a_clock_that_is_set_during_a_run_changes_nothing_of_it(site: Site, control: Control, seconds: int) -> None:
+    """That of a worker's machine, for its parent and the job's process alike, in the middle of training."""
+    wanted = control(site)
+    site.web()
+    site.worker(slow=0.15, jump=30, jump_seconds=seconds)
+    key = site.tune()
+    until((site.marks / "jumped").exists)
+    assert int((site.marks / "jumped").read_text()) == seconds, "what the job's process itself saw"
+    direction = "ahead" if seconds > 0 else "behind"
+    until(lambda: re.search(rf"Its clock is [\d,]+\.\d s {direction}", site.page("/machines")), what="its parent saw nothing of it")
+    site.succeeded(key)
+    assert site.outcomes(key) == ["succeeded"] and site.curve(key) == wanted
+    seen = re.sub(r"<[^>]*>", " ", site.page(f"/jobs/{key}"))
+    assert "Took" in seen and not re.search(r"[-\u2212]\d[\d.,]*\s(?:ms|s|min|h|d)\b", seen), "a time below zero"
+    job, (attempt,) = site.job(key), site.attempts(key)
+    times = [job.created_at, attempt.started_at, *sorted(job.phases.values()), attempt.ended_at or 0]
+    assert times == sorted(times) and times[-1] - times[0] < 1000 * PATIENCE
+    assert 0 < (job.result or {})["seconds"] < PATIENCE, "as it is said of the model"
 
 
 @ONE

@@ -44,7 +44,7 @@ def predictions(of: Evaluation) -> list[Prediction]:
 
 
 def latencies(of: Evaluation) -> dict[int, float | None]:
-    """By row: no row takes the same time twice."""
+    """By row: nothing takes the same time twice."""
     return {row.example_id: row.latency_ms for row in predictions(of)}
 
 
