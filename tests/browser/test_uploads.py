@@ -8,7 +8,7 @@ import psutil
 import pytest
 from playwright.sync_api import APIResponse, BrowserContext, Page, Route, expect
 
-from tests.browser.steps import address, no_violations, sign_up, until
+from tests.browser.steps import address, arrived, no_violations, sign_up, until
 from tests.installation import Running
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -49,6 +49,7 @@ def test_files_of_an_archive_become_the_splits_they_are_called_like(installation
     sign_up(page, installation.said())
     page.goto(f"{address(installation)}/datasets/new")
     page.set_input_files("input[type=file]", str(archive))
+    arrived(page, re.compile(r"/datasets/uploads/\d+$"))
     expect(page.locator(".problems")).to_contain_text("several tables", timeout=60_000)
     page.get_by_role("button", name="Read each file as a split").click()
     expect(page.locator(".upload-members select")).to_have_count(3)
