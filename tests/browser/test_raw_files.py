@@ -28,19 +28,21 @@ class Task:
     row: tuple[str, str, str]
 
 
+# Of the test files, 7 texts of banking77 and 11 of trec stand in the first file, too: they keep the split they have there, and the 10 of trec that have the same
+# label are left out.
 TASKS = {
     "banking77": Task(
         "banking77/train.csv",
         "banking77/test.csv",
-        {"train": 9_003, "validation": 1_000, "test": 3_080},
+        {"train": 9_002, "validation": 1_008, "test": 3_073},
         "77 labels",
         ("2", "I am still waiting on my card?", "card_arrival"),
     ),
     "trec": Task(
-        "trec/TREC.train.all", "trec/TREC.test.all", {"train": 4_907, "validation": 545, "test": 500}, "6 labels", ("1", "How did serfdom develop", "0")
+        "trec/TREC.train.all", "trec/TREC.test.all", {"train": 4_907, "validation": 546, "test": 489}, "6 labels", ("1", "How did serfdom develop", "0")
     ),
     "sms_spam": Task(
-        "sms_spam/SMSSpamCollection", "", {"train": 3_902, "validation": 557, "test": 1_115}, "2 labels", ("2", "Go until jurong point, crazy..", "ham")
+        "sms_spam/SMSSpamCollection", "", {"train": 3_902, "validation": 558, "test": 1_114}, "2 labels", ("2", "Go until jurong point, crazy..", "ham")
     ),
     "gsm8k": Task(
         "gsm8k/test.jsonl",
@@ -75,7 +77,7 @@ def shown(page: Page, wanted: Task) -> None:
     """The dataset's page has every row of the files in its split, every label, and a row as it stands in the file."""
     expect(page.locator(".figure dt")).to_have_text(list(wanted.splits))
     expect(page.locator(".figure dd:first-of-type")).to_have_text([f"{rows:,} rows" for rows in wanted.splits.values()])
-    expect(page.locator("main")).to_contain_text(wanted.labels)
+    expect(page.locator("main")).to_contain_text(re.compile(rf"(?<!\d){wanted.labels}"))
     line, text, output = wanted.row
     row = page.locator(".examples tbody tr").filter(has_text=text)
     expect(row.locator("td")).to_have_text([line, re.compile(f"^{re.escape(text)}"), re.compile(f"^{re.escape(output)}")])
