@@ -52,7 +52,7 @@ def test_a_file_that_is_refused_in_the_background_tells_all_its_problems_until_i
 def test_a_file_that_is_refused_at_once_says_where_its_other_problems_are(client: TestClient) -> None:
     answer = upload(client, "a.csv", broken())
     error = answer.json()["error"]
-    assert answer.status_code == 422 and error["count"] == len(BROKEN) and len(error["problems"]) == 20
+    assert answer.status_code == 422 and error["count"] == len(BROKEN) and len(answer.json()["problems"]) == 20
     assert [one["line"] for one in listed(client, error["upload"])] == BROKEN
     assert gone(client, error["upload"])
     few = upload(client, "a.csv", b"text,label\na,b\nc,d,e\nf,g\n")
