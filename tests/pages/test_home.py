@@ -61,7 +61,7 @@ def test_a_finished_ladder_shows_the_recommended_rung_with_its_interval_and_the_
     assert page.text("tbody .badge") == "compared" and page.texts("tbody td")[0] == "8-shot"
     assert page.texts("tbody td.num")[0].startswith("0.933 [0.")
     assert page.text("td.full a") == "See the verdict" and "Use 8-shot." in page.text("td.full")
-    assert page.one("#tasks").get("hx-get") is None and "made to fit" not in page.text("tbody")
+    assert page.one("#tasks").get("hx-get") is None and "made to fit" not in page.text("#tasks")
     make_fit(3)
     assert get(browser, "/").texts("tbody td.num")[0].endswith("] 3 made to fit")
 

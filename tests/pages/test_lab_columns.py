@@ -6,13 +6,14 @@ import pytest
 from starlette.testclient import TestClient
 
 from app import queue
+from app.db import transaction
 from app.domain.access import Who
 from app.domain.fitting import POLICIES
 from app.domain.generation import ENGINE_CHANNEL
 from app.domain.prompt import PromptVersion
 from app.services import endpoints, jobs, marks, prompts
 from tests.dom import Dom, get
-from tests.rows import add_dataset, add_model, add_rows, climb, make_fit
+from tests.rows import add_dataset, add_model, add_rows, answer_evaluation, claim, make_fit
 
 WORDS: dict[str, Any] = {
     "defaults": {},
@@ -131,7 +132,9 @@ def test_a_plan_says_what_a_test_takes_and_a_start_makes_a_version_and_a_chip(br
 def test_a_chip_with_a_score_counts_the_rows_that_were_made_to_fit(browser: TestClient, person: Who) -> None:
     add_dataset(person)
     (job,) = browser.post("/lab/test", json=wanted(add_model(person))).json()["jobs"]
-    climb(20)
+    with transaction() as session:
+        claimed = claim(session)
+    answer_evaluation(claimed, 20)
     chip = Dom(browser.get(f"/lab/tests?job={job}").text)
     assert "0." in chip.text("a b") and "made to fit" not in chip.text("a")
     make_fit(2)
