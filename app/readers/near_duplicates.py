@@ -36,7 +36,10 @@ BATCH = 500_000
 """Characters that are sketched at once."""
 
 PARTS = 8
-"""A band's keys are sorted in so many parts, by their first bits: sorting them all at once takes 60 bytes a text."""
+"""A band is looked at in so many parts, by the first bits of its keys: one sorted as a whole, with all its digests, takes 190 bytes a text."""
+
+READ = 16_384
+"""Texts whose digests are read at once: 2 MB."""
 
 PAIRS = 20_000
 """Pairs of texts whose digests are compared at once."""
@@ -84,14 +87,14 @@ class Sketches:
             self._files[f"band {band}"].write(np.ascontiguousarray(keys[:, band]).tobytes())
 
     def _read(self, name: str, kind: Any) -> Any:
-        """One of the files as an array; that of the digests is only looked into where it is needed."""
+        """One of the files as an array."""
         import numpy as np
 
         file = self._files[name]
         if isinstance(file, io.BytesIO):
             return np.frombuffer(file.getbuffer(), dtype=kind)
         file.flush()
-        return np.memmap(file.name, dtype=kind, mode="r") if name == "digests" else np.fromfile(file.name, dtype=kind)
+        return np.fromfile(file.name, dtype=kind)
 
     def roots(self, text: Callable[[int], str], since: int = 0, tell: Callable[[float], None] = lambda _: None) -> Sequence[int]:
         """For each text a number that similar texts share. `text` gives one of them again; `tell` hears what share of the work is done.
@@ -111,7 +114,7 @@ class Sketches:
             wanted[heap[0]] = True
             alone[heap[1:]] = False
         order = np.flatnonzero(alone)
-        digests = self._read("digests", np.uint8).reshape(self.count, PERMUTATIONS)
+        digests = _Digests(self._files["digests"])
 
         @lru_cache(maxsize=BLOCK)
         def cells(row: int) -> set[str]:
@@ -141,19 +144,47 @@ class _Sets:
         self._roots[second] = first
 
 
-def _heaps(keys: Any, rows: Any, wanted: Any, digests: Any = None) -> Iterator[list[int]]:
+class _Digests:
+    """The digests of the rows at hand. A file is no map in memory: the pages that were looked at would stay, and in the end that is the whole file."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        file.flush()
+        self._file = file
+        self._rows: Any = None
+        self._held: Any = None
+
+    def hold(self, rows: Any) -> None:
+        """Have those of these rows at hand, and no others: read block by block, in the order of the file."""
+        import numpy as np
+
+        self._rows = np.unique(rows)
+        self._held = np.empty((len(self._rows), PERMUTATIONS), np.uint8)
+        for block in np.unique(self._rows // READ).tolist():
+            start, end = np.searchsorted(self._rows, (block * READ, (block + 1) * READ)).tolist()
+            self._file.seek(block * READ * PERMUTATIONS)
+            found = np.frombuffer(self._file.read(READ * PERMUTATIONS), np.uint8).reshape(-1, PERMUTATIONS)
+            self._held[start:end] = found[self._rows[start:end] - block * READ]
+
+    def __getitem__(self, rows: Any) -> Any:
+        import numpy as np
+
+        return self._held[np.searchsorted(self._rows, rows)]
+
+
+def _heaps(keys: Any, rows: Any, wanted: Any, digests: _Digests | None = None) -> Iterator[list[int]]:
     """Rows that have the same key, where there are several and one of them is wanted; each heap in order. With `digests`, heaps where it is worth to look."""
     import numpy as np
 
-    for part in range(PARTS):
-        mine = np.flatnonzero(keys >> np.uint64(61) == part)
-        if not len(mine):
-            continue
+    parts = keys // np.uint64(2**64 // PARTS) if len(keys) > PAIRS else np.zeros(len(keys), np.uint64)
+    for part in np.unique(parts):
+        mine = np.flatnonzero(parts == part)
         mine = mine[np.argsort(keys[mine], kind="stable")]
         edges = np.flatnonzero(np.diff(keys[mine])) + 1
         mine = rows[mine]
         starts, ends = np.concatenate(([0], edges)), np.concatenate((edges, [len(mine)]))
         several = (ends - starts > 1) & np.logical_or.reduceat(wanted[mine], starts)
+        if digests is not None:
+            digests.hold(mine[np.repeat(several, ends - starts)])
         starts, ends = starts[several], ends[several]
         if digests is not None:
             looked_at = _promising(mine, starts, ends - starts, digests)
@@ -162,7 +193,7 @@ def _heaps(keys: Any, rows: Any, wanted: Any, digests: Any = None) -> Iterator[l
             yield mine[start:end].tolist()
 
 
-def _promising(rows: Any, starts: Any, sizes: Any, digests: Any) -> Any:
+def _promising(rows: Any, starts: Any, sizes: Any, digests: _Digests) -> Any:
     """Of heaps, given by where they start and how long they are, whether a pair of theirs has enough equal digests (most have none), or they are too long to say."""
     import numpy as np
 
@@ -181,7 +212,7 @@ def _promising(rows: Any, starts: Any, sizes: Any, digests: Any) -> Any:
     return found
 
 
-def _link(heap: Sequence[int], found: _Sets, digests: Any, cells: Callable[[int], set[str]]) -> None:
+def _link(heap: Sequence[int], found: _Sets, digests: _Digests, cells: Callable[[int], set[str]]) -> None:
     """Join the rows of a heap that are similar: a block at a time, with one row for each set that there is so far."""
     import numpy as np
 
