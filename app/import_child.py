@@ -14,10 +14,12 @@ def main() -> None:
     if what == "upload":
         from app.services import imports
 
+        gc.freeze()  # what is imported stays: to look at it all takes longer than a write may hold the lock
         imports.run(key)
     else:
         from app.services import chores, examination
 
+        gc.freeze()
         done = chores.run(key)
         if done is not None and done.kind == "lengths":
             examination.heed_lengths(done.version_id)

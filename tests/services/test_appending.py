@@ -238,7 +238,7 @@ print(json.dumps([int(pathlib.Path("/proc/self/status").read_text().partition("V
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells a process's peak")
-def test_memory_does_not_grow_with_the_version_and_no_write_is_long(person: Who, long: None) -> None:
+def test_memory_does_not_grow_with_the_version_and_no_write_is_long(person: Who, long: None, database: str) -> None:
     peaks = []
     for number, rows in enumerate((2_000, 40_000), 1):
         uploads.import_now(person, sent(table(rows)))
@@ -249,5 +249,5 @@ def test_memory_does_not_grow_with_the_version_and_no_write_is_long(person: Who,
         assert find(person, number).version.rows == rows + 1_000
         peak, longest = json.loads(done.stdout)
         peaks.append(peak)
-        assert longest < 50, longest
+        assert longest < 50 or not database.startswith("sqlite"), f"{longest} ms: elsewhere a write keeps nobody waiting"
     assert peaks[1] < peaks[0] + 30 and peaks[1] < 400, f"rows that are read are not held: {peaks}"
