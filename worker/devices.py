@@ -18,6 +18,7 @@ from app.db import transaction
 from app.domain import device as devices
 from app.domain.footprint import UNSURE
 from app.domain.job import WRITES, Job
+from app.domain.shape import PROCESS_BYTES
 from app.errors import Conflict, Invalid
 from app.settings import settings
 from worker.engine.disk import free_bytes
@@ -27,6 +28,8 @@ from worker.identity import this_host, worker_name
 LOOK_SECONDS = 0.5
 GPUS = "FETTLE_WORKER_GPUS"
 """Tells a worker's processes over which GPUs it may spread a job, now that FETTLE_DEVICE names the one that it took."""
+USABLE = 0.99
+"""Of a GPU's memory: the driver keeps a little (0.6 % of an H100's)."""
 CGROUP = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -46,7 +49,8 @@ def _there() -> list[dict[str, Any]]:
         pynvml.nvmlInit()
         for index in range(pynvml.nvmlDeviceGetCount()):
             handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-            found.append({"name": f"cuda:{index}", "title": pynvml.nvmlDeviceGetName(handle), "memory": int(pynvml.nvmlDeviceGetMemoryInfo(handle).total)})
+            room = int(USABLE * pynvml.nvmlDeviceGetMemoryInfo(handle).total) - PROCESS_BYTES["cuda"]  # the engine's own, however few models it has
+            found.append({"name": f"cuda:{index}", "title": pynvml.nvmlDeviceGetName(handle), "memory": room})
     except pynvml.NVMLError:  # no driver: no GPU
         pass
     return [*found, {"name": "cpu:0", "title": f"{os.cpu_count()} CPU cores", "memory": _memory()}]

@@ -39,8 +39,8 @@ REPEATS = 8.0
 """Of the keys and values of a start that is read once, how often each example keeps them: its copy, the copy that its own are put to, both
 spread over the heads that share them, and their gradients on the way back (fitted to `python -m bench.memory`)."""
 
-PROCESS_BYTES = {"cpu": 410_000_000, "cuda": 600_000_000}
-"""Resident memory of a worker's process with torch, transformers and peft (measured); a CUDA context and its libraries (reckoned)."""
+PROCESS_BYTES = {"cpu": 410_000_000, "cuda": 720_000_000}
+"""Resident memory of a worker's process with torch, transformers and peft; a CUDA context and its libraries on an H100 (both measured)."""
 
 KEPT_BYTES = {"cpu": 4, "cuda": 3}
 """Bytes of a kept number: float32 on a CPU; under bfloat16 mixed precision half of them are 2 bytes and the norms' are 4 (reckoned)."""

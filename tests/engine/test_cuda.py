@@ -28,6 +28,10 @@ pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(),
 LABELS = (" positive", " negative", " not good", " not bad at all")
 EXACT = {"precision": "float32"}
 
+BEGUN = {"tiny": 1e-3, "translator": 2e-2}
+"""How far the first losses may lie apart, by model. T5 does not scale its scores of attention: with the translator's large weights a relative change of
+1e-4 in what its layers give moves the first loss of a prefix by 1 %, on a processor as well."""
+
 
 @pytest.fixture(params=["decoder", "translator"])
 def base(request: pytest.FixtureRequest, tiny: Path, translator: Path) -> Path:
@@ -62,13 +66,13 @@ def test_a_run_in_float32_is_the_processors(base: Path, tmp_path: Path, method: 
     there, _ = tuned(base, tmp_path / "cpu", method, device="cpu", **EXACT, **values)
     if values.get("init") not in ("random", "small", "vocabulary") and not values.get("projection") and method != "p_tuning":  # these draw where they start
         begun = [[reporter.points("loss")[step] for step in (1, 2)] for reporter in (here, there)]
-        assert begun[0] == pytest.approx(begun[1], rel=1e-3), "after that, steps as long as these make much of what is rounded otherwise"
+        assert begun[0] == pytest.approx(begun[1], rel=BEGUN[base.name]), "after that, steps as long as these make much of what is rounded otherwise"
     assert result.device == "cuda" and result.peak_memory_bytes > 0
     sums = []
     for device in ("cuda", "cpu"):
         tuned_there = load(base, adapter=result.artefact, device=device, exact=True) if method != "full" else load(result.artefact, device=device, exact=True)
         sums.append(score_labels(tuned_there, prompts(9), LABELS).sums)
-    np.testing.assert_allclose(sums[0], sums[1], atol=1e-2)
+    np.testing.assert_allclose(sums[0], sums[1], atol=1e-2, rtol=1e-3 if base.name == "translator" else 0)
 
 
 @pytest.mark.parametrize(("method", "values"), VARIANTS, ids=NAMES)

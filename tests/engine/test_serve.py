@@ -1,6 +1,8 @@
 """The scheduler: it loads, batches, takes turns, gives memory back, and no request brings it down."""
 
 import threading
+import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,12 @@ from app.domain.generation import Parameters
 from app.domain.rendering import Rendered, Template, render
 from app.errors import Unavailable
 from tests.engine.conftest import toy_spec
-from worker.engine import score, serve
+from worker.engine import score, serve, shelf
 from worker.engine.generate import Generation, Prompt, complete, make_ready, prepare
 from worker.engine.load import Loaded, load, needed_bytes
 from worker.engine.reporting import NullReporter
 from worker.engine.serve import Scheduler, ScoreRequest, ServeRequest, count
+from worker.engine.shelf import OwnRoom
 from worker.engine.train import train
 
 BUDGET = 1 << 30
@@ -123,6 +126,34 @@ def test_idle_models_are_given_back_and_busy_ones_are_not(tiny: Path, other: Pat
     assert list(scheduler.loaded()) == [request(tiny).model]
     stop.set()
     assert busy.last()["reason"] == "cancelled"
+
+
+@pytest.mark.parametrize("leaves", ["when asked to", "for another"])
+def test_nothing_holds_a_model_any_more_when_its_memory_is_said_to_be_free(
+    leaves: str, tiny: Path, other: Path, start: Callable[..., Scheduler], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded, held = list["weakref.ref[Any]"](), list[int]()
+
+    def watched(*given: Any, **named: Any) -> Loaded:
+        found = load(*given, **named)
+        loaded.append(weakref.ref(found.model))
+        return found
+
+    class Watching(OwnRoom):
+        def give_back(self, keys: Sequence[str]) -> None:
+            held.append(sum(model() is not None for model in loaded))
+
+    monkeypatch.setattr(shelf, "load", watched)
+    size = needed_bytes(tiny)
+    scheduler = start(int(size * 1.5) if leaves == "for another" else BUDGET, room=Watching("cpu"))
+    for folder in (tiny, other):
+        ask(scheduler, request(folder)).last()
+    if leaves == "when asked to":
+        scheduler.release_idle()
+    until = time.monotonic() + WAIT
+    while not held and time.monotonic() < until:
+        time.sleep(0.01)
+    assert held == [0], "a GPU's allocator keeps what something still refers to"
 
 
 def test_a_bad_request_fails_alone(tiny: Path, tmp_path: Path, start: Callable[..., Scheduler], monkeypatch: pytest.MonkeyPatch) -> None:

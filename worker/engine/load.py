@@ -20,6 +20,7 @@ from transformers.utils import logging
 
 from app.errors import Invalid
 from worker.engine.folders import fingerprint, whole
+from worker.engine.memory import memory_told
 from worker.engine.prefix import virtual_tokens
 
 __all__ = [
@@ -81,7 +82,8 @@ def load(folder: Path, *, adapter: Path | None = None, device: str = "auto", fou
         model = kind.from_pretrained(folder, config=config, dtype=dtype, use_safetensors=True, local_files_only=True, trust_remote_code=False, **special)
     if adapter is not None:
         model = _with_adapter(model, adapter)
-    model = model if four_bit or pieces > 1 else model.to(where)
+    with memory_told(where, lambda: "Loading the model", "End what else uses that memory, or choose a smaller model; then retry."):
+        model = model if four_bit or pieces > 1 else model.to(where)
     return Loaded(model.eval(), load_tokenizer(folder), where, dtype, reason)
 
 

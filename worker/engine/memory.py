@@ -12,6 +12,7 @@ import psutil
 import torch
 
 from app.domain.methods.base import MethodParameters
+from app.domain.shape import PROCESS_BYTES
 from app.errors import Invalid
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -30,8 +31,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (isinstance(error, RuntimeError) and any(text in str(error) for text in NOT_ENOUGH))
 
 
+LOWER = "Lower batch_size or max_length, raise accumulation or switch checkpointing on, or end what else uses that memory; then retry."
+
+
 @contextmanager
-def memory_told(device: torch.device, where: Callable[[], str]) -> Iterator[None]:
+def memory_told(device: torch.device, where: Callable[[], str], advice: str = LOWER) -> Iterator[None]:
     """Inside, running out of memory is an error for a person, with what the process held at most. Raises Invalid `out_of_memory`."""
     try:
         yield
@@ -42,7 +46,7 @@ def memory_told(device: torch.device, where: Callable[[], str]) -> Iterator[None
         raise Invalid(
             "out_of_memory",
             f"{where()} ran out of memory; at its peak the process held {peak / 1e9:.2f} GB.",
-            "Lower batch_size or max_length, raise accumulation or switch checkpointing on, or end what else uses that memory; then retry.",
+            advice,
             detail={"peak_memory_bytes": peak},
         ) from error
 
@@ -80,9 +84,10 @@ def forget_peak(device: torch.device) -> None:
 
 
 def peak_memory(device: torch.device) -> int:
-    """The most memory in bytes so far: allocated on the GPU, or resident in this process."""
+    """The most memory in bytes that this process has had so far: of the GPU, its context and what torch keeps there once it was freed among it;
+    resident on a processor."""
     if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
+        return PROCESS_BYTES["cuda"] + int(torch.cuda.max_memory_reserved(device))
     resident = _status("VmHWM")
     if resident is not None:
         return resident

@@ -154,21 +154,24 @@ class Scheduler:
             while batch := self._next_batch():
                 self._try(batch, partial(self._begin, batch))
             if self._groups:
-                group = self._groups.popleft()
-                self._stepping = {group.model}
-                well = self._try(list(group.clients.values()), partial(self._advance, group))
-                if well and not group.work.done:
-                    self._go_on(group)
-                else:
-                    self._full = False
-                self._stepping = set()
-                if not group.reading or not well:
-                    self._let_go()
+                self._take_turn(self._groups.popleft())
             self._try([], self._between)
         for client in [*self._waiting, *self._held, *self._parked, *(client for group in self._groups for client in group.clients.values())]:
             self._end(client, _error(_closed()))
         self._try([], self._between)
         over()
+
+    def _take_turn(self, group: _Group) -> None:
+        """One step of a batch. A method of its own: a model whose batch this thread still names cannot leave memory while it waits for more work."""
+        self._stepping = {group.model}
+        well = self._try(list(group.clients.values()), partial(self._advance, group))
+        if well and not group.work.done:
+            self._go_on(group)
+        else:
+            self._full = False
+        self._stepping = set()
+        if not group.reading or not well:
+            self._let_go()
 
     def _await_work(self) -> bool:
         """Sleep until there is something to do. False when it is time to end."""

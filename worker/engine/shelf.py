@@ -93,7 +93,7 @@ class Shelf:
         Raises TooLarge when it would not fit alone, Waits when somebody else has the memory, and Invalid when it cannot be loaded.
         """
         if key in self._notices and key not in busy and self._room.take(key, self._models[key].bytes)[1] is None:
-            self._drop(key)  # the usual device is free again
+            self._drop([key])  # the usual device is free again
         if key not in self._models:
             needed = needed_bytes(folder, adapter=adapter, device=self._device)
             kept = sum(self._models[other].bytes for other in self.pinned if other in self._models and other not in busy)
@@ -114,19 +114,20 @@ class Shelf:
 
     def drop_idle(self, busy: Collection[str], least: Mapping[str, int] | None = None) -> None:
         """Give back the memory of models that are neither busy nor pinned: of all, or of each device until it is so many bytes."""
-        left = None if least is None else dict(least)
-        for key, model in self._idle(busy):
-            device = str(model.device)
+        leaving, left = list[str](), None if least is None else dict(least)
+        for key in self._idle(busy):
+            device = str(self._models[key].device)
             if left is None or left.get(device, 0) > 0:
                 if left is not None:
-                    left[device] -= model.bytes
-                self._drop(key)
+                    left[device] -= self._models[key].bytes
+                leaving.append(key)
+        self._drop(leaving)
 
-    def _idle(self, busy: Collection[str]) -> list[tuple[str, Loaded]]:
-        return [(key, model) for key, model in self._models.items() if key not in busy and key not in self.pinned]
+    def _idle(self, busy: Collection[str]) -> list[str]:
+        return [key for key in self._models if key not in busy and key not in self.pinned]
 
     def _idle_bytes(self, busy: Collection[str], device: str) -> int:
-        return sum(model.bytes for _, model in self._idle(busy) if str(model.device) == device)
+        return sum(self._models[key].bytes for key in self._idle(busy) if str(self._models[key].device) == device)
 
     def _place(self, key: str, needed: int, busy: Collection[str]) -> str:
         """Where to load it; what is idle here leaves when that makes the difference."""
@@ -154,17 +155,24 @@ class Shelf:
             raise
 
     def _make_room(self, needed: int, busy: Collection[str]) -> None:
-        for key, _ in self._idle(busy):
-            if sum(model.bytes for model in self._models.values()) + needed <= self._budget:
-                return
-            self._drop(key)
+        leaving, held = list[str](), sum(self.sizes().values())
+        for key in self._idle(busy):
+            if held + needed <= self._budget:
+                break
+            held -= self._models[key].bytes
+            leaving.append(key)
+        self._drop(leaving)
 
-    def _drop(self, key: str) -> None:
-        del self._models[key]
-        self._fresh = [other for other in self._fresh if other != key]
-        self._starts.pop(key, None)
-        self._notices.pop(key, None)
+    def _drop(self, keys: Sequence[str]) -> None:
+        """Whoever calls this holds none of these models: a GPU's allocator gives back only what nothing refers to any more."""
+        if not keys:
+            return
+        for key in keys:
+            del self._models[key]
+            self._starts.pop(key, None)
+            self._notices.pop(key, None)
+        self._fresh = [key for key in self._fresh if key not in keys]
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        self._room.give_back([key])
+        self._room.give_back(keys)
