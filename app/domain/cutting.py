@@ -78,9 +78,16 @@ class Cutter:
     def cut(self, rows: Sequence[Arriving], keys: Sequence[int], cut_validation: bool = False) -> list[str]:
         """The splits of the next rows, whose texts have these keys. Given ones are kept; `cut_validation` takes the missing validation from train."""
         found, texts, note = [], self._texts, self._note
+        strata, numbers = self._strata, self._outputs if self._group is None else {}
         for row, key in zip(rows, keys, strict=True):
             output, given = row.output, row.split
             before = texts.get(key)
+            # Most rows of a long file: a text that was not there before, with a label that was. What follows comes to the same, in three times the time.
+            if before is None and given is None and output is not None and output in numbers and (stratum := strata.get(output)):
+                split = stratum.take()
+                texts[key] = numbers[output] << 3 | NUMBERS[split]
+                found.append(split)
+                continue
             if output is None:
                 split = "unlabelled"
             elif given is not None and not (cut_validation and given == "train"):
