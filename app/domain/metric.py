@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any, NamedTuple
 
-from sqlalchemy import ForeignKey, Index, Select, Text, delete, func, or_, select
+from sqlalchemy import ColumnElement, ForeignKey, Index, ScalarSelect, Select, Text, case, delete, func, or_, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from app.domain import job as jobs
@@ -131,14 +131,29 @@ def _read(session: Session, query: Select[str, int, float, int]) -> list[Point]:
 
 
 def thinned(session: Session, job_id: int, most: int) -> list[Point]:
-    """At most about so many points of each name, evenly over its steps and its last one always, by step: what a drawing can show."""
-    rank = func.row_number().over(partition_by=MetricPoint.name, order_by=MetricPoint.step)
-    count_of = func.count().over(partition_by=MetricPoint.name)
-    numbered = select(MetricPoint.name, MetricPoint.step, rank.label("rank"), count_of.label("total")).where(MetricPoint.job_id == job_id).subquery()
-    every = (numbered.c.total + most - 1) // most
-    kept = or_((numbered.c.rank - 1) % every == 0, numbered.c.rank == numbered.c.total)
-    query = select(*POINT).join(numbered, (MetricPoint.name == numbered.c.name) & (MetricPoint.step == numbered.c.step))
-    return _read(session, query.where(MetricPoint.job_id == job_id, kept).order_by(MetricPoint.step, MetricPoint.name))
+    """At most about so many points of each name, by step: what a drawing can show. All where a name has no more, else evenly over its steps, with its last
+    one.
+
+    The index is asked, again and again, for the next step that is far enough: what is not drawn is not read, however many points there are.
+    """
+    step, mine = MetricPoint.step, MetricPoint.job_id == job_id
+
+    def at(value: ColumnElement[Any], *conditions: ColumnElement[bool]) -> ScalarSelect[Any]:
+        return select(value).where(mine, *conditions).scalar_subquery()
+
+    names = select(at(func.min(MetricPoint.name)).label("name")).cte("names", recursive=True)
+    names = names.union_all(select(at(func.min(MetricPoint.name), MetricPoint.name > names.c.name)).where(names.c.name.is_not(None)))
+    of = MetricPoint.name == names.c.name
+    more = select(step).where(mine, of).order_by(step).offset(most).limit(1).scalar_subquery()
+    ends = select(names.c.name, at(func.min(step), of).label("first"), at(func.max(step), of).label("last"), more.label("more"))
+    span = ends.where(names.c.name.is_not(None)).cte("span")
+    apart = case((span.c.more.is_(None), 1), else_=(span.c.last - span.c.first + most - 1) // most)
+    drawn = select(span.c.name, span.c.first.label("step"), span.c.last, apart.label("apart")).cte("drawn", recursive=True)
+    following = at(func.min(step), MetricPoint.name == drawn.c.name, step >= drawn.c.step + drawn.c.apart)
+    rest = select(drawn.c.name, func.coalesce(following, drawn.c.last), drawn.c.last, drawn.c.apart).where(drawn.c.step < drawn.c.last)
+    drawn = drawn.union_all(rest)
+    query = select(*POINT).join(drawn, (MetricPoint.name == drawn.c.name) & (step == drawn.c.step)).where(mine)
+    return _read(session, query.order_by(step, MetricPoint.name))
 
 
 def found_lines(session: Session, job_id: int, text: str, limit: int = 500) -> list[Line]:

@@ -90,3 +90,26 @@ def test_samples_of_a_lost_job_are_not_written_and_those_of_a_deleted_one_go_wit
         session.execute(delete(Job).where(Job.id == job.id))
     with transaction() as session:
         assert not metrics.samples(session, job.id)
+
+
+@pytest.mark.parametrize("count", [0, 1, 9, 10, 11, 95, 1000])
+def test_what_is_drawn_is_all_of_a_short_line_and_a_long_one_evenly_with_its_ends(job: Job, count: int) -> None:
+    steps = [step * (3 if step % 7 else 1) for step in range(1, count + 1)]  # not evenly apart, and not in order
+    with transaction() as session:
+        metrics.record(session, job.id, job.lease_token or "", 1, [(step, {"loss": 1.0 / step}) for step in steps] + [(5_000, {"rare": 1.0})])
+    with transaction() as session:
+        jobs.add(session, job.person(), "tune", "another", {})
+        other = jobs.claim(session, "gpu", "w1", 30)
+        assert other is not None
+        metrics.record(session, other.id, other.lease_token or "", 1, [(step, {"aloss": 0.0, "loss": 0.0}) for step in range(50)])
+        drawn = metrics.thinned(session, job.id, 10)
+        stored = {(point.name, point.step): point for point in metrics.points(session, job.id)}
+    assert drawn == sorted(drawn, key=lambda point: (point.step, point.name)) and all(stored[point.name, point.step] == point for point in drawn)
+    loss, there = [point.step for point in drawn if point.name == "loss"], sorted(set(steps))
+    assert [point.step for point in drawn if point.name != "loss"] == [5_000]
+    if len(there) <= 10:
+        assert loss == there
+    else:
+        apart = -(-(there[-1] - there[0]) // 10)
+        assert (loss[0], loss[-1]) == (there[0], there[-1]) and 5 < len(loss) <= 12
+        assert all(after - before >= apart for before, after in zip(loss, loss[1:-1], strict=False)), "no two are closer than the drawing can tell apart"
