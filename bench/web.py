@@ -52,7 +52,7 @@ from app.domain.job import Attempt, Job
 from app.domain.metric import LogLine, MetricPoint
 from app.domain.user import User
 from app.services import jobs as start
-from bench.web import RUNNING, QUEUED, lengths, seed_tasks
+from bench.web import RUNNING, QUEUED, lengths, recorded, seed_tasks
 from app.domain.base import db_now
 from sqlalchemy import select, update
 
@@ -75,9 +75,9 @@ with transaction() as session:
     session.execute(update(Job).where(Job.id.in_(running)).values(state="running", attempt=1, phase="train", lease_token="bench", lease_until=db_now() + 3_600_000,
         heartbeat_at=db_now() + 3_600_000, started_at=db_now(), worker="bench:1", step=500, total_steps=1000, event=several[running[0]], eta_seconds=600.0))
     session.execute(insert(Attempt), [{"job_id": key, "number": 1, "worker": "bench:1", "started_at": 1, "ended_at": None, "outcome": None, "reason": None} for key in keys[:-QUEUED]])
-    names = ("loss", "learning_rate", "grad_norm", "validation_accuracy", "validation_loss")
     for key in keys:
-        session.execute(insert(MetricPoint), [{"job_id": key, "name": names[at % 5], "step": at // 5, "value": 1 / (1 + at), "event": at + 1} for at in range(several[key])])
+        record = recorded(several[key])
+        session.execute(insert(MetricPoint), [{"job_id": key, "name": name, "step": step, "value": 1 / (1 + at), "event": at + 1} for at, (name, step) in enumerate(record)])
         session.execute(insert(LogLine), [{"job_id": key, "attempt": 1, "event": at + 1, "at": 1, "text": f"step {at}"} for at in range(0, 100)])
 print(json.dumps({"running": running, "over": over, "each": several[running[0]]}))
 """
@@ -137,6 +137,16 @@ def lengths(keys: list[int], points: int) -> dict[int, int]:
     """How many points each job has: a tenth of all are one job's, which is over."""
     each = (points - points // 10) // (len(keys) - 1)
     return dict.fromkeys(keys, each) | {keys[0]: points // 10}
+
+
+def recorded(points: int) -> list[tuple[str, int]]:
+    """(name, step) of a run's points in the order of its report: three at each step, and two at each of about a hundred validations, which no run has more of."""
+    every, found, step = max(1, points // 300), list[tuple[str, int]](), 0
+    while len(found) < points:
+        step += 1
+        found += [(name, step) for name in ("loss", "learning_rate", "grad_norm")]
+        found += [(name, step) for name in ("validation_accuracy", "validation_loss") if step % every == 0]
+    return found[:points]
 
 
 class Load:

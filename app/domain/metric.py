@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, ForeignKey, Index, ScalarSelect, Select, Text, case, delete, func, or_, select
+from sqlalchemy import CTE, ColumnElement, ForeignKey, Index, ScalarSelect, Select, Text, case, delete, func, or_, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from app.domain import job as jobs
@@ -130,26 +130,31 @@ def _read(session: Session, query: Select[str, int, float, int]) -> list[Point]:
     return [Point._make(row) for row in session.execute(query)]
 
 
+def _of(job_id: int, value: ColumnElement[Any], *conditions: ColumnElement[bool]) -> ScalarSelect[Any]:
+    return select(value).where(MetricPoint.job_id == job_id, *conditions).scalar_subquery()
+
+
+def _names(job_id: int) -> CTE:
+    """The names of a job's points, and a row with none: one look into the index for each, where DISTINCT reads all points."""
+    names = select(_of(job_id, func.min(MetricPoint.name)).label("name")).cte("names", recursive=True)
+    following = _of(job_id, func.min(MetricPoint.name), MetricPoint.name > names.c.name)
+    return names.union_all(select(following).where(names.c.name.is_not(None)))
+
+
 def thinned(session: Session, job_id: int, most: int) -> list[Point]:
     """At most about so many points of each name, by step: what a drawing can show. All where a name has no more, else evenly over its steps, with its last
     one.
 
     The index is asked, again and again, for the next step that is far enough: what is not drawn is not read, however many points there are.
     """
-    step, mine = MetricPoint.step, MetricPoint.job_id == job_id
-
-    def at(value: ColumnElement[Any], *conditions: ColumnElement[bool]) -> ScalarSelect[Any]:
-        return select(value).where(mine, *conditions).scalar_subquery()
-
-    names = select(at(func.min(MetricPoint.name)).label("name")).cte("names", recursive=True)
-    names = names.union_all(select(at(func.min(MetricPoint.name), MetricPoint.name > names.c.name)).where(names.c.name.is_not(None)))
+    step, mine, names = MetricPoint.step, MetricPoint.job_id == job_id, _names(job_id)
     of = MetricPoint.name == names.c.name
     more = select(step).where(mine, of).order_by(step).offset(most).limit(1).scalar_subquery()
-    ends = select(names.c.name, at(func.min(step), of).label("first"), at(func.max(step), of).label("last"), more.label("more"))
+    ends = select(names.c.name, _of(job_id, func.min(step), of).label("first"), _of(job_id, func.max(step), of).label("last"), more.label("more"))
     span = ends.where(names.c.name.is_not(None)).cte("span")
     apart = case((span.c.more.is_(None), 1), else_=(span.c.last - span.c.first + most - 1) // most)
     drawn = select(span.c.name, span.c.first.label("step"), span.c.last, apart.label("apart")).cte("drawn", recursive=True)
-    following = at(func.min(step), MetricPoint.name == drawn.c.name, step >= drawn.c.step + drawn.c.apart)
+    following = _of(job_id, func.min(step), MetricPoint.name == drawn.c.name, step >= drawn.c.step + drawn.c.apart)
     rest = select(drawn.c.name, func.coalesce(following, drawn.c.last), drawn.c.last, drawn.c.apart).where(drawn.c.step < drawn.c.last)
     drawn = drawn.union_all(rest)
     query = select(*POINT).join(drawn, (MetricPoint.name == drawn.c.name) & (step == drawn.c.step)).where(mine)
@@ -170,8 +175,9 @@ def curve(session: Session, job_id: int, name: str) -> list[Point]:
 
 def reached(session: Session, job_id: int) -> int:
     """The last step that reported anything; 0 before the first. The test of a learning-rate finder comes before all steps, and resources have none."""
-    trained = [MetricPoint.job_id == job_id, MetricPoint.name.not_in((*FINDER, *RESOURCES))]
-    return session.scalar(select(func.max(MetricPoint.step)).where(*trained)) or 0
+    names = _names(job_id)
+    last = _of(job_id, func.max(MetricPoint.step), MetricPoint.name == names.c.name)
+    return max((step or 0 for step in session.scalars(select(last).where(names.c.name.not_in((*FINDER, *RESOURCES))))), default=0)
 
 
 def samples(session: Session, job_id: int, after_event: int = 0) -> Sequence[Sample]:

@@ -1,5 +1,7 @@
 """Metric points and log lines: numbered without gaps, replaced when a step is written again, fenced."""
 
+from itertools import pairwise
+
 import pytest
 from sqlalchemy import delete
 
@@ -112,4 +114,4 @@ def test_what_is_drawn_is_all_of_a_short_line_and_a_long_one_evenly_with_its_end
     else:
         apart = -(-(there[-1] - there[0]) // 10)
         assert (loss[0], loss[-1]) == (there[0], there[-1]) and 5 < len(loss) <= 12
-        assert all(after - before >= apart for before, after in zip(loss, loss[1:-1], strict=False)), "no two are closer than the drawing can tell apart"
+        assert all(after - before >= apart for before, after in pairwise(loss[:-1])), "no two are closer than the drawing can tell apart"
