@@ -33,7 +33,7 @@ def test_a_folder_is_imported_and_what_a_person_would_see_is_printed(tmp_path: P
     assert told.returncode == 0, told.stderr
     assert told.stdout.index("pair/train.csv") < told.stdout.index("pair/test.csv"), "the others go onto the train file"
     assert "version 1    train 20, validation 20; 2 labels" in told.stdout and "version 2    train 20, validation 20, test 8; 2 labels" in told.stdout
-    assert "labels       none: the outputs are free text" in told.stdout and "README" not in told.stdout
+    assert "alone.jsonl, 2,965 bytes\n" in told.stdout and "no labels" in told.stdout and "README" not in told.stdout
     assert "3 of 3 files became a dataset, or a part of one." in told.stdout
 
 
