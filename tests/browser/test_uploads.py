@@ -40,6 +40,12 @@ def later(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module", autouse=True)
+def somebody(installation: Running, page: Page) -> None:
+    """Signed up, whichever of these tests is the first to be run."""
+    sign_up(page, installation.said())
+
+
 def fits(page: Page) -> None:
     for width in (390, 1280):
         page.set_viewport_size({"width": width, "height": 900})
@@ -48,7 +54,6 @@ def fits(page: Page) -> None:
 
 
 def test_files_of_an_archive_become_the_splits_they_are_called_like(installation: Running, page: Page, complaints: list[str], archive: Path) -> None:
-    sign_up(page, installation.said())
     page.goto(f"{address(installation)}/datasets/new")
     page.set_input_files("input[type=file]", str(archive))
     arrived(page, re.compile(r"/datasets/uploads/\d+$"))
@@ -271,11 +276,16 @@ def slow_line(page: Page, bytes_a_second: int) -> Iterator[None]:
     """The browser sends no faster."""
     line = page.context.new_cdp_session(page)
     line.send("Network.enable")
-    for most in (bytes_a_second, -1):
+
+    def allow(most: int) -> None:
         line.send("Network.emulateNetworkConditions", {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": most})
-        if most > 0:
-            yield
-    line.detach()
+
+    allow(bytes_a_second)
+    try:
+        yield
+    finally:
+        allow(-1)
+        line.detach()
 
 
 def stored(installation: Running, page: Page) -> tuple[int, int]:
