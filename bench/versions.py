@@ -1,7 +1,8 @@
 """The next version of 100,000 rows on SQLite, made and appended to through a real web process: `python -m bench.versions`.
 
-For each change, and for what is worked out about the versions in the background, its seconds; the longest write, seen by somebody who asks for the write lock every millisecond; how long a heartbeat
-waited for the lock; and the peak memory of the child that did it. The first line is a web process that nobody asks for anything. `--rows N` for another number of rows.
+For each change, and for what is worked out about the versions in the background, its seconds; the longest write, seen by somebody who asks for the
+write lock every millisecond; how long a heartbeat waited for the lock; and the peak memory of the child that did it. "Nothing" is a web process that
+nobody asks for anything. `--rows N` for another number of rows.
 Ends with 1 where a limit is missed.
 """
 

@@ -35,8 +35,17 @@ CGROUP = Path("/sys/fs/cgroup/memory.max")
 
 def here() -> list[dict[str, Any]]:
     """Every device: {name, title, memory}, GPUs first, the processor last; `memory` is what models and jobs may take of it."""
-    most = settings().device_memory
-    return [device | {"memory": min(most or device["memory"], device["memory"])} for device in _there()]
+    return [device | {"memory": _allowed(_shared(device))} for device in _there()]
+
+
+def _shared(device: dict[str, Any]) -> int:
+    """Of a GPU's memory not what the driver keeps, nor what the engine's process has there however few models it has."""
+    whole: int = device["memory"]
+    return int(USABLE * whole) - PROCESS_BYTES["cuda"] if device["name"].startswith("cuda") else whole
+
+
+def _allowed(memory: int) -> int:
+    return min(settings().device_memory or memory, memory)
 
 
 @lru_cache
@@ -49,8 +58,7 @@ def _there() -> list[dict[str, Any]]:
         pynvml.nvmlInit()
         for index in range(pynvml.nvmlDeviceGetCount()):
             handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-            room = int(USABLE * pynvml.nvmlDeviceGetMemoryInfo(handle).total) - PROCESS_BYTES["cuda"]  # the engine's own, however few models it has
-            found.append({"name": f"cuda:{index}", "title": pynvml.nvmlDeviceGetName(handle), "memory": room})
+            found.append({"name": f"cuda:{index}", "title": pynvml.nvmlDeviceGetName(handle), "memory": int(pynvml.nvmlDeviceGetMemoryInfo(handle).total)})
     except pynvml.NVMLError:  # no driver: no GPU
         pass
     return [*found, {"name": "cpu:0", "title": f"{os.cpu_count()} CPU cores", "memory": _memory()}]
@@ -68,8 +76,9 @@ def driver() -> dict[str, str]:
 
 
 def in_use(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The same with `used`: the bytes that everybody on this machine has of each now."""
-    return [device | {"used": _used(device["name"])} for device in found]
+    """The same with all their memory, and `used`: the bytes that everybody on this machine has of each now."""
+    whole = {device["name"]: device["memory"] for device in _there()}
+    return [device | {"memory": _allowed(whole[device["name"]]), "used": _used(device["name"])} for device in found]
 
 
 def _used(name: str) -> int:

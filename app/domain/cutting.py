@@ -82,7 +82,7 @@ class Cutter:
         for row, key in zip(rows, keys, strict=True):
             output, given = row.output, row.split
             before = texts.get(key)
-            # Most rows of a long file: a text that was not there before, with a label that was. What follows comes to the same, in three times the time.
+            # Most rows of a long file: a text that was not there before, with a label that was. What follows comes to the same by more steps.
             if before is None and given is None and output is not None and output in numbers and (stratum := strata.get(output)):
                 split = stratum.take()
                 texts[key] = numbers[output] << 3 | NUMBERS[split]

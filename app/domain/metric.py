@@ -131,6 +131,7 @@ def _read(session: Session, query: Select[str, int, float, int]) -> list[Point]:
 
 
 def _of(job_id: int, value: ColumnElement[Any], *conditions: ColumnElement[bool]) -> ScalarSelect[Any]:
+    """The least or greatest of a job's points that meet the conditions, as a value in a query: one look into the primary key's index."""
     return select(value).where(MetricPoint.job_id == job_id, *conditions).scalar_subquery()
 
 

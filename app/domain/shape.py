@@ -40,7 +40,7 @@ REPEATS = 8.0
 spread over the heads that share them, and their gradients on the way back (fitted to `python -m bench.memory`)."""
 
 PROCESS_BYTES = {"cpu": 410_000_000, "cuda": 720_000_000}
-"""Resident memory of a worker's process with torch, transformers and peft; a CUDA context and its libraries on an H100 (both measured)."""
+"""Resident memory of a worker's process with torch, transformers and peft; a CUDA context and its libraries (seen on one H100)."""
 
 KEPT_BYTES = {"cpu": 4, "cuda": 3}
 """Bytes of a kept number: float32 on a CPU; under bfloat16 mixed precision half of them are 2 bytes and the norms' are 4 (reckoned)."""

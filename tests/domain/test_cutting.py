@@ -108,3 +108,16 @@ def test_rows_given_to_train_do_not_follow_a_text_or_a_group_out_of_it() -> None
     given_ = [Row("t0", "a", "test", {"author": "1"}), *(Row(f"t{number}", "a", "train", {"author": "1"}) for number in range(100))]
     splits = cut(Cutter(0, SHARES, True, "author"), given_, cut_validation=True)
     assert splits[0] == "test" and len(set(splits[1:])) == 1 and splits[1] in ("train", "validation")
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 30), st.sampled_from(["", "a", "b", "c", None]), st.sampled_from([None, None, "train", "test"])), max_size=150),
+    st.booleans(),
+    st.booleans(),
+)
+def test_the_short_way_of_most_rows_comes_to_the_same(picks: list[tuple[int, str | None, str | None]], stratify: bool, cut_validation: bool) -> None:
+    """No row has a value in the column of groups, so that each takes the long way there."""
+    found = [Row(f"text {number}", output, split) for number, output, split in picks]
+    short, long = Cutter(1, SHARES, stratify), Cutter(1, SHARES, stratify, group="nobody")
+    assert cut(short, found, cut_validation) == cut(long, found, cut_validation)
+    assert short.repeats() == long.repeats() and short._texts == long._texts

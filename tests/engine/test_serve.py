@@ -9,6 +9,7 @@ from typing import Any
 
 import llguidance.hf
 import pytest
+import torch
 
 from app.domain.generation import Parameters
 from app.domain.rendering import Rendered, Template, render
@@ -189,6 +190,18 @@ def test_a_crash_in_a_step_is_told_and_the_thread_lives(tiny: Path, start: Calla
         failed = ask(scheduler, request(tiny)).last()
     assert (failed["type"], failed["code"]) == ("error", "engine_failed")
     assert ask(scheduler, request(tiny)).last()["type"] == "done"
+
+
+def test_no_memory_for_a_model_is_told_as_something_that_passes(tiny: Path, start: Callable[..., Scheduler], monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(module: Any, *given: Any, **named: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(torch.nn.Module, "to", full)
+    scheduler = start()
+    told = ask(scheduler, request(tiny)).last()
+    assert (told["type"], told["status"], told["code"]) == ("error", 503, "out_of_memory")
+    monkeypatch.undo()
+    assert ask(scheduler, request(tiny)).last()["type"] == "done", "and the next one is answered"
 
 
 def test_cancelled_before_it_began_loads_nothing(tiny: Path, start: Callable[..., Scheduler]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
 from transformers import AutoConfig, LlamaForCausalLM
 
 from app import queue
@@ -24,6 +25,7 @@ from app.domain.device import MemoryLease
 from app.domain.generation import Parameters
 from app.domain.job import Job
 from app.domain.model import Model
+from app.domain.shape import PROCESS_BYTES
 from app.services import generate, jobs, models
 from app.settings import settings
 from tests.house.rules import ROOT
@@ -48,14 +50,18 @@ LIBRARIES = 400_000_000
 @pytest.fixture(scope="module")
 def large_folder(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny model's tokenizer with weights of 200 MB."""
-    folder = tmp_path_factory.mktemp("large") / "large"
+    return enlarged(tiny_folder, tmp_path_factory.mktemp("large") / "large", hidden_size=768, intermediate_size=3072, num_hidden_layers=6)
+
+
+def enlarged(tiny_folder: Path, folder: Path, dtype: torch.dtype = torch.float32, **shape: int) -> Path:
+    """A model of another shape with the tiny one's tokenizer, in a new folder."""
     folder.mkdir()
     for file in tiny_folder.iterdir():
         if file.suffix != ".safetensors":
             (folder / file.name).write_bytes(file.read_bytes())
     config = AutoConfig.from_pretrained(tiny_folder)
-    config.update({"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 6, "initializer_range": 0.02})
-    LlamaForCausalLM(config).save_pretrained(folder)
+    config.update({**shape, "initializer_range": 0.02})
+    LlamaForCausalLM._from_config(config, dtype=dtype).save_pretrained(folder)
     return folder
 
 
@@ -64,13 +70,18 @@ def large(base: Model, large_folder: Path, monkeypatch: pytest.MonkeyPatch, brok
     """That model in the catalogue, on a device of a small budget."""
     del broker
     monkeypatch.setenv("FETTLE_DEVICE_MEMORY", str(BUDGET))
+    return offered(base, large_folder)
+
+
+def offered(base: Model, folder: Path) -> Model:
+    """The model of a folder in the place of the tiny one, for processes with the settings that the environment has now."""
     settings.cache_clear()
     for cache in (queue._celery, queue._redis):
         cache.cache_clear()
-    (settings().models_folder / "large").symlink_to(large_folder)
+    (settings().models_folder / "large").symlink_to(folder)
     with transaction() as session:
         row = session.get_one(Model, base.id)
-        row.folder, row.name, row.content_hash = "large", "Large", fingerprint(large_folder)
+        row.folder, row.name, row.content_hash = "large", "Large", fingerprint(folder)
     return base
 
 
@@ -225,6 +236,18 @@ def _holder() -> str | None:
     with reading() as session:
         found = devices.find(session, settings().machine_name, "cpu:0")
         return found.worker if found else None
+
+
+def test_models_and_jobs_have_less_of_a_card_than_people_are_shown(person: Who, monkeypatch: pytest.MonkeyPatch) -> None:
+    del person
+    card = {"name": "cuda:0", "title": "A card", "memory": 80_000_000_000}
+    monkeypatch.setattr(machine, "_there", lambda: [card, {"name": "cpu:0", "title": "2 CPU cores", "memory": 8_000_000_000}])
+    monkeypatch.setattr(machine, "_used", lambda name: 79_900_000_000 if name == "cuda:0" else 1)
+    assert [device["memory"] for device in machine.here()] == [80_000_000_000 * 0.99 - PROCESS_BYTES["cuda"], 8_000_000_000]
+    assert machine.in_use(machine.here())[0] == card | {"used": 79_900_000_000}, "never more used than there is"
+    monkeypatch.setenv("FETTLE_DEVICE_MEMORY", "5000000000")
+    settings.cache_clear()
+    assert [device["memory"] for device in (*machine.here(), *machine.in_use(machine.here()))] == [5_000_000_000] * 4
 
 
 def test_a_job_that_runs_by_itself_asks_nobody(person: Who, base: Model, toys: DatasetVersion) -> None:

@@ -368,10 +368,12 @@ def _error(error: FettleError) -> dict[str, Any]:
 
 
 def _explained(error: Exception) -> FettleError:
+    if isinstance(error, torch.OutOfMemoryError) or (isinstance(error, FettleError) and error.code == "out_of_memory"):
+        return Unavailable(
+            "out_of_memory", "The model ran out of memory while it was loaded, or answering.", "Use a shorter prompt, or ask again when less is going on."
+        )
     if isinstance(error, FettleError):
         return error
-    if isinstance(error, torch.OutOfMemoryError):
-        return Unavailable("out_of_memory", "The model ran out of memory while answering.", "Use a shorter prompt, or ask again when less is going on.")
     logger.error("the engine failed at a request", exc_info=error)
     return FettleError("engine_failed", "The engine failed at this request.", "The worker's log has the details.")
 
