@@ -133,6 +133,7 @@ from app.db import transaction
 from app.domain import device as devices
 from worker import interactive, room
 room.machine._there = lambda: [{{"name": name, "title": name, "memory": 1000}} for name in ("cuda:0", "cpu:0")]
+room.machine._shared = lambda device: device["memory"]
 with transaction() as session:
     devices.found(session, "elsewhere", room.machine.here())
     assert devices.ask(session, devices.find(session, "elsewhere", "cuda:0", lock=True), devices.job_holder({job}, 1), "job", "LoRA", 1000, {job})
