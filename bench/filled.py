@@ -21,10 +21,10 @@ def filled(rows: Iterable[tuple[str, str, str]], origin: dict[str, Any]) -> int:
         session.add(row)
         session.flush()
         key = dataset.draft(session, person, row, 0, origin).id
-    lines = [(key, at, at + 2, split, text, label, None, content_key(text), 1, None) for at, (text, label, split) in enumerate(rows)]
+    lines = [(at, at + 2, split, text, label, content_key(text), None, None) for at, (text, label, split) in enumerate(rows)]
     for start in range(0, len(lines), PORTION):
         with transaction() as session:
-            intake.put(session, lines[start : start + PORTION])
+            intake.put(session, key, 1, lines[start : start + PORTION])
     with transaction() as session:
         intake.seal(session, session.get_one(DatasetVersion, key))
     return key

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
+from app.db import make_engine
+
 
 @contextmanager
 def beside(work: Callable[[threading.Event], None]) -> Iterator[None]:
@@ -22,16 +24,18 @@ def beside(work: Callable[[threading.Event], None]) -> Iterator[None]:
 
 @contextmanager
 def beating(url: str, waits: list[float]) -> Iterator[None]:
-    """A heartbeat's write every 20 ms: how long each waited for the lock."""
+    """A heartbeat's write every 20 ms, as every process of Fettle writes: how long each waited for the lock.
+
+    By itself SQLite waits at every commit until the disk has the whole log, an import's pages among it, and holds its lock meanwhile.
+    """
 
     def beat(over: threading.Event) -> None:
-        with closing(sqlite3.connect(url.removeprefix("sqlite:///"), timeout=15, isolation_level=None)) as database:
+        with make_engine(url).connect() as database:
             while not over.wait(0.02):
                 began = time.perf_counter()
-                database.execute("BEGIN IMMEDIATE")
-                waits.append((time.perf_counter() - began) * 1000)
-                database.execute("INSERT OR REPLACE INTO lease (name, holder, until) VALUES ('beat', 'bench', 0)")
-                database.execute("COMMIT")
+                with database.begin():
+                    waits.append((time.perf_counter() - began) * 1000)
+                    database.exec_driver_sql("INSERT OR REPLACE INTO lease (name, holder, until) VALUES ('beat', 'bench', 0)")
 
     with beside(beat):
         yield

@@ -6,9 +6,9 @@ it no longer matches. So an upload that was cancelled, asked to be read otherwis
 
 import secrets
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import ForeignKey, select, update
+from sqlalchemy import ForeignKey, Table, bindparam, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from app.domain.access import Who, owned, visible, write
@@ -128,14 +128,23 @@ def claim(session: Session, key: int) -> tuple[Upload, str] | None:
     return None
 
 
+_TABLE = cast(Table, Upload.__table__)
+_HOLD = (
+    update(_TABLE)
+    .where(_TABLE.c.id == bindparam("of"), _TABLE.c.lease_token == bindparam("by"), _TABLE.c.state.in_(("reading", "importing")))
+    .values(lease_until=db_now() + LEASE_MS, touched_at=db_now())
+)
+"""One statement for the life of the process: an import asks it with every write, while SQLite's lock is held."""
+
+
 def _changed(session: Session, query: Any) -> int:
     return int(session.execute(query, execution_options={"synchronize_session": False}).rowcount)  # type: ignore[attr-defined]
 
 
 def hold(session: Session, key: int, token: str, **values: Any) -> None:
     """Write down how far it is, and keep it. Raises Dropped."""
-    held = update(Upload).where(Upload.id == key, Upload.lease_token == token, Upload.state.in_(("reading", "importing")))
-    if not _changed(session, held.values(lease_until=db_now() + LEASE_MS, touched_at=db_now(), **values)):
+    session.flush()
+    if not session.connection().execute(_HOLD, {"of": key, "by": token, **values}).rowcount:
         raise Dropped
 
 

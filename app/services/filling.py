@@ -126,21 +126,10 @@ class Filling:
 
     def _add(self, examples: Sequence[Example], keys: Sequence[int], splits: Sequence[str]) -> None:
         """Rows that know their split: counted, and stored as soon as there are enough for a write."""
-        first, version = self._tally.rows, self._version
+        first = self._tally.rows
         self._tally.add(examples, splits)
         self._lines += [
-            (
-                version,
-                position,
-                one.line,
-                split,
-                one.input,
-                one.output,
-                cells_text(one.cells) if one.cells else None,
-                key,
-                FIRST,
-                given_to(one),
-            )
+            (position, one.line, split, one.input, one.output, key, cells_text(one.cells) if one.cells else None, given_to(one))
             for position, (one, key, split) in enumerate(zip(examples, keys, splits, strict=True), first)
         ]
         weights = _weights(examples)
@@ -160,7 +149,7 @@ class Filling:
         with transaction() as session:
             uploads.hold(session, self._upload.id, self._token, rows=self._stored, share=self._share)
             began = time.perf_counter()
-            intake.put(session, lines)
+            intake.put(session, self._version, FIRST, lines)
         self._pace.took(len(lines), time.perf_counter() - began)
 
     def note(self, notes: Sequence[Note]) -> None:

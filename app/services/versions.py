@@ -187,17 +187,17 @@ def _append(draft: DatasetVersion, added: Iterable[Sequence[New]], position: int
 
     start, pace = position, Pace()
     for chunk in _chunks(arriving(), pace):
-        lines = [_line(draft, position + number, row) for number, row in enumerate(chunk)]
+        lines = [_line(position + number, row) for number, row in enumerate(chunk)]
         with writing(draft, pace, len(lines)) as session:
-            intake.put(session, lines)
+            intake.put(session, draft.id, draft.number, lines)
         position += len(lines)
         watch.told(draft, position)
     return position - start
 
 
-def _line(draft: DatasetVersion, position: int, row: Values) -> intake.Line:
+def _line(position: int, row: Values) -> intake.Line:
     cells = intake.cells_text(row["cells"] or {})
-    return draft.id, position, row["line"], row["split"], row["input"], row["output"], cells, row["content_key"], row["added_in"], row["given"]
+    return position, row["line"], row["split"], row["input"], row["output"], row["content_key"], cells, row["given"]
 
 
 @contextmanager

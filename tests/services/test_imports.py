@@ -91,9 +91,9 @@ def test_wide_columns_are_written_in_portions_and_not_held(person: Who, monkeypa
     written: list[int] = []
     put = intake.put
 
-    def weighed(session: Session, lines: Sequence[intake.Line]) -> None:
-        written.append(sum(len(text or "") for line in lines for text in line[4:7]))
-        put(session, lines)
+    def weighed(session: Session, version: int, added_in: int, lines: Sequence[intake.Line]) -> None:
+        written.append(sum(len(text or "") for line in lines for text in (line[3], line[4], line[6])))
+        put(session, version, added_in, lines)
 
     monkeypatch.setattr(intake, "put", weighed)
     monkeypatch.setattr(filling, "HELD_CHARACTERS", held)
