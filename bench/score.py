@@ -52,10 +52,10 @@ def main() -> None:
     chosen = parser.parse_args()
     prepare_model()
     STATE.mkdir(parents=True, exist_ok=True)
-    lines = [compare(ROWS[name], chosen.threads, quick=chosen.quick) for name in chosen.rows]
     print("| comparison | ours rows/s | theirs rows/s | ratio | target | agreement | largest difference | peak memory MB, ours / theirs | their batch |")
-    print("|---|---|---|---|---|---|---|---|---|")
-    print("\n".join(lines))
+    print("|---|---|---|---|---|---|---|---|---|", flush=True)
+    for name in chosen.rows:
+        print(compare(ROWS[name], chosen.threads, quick=chosen.quick), flush=True)
     print(f"\n{chosen.threads} threads, float32, SmolLM2-135M-Instruct; Python {sys.version.split()[0]}")
 
 

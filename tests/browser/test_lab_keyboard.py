@@ -16,9 +16,15 @@ SEEN = """() => {
 }"""
 
 
+ASKED = "() => [...document.querySelectorAll('[data-column] .answer')].map((one) => one.answer?.request || '')"
+ASKED_ANEW = f"(before) => ({ASKED})().every((request) => request && !before.includes(request))"
+
+
 def answered(page: Page, inputs: int = 1) -> None:
-    """Run all columns, and wait until both have answered each input."""
+    """Run all columns, and wait until both have answered each input: anew, also where they had answered before."""
+    before = page.evaluate(ASKED)
     page.keyboard.press("Control+Shift+Enter")
+    page.wait_for_function(ASKED_ANEW, arg=before, timeout=30_000)
     for letter in "AB":
         expect(column(page, letter).locator("[data-part=counts]").filter(has_text="tokens read")).to_have_count(inputs, timeout=90_000)
 
