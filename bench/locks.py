@@ -28,17 +28,21 @@ def beating(url: str, waits: list[float]) -> Iterator[None]:
 
     By itself SQLite waits at every commit until the disk has the whole log, an import's pages among it, and holds its lock meanwhile.
     """
+    engine = make_engine(url)
 
     def beat(over: threading.Event) -> None:
-        with make_engine(url).connect() as database:
+        with engine.connect() as database:
             while not over.wait(0.02):
                 began = time.perf_counter()
                 with database.begin():
                     waits.append((time.perf_counter() - began) * 1000)
                     database.exec_driver_sql("INSERT OR REPLACE INTO lease (name, holder, until) VALUES ('beat', 'bench', 0)")
 
-    with beside(beat):
-        yield
+    try:
+        with beside(beat):
+            yield
+    finally:
+        engine.dispose()
 
 
 @contextmanager

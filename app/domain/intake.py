@@ -46,10 +46,10 @@ def put(session: Session, version: int, added_in: int, lines: Sequence[Line]) ->
             for line in lines:
                 copy.write_row((version, added_in, *line))
         return
-    given = len(COLUMNS) if any(line[-1] is not None or line[-2] is not None for line in lines) else len(COLUMNS) - SELDOM
-    columns, marks = ", ".join(COLUMNS[:given]), ", ".join("?" * given)
+    count = len(COLUMNS) if any(line[-1] is not None or line[-2] is not None for line in lines) else len(COLUMNS) - SELDOM
+    columns, marks = ", ".join(COLUMNS[:count]), ", ".join("?" * count)
     statement = f"INSERT INTO example (version_id, added_in, {columns}) VALUES ({version:d}, {added_in:d}, {marks})"  # noqa: S608 fixed names, numbers
-    connection.exec_driver_sql(statement, [line[:given] for line in lines])
+    connection.exec_driver_sql(statement, [line[:count] for line in lines])
 
 
 def take_out(session: Session, versions: Select[int], most: int) -> int:

@@ -70,10 +70,13 @@ class File:
 
     def add(self, entries: Sequence[Entry], done: int) -> None:
         """The next rows, and how many there are with them."""
-        with closing(self._open()) as index, index:
-            rows = [(position + 1, split, " ".join(words)) for _, position, split, words in entries]
-            index.executemany("INSERT INTO words(rowid, split, content) VALUES (?, ?, ?)", rows)
-            index.execute("REPLACE INTO reached VALUES (1, ?, ?, ?)", (entries[-1][2], entries[-1][1], done))
+        rows = [(position + 1, split, " ".join(words)) for _, position, split, words in entries]
+        with closing(self._open()) as index:
+            # A commit need not wait for the disk: what a power cut takes is indexed again, from the row that the file itself says it had reached.
+            index.execute("PRAGMA synchronous=NORMAL")
+            with index:
+                index.executemany("INSERT INTO words(rowid, split, content) VALUES (?, ?, ?)", rows)
+                index.execute("REPLACE INTO reached VALUES (1, ?, ?, ?)", (entries[-1][2], entries[-1][1], done))
 
     def finish(self) -> None:
         """No more rows come."""
@@ -100,10 +103,7 @@ class File:
             return int(index.execute(query, (_match(words, split), MOST_FOUND)).fetchone()[0])
 
     def _open(self) -> sqlite3.Connection:
-        index = sqlite3.connect(self.path, timeout=15)
-        # A commit need not wait for the disk: what a power cut takes is indexed again, from the row that the file itself says it had reached.
-        index.execute("PRAGMA synchronous=NORMAL")
-        return index
+        return sqlite3.connect(self.path, timeout=15)
 
 
 def _match(words: Sequence[str], split: str | None) -> str:

@@ -17,7 +17,7 @@ SEEN = """() => {
 
 
 ASKED = "() => [...document.querySelectorAll('[data-column] .answer')].map((one) => one.answer?.request || '')"
-ASKED_ANEW = f"(before) => ({ASKED})().every((request) => request && !before.includes(request))"
+ASKED_ANEW = f"(before) => {{ const now = ({ASKED})(); return now.length && now.every((request) => request && !before.includes(request)); }}"
 
 
 def answered(page: Page, inputs: int = 1) -> None:

@@ -1,5 +1,7 @@
 """Weights in the processor's own order: the same answers from as many bytes, and a model that cannot do with them is left as it was."""
 
+import platform
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,10 @@ from transformers.models.llama.modeling_llama import LlamaMLP
 from app.domain.generation import Parameters
 from app.domain.rendering import Template, render
 from tests.engine.conftest import toy_spec
+from worker.engine import packed as packing
 from worker.engine.generate import complete, prepare
 from worker.engine.load import Loaded, load
-from worker.engine.packed import Packed
+from worker.engine.packed import Packed, pack
 from worker.engine.reporting import NullReporter
 from worker.engine.score import score_labels
 from worker.engine.train import train
@@ -85,3 +88,46 @@ def test_a_packed_layer_is_the_layer(bias: bool, shape: tuple[int, ...]) -> None
         packed = Packed(layer)
         assert packed(states).shape == (*shape[:-1], 40) and torch.allclose(packed(states), layer(states), atol=1e-5)
         assert torch.equal(packed.unpacked().weight, layer.weight)
+
+
+def test_no_more_than_one_layer_has_its_weight_twice(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load(tiny, device="cpu").model
+    weights = [weakref.ref(module.weight) for module in model.modules() if type(module) is nn.Linear]
+    there: list[int] = []
+
+    class Counted(Packed):
+        def __init__(self, layer: nn.Linear) -> None:
+            there.append(sum(weight() is not None for weight in weights))
+            super().__init__(layer)
+
+    monkeypatch.setattr(packing, "Packed", Counted)
+    pack(model)
+    assert there == list(range(15, 1, -1)) and sum(weight() is not None for weight in weights) == 1
+
+
+def test_where_nothing_can_be_packed_nothing_is_tried(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def tried(model: Any) -> Any:
+        raise AssertionError(model)
+
+    monkeypatch.setattr(packing, "_trial", tried)
+    monkeypatch.setattr(platform, "machine", lambda: "another")
+    assert layers(load(tiny, device="cpu", packed=True)) == {"Linear": 15}
+
+
+def test_a_layer_that_stands_in_two_places_is_left_alone(tiny: Path) -> None:
+    model = load(tiny, device="cpu").model
+    first, second = model.model.layers
+    second.mlp.up_proj = first.mlp.up_proj
+    pack(model)
+    assert type(first.mlp.up_proj) is nn.Linear and first.mlp.up_proj is second.mlp.up_proj and type(first.mlp.gate_proj) is Packed
+
+
+def test_a_model_that_gives_something_else_then_gets_its_weights_back(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a step over a cache looks into the weights here."""
+
+    def forward(self: LlamaMLP, states: torch.Tensor) -> Any:
+        gate = self.gate_proj(states) * (2.0 if states.shape[1] == 1 and type(self.gate_proj) is Packed else 1.0)
+        return self.down_proj(self.act_fn(gate) * self.up_proj(states))
+
+    monkeypatch.setattr(LlamaMLP, "forward", forward)
+    assert layers(load(tiny, device="cpu", packed=True)) == {"Linear": 15}

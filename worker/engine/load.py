@@ -86,10 +86,9 @@ def load(
     if adapter is not None:
         model = _with_adapter(model, adapter)
     with memory_told(where, lambda: "Loading the model", "End what else uses that memory, or choose a smaller model; then retry."):
-        model = model if four_bit or pieces > 1 else model.to(where)
-    model.eval()
-    if packed:
-        pack(model)
+        model = (model if four_bit or pieces > 1 else model.to(where)).eval()
+        if packed:
+            pack(model)
     return Loaded(model, load_tokenizer(folder), where, dtype, reason)
 
 
