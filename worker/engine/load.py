@@ -21,8 +21,8 @@ from transformers.utils import logging
 from app.errors import Invalid
 from worker.engine.folders import fingerprint, whole
 from worker.engine.memory import memory_told
-from worker.engine.packed import pack
 from worker.engine.prefix import virtual_tokens
+from worker.engine.prepacked import prepack
 
 __all__ = [
     "Loaded",
@@ -66,13 +66,13 @@ class Loaded:
 
 
 def load(
-    folder: Path, *, adapter: Path | None = None, device: str = "auto", four_bit: bool = False, pieces: int = 1, exact: bool = False, packed: bool = False
+    folder: Path, *, adapter: Path | None = None, device: str = "auto", four_bit: bool = False, pieces: int = 1, exact: bool = False, prepacked: bool = False
 ) -> Loaded:
     """The model in `folder`, with the adapter on it if one is named. Raises Invalid when the files are not such a model.
 
     bfloat16 on a GPU that computes in it, float32 elsewhere and with `exact`. `device` is "auto" or a torch device name. With `four_bit` the weights
     of its linear layers are held in 4 bits (QLoRA's NF4), which takes an NVIDIA GPU and bitsandbytes. With `pieces` each of so many
-    ranks holds one piece of every parameter (FSDP), read straight from the file. `packed`: it only answers, faster on a processor (worker/engine/packed.py).
+    ranks holds one piece of every parameter (FSDP), read straight from the file. `prepacked`: it only answers, faster on a processor (worker/engine/prepacked.py).
     """
     where = _device(device)
     # cuDNN plans its attention anew for every shape, which takes longer than many steps: lengths differ in each of ours.
@@ -87,8 +87,8 @@ def load(
         model = _with_adapter(model, adapter)
     with memory_told(where, lambda: "Loading the model", "End what else uses that memory, or choose a smaller model; then retry."):
         model = (model if four_bit or pieces > 1 else model.to(where)).eval()
-        if packed:
-            pack(model)
+        if prepacked:
+            prepack(model)
     return Loaded(model, load_tokenizer(folder), where, dtype, reason)
 
 

@@ -2,7 +2,7 @@
 
 A product with a few rows, the step of a batch that is being written, takes as long as its weights take to be read, and torch's own order for a weight
 [out, in] is none that oneDNN's kernels read well: they put it into theirs for every product. Done once, the products of a step of 16 rows
-take 0.6 of the time, those of a single row two thirds, of a prompt of 352 tokens 0.85 (`python -m bench.packed`). The bytes stay what they were; nothing can be trained or saved so.
+take 0.6 of the time, those of a single row two thirds, of a prompt of 352 tokens 0.85 (`python -m bench.prepacked`). The bytes stay what they were; nothing can be trained or saved so.
 """
 
 import platform
@@ -23,7 +23,7 @@ X86 = ("x86_64", "AMD64")
 """Where it has been measured."""
 
 
-class Packed(nn.Module):
+class Prepacked(nn.Module):
     """A linear layer with its weight in oneDNN's order; float32, on a processor, without gradients."""
 
     weight: torch.Tensor
@@ -40,29 +40,29 @@ class Packed(nn.Module):
         out: torch.Tensor = torch.ops.mkldnn._linear_pointwise(states, self.weight, self.bias, "none", [], "")
         return out
 
-    def unpacked(self) -> nn.Linear:
+    def plain(self) -> nn.Linear:
         layer = nn.Linear(self.in_features, self.out_features, bias=self.bias is not None, device="meta")
         layer.weight, layer.bias = nn.Parameter(self.weight.to_dense(), requires_grad=False), self.bias
         return layer
 
 
 @torch.no_grad()
-def pack(model: Any) -> None:
-    """Pack the linear layers of a float32 model on a processor, one after the other: at most one has its weight twice. Others are left as they are, and so is
+def prepack(model: Any) -> None:
+    """Prepack the linear layers of a float32 model on a processor, one after the other: at most one has its weight twice. Others are left as they are, and so is
     a model that looks into its weights by itself."""
     places = _places(model) if _can(model) else []
     if not places:
         return
     before = _trial(model)
     for parent, name in places:
-        setattr(parent, name, Packed(getattr(parent, name)))
+        setattr(parent, name, Prepacked(getattr(parent, name)))
     try:
         same = _alike(before, _trial(model))
     except (RuntimeError, ValueError, TypeError, IndexError, AttributeError, NotImplementedError):
         same = False
     if not same:
         for parent, name in places:
-            setattr(parent, name, getattr(parent, name).unpacked())
+            setattr(parent, name, getattr(parent, name).plain())
 
 
 def _can(model: Any) -> bool:
