@@ -5,6 +5,8 @@ locked" as soon as two processes write (measured; docs/decisions/0003). Reading 
 """
 
 import json
+import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -35,12 +37,53 @@ def _json(value: Any) -> str:
         return json.dumps(value)
 
 
+class _Forks:
+    """No process is forked while one of its threads uses a connection to SQLite.
+
+    SQLite keeps in memory which locks a process holds, and a fork copies that: the new process would take a write of a thread that it does not have for one of its
+    own, and find the database locked for ever (https://www.sqlite.org/howtocorrupt.html, section 2.6).
+    """
+
+    PATIENCE = 5.0
+    """Seconds. Whoever forks while it uses a connection itself would wait for itself."""
+
+    def __init__(self) -> None:
+        self._still, self._used = threading.Condition(), 0
+
+    def taken(self, *_: Any) -> None:
+        with self._still:
+            self._used += 1
+
+    def given_back(self, *_: Any) -> None:
+        with self._still:
+            self._used = max(0, self._used - 1)  # a connection of the process this one was forked from may be given back here
+            self._still.notify_all()
+
+    def before(self) -> None:
+        self._still.acquire()
+        self._still.wait_for(lambda: not self._used, self.PATIENCE)
+
+    def after(self) -> None:
+        self._still.release()
+
+    def begin_anew(self) -> None:
+        """In the new process, whose only thread is the one that forked."""
+        self.__init__()  # type: ignore[misc]
+
+
+_forks = _Forks()
+os.register_at_fork(before=_forks.before, after_in_parent=_forks.after, after_in_child=_forks.begin_anew)
+
+
 def make_engine(url: str) -> Engine:
     """An engine with this installation's transaction rules on SQLite or PostgreSQL."""
     if not url.startswith("sqlite"):
         waits = {name: value for name, value in _POSTGRESQL_WAITS.items() if name not in make_url(url).query}
         return create_engine(url, json_serializer=_json, connect_args=waits, pool_pre_ping=True, pool_size=20, max_overflow=20, hide_parameters=True)
     engine = create_engine(url, json_serializer=_json, connect_args={"timeout": 15}, pool_size=20, max_overflow=40, hide_parameters=True)
+
+    event.listen(engine, "checkout", _forks.taken)
+    event.listen(engine, "checkin", _forks.given_back)
 
     @event.listens_for(engine, "connect")
     def _connect(connection: Any, _: ConnectionPoolEntry) -> None:
