@@ -48,6 +48,10 @@ class _Forks:
     """Seconds. Whoever forks while it uses a connection itself would wait for itself."""
 
     def __init__(self) -> None:
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Also in a new process, whose only thread is the one that forked."""
         self._still, self._used = threading.Condition(), 0
 
     def taken(self, *_: Any) -> None:
@@ -65,10 +69,6 @@ class _Forks:
 
     def after(self) -> None:
         self._still.release()
-
-    def begin_anew(self) -> None:
-        """In the new process, whose only thread is the one that forked."""
-        self.__init__()  # type: ignore[misc]
 
 
 _forks = _Forks()

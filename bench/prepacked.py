@@ -1,6 +1,6 @@
 """What it saves to keep weights in the order in which the processor's kernels read them (worker/engine/prepacked.py): `python -m bench.prepacked`.
 
-All linear layers of the starter model, one after the other, so that no weight is still in the processor's cache: torch's own order and the packed one
+All linear layers of the starter model, one after the other, so that no weight is still in the processor's cache: torch's own order and oneDNN's
 in turn, in one process, for products of a few rows (the step of a batch that is being written) and of many (a prompt that is read).
 """
 
@@ -25,12 +25,12 @@ def main() -> None:
     plain = [module for module in load(MODEL, device="cpu").model.modules() if type(module) is nn.Linear and module.out_features < 49_152]
     began = time.perf_counter()
     with torch.no_grad():
-        packed = [Prepacked(layer) for layer in plain]
+        ready = [Prepacked(layer) for layer in plain]
         took = time.perf_counter() - began
         print("| rows | torch's order, ms | prepacked, ms | ratio |\n|---|---|---|---|")
         for rows in ROWS:
             states = {width: torch.randn(rows, width) for width in {layer.in_features for layer in plain}}
-            pairs = [(seconds(plain, states), seconds(packed, states)) for _ in range(ROUNDS)]
+            pairs = [(seconds(plain, states), seconds(ready, states)) for _ in range(ROUNDS)]
             ours, theirs = statistics.median(one for _, one in pairs), statistics.median(one for one, _ in pairs)
             print(f"| {rows} | {1000 * theirs:.0f} | {1000 * ours:.0f} | **{statistics.median(one / other for one, other in pairs):.2f}** |", flush=True)
     print(

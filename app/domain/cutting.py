@@ -7,7 +7,7 @@ follow, and memory holds one number a different text.
 
 import hashlib
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any, Protocol
 
@@ -36,14 +36,15 @@ class Stratum:
         self._draw, self._blocks = random.Random(name).random, 0  # noqa: S311 a seeded order, no secret
         self._edges = list(zip(shares, accumulate(shares.values()), strict=True))
         self._given = dict.fromkeys(shares, 0)
-        self.places: list[str] = []
-        """Of the units to come, the last one first."""
+        self._next: list[str] = []
 
     def take(self) -> str:
-        return (self.places or self.refill()).pop()
+        if not self._next:
+            self._next = self._block()
+        return self._next.pop()
 
-    def refill(self) -> list[str]:
-        """`places`, now with the next 20: each split gets what it lacks of its share of all units so far, then they are shuffled."""
+    def _block(self) -> list[str]:
+        """The next 20 places: each split gets what it lacks of its share of all units so far, then they are shuffled."""
         self._blocks += 1
         places: list[str] = []
         below = 0
@@ -53,8 +54,7 @@ class Stratum:
             places += [split] * lacking
             self._given[split] += max(0, lacking)
             below = upto
-        self.places += sorted(places, key=lambda _: self._draw())
-        return self.places
+        return sorted(places, key=lambda _: self._draw())
 
 
 class Cutter:
@@ -72,8 +72,8 @@ class Cutter:
         self._outputs: dict[str | None, int] = {None: 0}
         self._texts: dict[int, int] = {}
         self._groups: dict[str, str] = {}
-        self._known: dict[str | None, tuple[list[str], Callable[[], list[str]], int]] = {}
-        """Of the labels that have a number and a stratum, where nothing but them decides: the stratum's places, how there come to be more, and the number."""
+        self._known: dict[str | None, tuple[Stratum, int]] = {}
+        """The labels that have a stratum and a number, where nothing but them decides."""
         self._validation = 0
         self._repeated = self._conflicting = self._leaking = 0
 
@@ -85,9 +85,9 @@ class Cutter:
             before = texts.get(key)
             # Most rows of a long file: a text that was not there before, with a label that was. What follows comes to the same by more steps.
             if before is None and given is None and output in known:
-                places, refill, number = known[output]
-                split = (places or refill()).pop()
-                texts[key] = number | NUMBERS[split]
+                stratum, number = known[output]
+                split = stratum.take()
+                texts[key] = number << 3 | NUMBERS[split]
                 found.append(split)
                 continue
             if output is None:
@@ -101,8 +101,7 @@ class Cutter:
             found.append(split)
             note(key, before, output, split)
             if output in self._strata and output in self._outputs and self._group is None:
-                stratum = self._strata[output]
-                known[output] = stratum.places, stratum.refill, self._outputs[output] << 3
+                known[output] = self._strata[output], self._outputs[output]
         return found
 
     def note(self, rows: Sequence[Arriving], keys: Sequence[int], splits: Sequence[str]) -> None:

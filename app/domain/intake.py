@@ -37,7 +37,7 @@ class Content(Protocol):
 def put(session: Session, version: int, added_in: int, lines: Sequence[Line]) -> None:
     """Store rows of a version that came in with the version of the number `added_in`: COPY on PostgreSQL, the driver's executemany on SQLite.
 
-    About 4 µs a row there; through the ORM it is 8 times that. Every value that is bound costs 0.1 to 0.3 µs: what is the same for all rows is not.
+    About 4 µs a row there; through the ORM it is several times that. Every value that is bound costs some: what is the same for all rows is not.
     """
     connection = session.connection()
     if connection.dialect.name == "postgresql":

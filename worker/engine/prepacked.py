@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from worker.engine.batches import Example, collate, on_device
+from worker.engine.batches import Example, collate
 from worker.engine.forward import answer_logits
 from worker.engine.prefix import begin, body
 
@@ -84,9 +84,9 @@ def _places(model: Any) -> list[tuple[nn.Module, str]]:
 
 def _trial(model: Any) -> list[torch.Tensor]:
     """Logits of a few tokens, read at once and, by a decoder-only model, as a step over a cache."""
-    alone = model.config.is_encoder_decoder
-    read = answer_logits(model, on_device(collate([Example((1, 2), (3, 4))], 0, 0 if alone else None), model.device))[0]
-    if alone:
+    encoder_decoder = model.config.is_encoder_decoder
+    read = answer_logits(model, collate([Example((1, 2), (3, 4))], 0, 0 if encoder_decoder else None))[0]
+    if encoder_decoder:
         return [read]
     ids = torch.tensor([[1, 2, 3]])
     return [read, body(model)(input_ids=ids[:, 2:], past_key_values=begin(model, ids[:, :2]), use_cache=True).logits]
