@@ -84,6 +84,7 @@ it (`notes`: code and sentence), such as a file that is not UTF-8 and was read a
 | `members` | several files of a ZIP as one table, each a split: `{{"train.csv": "train", "dev.csv": "validation"}}`; files that are not named are left out. Each is read by itself, so that formats and delimiters may differ; the columns that are read may not |
 | `split` | the split that every row of the file is in: `train`, `validation`, `test` or `reserve`. It is said of that very file: the train file is imported, then the test file appended with `test`; rows that stand in the dataset keep their split, and new test rows are a slice with their date |
 | `leave_out` | codes of problems whose rows are left out and counted, instead of refusing the file: {leavable} |
+| `labels` | labels of the file that are read as another one, such as a look-alike: `{{"Refund ": "refund"}}`; their rows are counted in `notes` |
 
 A file with a problem is refused as a whole, with code, line, column and excerpt of each. None of its rows stays. The first 20 problems are told; the whole list is a download on the
 upload's page and `GET /api/v1/uploads/{{id}}/problems` (JSON lines, or `?format=csv`). The file is kept for it for a day, or until its upload is given up; of one that was refused at once, where

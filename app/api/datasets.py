@@ -42,8 +42,8 @@ def create(
     `input` may be a list of columns; rows with the same value in the column `group` stay in one split as far as equal texts let them. `options`, JSON too, says
     how the file is read where detection is wrong or has to ask: format, encoding, delimiter, quote, header, first_line, line_ends, member
     (of a ZIP), members (those of a ZIP that are a split each: {"train.csv": "train", "test.csv": "test"}), sheet (of a workbook), under (which list of
-    a JSON object), split (the one that all rows of the file are in: train, validation, test or reserve), and leave_out, the codes of problems whose rows are left out
-    instead of refusing the file. A file above 20 MB, or a packed one (gzip, ZIP, XLSX, Parquet) above 2 MB, answers 202 {upload}, and so does a smaller packed one that holds more than
+    a JSON object), split (the one that all rows of the file are in: train, validation, test or reserve), leave_out, the codes of problems whose rows are left out
+    instead of refusing the file, and labels, those of the file that are read as another one ({"Refund ": "refund"}). A file above 20 MB, or a packed one (gzip, ZIP, XLSX, Parquet) above 2 MB, answers 202 {upload}, and so does a smaller packed one that holds more than
     20,000 rows or takes longer than 5 seconds to read: see /api/v1/uploads. A refusal tells the first 20 problems; where there are more, `upload` in its
     detail says whose GET /api/v1/uploads/ID/problems has them all.
 

@@ -264,6 +264,13 @@ def checked(book: LabelBook, rows: Mapping[str, int]) -> LabelBook:
     return tidy.counted(rows)
 
 
+def written(displays: Mapping[str, str], rows: Mapping[str, int]) -> LabelBook:
+    """The book of rows with these outputs, some of which a person gave a display text; what is said of a label that no row has is forgotten. Raises as
+    `checked` does."""
+    said = {key: text for key, text in displays.items() if key in rows and text.strip() not in ("", key)}
+    return checked(LabelBook(tuple(Label(key, said.get(key, key)) for key in sorted(rows))), rows) if said else FREE_TEXT
+
+
 def _tidied(label: Label) -> Label:
     aliases = tuple(dict.fromkeys(alias.strip() for alias in label.aliases if alias.strip()))
     display = label.display.strip() or label.key

@@ -33,7 +33,7 @@ class Dropped(Exception):
 
 
 class Upload(Owned, Base):
-    """`file` names the stored bytes in the upload folder, `sha256` is theirs. `options` say how it is read, `cut` how it is split (splits, seed, group).
+    """`file` names the stored bytes in the upload folder, `sha256` is theirs. `options` say how it is read, `cut` how it is split (splits, seed, group) and what its labels are called (displays, by key).
 
     `aim` is what it waits for: report (to be looked at), import, append, or change: then the file says what is done to the rows of a version, which is long,
     and `filename` says it in words. Where it makes the next version of a dataset, `cut` says of which

@@ -1,21 +1,20 @@
 """What an upload's page shows: how the file is read as fields, its columns as choices, what a test split of its size can tell."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
 
+import msgspec
 from markupsafe import Markup, escape
 from starlette.datastructures import FormData
 
-from app.domain.dataset import DatasetVersion
-from app.domain.label_book import MOST_LABELS
 from app.domain.splits import SHARES, VALIDATION_SHARE
 from app.domain.upload import Upload
+from app.errors import Invalid
 from app.pages.forms import whole
 from app.pages.problem_words import counted
-from app.readers.lookalikes import resembled
+from app.readers.lookalikes import followed
 from app.readers.names import splits_of
 from app.readers.options import ENCODINGS, LEAVABLE
 
@@ -147,9 +146,19 @@ def reading_options(form: FormData, report: dict[str, Any]) -> dict[str, Any]:
         options["split"] = whole_split
     if form.getlist("leave_out"):
         options["leave_out"] = sorted(str(code) for code in form.getlist("leave_out"))
+    if merges := followed({label: into for one in form.getlist("merge") for label, into in _texts(str(one), "merge").items()}):
+        options["labels"] = merges
     if "first_line" in options:
         options["first_line"] = whole(options["first_line"], "first_line", 1, 1_000_000)
     return options
+
+
+def _texts(sent: str, field: str) -> dict[str, str]:
+    """What a hidden field or a tick says of labels, as JSON. Raises Invalid."""
+    try:
+        return msgspec.json.decode(sent or "{}", type=dict[str, str])
+    except msgspec.DecodeError as error:
+        raise Invalid("bad_value", f"The page sent something else than texts of labels: {error}.", "Reload the page.", detail={"field": field}) from error
 
 
 @dataclass(frozen=True)
@@ -214,15 +223,17 @@ def cut_sent(form: FormData, upload: Upload, has_split: bool) -> dict[str, Any]:
         number = whole(str(form.get("version") or upload.onto.split("@")[1]), "version", 1, 2**31 - 1)
         reason = str(form.get("reason", upload.cut.get("reason", "")))[:LONGEST_REASON]
         return {"onto": f"{upload.onto.split('@')[0]}@{number}", "reason": reason, "repeats": "repeats" in form}
+    displays = {"displays": _texts(str(form["displays"]), "displays")} if "displays" in form else {}
     if form.get("member") == EACH:
         has_split = True
     if "test" not in form and not has_split:
-        return {"seed": 0, "group": None, **upload.cut}
+        return {"seed": 0, "group": None, **upload.cut, **displays}
     test, validation = (whole(str(form.get(name) or 0), name, 0, 90) for name in ("test", "validation"))
     shares = {"train": (100 - test - validation) / 100, "validation": validation / 100, "test": test / 100}
     group = str(form.get("group") or NONE)
     seed = whole(str(form.get("seed") or 0), "seed", 0, 2**31 - 1)
-    return {"splits": None if has_split else shares, "seed": seed, "group": None if group == NONE else group}
+    kept = {"displays": upload.cut["displays"]} if upload.cut.get("displays") else {}
+    return {"splits": None if has_split else shares, "seed": seed, "group": None if group == NONE else group, **kept, **displays}
 
 
 def shares_shown(upload: Upload) -> dict[str, int]:
@@ -238,40 +249,6 @@ def tested(report: dict[str, Any], share: int) -> int | None:
         return None
     given = report.get("splits") or {}
     return int(given.get("test", 0)) if given else round((report["rows"] - report["unlabelled"]) * share / 100)
-
-
-@dataclass(frozen=True)
-class Beside:
-    """A file beside the dataset version it goes onto. `new` are its labels that the version does not know, with their rows, most first; `alike` says of such
-    a label which known one it looks like. `no_labels`: its outputs are no labels, and the version's are. `too_many`: with it the version
-    would have more labels than there may be. `lacking` are columns that it does not have.
-    `meeting` counts its rows that are new, repeated and labelled; none until all are read."""
-
-    new: tuple[tuple[str, int], ...]
-    alike: Mapping[str, str]
-    no_labels: bool
-    too_many: bool
-    lacking: tuple[str, ...]
-    meeting: Mapping[str, Any] | None
-
-
-def beside(version: DatasetVersion, report: Mapping[str, Any]) -> Beside:
-    outputs: Mapping[str, int] = report.get("outputs") or {}
-    known = {text: label.key for label in version.book.labels for text in (*label.aliases, label.display, label.key)}
-    keys = {label.key for label in version.book.labels}
-    new = sorted(((label, rows) for label, rows in outputs.items() if label not in keys), key=lambda one: (-one[1], one[0])) if version.labels else []
-    alike = {label: known[other] for label, other in resembled([label for label, _ in new], known).items()}
-    columns = report.get("columns") or []
-    lacking = [name for name in version.variables[1:] if name in version.columns and name not in columns] if columns else []
-    meeting = report.get("meeting") or {}
-    return Beside(
-        tuple(new),
-        alike,
-        bool(version.labels and report.get("many_outputs")),
-        bool(new) and len(keys) + len(new) > MOST_LABELS,
-        tuple(lacking),
-        meeting if meeting.get("version") == version.reference and report.get("complete") else None,
-    )
 
 
 def cut_note(report: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ from app.domain.access import Who
 from app.domain.upload import Upload
 from app.doors import OneFile, Person
 from app.errors import FettleError, Invalid, NotFound
+from app.pages import upload_labels
 from app.pages import upload_view as view
 from app.pages.dataset_words import detects, foreseen
 from app.pages.files import named
@@ -102,10 +103,11 @@ def _context(person: Who, upload: Upload, error: FettleError | None = None) -> d
     columns = view.columns_of(upload, report)
     used = {*(columns.inputs if len(columns.inputs) == 1 else ()), columns.output, columns.split}
     onto, shares = uploads.onto(person, upload), view.shares_shown(upload)
+    beside = upload_labels.beside(onto.version, report) if onto else None
     return {
         "upload": upload,
         "onto": onto,
-        "beside": view.beside(onto.version, report) if onto else None,
+        "beside": beside,
         "report": report,
         "fields": view.reading_fields(upload, report),
         "members": view.members_shown(upload, report),
@@ -123,6 +125,9 @@ def _context(person: Who, upload: Upload, error: FettleError | None = None) -> d
         "split_choice": view.split_choice(upload, report, columns),
         "labels": sorted((report.get("outputs") or {}).items(), key=lambda label: -label[1]),
         "first_labels": LABELS,
+        "merges": upload_labels.merges(upload, report, beside),
+        "displays": upload.cut.get("displays") or {},
+        "displays_refused": upload_labels.displays_refused(upload, report),
         "models": [(str(one.model.id), one.model.name) for one in models.lineages(person) if one.model.kind == "foundation"],
         "marked": view.marked,
         "asked": asked(report),
@@ -148,8 +153,8 @@ def change(person: Person, key: int, form: Posted) -> HTMLResponse:
     return fragment("uploads/_body.html", **_context(person, upload, error))
 
 
-KEEPS_COLUMNS = {"members", "leave_out", "split"}
-"""Choices of which rows are read, and as what, not of what a row's columns are."""
+KEEPS_COLUMNS = {"members", "leave_out", "split", "labels"}
+"""Choices of which rows are read, as what, and by which label, not of what a row's columns are."""
 
 
 def _changed(person: Who, key: int, form: FormData) -> Upload:

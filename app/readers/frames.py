@@ -59,7 +59,8 @@ class Progress(msgspec.Struct, frozen=True, tag="progress"):
 class End(msgspec.Struct, frozen=True, tag="end"):
     """The last frame. The file is refused when `problems` is not 0. `unlabelled` examples have no output.
 
-    `left_out` counts, by code, the rows that a person wanted left out; `codes` counts all problems by theirs.
+    `left_out` counts, by code, the rows that a person wanted left out; `codes` counts all problems by theirs. `merged` counts, by what the file calls
+    them, the labels that a person wanted read as another one.
     """
 
     rows: int
@@ -68,6 +69,7 @@ class End(msgspec.Struct, frozen=True, tag="end"):
     notes: list[Note]
     left_out: dict[str, int] = {}
     codes: dict[str, int] = {}
+    merged: dict[str, int] = {}
 
 
 class Capped(msgspec.Struct, frozen=True, tag="capped"):

@@ -11,7 +11,7 @@ from app.readers import Example
 from app.readers.examined import Mark, Table
 from app.readers.excerpts import excerpt
 from app.readers.findings import Finding, Fix, Group, Health, drop
-from app.readers.lookalikes import look_alike_groups
+from app.readers.lookalikes import look_alike_groups, merged
 from app.readers.personal import has_personal_data
 from app.readers.several import in_json, several
 
@@ -213,22 +213,10 @@ def _look_alikes(table: Table) -> Finding | None:
     labels, difference = groups[0]
     shown = " and ".join(f"{label!a} ({table.classes[label]:,})" if difference != "case" else f"'{label}' ({table.classes[label]:,})" for label in labels)
     sentence = f"{len(labels)} labels look the same (they differ by {difference}): {shown}. Merge?"
-    merged: dict[str, str] = {}
-    for group, _ in groups:
-        best = max(group, key=lambda label: table.classes[label])
-        merged |= {label: best for label in group if label != best}
-    # A label may look like those of two groups, by two differences: what it is merged into is followed to its end.
-    ends = {label: _end(merged, label) for label in merged}
     rows = _with_labels(table, dict.fromkeys(label for group, _ in groups for label in group))
-    return table.finding("look_alike_labels", 2, sum(len(group) for group, _ in groups), sentence, rows, (), Fix("relabel", labels=dict(ends)))
-
-
-def _end(merged: dict[str, str], label: str) -> str:
-    seen = set()
-    while label in merged and label not in seen:
-        seen.add(label)
-        label = merged[label]
-    return label
+    return table.finding(
+        "look_alike_labels", 2, sum(len(group) for group, _ in groups), sentence, rows, (), Fix("relabel", labels=dict(merged(groups, table.classes)))
+    )
 
 
 def _imbalance(table: Table) -> Finding | None:

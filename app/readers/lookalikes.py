@@ -1,7 +1,7 @@
 """Labels a person would take for the same: what a classifier would then learn as two classes."""
 
 import unicodedata
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 # The Cyrillic and Greek letters drawn like Latin ones in common fonts (a part of Unicode TR 39's confusables).
 _LATIN = str.maketrans("АВЕКМНОРСТУХаеорсухіјѕΑΒΕΖΗΙΚΜΝΟΡΤΥΧο", "ABEKMHOPCTYXaeopcyxijsABEZHIKMNOPTYXo")
@@ -23,6 +23,28 @@ def look_alike_groups(labels: Iterable[str]) -> list[tuple[list[str], str]]:
                 found.append((group, difference))
                 grouped.update(group)
     return found
+
+
+def merged(groups: Iterable[tuple[list[str], str]], rows: Mapping[str, int]) -> dict[str, str]:
+    """What the labels of such groups are merged into: of each group the one that most `rows` have."""
+    into: dict[str, str] = {}
+    for group, _ in groups:
+        best = max(group, key=lambda label: rows.get(label, 0))
+        into |= {label: best for label in group if label != best}
+    return followed(into)
+
+
+def followed(into: Mapping[str, str]) -> dict[str, str]:
+    """What each label becomes in the end: one may look like those of two groups, by two differences, and be merged into one that is merged itself."""
+    return {label: _end(into, label) for label in into}
+
+
+def _end(into: Mapping[str, str], label: str) -> str:
+    seen = set()
+    while label in into and label not in seen:
+        seen.add(label)
+        label = into[label]
+    return label
 
 
 def resembled(labels: Iterable[str], known: Collection[str]) -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 import msgspec
 
+from app.domain.label_book import label_text
 from app.errors import Invalid
 from app.readers import Format, LineEnds, Split
 
@@ -35,7 +36,7 @@ class Options:
     the list of a JSON object. `members` reads several files of a ZIP as one table, and says of each which split it is; "" leaves one out. `split` is the one that
     all rows of the file are in. `mapping` names the columns of input, output, split and instruction (`input` may be a list of several); its
     missing keys are found by name. Rows with a problem whose code is in `leave_out` are left out and counted; others refuse the file.
-    `problems` is how many are told in full.
+    `labels` says which labels of the file are read as another one: {"refund ": "refund"}. `problems` is how many are told in full.
     """
 
     format: Format | None = None
@@ -52,6 +53,7 @@ class Options:
     split: Split | None = None
     mapping: Mapping[str, str | list[str] | None] = field(default_factory=dict)
     leave_out: tuple[str, ...] = ()
+    labels: Mapping[str, str] | None = None
     problems: int = KEPT
 
 
@@ -75,6 +77,15 @@ def from_json(fields: Mapping[str, Any]) -> Options:
 def _names_columns(name: object, field: str) -> bool:
     several = field == "input" and isinstance(name, list) and bool(name) and all(isinstance(one, str) for one in name)
     return several or isinstance(name, str | None)
+
+
+def _check_labels(labels: Mapping[str, str]) -> None:
+    for label, into in labels.items():
+        label_text(into)
+        if into in labels:
+            raise Invalid(
+                "bad_labels", f"“{label}” is read as “{into}”, which is read as another label itself.", "Say of each label what it becomes in the end."
+            )
 
 
 def check(options: Options) -> None:
@@ -107,5 +118,6 @@ def check(options: Options) -> None:
         raise Invalid(
             "bad_split", "Either all rows of the file are one split, or a column says which.", "Give split in the options or in the mapping, not in both."
         )
+    _check_labels(options.labels or {})
     if options.first_line is not None and options.first_line < 1:
         raise Invalid("bad_first_line", "Lines are counted from 1.", "Give the number of the line that holds the column names.")

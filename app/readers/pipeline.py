@@ -2,10 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from collections.abc import Mapping as Map
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import TypeVar
+
+from msgspec.structs import replace as changed
 
 from app.domain.cutting import content_key
 from app.readers import MAX_COLUMNS, MAX_ROWS, BrokenFile, Detected, Example, Mapping, Note, Problem, Row, Split
@@ -232,17 +235,26 @@ def _too_many(first: Row, rest: Iterator[Item]) -> Problem:
     return Problem("too_many_rows", first.line, "", "", f"The file has {found} rows; the limit is {MAX_ROWS:,}. Cut it, or draw a sample.")
 
 
+def _labelled(example: Example, labels: Map[str, str], merged: Counter[str]) -> Example:
+    """An example by the label that its own one is read as."""
+    if example.output is None or (into := labels.get(example.output)) is None:
+        return example
+    merged[example.output] += 1
+    return changed(example, output=into)
+
+
 def _frames(items: Iterable[Example | Problem | Note], file: Watched, options: Options) -> Iterator[Frame]:
     """Gather examples into chunks, tell the first problems, and count."""
     rows = unlabelled = problems = size = 0
     notes: list[Note] = []
-    left_out, codes = Counter[str](), Counter[str]()
+    left_out, codes, merged = Counter[str](), Counter[str](), Counter[str]()
+    labels = options.labels or {}
     chunk: list[Example] = []
     for item in items:
         if isinstance(item, Example):
             rows, unlabelled = rows + 1, unlabelled + (item.output is None)
             size += len(item.input) + len(item.output or "") + (sum(map(len, item.cells.values())) if item.cells else 0)
-            chunk.append(item)
+            chunk.append(_labelled(item, labels, merged) if labels else item)
             if len(chunk) == ROWS or size > CHARACTERS:
                 yield Chunk(chunk, file.share, [content_key(one.input) for one in chunk])
                 chunk, size = [], 0
@@ -265,4 +277,7 @@ def _frames(items: Iterable[Example | Problem | Note], file: Watched, options: O
     if left_out:
         said = ", ".join(f"{code} {count:,}" for code, count in sorted(left_out.items()))
         notes.append(Note("rows_left_out", f"{left_out.total():,} rows with a problem were left out ({said})."))
-    yield End(rows, unlabelled, problems, notes, dict(left_out), dict(codes))
+    if merged:
+        said = ", ".join(f"“{visible(label)}” as “{visible(labels[label])}”" for label in sorted(merged)[:5]) + (" and others" if len(merged) > 5 else "")
+        notes.append(Note("labels_merged", f"The label of {merged.total():,} {'row is' if merged.total() == 1 else 'rows is'} read as another one ({said})."))
+    yield End(rows, unlabelled, problems, notes, dict(left_out), dict(codes), dict(merged))

@@ -23,7 +23,8 @@ class Preview:
     """A file under some options. `detected` None: it cannot be told how to read it; the first problem says why, or asks.
 
     `head` are the first records as they stand. `rows` counts the examples read, `problem_count` all problems, of which `problems` are
-    the first ones, and `codes` counts them by their code; rows left out by a person's choice are counted in `left_out` by their problem's code. `outputs` counts every output; it
+    the first ones, and `codes` counts them by their code; rows left out by a person's choice are counted in `left_out` by their problem's code, those whose label is read as another one in
+    `merged` by what the file calls it. `outputs` counts every output; it
     is empty when they are no labels (`many_outputs`): more than LABELS different ones, or one of more than LONGEST_LABEL characters. `splits` counts the rows
     of each split that the file gives and that have an output: the others wait in none.
     `complete` False: only the beginning was read, and every count is about that.
@@ -42,6 +43,7 @@ class Preview:
     problem_count: int = 0
     codes: dict[str, int] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)
+    merged: dict[str, int] = field(default_factory=dict)
     notes: list[Note] = field(default_factory=list)
     share: float = 0.0
     complete: bool = False
@@ -90,7 +92,7 @@ def _take(found: Preview, frame: Frame) -> None:
             found.problem_count, found.share = frame.problems, frame.share
         case End():
             found.rows, found.unlabelled, found.problem_count = frame.rows, frame.unlabelled, frame.problems
-            found.notes, found.left_out, found.codes = [*found.notes, *frame.notes], frame.left_out, frame.codes
+            found.notes, found.left_out, found.codes, found.merged = [*found.notes, *frame.notes], frame.left_out, frame.codes, frame.merged
             found.share, found.complete = 1.0, True
 
 

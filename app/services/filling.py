@@ -15,6 +15,7 @@ from app.domain.access import owned
 from app.domain.cutting import Cutter, together
 from app.domain.dataset import Dataset, DatasetVersion
 from app.domain.intake import Line, Tally, cells_text
+from app.domain.label_book import written
 from app.domain.splits import assign_splits, given_to, shares_wanted
 from app.domain.upload import Upload
 from app.errors import Invalid
@@ -68,7 +69,7 @@ class Filling:
             "sha256": upload.sha256,
             "detected": asdict(found.detected),
             "mapping": asdict(found.mapping) if found.mapping else {},
-            "options": {name: upload.options[name] for name in READING if upload.options.get(name) not in (None, [], ())},
+            "options": {name: upload.options[name] for name in READING if upload.options.get(name) not in (None, [], (), {})},
             **({"label_names": found.label_names} if found.label_names else {}),
             "cut": {name: upload.cut[name] for name in ("splits", "group") if upload.cut.get(name)},
         }
@@ -168,7 +169,7 @@ class Filling:
                 self._add(self._held[start:end], self._keys[start:end], splits[start:end])
         while self._lines:
             self._write()
-        sealing = self._tally.sealing()
+        sealing = self._tally.sealing(written(self._upload.cut.get("displays") or {}, self._tally.outputs))
         sealing["origin"] = {**self._origin, "repeats": cutter.repeats(), **({"streamed": True} if self._cutter is not None else {})}
         with transaction() as session:
             uploads.end(session, self._upload.id, self._token, "done", share=1.0, rows=self._tally.rows)

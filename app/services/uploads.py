@@ -13,6 +13,7 @@ from app.domain import lineage
 from app.domain import upload as uploads
 from app.domain.access import Who, read, write
 from app.domain.dataset import Dataset
+from app.domain.label_book import written
 from app.domain.splits import shares_wanted
 from app.domain.upload import Upload
 from app.errors import Conflict, FettleError, Invalid, NotFound
@@ -252,8 +253,10 @@ def keep_cut(person: Who, key: int, name: str, cut: Mapping[str, Any]) -> Upload
 
 def freeze(person: Who, key: int) -> Upload:
     """Make the file version 1 of a dataset, or the next version of the one it goes onto. Raises Conflict unless a report without problems stands, and when a
-    version that nobody has been shown here came in between."""
-    standing = find(person, key).onto
+    version that nobody has been shown here came in between; Invalid for display texts that do not tell labels apart."""
+    upload = find(person, key)
+    written(upload.cut.get("displays") or {}, (upload.report or {}).get("outputs") or {})
+    standing = upload.onto
     behind = None if standing is None else datasets.find(person, standing).version
     with transaction() as session:
         if behind is not None:

@@ -5,6 +5,7 @@ let changes = 0;
 // A field that asks for something of its own does not send the form, nor does one that only looks for a label.
 document.addEventListener("change", (event) => {
   if (event.target.matches("#upload [data-find]")) event.stopPropagation();
+  if (event.target.matches("#upload [data-display]")) named(event.target);
   else if (event.target.closest("#upload") && !event.target.hasAttribute("hx-get")) changes += 1;
 }, true);
 document.addEventListener("htmx:config:request", ({ detail: { ctx } }) => { ctx.changes = changes; });
@@ -12,6 +13,21 @@ document.addEventListener("htmx:after:request", (event) => {
   const { ctx } = event.detail;
   const whole = ctx.hx?.retarget === "#upload" || ctx.target?.id === "upload";
   if (whole && (ctx.changes ?? 0) !== changes) event.preventDefault();
+});
+
+// Display texts are sent together, however many labels there are: a form may have a thousand fields at most.
+function named(field) {
+  const all = field.form.elements.displays;
+  const { [field.dataset.display]: _, ...others } = JSON.parse(all.value);
+  const text = field.value.trim();
+  all.value = JSON.stringify(text ? { ...others, [field.dataset.display]: text } : others);
+}
+document.addEventListener("keydown", (event) => {
+  const step = { ArrowDown: 1, ArrowUp: -1, Enter: 1 }[event.key];
+  if (!step || !event.target.matches("#upload [data-display]")) return;
+  event.preventDefault();
+  const shown = [...document.querySelectorAll("#upload [data-display]")].filter((field) => field.checkVisibility());
+  shown[shown.indexOf(event.target) + step]?.select();
 });
 
 // A slider says where it stands while it moves. What the test split can detect was told for every share; the form is sent once the slider is let go.
@@ -32,7 +48,7 @@ async function find(field) {
   const table = field.closest(".stack");
   const labels = [...table.querySelectorAll(".labels dt")].map((line) => ({ line, display: line.title, key: line.title, aliases: [], description: "" }));
   const found = new Set(matches(labels, field.value));
-  for (const label of labels) for (const part of [label.line, label.line.nextElementSibling, label.line.nextElementSibling.nextElementSibling]) part.hidden = !found.has(label);
+  for (const label of labels) for (let part = label.line; part && (part === label.line || part.tagName === "DD"); part = part.nextElementSibling) part.hidden = !found.has(label);
   const rest = table.querySelector("details.more");
   rest.open ||= Boolean(field.value);
   rest.querySelector("summary").hidden = Boolean(field.value);
@@ -41,7 +57,7 @@ async function find(field) {
 
 // What was chosen before the page's scripts ran has told nobody yet; so has what a browser puts back into the fields of a page that is loaded anew.
 document.addEventListener("DOMContentLoaded", () => { // htmx begins then too, and has asked for it first
-  for (const field of document.querySelectorAll("#upload :is(select, input:not([data-find]))")) {
+  for (const field of document.querySelectorAll("#upload :is(select, input:not([data-find], [data-display], [type=hidden]))")) {
     const { type, options } = field;
     const before = options && ([...options].find((option) => option.defaultSelected) ?? options[0])?.value;
     const changed = options ? field.value !== before : type === "checkbox" ? field.checked !== field.defaultChecked : field.value !== field.defaultValue;

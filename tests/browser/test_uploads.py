@@ -271,6 +271,38 @@ def test_a_long_table_of_labels_is_searched_in_place(installation: Running, page
     assert complaints == []
 
 
+def test_labels_are_merged_and_named_in_their_table_before_it_is_frozen(installation: Running, page: Page, complaints: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "codes.csv"
+    path.write_text(letters(120, 0, ";", ("T-1", "T-2", "T-2 ", "T-3")).replace("brief;art", "text;label"))
+    page.goto(f"{address(installation)}/datasets/new")
+    page.set_input_files("input[type=file]", str(path))
+    expect(page.locator("#progress")).to_contain_text("Read to the end", timeout=60_000)
+    page.get_by_label("Display text of T-1").fill("refund")
+    page.get_by_label("Display text of T-1").press("Enter")
+    expect(page.get_by_label("Display text of T-2", exact=True)).to_be_focused()
+    page.keyboard.type("delivery")
+    page.keyboard.press("ArrowDown")
+    page.get_by_label("Merge “T-2 ” 30 into “T-2”").check()
+    expect(page.locator(".labels dt")).to_have_count(3, timeout=60_000)
+    expect(page.locator("#progress")).to_contain_text("Read to the end", timeout=60_000)
+    expect(page.get_by_label("Display text of T-1")).to_have_value("refund")
+    page.get_by_label("Display text of T-3").fill("refund")
+    page.get_by_label("Display text of T-3").press("Tab")
+    expect(page.locator("#displays-refused")).to_contain_text("“refund” would mean “T-1” and “T-3”.")
+    expect(page.get_by_role("button", name="Freeze version 1")).to_have_attribute("aria-disabled", "true")
+    no_violations(page)
+    page.get_by_label("Display text of T-3").fill("")
+    page.get_by_label("Display text of T-3").press("Tab")
+    expect(page.locator("#displays-refused")).to_have_count(0)
+    fits(page)
+    page.get_by_role("button", name="Freeze version 1").click()
+    expect(page.get_by_role("heading", name="codes")).to_be_visible(timeout=60_000)
+    page.goto(f"{page.url}/labels")
+    expect(page.locator("#rows tr")).to_have_count(3)
+    assert [field.input_value() for field in page.get_by_label("Display text", exact=True).all()] == ["refund", "delivery", "T-3"]
+    assert complaints == []
+
+
 @contextmanager
 def slow_line(page: Page, bytes_a_second: int) -> Iterator[None]:
     """The browser sends no faster."""

@@ -51,6 +51,22 @@ def test_labels_that_the_dataset_does_not_know_are_shown_with_the_ones_they_look
     assert told.startswith("3 labels are new: refund 3, Billing 2, loan 1.") and told.endswith("“Billing” looks like “billing”, which version 1 has.")
 
 
+def test_a_label_that_looks_like_one_of_the_dataset_is_merged_into_it(browser: TestClient, person: Who) -> None:
+    add_dataset(person)
+    rows = "input,output\n" + "".join(f"{word} letter is about my bill,Billing\n" for word in ("one", "two", "three")) + "four comes late,delivery \n"
+    place = upload(browser, rows, to=TO)
+    page = get(browser, place)
+    assert page.texts("#merges label") == ["Merge “Billing” 3 into “billing”", "Merge “delivery ” 1 into “delivery”"] and not page.all("[data-display]")
+    page = change(browser, place, merge=[str(one.get("value")) for one in page.all("#merges input")])
+    assert not page.all("#new-labels") and page.texts("#beside .facts dd")[:2] == ["4 new", "every one is known"]
+    browser.post(f"{place}/freeze", data=form(page))
+    imports.run(key_of(place))
+    before, after = (datasets.find(person, f"1@{number}").version for number in (1, 2))
+    assert [label.key for label in after.book.labels] == [label.key for label in before.book.labels]
+    counts = [{label.key: label.count for label in version.book.labels} for version in (before, after)]
+    assert counts[1]["billing"] == counts[0]["billing"] + 3 and counts[1]["delivery"] == counts[0]["delivery"] + 1
+
+
 def test_labels_that_are_too_many_with_those_of_the_dataset_are_told_before_they_are_refused(browser: TestClient, person: Who) -> None:
     many = "".join(f"text {number} of the first file,label {number % 995}\n" for number in range(2_000))
     key = uploads.import_now(person, sent("input,output\n" + many))

@@ -15,7 +15,7 @@ from app.domain.upload import Upload
 from app.pages import problem_words
 from app.pages import upload_view as view
 from app.readers.options import LEAVABLE
-from app.services import imports, upload_files, uploads
+from app.services import datasets, imports, upload_files, uploads
 from tests.dom import Dom, get
 from tests.pages.uploading import change, form, key_of, upload
 from tests.rows import add_dataset
@@ -187,6 +187,64 @@ def test_a_long_table_of_labels_can_be_searched(browser: TestClient) -> None:
     page = get(browser, upload(browser, table(120, labels=13)))
     assert page.one("#upload [data-find]").get("name") is None, "it is no part of what the form says"
     assert len(page.all(".labels dt")) == 13 and page.text(".more > summary") == "3 more"
+
+
+ALIKE = "text,label\n" + "".join(f"letter {number} to us,{('refund', 'refund', 'refund ', 'Refund', 'praise')[number % 5]}\n" for number in range(100))
+
+
+def test_labels_that_look_alike_are_merged_before_it_is_frozen_and_apart_again(browser: TestClient, person: Who) -> None:
+    place = upload(browser, ALIKE)
+    page = get(browser, place)
+    assert page.texts("#merges label") == [
+        "Merge “Refund” 20 and “refund ” 20 into “refund” (they differ by case, or by an invisible character or white space)"
+    ]
+    tick = page.one("#merges input")
+    assert tick.get("checked") is None and len(page.all(".labels dt")) == 4 and page.texts("#foreseen strong") == ["Labels that look alike."]
+    page = change(browser, place, merge=[str(tick.get("value"))])
+    assert page.texts("#merges label") == ["Merge “Refund” 20 and “refund ” 20 into “refund”"] and page.one("#merges input").get("checked") is not None
+    assert page.texts(".labels dd.num") == ["80 80.0 %", "20 20.0 %"] and not page.all("#foreseen")
+    assert "The label of 40 rows is read as another one" in page.text(".upload-how")
+    assert len(change(browser, place, merge=[]).all(".labels dt")) == 4, "apart again"
+    page = change(browser, place, merge=[str(tick.get("value"))])
+    assert browser.post(f"{place}/freeze", data=form(page)).status_code == 303
+    imports.run(key_of(place))
+    version = datasets.find(person, "1").version
+    assert [(label.key, label.count) for label in version.book.labels] == [("praise", 20), ("refund", 80)]
+    assert version.origin["options"]["labels"] == {"refund ": "refund", "Refund": "refund"}, "a later file of the dataset is read so, too"
+    assert version.origin["notes"][-1]["code"] == "labels_merged"
+
+
+def test_what_a_merged_label_looks_like_in_turn_is_merged_to_the_end(browser: TestClient) -> None:
+    place = upload(browser, "text,label\n" + "".join(f"letter {number} to us,{'A' if number % 3 else 'b'}\n" for number in range(60)))
+    page = change(browser, place, merge=['{"c": "b"}', '{"b": "A"}'])
+    assert page.texts(".labels dd.num") == ["60 100.0 %"] and page.texts("#merges label") == ["Merge “b” 20 and “c” 0 into “A”"]
+
+
+CODES = "text,label\n" + "".join(f"letter {number} to us,T-{number % 2 + 1}\n" for number in range(60))
+
+
+def test_display_texts_go_from_the_table_of_labels_into_the_label_book(browser: TestClient, person: Who) -> None:
+    place = upload(browser, CODES)
+    page = get(browser, place)
+    assert [field.get("data-display") for field in page.all(".labels input")] == ["T-1", "T-2"] and page.one("[name=displays]").get("value") == "{}"
+    assert not [field for field in page.all(".labels input") if field.get("name")], "a form of 1,000 labels has more fields than a form may have"
+    page = change(browser, place, displays='{"T-1": "refund", "T-2": "refund"}')
+    assert "“refund” would mean “T-1” and “T-2”." in page.text("#displays-refused") and page.one(".upload-freeze .primary").get("aria-disabled") == "true"
+    assert [field.get("value") for field in page.all(".labels input")] == ["refund", "refund"], "what was typed is not lost"
+    assert page.one(".labels input[aria-invalid]").get("data-display") == "T-2"
+    refused = browser.post(f"{place}/freeze", data=form(page))
+    assert refused.status_code == 422 and "would mean" in Dom(refused.text).text("#upload .notice")
+    page = change(browser, place, displays='{"T-1": "refund", "gone": "nobody"}', output="label", test="30")
+    assert not page.all("#displays-refused")
+    browser.post(f"{place}/freeze", data=form(page))
+    imports.run(key_of(place))
+    assert [(label.key, label.display, label.count) for label in datasets.find(person, "1").version.book.labels] == [("T-1", "refund", 30), ("T-2", "T-2", 30)]
+
+
+def test_a_display_text_that_is_not_json_is_refused_and_changes_nothing(browser: TestClient) -> None:
+    place = upload(browser, CODES)
+    refused = browser.post(place, data=form(get(browser, place), displays='["T-1"]'), headers={"HX-Request": "true"})
+    assert "Reload the page." in refused.text and get(browser, place).one("[name=displays]").get("value") == "{}"
 
 
 def test_an_archive_with_several_tables_asks_which(browser: TestClient) -> None:

@@ -1,6 +1,7 @@
 """From a file to examples: which columns are taken, what is told, and what is only counted."""
 
 import json
+import re
 from pathlib import Path
 
 import openpyxl
@@ -8,10 +9,11 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet as pq
 
+from app.errors import Invalid
 from app.readers import Example, Mapping, Note, Problem
 from app.readers import pipeline as pipeline_module
 from app.readers.frames import CHARACTERS, ROWS, Broken, Chunk, End, Found, Frame
-from app.readers.options import KEPT, Options
+from app.readers.options import KEPT, Options, check
 from app.readers.pipeline import frames
 
 
@@ -281,3 +283,27 @@ def written_as(format_: str, path: Path) -> Path:
 def test_everything_is_text_in_every_format(tmp_path: Path, format_: str) -> None:
     found = list(frames(written_as(format_, tmp_path / "upload"), Options()))
     assert [one.output for one in examples(found)] == LABELS and problems(found) == []
+
+
+def test_labels_are_read_as_others_and_counted(tmp_path: Path) -> None:
+    path = tmp_path / "upload"
+    path.write_text("text,label\na,Refund\nb,refund \nc,\nd,refund\ne,refund \n")
+    found = list(frames(path, Options(labels={"refund ": "refund", "Refund": "refund", "never": "refund"})))
+    assert [one.output for one in examples(found)] == ["refund", "refund", None, "refund", "refund"]
+    assert end(found).merged == {"Refund": 1, "refund ": 2} and end(found).unlabelled == 1
+    assert [note.sentence for note in end(found).notes] == ["The label of 3 rows is read as another one (“Refund” as “refund”, “refund ” as “refund”)."]
+    assert end(read(tmp_path, "text,label\na,Refund\n")).merged == {}
+
+
+@pytest.mark.parametrize(
+    ("labels", "sentence"),
+    [
+        ({"a": "b", "b": "c"}, "“a” is read as “b”, which is read as another label itself."),
+        ({"a": "a"}, "“a” is read as “a”, which is read as another label itself."),
+        ({"a": " "}, "A label cannot be blank."),
+        ({"a": "b\0"}, "holds a NUL character"),
+    ],
+)
+def test_labels_that_nothing_can_be_read_as_are_refused(labels: dict[str, str], sentence: str) -> None:
+    with pytest.raises(Invalid, match=re.escape(sentence)):
+        check(Options(labels=labels))
