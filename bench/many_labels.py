@@ -45,7 +45,7 @@ def main() -> None:
     began = time.perf_counter()
     candidates = Candidates(LabelBook.of_texts(labels), rows, DEFAULT.candidates)
     indexed = time.perf_counter() - began
-    loaded = load(MODEL, device="cpu", prepacked=True)
+    loaded = load(MODEL, device="cpu", answering=True)
     template = Template(instruction="What does this customer of a bank ask about? One of: {labels}.")
     texts, places = [answer_text(template, label) for label in labels], {label: at for at, label in enumerate(labels)}
     asked = [

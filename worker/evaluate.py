@@ -54,7 +54,7 @@ def loaded_for(job: Job, folders: tuple[Path, Path | None], reporter: JobReporte
 @lru_cache(maxsize=1)
 def _loaded(base: Path, adapter: Path | None, device: str) -> Loaded:
     """The one model of this process, read once for all evaluations that it does."""
-    return load(base, adapter=adapter, device=device, prepacked=True)
+    return load(base, adapter=adapter, device=device, answering=True)
 
 
 def _score(work: Work, loaded: Loaded) -> None:

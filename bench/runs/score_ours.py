@@ -18,7 +18,7 @@ WARM = 4
 
 def main() -> None:
     chosen = job()
-    loaded = load(Path(chosen["model"]), device="cpu", prepacked=True)
+    loaded = load(Path(chosen["model"]), device="cpu", answering=True)
     prompts = [Rendered((Part(text, trusted=True),)) for text in chosen["prompts"]]
     ids = [encode_prompt(loaded.tokenizer, prompt) for prompt in prompts]
     held = common(ids) + PACK["cpu"] if not chosen["tokens"] else BATCH_TOKENS["cpu"]

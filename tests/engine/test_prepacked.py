@@ -47,7 +47,7 @@ def alike(one: Loaded, other: Loaded) -> None:
 def test_a_prepacked_model_answers_as_it_did_from_as_many_bytes(name: str, ready: int, left: int, request: pytest.FixtureRequest) -> None:
     """The head, which is the table of embeddings too, stays as it is."""
     folder: Path = request.getfixturevalue(name)
-    plain, made = load(folder, device="cpu"), load(folder, device="cpu", prepacked=True)
+    plain, made = load(folder, device="cpu"), load(folder, device="cpu", answering=True)
     assert layers(plain) == {"Linear": ready + left} and layers(made) == {"Prepacked": ready, "Linear": left}
     assert made.bytes == plain.bytes and not made.model.training
     alike(made, plain)
@@ -56,14 +56,14 @@ def test_a_prepacked_model_answers_as_it_did_from_as_many_bytes(name: str, ready
 @pytest.mark.parametrize(("method", "changes"), [("lora", {}), ("lora", {"variant": "pissa"}), ("prefix", {}), ("prompt_tuning", {}), ("p_tuning", {})])
 def test_so_does_one_with_an_adapter(tiny: Path, tmp_path: Path, method: str, changes: dict[str, Any]) -> None:
     tuned = train(toy_spec(tiny, tmp_path, method, max_steps=4, **changes), NullReporter())
-    plain, made = (load(tiny, adapter=tuned.artefact, device="cpu", prepacked=ready) for ready in (False, True))
+    plain, made = (load(tiny, adapter=tuned.artefact, device="cpu", answering=ready) for ready in (False, True))
     assert layers(made)["Prepacked"] >= 14
     alike(made, plain)
 
 
 def test_dora_reckons_with_the_weights_and_keeps_them(tiny: Path, tmp_path: Path) -> None:
     tuned = train(toy_spec(tiny, tmp_path, "lora", max_steps=4, variant="dora"), NullReporter())
-    plain, made = (load(tiny, adapter=tuned.artefact, device="cpu", prepacked=ready) for ready in (False, True))
+    plain, made = (load(tiny, adapter=tuned.artefact, device="cpu", answering=ready) for ready in (False, True))
     assert layers(made) == layers(plain)
     alike(made, plain)
 
@@ -74,7 +74,7 @@ def test_a_model_that_looks_into_its_weights_gets_them_back(tiny: Path, monkeypa
         return self.down_proj(self.act_fn(gate) * self.up_proj(states))
 
     monkeypatch.setattr(LlamaMLP, "forward", forward)
-    plain, made = load(tiny, device="cpu"), load(tiny, device="cpu", prepacked=True)
+    plain, made = load(tiny, device="cpu"), load(tiny, device="cpu", answering=True)
     assert layers(made) == layers(plain)
     assert all(torch.equal(one, other) for one, other in zip(plain.model.state_dict().values(), made.model.state_dict().values(), strict=True))
     alike(made, plain)
@@ -111,7 +111,7 @@ def test_where_nothing_can_be_prepacked_nothing_is_tried(tiny: Path, monkeypatch
 
     monkeypatch.setattr(module, "_trial", tried)
     monkeypatch.setattr(platform, "machine", lambda: "another")
-    assert layers(load(tiny, device="cpu", prepacked=True)) == {"Linear": 15}
+    assert layers(load(tiny, device="cpu", answering=True)) == {"Linear": 15}
 
 
 def test_a_layer_that_stands_in_two_places_is_left_alone(tiny: Path) -> None:
@@ -130,4 +130,4 @@ def test_a_model_that_gives_something_else_then_gets_its_weights_back(tiny: Path
         return self.down_proj(self.act_fn(gate) * self.up_proj(states))
 
     monkeypatch.setattr(LlamaMLP, "forward", forward)
-    assert layers(load(tiny, device="cpu", prepacked=True)) == {"Linear": 15}
+    assert layers(load(tiny, device="cpu", answering=True)) == {"Linear": 15}

@@ -19,6 +19,7 @@ from transformers.distributed import DistributedConfig
 from transformers.utils import logging
 
 from app.errors import Invalid
+from worker.engine.cascade import cascades
 from worker.engine.folders import fingerprint, whole
 from worker.engine.memory import memory_told
 from worker.engine.prefix import virtual_tokens
@@ -46,13 +47,14 @@ TELL_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model ready to run, in evaluation mode. `dtype_reason` says why it has that precision."""
+    """A model ready to run, in evaluation mode. `dtype_reason` says why it has that precision, `cascades` whether rows are read behind one copy of their start."""
 
     model: Any
     tokenizer: Any
     device: torch.device
     dtype: torch.dtype
     dtype_reason: str
+    cascades: bool = False
 
     @property
     def encoder_decoder(self) -> bool:
@@ -66,13 +68,13 @@ class Loaded:
 
 
 def load(
-    folder: Path, *, adapter: Path | None = None, device: str = "auto", four_bit: bool = False, pieces: int = 1, exact: bool = False, prepacked: bool = False
+    folder: Path, *, adapter: Path | None = None, device: str = "auto", four_bit: bool = False, pieces: int = 1, exact: bool = False, answering: bool = False
 ) -> Loaded:
     """The model in `folder`, with the adapter on it if one is named. Raises Invalid when the files are not such a model.
 
     bfloat16 on a GPU that computes in it, float32 elsewhere and with `exact`. `device` is "auto" or a torch device name. With `four_bit` the weights
     of its linear layers are held in 4 bits (QLoRA's NF4), which takes an NVIDIA GPU and bitsandbytes. With `pieces` each of so many
-    ranks holds one piece of every parameter (FSDP), read straight from the file. `prepacked`: it only answers, faster on a processor (worker/engine/prepacked.py).
+    ranks holds one piece of every parameter (FSDP), read straight from the file. `answering`: it only answers, faster on a processor (worker/engine/prepacked.py, worker/engine/cascade.py).
     """
     where = _device(device)
     # cuDNN plans its attention anew for every shape, which takes longer than many steps: lengths differ in each of ours.
@@ -87,9 +89,9 @@ def load(
         model = _with_adapter(model, adapter)
     with memory_told(where, lambda: "Loading the model", "End what else uses that memory, or choose a smaller model; then retry."):
         model = (model if four_bit or pieces > 1 else model.to(where)).eval()
-        if prepacked:
+        if answering:
             prepack(model)
-    return Loaded(model, load_tokenizer(folder), where, dtype, reason)
+    return Loaded(model, load_tokenizer(folder), where, dtype, reason, answering and cascades(model))
 
 
 @contextmanager

@@ -1,12 +1,15 @@
 """How a batch of prompts is read and its answers go on token by token, for the two families of models."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch.nn import functional
+from transformers import DynamicCache
 from transformers.modeling_outputs import BaseModelOutput
 
+from worker.engine import cascade
 from worker.engine.batches import Example, collate, decoder_start
 from worker.engine.forward import read_encoder
 from worker.engine.load import Loaded
@@ -26,15 +29,17 @@ class Continuing:
     _unread: torch.Tensor
     """[rows, tokens] that come next."""
     _mask: torch.Tensor
-    """[rows, tokens]: 0 where there is padding; what is unread is in it."""
+    """[rows, tokens]: 0 where there is padding; what is unread is in it, a start that is apart is not."""
     _padded: bool
     _read: int
     """Tokens of every row in the cache."""
+    _apart: bool = False
+    """Whether the start is read where it lies, and not copied into the rows (worker/engine/cascade.py)."""
 
     def __init__(self, loaded: Loaded, prompts: Sequence[Sequence[int]], prefix: Prefix | None = None, shared: int = 0) -> None:
         """`prefix` is what all prompts start with and has been read. When they share more ids than it has, `shared` of them, these are read
         first, and once."""
-        self._model, self._device = body(loaded.model), loaded.device
+        self._model, self._device, self._cascades = body(loaded.model), loaded.device, loaded.cascades
         self._prompts = [tuple(prompt) for prompt in prompts]
         self.start = prefix or read(loaded.model, (), loaded.device)
         self._common = shared if shared > len(self.start.ids) and len(prompts) > 1 else 0
@@ -50,8 +55,13 @@ class Continuing:
 
     @property
     def width(self) -> int:
-        """Tokens of every row, padding and those not read yet included."""
+        """Tokens of every row, padding and those not read yet included; without a start that is apart."""
         return int(self._mask.shape[1])
+
+    @property
+    def _before(self) -> int:
+        """Tokens that stand before the rows' own."""
+        return self.start.length if self._apart else 0
 
     def forward(self) -> torch.Tensor | None:
         """Read the next chunk of unread tokens. Logits [rows, vocabulary] on the CPU once the last one is read, else None."""
@@ -59,14 +69,15 @@ class Continuing:
         ids, self._unread = self._unread[:, :chunk], self._unread[:, chunk:]
         start, self._read = self._read, self._read + ids.shape[1]
         mask = self._mask[:, : self._read]
-        with torch.no_grad():
+        plainly = nullcontext({"attention_mask": mask if self._padded else None})
+        with torch.no_grad(), cascade.behind(self._model, self.start, mask, ids.shape[1]) if self._apart else plainly as seen:
             logits: torch.Tensor = self._model(
                 input_ids=ids,
-                attention_mask=mask if self._padded else None,
-                position_ids=(mask.cumsum(1) - 1).clamp(min=0)[:, start:],
+                position_ids=self._before + (mask.cumsum(1) - 1).clamp(min=0)[:, start:],
                 past_key_values=self._cache,
                 use_cache=True,
                 logits_to_keep=1,
+                **seen,
             ).logits
         if self._unread.shape[1]:
             return None
@@ -87,8 +98,8 @@ class Continuing:
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with these rows only; a row named several times becomes several."""
         index = torch.tensor(rows, device=self._device)
+        self._prompts = [self._prompts[row] for row in rows]
         if self._common:  # one row is being read for all of them
-            self._prompts = [self._prompts[row] for row in rows]
             return
         self._cache.batch_select_indices(index)
         self._mask, self._unread = self._mask[index], self._unread[index]
@@ -96,6 +107,11 @@ class Continuing:
 
     def take_in(self, other: "Continuing") -> None:
         """Go on with the rows of another batch as well, behind the own ones. Both have plain caches and wait for one token a row."""
+        start = self.start if self._apart else other.start if other._apart else None
+        if start is None or not all(one._begins_with(start) for one in (self, other)):
+            start = None
+        for one in (self, other):
+            one._stand_behind(start)
         width = max(self.width, other.width)
         pads = [width - self.width, width - other.width]
         self._cache = joined([self._cache, other._cache], lambda pair: _stacked(pair, pads))
@@ -103,6 +119,7 @@ class Continuing:
         self._unread = torch.cat([self._unread, other._unread])
         self._read = width - 1
         self._padded = self._padded or other._padded or any(pads)
+        self._prompts += other._prompts
 
     def can_join(self) -> bool:
         """Whether batches of this model can become one."""
@@ -111,18 +128,45 @@ class Continuing:
     def read_row(self, row: int, ids: tuple[int, ...]) -> Prefix:
         """What was read of a row as a prefix of its own, which shares no memory with the batch; `ids` are its ids. Only of a plain cache."""
         places = self._mask[row, : self._read].nonzero()[:, 0]
-        virtual = self.start.length - len(self.start.ids)
-        return Prefix(ids, shaped(self._cache, lambda tensor: tensor[row : row + 1, :, places[: virtual + len(ids)]]))
+        count = self.start.length - len(self.start.ids) + len(ids)
+        if self._apart:
+            caches = [self.start.cache, self._cache]
+            return Prefix(ids, joined(caches, lambda pair: torch.cat([pair[0], pair[1][row : row + 1, :, places]], 2)[:, :, :count]))
+        return Prefix(ids, shaped(self._cache, lambda tensor: tensor[row : row + 1, :, places[:count]]))
+
+    def _begins_with(self, start: Prefix) -> bool:
+        """Whether every row begins with a start, and has something of its own behind it."""
+        count = len(start.ids)
+        return all(len(prompt) > count and prompt[:count] == start.ids for prompt in self._prompts)
+
+    def _stand_behind(self, start: Prefix | None) -> None:
+        """Go on behind this start, which is apart, or with all of every row in the cache."""
+        if self._apart and start is not None and (start is self.start or start.ids == self.start.ids):
+            return
+        if self._apart:
+            before = self.start.length
+            self._cache = joined([self.start.cache, self._cache], lambda pair: torch.cat([pair[0].expand(self.rows, -1, -1, -1), pair[1]], 2))
+            self._mask = torch.cat([self._mask.new_ones(self.rows, before), self._mask], 1)
+            self._read, self._apart = self._read + before, False
+        if start is not None:
+            self.start, self._apart = start, True
+            self._mask = self._mask * (self._mask.cumsum(1) > start.length)
+            self._padded = True
+            self._trim()
 
     def _spread(self) -> None:
         """Begin with the rows themselves, behind what they share."""
         shared = len(self.start.ids)
-        self._cache = self.start.spread(len(self._prompts)) if self.start.length else self.start.cache
+        self._apart = self._cascades and self.start.length >= cascade.LEAST and plain(self.start.cache)
+        if self._apart:
+            self._cache = DynamicCache(config=self._model.config)
+        else:
+            self._cache = self.start.spread(len(self._prompts)) if self.start.length else self.start.cache
         self._lay([prompt[shared:] for prompt in self._prompts])
 
     def _lay(self, rows: Sequence[Sequence[int]]) -> None:
         """The ids to read next, behind the start. Padding stands left of each row's own ids, after the start, and is masked."""
-        width, start = max(map(len, rows)), self.start.length
+        width, start = max(map(len, rows)), 0 if self._apart else self.start.length
         pads = [width - len(row) for row in rows]
         self._unread = torch.tensor([[0] * pad + list(row) for pad, row in zip(pads, rows, strict=True)], device=self._device)
         self._mask = torch.tensor([[1] * start + [0] * pad + [1] * (width - pad) for pad in pads], device=self._device)

@@ -147,7 +147,7 @@ class Shelf:
         try:
             announce(0.0)
             with loading(announce):
-                self._models[key] = load(folder, adapter=adapter, device=device, prepacked=True)
+                self._models[key] = load(folder, adapter=adapter, device=device, answering=True)
             self._fresh.append(key)
         except BaseException:
             self._notices.pop(key, None)
