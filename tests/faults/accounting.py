@@ -10,7 +10,7 @@ from app.db import reading
 from app.domain.job import ACTIVE, FINAL, Attempt, Job
 from app.domain.model import Model
 from app.domain.upload import Upload
-from tests.faults.site import Site
+from tests.faults.site import Site, under
 from worker.engine.folders import damage, fingerprint
 
 
@@ -60,11 +60,11 @@ def _files(storage: Path, jobs: dict[int, Job], models: list[Model]) -> Iterator
             yield f"{folder} belongs to no job"
             continue
         if job.over:
-            yield from (f"{path} was left behind by job {job.id}" for path in folder.rglob(".tmp-*"))
+            yield from (f"{path} was left behind by job {job.id}" for path in under(folder, ".tmp-*"))
             allowed = known if job.state in ("succeeded", "cancelled") else {*known, *folder.glob("attempt-*/artefact")}
             yield from (f"{path} is a result that no model has" for path in folder.glob("attempt-*/artefact") if path not in allowed)
         if job.state == "succeeded":
-            yield from (f"{path} is of no use any more" for path in folder.rglob("checkpoint-*"))
+            yield from (f"{path} is of no use any more" for path in under(folder, "checkpoint-*"))
         for attempt in folder.glob("attempt-*"):
             if len(list(attempt.glob("checkpoint-*"))) > 2:
                 yield f"{attempt} holds more than two checkpoints"

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,11 @@ def until(condition: Callable[[], object], seconds: float = PATIENCE, what: str 
     while not condition():
         assert time.monotonic() - began < seconds, what if isinstance(what, str) else what()
         time.sleep(0.1)
+
+
+def under(folder: Path, pattern: str) -> list[Path]:
+    """What below a folder has such a name, also while somebody removes parts of it: `rglob` raises then."""
+    return [Path(parent, name) for parent, folders, files in os.walk(folder) for name in (*folders, *files) if fnmatch(name, pattern)]
 
 
 class Site:
@@ -222,6 +228,10 @@ class Site:
     def log(self, key: int) -> list[str]:
         with reading() as session:
             return list(session.scalars(select(LogLine.text).where(LogLine.job_id == key).order_by(LogLine.event)))
+
+    def stored(self, key: int, pattern: str) -> list[Path]:
+        """What a job's attempts have on the disk under such a name."""
+        return under(self.storage / "jobs" / str(key), pattern)
 
     def reached(self, key: int) -> int:
         return self.job(key).step

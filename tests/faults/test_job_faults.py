@@ -43,7 +43,7 @@ def test_f1_a_killed_process_goes_on_from_its_checkpoint_on_the_same_curve(site:
     assert any("Went on from the checkpoint at step 36" in line for line in site.log(key))
     assert jobs.find(site.person, key).starts == {1: 0, 2: 36}, "so its page says it of the attempt"
     assert site.curve(key) == wanted and list(wanted[0]) == list(range(1, STEPS + 1))
-    until(lambda: not list((site.storage / "jobs" / str(key)).rglob("checkpoint-*")), 30, "nobody needs them any more")
+    until(lambda: not site.stored(key, "checkpoint-*"), 30, "nobody needs them any more")
 
 
 @ONE
@@ -103,7 +103,7 @@ def test_f5_a_kill_during_a_checkpoint_and_a_damaged_checkpoint_are_passed_over(
     assert sum("Passed over a damaged checkpoint: checkpoint-49: optimizer.pt" in line for line in said) == 1
     assert any("Went on from the checkpoint at step 48" in line for line in said)
     assert site.curve(key) == wanted
-    until(lambda: not list((site.storage / "jobs" / str(key)).rglob(".tmp-*")), 30, "what the killed process had begun is still there")
+    until(lambda: not site.stored(key, ".tmp-*"), 30, "what the killed process had begun is still there")
 
 
 @BOTH
@@ -158,7 +158,7 @@ def test_f15_a_cancel_stops_within_a_step_keeps_the_checkpoint_and_a_retry_goes_
     until(lambda: site.job(key).state == "cancelled", 10)
     assert time.monotonic() - began < 5
     until(lambda: not site.children(worker), 10, "its process is still there")
-    kept = sorted(path.name for path in (site.storage / "jobs" / str(key)).rglob("checkpoint-*"))
+    kept = sorted(path.name for path in site.stored(key, "checkpoint-*"))
     assert len(kept) == 2
     jobs.retry(site.person, key)
     site.succeeded(key)
@@ -258,7 +258,7 @@ def test_f24_a_loss_that_is_no_number_ends_the_run_and_is_no_result(site: Site) 
     assert job.state == "failed" and (job.error or {})["code"] == "loss_not_finite" and 0 < job.step < 12
     assert (job.error or {})["message"] == f"The loss became nan at step {job.step + 1}.", "the one after the last that has a loss"
     assert jobs.find(site.person, key).model is None
-    assert list((site.storage / "jobs" / str(key)).rglob("checkpoint-*")), "the last good checkpoint stays for a retry"
+    assert site.stored(key, "checkpoint-*"), "the last good checkpoint stays for a retry"
 
 
 @pytest.mark.parametrize("skew", [3600, -3600])
@@ -330,7 +330,7 @@ def test_f19_a_result_whose_registration_was_cut_off_is_adopted_not_trained_agai
     site.succeeded(key)
     assert site.outcomes(key) == ["lost", "succeeded"] and site.curve(key) == wanted
     assert not any("Went on" in line for line in site.log(key)), "nothing was trained again"
-    until(lambda: len(list((site.storage / "jobs" / str(key)).rglob("artefact"))) == 1, 30, "the first attempt's copy is still there")
+    until(lambda: len(site.stored(key, "artefact")) == 1, 30, "the first attempt's copy is still there")
 
 
 @ONE
@@ -343,4 +343,4 @@ def test_f13_a_cancel_while_the_result_is_registered_wins_and_leaves_no_result(s
     (site.marks / "go_on").touch()
     assert site.ended(key).state == "cancelled"
     assert jobs.find(site.person, key).model is None
-    until(lambda: not list((site.storage / "jobs" / str(key)).rglob("artefact")), 10, "an artefact without a row")
+    until(lambda: not site.stored(key, "artefact"), 10, "an artefact without a row")

@@ -79,7 +79,7 @@ def test_f18_with_the_products_own_lease_a_dead_worker_is_shown_within_60_s_and_
     site.web()
     workers = {name: site.worker(name, slow=0.5) for name in ("one", "two")}
     key = site.tune()
-    until(lambda: site.reached(key) > 3 and list((site.storage / "jobs" / str(key)).rglob("checkpoint-*")))
+    until(lambda: site.reached(key) > 3 and site.stored(key, "checkpoint-*"))
     ((name, worker),) = [(name, worker) for name, worker in workers.items() if site.children(worker)]
     child = site.children(worker)[0]
     assert "no answer for" not in site.page("/jobs") and "Nothing was heard of it" not in site.page("/machines")
