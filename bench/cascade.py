@@ -15,16 +15,18 @@ from pathlib import Path
 import torch
 
 from bench.data import MODEL, prepare_model
+from worker.engine import cascade
 from worker.engine.load import Loaded, load
 from worker.engine.prefix import Prefix, read
 from worker.engine.reading import Continuing
 
 ROUNDS, STEPS, OWN = 5, 8, 15
-CASES = ((1, 334), (4, 334), (16, 64), (16, 334), (16, 1500))
+CASES = ((1, 334), (1, 3000), (4, 334), (4, 600), (8, 334), (16, 64), (16, 128), (16, 334), (16, 1500))
 
 
 def main() -> None:
     prepare_model()
+    cascade.LEAST_ROWS, cascade.LEAST_COPIES = 1, 0
     loaded = load(Path(MODEL), device="cpu", answering=True)
     draw = random.Random(0)
     print(

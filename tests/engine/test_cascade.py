@@ -31,6 +31,13 @@ def ready(tiny: Path) -> Loaded:
     return load(tiny, device="cpu", answering=True)
 
 
+@pytest.fixture(autouse=True)
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows and tokens of these tests are few."""
+    monkeypatch.setattr(cascade, "LEAST_ROWS", 1)
+    monkeypatch.setattr(cascade, "LEAST_COPIES", 64)
+
+
 @pytest.fixture
 def asked_behind(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many rows were read or written behind a start that was apart, call by call."""
@@ -91,8 +98,9 @@ def test_the_start_is_copied_where_there_are_too_many_scores(ready: Loaded, load
     assert written(Generation(ready, asked, start_of(ready, asked))) == alone(loaded, asked) and asked_behind
 
 
-def test_a_short_start_is_copied(ready: Loaded, asked_behind: list[int]) -> None:
-    asked = prompts(ready, "")
+def test_a_start_is_copied_where_that_is_as_fast(ready: Loaded, asked_behind: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cascade, "LEAST_COPIES", 300)
+    asked = prompts(ready, "it ")
     assert len(start_of(ready, asked).ids) and written(Generation(ready, asked, start_of(ready, asked))) and not asked_behind
 
 
@@ -152,6 +160,21 @@ def test_batches_that_become_one_write_what_each_row_writes_alone(
     asked_behind.clear()
     assert written(one, texts) == alone(loaded, [*every[0][:2], *every[1][2:]])
     assert bool(asked_behind) == apart
+
+
+def test_rows_that_come_one_after_the_other_stand_behind_one_copy_once_they_are_enough(
+    ready: Loaded, loaded: Loaded, asked_behind: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cascade, "LEAST_ROWS", 3)
+    asked, texts = prompts(ready, SHOTS), dict[int, str]()
+    start = start_of(ready, asked)
+    all_of_them, *others = (begun(ready, [one], start, row, texts, 0) for row, one in enumerate(asked))
+    for number, one in enumerate(others, 2):
+        all_of_them.take_in(one)
+        for delta in all_of_them.step():
+            texts[delta.row] = texts.get(delta.row, "") + delta.text
+        assert bool(asked_behind) == (number >= 3)
+    assert written(all_of_them, texts) == alone(loaded, asked) and asked_behind[-1] == 1
 
 
 def test_what_was_read_of_a_row_is_what_reading_it_alone_gives(ready: Loaded) -> None:

@@ -19,8 +19,8 @@ from worker.engine.prefix import Prefix, begin, body, plain
 
 NAME = "fettle_cascade"
 
-LEAST = 64
-"""Tokens of a start that are worth a product of their own."""
+LEAST_ROWS, LEAST_COPIES = 4, 2048
+"""Fewer rows, or fewer tokens of all their copies together, are read as fast with a copy each, or faster (`python -m bench.cascade`)."""
 
 MOST_SCORES = 1 << 24
 """Scores of one layer that are held at once, 64 MB; where there are more, the start is copied into the rows, one layer at a time."""
@@ -68,6 +68,11 @@ def attend(
 AttentionInterface.register(NAME, attend)
 
 
+def worth(rows: int, start: Prefix) -> bool:
+    """Whether so many rows are better read behind one copy of a start."""
+    return rows >= LEAST_ROWS and rows * start.length >= LEAST_COPIES and plain(start.cache)
+
+
 @contextmanager
 def behind(model: Any, start: Prefix, mask: torch.Tensor, new: int) -> Iterator[dict[str, Any]]:
     """While the block runs, the model attends behind `start`. Gives what its call takes for that: `mask` [rows, own tokens] is 0 where there is padding, and the last
@@ -98,7 +103,7 @@ def cascades(model: Any) -> bool:
 
 def _same(model: Any) -> bool:
     """The same logits for two rows of different length, read at once and, by one more token, over a cache."""
-    base, ids = body(model), tuple(range(4, 4 + LEAST // 2))
+    base, ids = body(model), tuple(range(4, 36))
     start = Prefix(ids, begin(model, torch.tensor([ids])))
     if not plain(start.cache):
         return False

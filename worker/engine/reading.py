@@ -107,9 +107,7 @@ class Continuing:
 
     def take_in(self, other: "Continuing") -> None:
         """Go on with the rows of another batch as well, behind the own ones. Both have plain caches and wait for one token a row."""
-        start = self.start if self._apart else other.start if other._apart else None
-        if start is None or not all(one._begins_with(start) for one in (self, other)):
-            start = None
+        start = self._start_with(other)
         for one in (self, other):
             one._stand_behind(start)
         width = max(self.width, other.width)
@@ -134,6 +132,13 @@ class Continuing:
             return Prefix(ids, joined(caches, lambda pair: torch.cat([pair[0], pair[1][row : row + 1, :, places]], 2)[:, :, :count]))
         return Prefix(ids, shaped(self._cache, lambda tensor: tensor[row : row + 1, :, places[:count]]))
 
+    def _start_with(self, other: "Continuing") -> Prefix | None:
+        """What stands apart once both are one batch: a start that does already, or one that is worth it for so many rows."""
+        apart = [one.start for one in (self, other) if one._apart]
+        known = max(apart or (self.start, other.start), key=lambda start: start.length)
+        fits = apart or (self._cascades and cascade.worth(self.rows + other.rows, known))
+        return known if fits and all(one._begins_with(known) for one in (self, other)) else None
+
     def _begins_with(self, start: Prefix) -> bool:
         """Whether every row begins with a start, and has something of its own behind it."""
         count = len(start.ids)
@@ -157,7 +162,7 @@ class Continuing:
     def _spread(self) -> None:
         """Begin with the rows themselves, behind what they share."""
         shared = len(self.start.ids)
-        self._apart = self._cascades and self.start.length >= cascade.LEAST and plain(self.start.cache)
+        self._apart = self._cascades and cascade.worth(len(self._prompts), self.start)
         if self._apart:
             self._cache = DynamicCache(config=self._model.config)
         else:
