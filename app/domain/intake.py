@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.domain.base import db_now
 from app.domain.dataset import MARKED, DatasetVersion, Example, rows_bytes
-from app.domain.label_book import FREE_TEXT, MOST_LABELS, LabelBook
+from app.domain.label_book import FREE_TEXT, MOST_LABELS, LabelBook, are_labels
 from app.domain.splits import SPLITS
 from app.errors import Invalid
 
@@ -96,7 +96,7 @@ class Tally:
 
         Once a version has a book, the outputs of those made from it are labels, however few rows there are. Raises Invalid when they are too many.
         """
-        few = not self._many and (bool(book) or 2 * len(self.outputs) <= self.outputs.total())
+        few = not self._many and (bool(book) or are_labels(self.outputs))
         found = book.counted(self.outputs) if few else FREE_TEXT
         if book and (self._many or len(found.labels) > max(MOST_LABELS, len(book.labels))):
             message = f"There are {len(book.labels):,} labels; this would make them more than {MOST_LABELS:,}, which is the limit."

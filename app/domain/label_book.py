@@ -264,11 +264,16 @@ def checked(book: LabelBook, rows: Mapping[str, int]) -> LabelBook:
     return tidy.counted(rows)
 
 
+def are_labels(rows: Mapping[str, int]) -> bool:
+    """Whether outputs with so many rows each are labels, and not free text."""
+    return 2 * len(rows) <= sum(rows.values())
+
+
 def written(displays: Mapping[str, str], rows: Mapping[str, int]) -> LabelBook:
-    """The book of rows with these outputs, some of which a person gave a display text; what is said of a label that no row has is forgotten. Raises as
-    `checked` does."""
+    """The book of rows with these outputs, some of which a person gave a display text; what is said of a label that no row has is forgotten, and so it is
+    where they are free text. Raises as `checked` does."""
     said = {key: text for key, text in displays.items() if key in rows and text.strip() not in ("", key)}
-    return checked(LabelBook(tuple(Label(key, said.get(key, key)) for key in sorted(rows))), rows) if said else FREE_TEXT
+    return checked(LabelBook(tuple(Label(key, said.get(key, key)) for key in sorted(rows))), rows) if said and are_labels(rows) else FREE_TEXT
 
 
 def _tidied(label: Label) -> Label:

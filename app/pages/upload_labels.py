@@ -7,7 +7,7 @@ from typing import Any
 from zlib import crc32
 
 from app.domain.dataset import DatasetVersion
-from app.domain.label_book import MOST_LABELS, written
+from app.domain.label_book import MOST_LABELS, are_labels, written
 from app.domain.upload import Upload
 from app.errors import Invalid
 from app.readers.lookalikes import look_alike_groups, merged, resembled
@@ -49,44 +49,45 @@ def beside(version: DatasetVersion, report: Mapping[str, Any]) -> Beside:
 
 @dataclass(frozen=True)
 class Merge:
-    """Labels of a file that look like another one, each with its rows, and whether they are read as that one. `why` says by what they differ."""
+    """A label of a file that looks like another one, and whether it is read as that one. `rows` have it, as far as they are counted; `why` says by what they differ."""
 
+    label: str
     into: str
-    labels: tuple[tuple[str, int], ...]
+    rows: int | None
     why: str
     chosen: bool
 
     @property
     def value(self) -> str:
         """What the form sends for it."""
-        return json.dumps({label: self.into for label, _ in self.labels}, ensure_ascii=False)
+        return json.dumps({self.label: self.into}, ensure_ascii=False)
 
     @property
     def key(self) -> str:
-        return f"{crc32(self.value.encode()):08x}"
+        return key_of(self.value)
+
+
+def key_of(text: str) -> str:
+    """Tells one label from another, in an element's id."""
+    return f"{crc32(text.encode()):08x}"
 
 
 def merges(upload: Upload, report: Mapping[str, Any], beside: Beside | None) -> list[Merge]:
-    """What was merged, then what could be: labels that look like one of the version that the file goes onto, or like each other."""
+    """What was merged, then what could be: labels that look like one of the version that the file goes onto, or like each other, the subtlest difference first."""
     rows: Mapping[str, int] = report.get("outputs") or {}
     before: Mapping[str, int] = report.get("merged") or {}
-    chosen = [Merge(into, labels, "", chosen=True) for into, labels in _by_end(upload.options.get("labels") or {}, before)]
-    known = dict(beside.alike) if beside is not None else {}
-    groups = look_alike_groups(label for label in rows if label not in known)
-    whys = {label: why for group, why in reversed(groups) for label in group}
-    found = [Merge(into, labels, "", chosen=False) for into, labels in _by_end(known, rows)]
-    for into, labels in _by_end(merged(groups, rows), rows):
-        why = ", or by ".join(dict.fromkeys(whys[label] for label, _ in labels))
-        found.append(Merge(into, labels, f"they differ by {why}", chosen=False))
-    return chosen + found
-
-
-def _by_end(labels: Mapping[str, str], rows: Mapping[str, int]) -> list[tuple[str, tuple[tuple[str, int], ...]]]:
-    """What labels become, each with those that become it and their rows, most rows first."""
-    found: dict[str, list[tuple[str, int]]] = {}
-    for label, into in sorted(labels.items(), key=lambda one: (-rows.get(one[0], 0), one[0])):
-        found.setdefault(into, []).append((label, rows.get(label, 0)))
-    return [(into, tuple(those)) for into, those in found.items()]
+    counted = bool(report.get("complete"))
+    found = [
+        Merge(label, into, before.get(label, 0) if counted else None, "", chosen=True) for label, into in sorted((upload.options.get("labels") or {}).items())
+    ]
+    if beside is None and not are_labels(rows):
+        return found
+    known = beside.alike if beside is not None else {}
+    found += [Merge(label, into, rows[label], "", chosen=False) for label, into in known.items()]
+    for group, why in look_alike_groups(label for label in rows if label not in known):
+        told = {one.label for one in found}
+        found += [Merge(label, into, rows[label], why, chosen=False) for label, into in merged([(group, why)], rows).items() if label not in told]
+    return found
 
 
 def displays_refused(upload: Upload, report: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ from fastapi.responses import HTMLResponse, Response, StreamingResponse
 from starlette.datastructures import FormData
 
 from app.domain.access import Who
+from app.domain.label_book import are_labels
 from app.domain.upload import Upload
 from app.doors import OneFile, Person
 from app.errors import FettleError, Invalid, NotFound
@@ -103,6 +104,7 @@ def _context(person: Who, upload: Upload, error: FettleError | None = None) -> d
     columns = view.columns_of(upload, report)
     used = {*(columns.inputs if len(columns.inputs) == 1 else ()), columns.output, columns.split}
     onto, shares = uploads.onto(person, upload), view.shares_shown(upload)
+    outputs = report.get("outputs") or {}
     beside = upload_labels.beside(onto.version, report) if onto else None
     return {
         "upload": upload,
@@ -123,7 +125,8 @@ def _context(person: Who, upload: Upload, error: FettleError | None = None) -> d
         "cut_note": view.cut_note(report),
         "nothing": view.NONE,
         "split_choice": view.split_choice(upload, report, columns),
-        "labels": sorted((report.get("outputs") or {}).items(), key=lambda label: -label[1]),
+        "labels": sorted(((label, rows, upload_labels.key_of(label)) for label, rows in outputs.items()), key=lambda label: -label[1]),
+        "nameable": onto is None and not upload.onto and are_labels(outputs),
         "first_labels": LABELS,
         "merges": upload_labels.merges(upload, report, beside),
         "displays": upload.cut.get("displays") or {},
@@ -164,6 +167,8 @@ def _changed(person: Who, key: int, form: FormData) -> Upload:
     said, before = view.reading_options(form, report), {name: upload.options.get(name) for name in READING}
     if "split" not in form and "members" not in said and before["split"]:  # while there are no columns, it is not asked for
         said["split"] = before["split"]
+    if "merges" not in form and before["labels"]:  # the table of labels was not there
+        said["labels"] = before["labels"]
     columns = view.columns_of(upload, report)
     chosen = view.columns_sent(form, columns)
     name = upload.name if upload.onto else str(form.get("name") or "")

@@ -36,7 +36,8 @@ def merged(groups: Iterable[tuple[list[str], str]], rows: Mapping[str, int]) -> 
 
 def followed(into: Mapping[str, str]) -> dict[str, str]:
     """What each label becomes in the end: one may look like those of two groups, by two differences, and be merged into one that is merged itself."""
-    return {label: _end(into, label) for label in into}
+    ends = {label: _end(into, label) for label in into}
+    return {label: end for label, end in ends.items() if label != end}
 
 
 def _end(into: Mapping[str, str], label: str) -> str:

@@ -40,6 +40,8 @@ def preset(version: DatasetVersion, path: Path, said: Options = DETECT) -> Optio
         del chosen["encoding"]
     if asked.keys() & {"member", "members", "split"}:
         chosen = {name: value for name, value in chosen.items() if name not in ("member", "members")}
+    if merges := still_meant(version, chosen.pop("labels", None) or {}):
+        chosen["labels"] = merges
     best, most = DETECT, -1
     for kept in _tries(version, chosen, path, said):
         options = replace(options_of(kept | asked), mapping=said.mapping)
@@ -49,6 +51,11 @@ def preset(version: DatasetVersion, path: Path, said: Options = DETECT) -> Optio
         if fit == ALL:
             break
     return best
+
+
+def still_meant(version: DatasetVersion, labels: Mapping[str, str]) -> dict[str, str]:
+    """Of what labels were read as, what the label book has not changed since: the one is no label of it, the other still is."""
+    return {label: into for label, into in labels.items() if version.book.get(label) is None and version.book.get(into) is not None}
 
 
 def columns_for(version: DatasetVersion, path: Path, options: Options) -> Options:

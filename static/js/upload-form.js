@@ -5,7 +5,6 @@ let changes = 0;
 // A field that asks for something of its own does not send the form, nor does one that only looks for a label.
 document.addEventListener("change", (event) => {
   if (event.target.matches("#upload [data-find]")) event.stopPropagation();
-  if (event.target.matches("#upload [data-display]")) named(event.target);
   else if (event.target.closest("#upload") && !event.target.hasAttribute("hx-get")) changes += 1;
 }, true);
 document.addEventListener("htmx:config:request", ({ detail: { ctx } }) => { ctx.changes = changes; });
@@ -15,16 +14,25 @@ document.addEventListener("htmx:after:request", (event) => {
   if (whole && (ctx.changes ?? 0) !== changes) event.preventDefault();
 });
 
-// Display texts are sent together, however many labels there are: a form may have a thousand fields at most.
-function named(field) {
+// Display texts are sent together, however many labels there are: a form may have a thousand fields at most. What is being typed is among them, whatever
+// sends the form, and whatever an answer has drawn meanwhile.
+function note(field) {
   const all = field.form.elements.displays;
-  const { [field.dataset.display]: _, ...others } = JSON.parse(all.value);
-  const text = field.value.trim();
-  all.value = JSON.stringify(text ? { ...others, [field.dataset.display]: text } : others);
+  const said = new Map(Object.entries(JSON.parse(all.value)));
+  if (field.value.trim()) said.set(JSON.parse(field.dataset.display), field.value.trim());
+  else said.delete(JSON.parse(field.dataset.display));
+  all.value = JSON.stringify(Object.fromEntries(said));
 }
+document.addEventListener("change", ({ target }) => { if (target.matches("#upload [data-display]")) note(target); }, true);
+document.addEventListener("formdata", ({ target, formData }) => {
+  const field = document.activeElement;
+  if (target.id !== "upload" || !field.matches("#upload [data-display]")) return;
+  note(field);
+  formData.set("displays", target.elements.displays.value);
+}, true);
 document.addEventListener("keydown", (event) => {
   const step = { ArrowDown: 1, ArrowUp: -1, Enter: 1 }[event.key];
-  if (!step || !event.target.matches("#upload [data-display]")) return;
+  if (!step || event.ctrlKey || event.metaKey || event.altKey || event.isComposing || !event.target.matches("#upload [data-display]")) return;
   event.preventDefault();
   const shown = [...document.querySelectorAll("#upload [data-display]")].filter((field) => field.checkVisibility());
   shown[shown.indexOf(event.target) + step]?.select();

@@ -303,6 +303,43 @@ def test_labels_are_merged_and_named_in_their_table_before_it_is_frozen(installa
     assert complaints == []
 
 
+def test_display_texts_typed_faster_than_answers_come_are_all_kept(installation: Running, page: Page, complaints: list[str], tmp_path: Path) -> None:
+    """An answer to the first one must not set the others back; and a key that freezes takes along what is being typed."""
+    path = tmp_path / "kinds.csv"
+    path.write_text(letters(120, 0, ";", ("T-1", "T-2", "T-3", "T-4")).replace("brief;art", "text;label"))
+    page.goto(f"{address(installation)}/datasets/new")
+    page.set_input_files("input[type=file]", str(path))
+    expect(page.locator("#progress")).to_contain_text("Read to the end", timeout=60_000)
+    held: list[tuple[Route, APIResponse]] = []
+
+    def hold(route: Route) -> None:
+        if route.request.method == "POST" and not held:
+            held.append((route, route.fetch()))
+        else:
+            route.continue_()
+
+    page.route("**/datasets/uploads/*", hold)
+    page.get_by_label("Display text of T-1").click()
+    page.keyboard.type("refund")
+    page.keyboard.press("Enter")
+    until(page, lambda: bool(held))
+    page.keyboard.type("delivery")
+    page.keyboard.press("Enter")
+    page.keyboard.type("card")
+    held[0][0].fulfill(response=held[0][1])
+    page.wait_for_timeout(500)
+    with page.expect_response(lambda answer: answer.request.method == "POST" and "card" in (answer.request.post_data or "")):
+        page.keyboard.press("Enter")
+    page.keyboard.type("loan")
+    page.keyboard.press("ControlOrMeta+Enter")
+    arrived(page, re.compile(r"/datasets/\d+$"))
+    page.unroute("**/datasets/uploads/*")
+    page.goto(f"{page.url}/labels")
+    expect(page.locator("#rows tr")).to_have_count(4)
+    assert [field.input_value() for field in page.get_by_label("Display text", exact=True).all()] == ["refund", "delivery", "card", "loan"]
+    assert complaints == []
+
+
 @contextmanager
 def slow_line(page: Page, bytes_a_second: int) -> Iterator[None]:
     """The browser sends no faster."""

@@ -177,6 +177,24 @@ def test_rows_that_come_one_after_the_other_stand_behind_one_copy_once_they_are_
     assert written(all_of_them, texts) == alone(loaded, asked) and asked_behind[-1] == 1
 
 
+def test_rows_that_share_nothing_stay_apart_however_long_they_are(
+    ready: Loaded, loaded: Loaded, asked_behind: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cascade, "LEAST_ROWS", 2)
+    asked = [prompts(ready, text * 6)[at] for at, text in enumerate((SHOTS[:20], OTHERS[:30], "a funny film ", "it was not ", ""))]
+    texts: dict[int, str] = {}
+    all_of_them, *others = (begun(ready, [one], None, row, texts, 0) for row, one in enumerate(asked))
+    for one in others:
+        all_of_them.take_in(one)
+    assert written(all_of_them, texts) == alone(loaded, asked) and not asked_behind
+
+
+def test_a_start_does_not_grow_with_what_is_read_behind_it(ready: Loaded) -> None:
+    nothing, asked = read(ready.model, (), ready.device), prompts(ready, SHOTS)
+    written(Generation(ready, asked, nothing))
+    assert nothing.length == 0
+
+
 def test_what_was_read_of_a_row_is_what_reading_it_alone_gives(ready: Loaded) -> None:
     asked = prompts(ready, SHOTS)
     batch = begun(ready, asked, start_of(ready, asked))

@@ -5,7 +5,7 @@ from starlette.testclient import TestClient
 
 from app.db import transaction
 from app.domain.access import Who
-from app.domain.lineage import Edit
+from app.domain.lineage import Edit, Relabel
 from app.domain.upload import Upload
 from app.pages.upload_view import WHOLE
 from app.readers.options import Options
@@ -56,7 +56,7 @@ def test_a_label_that_looks_like_one_of_the_dataset_is_merged_into_it(browser: T
     rows = "input,output\n" + "".join(f"{word} letter is about my bill,Billing\n" for word in ("one", "two", "three")) + "four comes late,delivery \n"
     place = upload(browser, rows, to=TO)
     page = get(browser, place)
-    assert page.texts("#merges label") == ["Merge “Billing” 3 into “billing”", "Merge “delivery ” 1 into “delivery”"] and not page.all("[data-display]")
+    assert sorted(page.texts("#merges label")) == ["Merge “Billing” 3 into “billing”", "Merge “delivery ” 1 into “delivery”"] and not page.all("[data-display]")
     page = change(browser, place, merge=[str(one.get("value")) for one in page.all("#merges input")])
     assert not page.all("#new-labels") and page.texts("#beside .facts dd")[:2] == ["4 new", "every one is known"]
     browser.post(f"{place}/freeze", data=form(page))
@@ -65,6 +65,18 @@ def test_a_label_that_looks_like_one_of_the_dataset_is_merged_into_it(browser: T
     assert [label.key for label in after.book.labels] == [label.key for label in before.book.labels]
     counts = [{label.key: label.count for label in version.book.labels} for version in (before, after)]
     assert counts[1]["billing"] == counts[0]["billing"] + 3 and counts[1]["delivery"] == counts[0]["delivery"] + 1
+
+
+def test_a_merge_of_the_first_file_holds_for_the_next_as_long_as_the_label_book_agrees(browser: TestClient, person: Who) -> None:
+    first = "input,output\n" + "".join(f"letter {number} to us,{('refund', 'Refund', 'praise')[number % 3]}\n" for number in range(60))
+    key = uploads.import_now(person, sent(first, options=Options(labels={"Refund": "refund"})))
+    week = "input,output\nanother letter comes,Refund\nthe last letter comes,praise\n"
+    place = upload(browser, week, to=f"/datasets/{key}/append")
+    assert get(browser, place).texts("#merges label") == ["Merge “Refund” 1 into “refund”"]
+    derive(person, key, Relabel({"refund": "Refund"}))
+    place = upload(browser, week, to=f"/datasets/{key}/append")
+    page = get(browser, place)
+    assert not page.all("#merges, #new-labels") and page.texts("#beside .facts dd")[1] == "every one is known"
 
 
 def test_labels_that_are_too_many_with_those_of_the_dataset_are_told_before_they_are_refused(browser: TestClient, person: Who) -> None:

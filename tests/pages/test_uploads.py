@@ -195,17 +195,21 @@ ALIKE = "text,label\n" + "".join(f"letter {number} to us,{('refund', 'refund', '
 def test_labels_that_look_alike_are_merged_before_it_is_frozen_and_apart_again(browser: TestClient, person: Who) -> None:
     place = upload(browser, ALIKE)
     page = get(browser, place)
-    assert page.texts("#merges label") == [
-        "Merge “Refund” 20 and “refund ” 20 into “refund” (they differ by case, or by an invisible character or white space)"
-    ]
-    tick = page.one("#merges input")
-    assert tick.get("checked") is None and len(page.all(".labels dt")) == 4 and page.texts("#foreseen strong") == ["Labels that look alike."]
-    page = change(browser, place, merge=[str(tick.get("value"))])
-    assert page.texts("#merges label") == ["Merge “Refund” 20 and “refund ” 20 into “refund”"] and page.one("#merges input").get("checked") is not None
+    said = ["Merge “refund ” 20 into “refund” (an invisible character or white space)", "Merge “Refund” 20 into “refund” (case)"]
+    assert page.texts("#merges label") == said
+    ticks = [str(tick.get("value")) for tick in page.all("#merges input")]
+    assert not page.all("#merges input[checked]") and len(page.all(".labels dt")) == 4 and page.texts("#foreseen strong") == ["Labels that look alike."]
+    page = change(browser, place, merge=ticks[:1])
+    assert page.texts("#merges label") == ["Merge “refund ” 20 into “refund”", said[1]], "one of them is a decision of its own"
+    assert [tick.get("id") for tick in page.all("#merges input[checked]")] == [page.all("#merges input")[0].get("id")]
+    page = change(browser, place, merge=ticks)
+    assert (
+        page.texts("#merges label") == ["Merge “Refund” 20 into “refund”", "Merge “refund ” 20 into “refund”"] and len(page.all("#merges input[checked]")) == 2
+    )
     assert page.texts(".labels dd.num") == ["80 80.0 %", "20 20.0 %"] and not page.all("#foreseen")
     assert "The label of 40 rows is read as another one" in page.text(".upload-how")
     assert len(change(browser, place, merge=[]).all(".labels dt")) == 4, "apart again"
-    page = change(browser, place, merge=[str(tick.get("value"))])
+    page = change(browser, place, merge=ticks)
     assert browser.post(f"{place}/freeze", data=form(page)).status_code == 303
     imports.run(key_of(place))
     version = datasets.find(person, "1").version
@@ -214,10 +218,25 @@ def test_labels_that_look_alike_are_merged_before_it_is_frozen_and_apart_again(b
     assert version.origin["notes"][-1]["code"] == "labels_merged"
 
 
+def test_merges_and_display_texts_stay_while_there_is_no_table_of_labels(browser: TestClient) -> None:
+    place = upload(browser, ALIKE)
+    tick = str(get(browser, place).all("#merges input")[0].get("value"))
+    change(browser, place, merge=[tick], displays='{"praise": "thanks"}')
+    assert not change(browser, place, output=view.NONE).all("#merges, .labels")
+    page = change(browser, place, output="label")
+    assert page.texts("#merges label")[0] == "Merge “refund ” 20 into “refund”" and page.one("[name=displays]").get("value") == '{"praise": "thanks"}'
+
+
+def test_free_texts_are_neither_merged_nor_named(browser: TestClient) -> None:
+    rows = "".join(f"question {number},answer {number // 2}{' ' * (number % 2)}\n" for number in range(40))
+    page = get(browser, upload(browser, "text,label\n" + rows))
+    assert len(page.all(".labels dt")) == 40 and not page.all("#merges, [data-display], [name=displays]")
+
+
 def test_what_a_merged_label_looks_like_in_turn_is_merged_to_the_end(browser: TestClient) -> None:
     place = upload(browser, "text,label\n" + "".join(f"letter {number} to us,{'A' if number % 3 else 'b'}\n" for number in range(60)))
     page = change(browser, place, merge=['{"c": "b"}', '{"b": "A"}'])
-    assert page.texts(".labels dd.num") == ["60 100.0 %"] and page.texts("#merges label") == ["Merge “b” 20 and “c” 0 into “A”"]
+    assert page.texts(".labels dd.num") == ["60 100.0 %"] and page.texts("#merges label") == ["Merge “b” 20 into “A”", "Merge “c” 0 into “A”"]
 
 
 CODES = "text,label\n" + "".join(f"letter {number} to us,T-{number % 2 + 1}\n" for number in range(60))
@@ -226,12 +245,12 @@ CODES = "text,label\n" + "".join(f"letter {number} to us,T-{number % 2 + 1}\n" f
 def test_display_texts_go_from_the_table_of_labels_into_the_label_book(browser: TestClient, person: Who) -> None:
     place = upload(browser, CODES)
     page = get(browser, place)
-    assert [field.get("data-display") for field in page.all(".labels input")] == ["T-1", "T-2"] and page.one("[name=displays]").get("value") == "{}"
+    assert [field.get("data-display") for field in page.all(".labels input")] == ['"T-1"', '"T-2"'] and page.one("[name=displays]").get("value") == "{}"
     assert not [field for field in page.all(".labels input") if field.get("name")], "a form of 1,000 labels has more fields than a form may have"
     page = change(browser, place, displays='{"T-1": "refund", "T-2": "refund"}')
     assert "“refund” would mean “T-1” and “T-2”." in page.text("#displays-refused") and page.one(".upload-freeze .primary").get("aria-disabled") == "true"
     assert [field.get("value") for field in page.all(".labels input")] == ["refund", "refund"], "what was typed is not lost"
-    assert page.one(".labels input[aria-invalid]").get("data-display") == "T-2"
+    assert page.one(".labels input[aria-invalid]").get("data-display") == '"T-2"'
     refused = browser.post(f"{place}/freeze", data=form(page))
     assert refused.status_code == 422 and "would mean" in Dom(refused.text).text("#upload .notice")
     page = change(browser, place, displays='{"T-1": "refund", "gone": "nobody"}', output="label", test="30")

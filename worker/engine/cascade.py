@@ -1,6 +1,6 @@
 """Attention behind a start that all rows of a batch share: its keys and values lie there once, and are read once for all rows.
 
-Copied into every row they are most of what a step reads: 16 rows behind 334 tokens of the starter model hold 246 MB of them, more than half of what its weights
+Copied into every row, they are much of what a step reads: 16 rows behind 334 tokens of the starter model hold 246 MB of them, nearly half of what its weights
 take. The queries of all rows meet the start in one product, each row's own keys in another; one softmax over both makes it the attention it was
 (Hydragen: Juravsky et al., 2024, arXiv:2402.05099; there the two parts are softened apart and summed by their weight, which saves memory that short
 questions do not need). On a processor only, where it has been measured.
@@ -23,7 +23,8 @@ LEAST_ROWS, LEAST_COPIES = 4, 2048
 """Fewer rows, or fewer tokens of all their copies together, are read as fast with a copy each, or faster (`python -m bench.cascade`)."""
 
 MOST_SCORES = 1 << 24
-"""Scores of one layer that are held at once, 64 MB; where there are more, the start is copied into the rows, one layer at a time."""
+"""Scores of one layer that are held at once, 64 MB, and three times that while they become weights; where there are more, the start is copied into the rows, one layer at
+a time."""
 
 LIKE_NO_OTHER = ("softcap", "position_bias", "s_aux", "sliding_window")
 """What some models ask of attention beside the usual."""

@@ -44,7 +44,7 @@ class Continuing:
         self.start = prefix or read(loaded.model, (), loaded.device)
         self._common = shared if shared > len(self.start.ids) and len(prompts) > 1 else 0
         if self._common:
-            self._cache = self.start.spread(1) if self.start.length else self.start.cache
+            self._cache = self._copied(1)
             self._lay([self._prompts[0][: self._common]])
         else:
             self._spread()
@@ -163,11 +163,15 @@ class Continuing:
         """Begin with the rows themselves, behind what they share."""
         shared = len(self.start.ids)
         self._apart = self._cascades and cascade.worth(len(self._prompts), self.start)
-        if self._apart:
-            self._cache = DynamicCache(config=self._model.config)
-        else:
-            self._cache = self.start.spread(len(self._prompts)) if self.start.length else self.start.cache
+        self._cache = self._empty() if self._apart else self._copied(len(self._prompts))
         self._lay([prompt[shared:] for prompt in self._prompts])
+
+    def _copied(self, rows: int) -> Any:
+        """A cache for so many rows, each with the start in it. Never the start's own: it must not grow with what the rows read."""
+        return self.start.spread(rows) if self.start.length else self._empty()
+
+    def _empty(self) -> Any:
+        return DynamicCache(config=self._model.config)
 
     def _lay(self, rows: Sequence[Sequence[int]]) -> None:
         """The ids to read next, behind the start. Padding stands left of each row's own ids, after the start, and is masked."""
