@@ -10,7 +10,6 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 
 from app.domain.access import Who
-from app.domain.endpoint import Endpoint
 from app.domain.fitting import POLICIES
 from app.domain.generation import Parameters
 from app.domain.shots import SELECTIONS
@@ -46,8 +45,6 @@ KINDS = {"list": "list", "dict": "json", "str": "text", "float": "number"}
 
 ROW_SPLITS = ("validation", "train")
 """Splits whose rows may be tried one by one: never the test split."""
-
-MOST_ENDPOINTS = 200
 
 UNBOUNDED = 2**31
 """A limit above this is no range that a person reads."""
@@ -134,7 +131,7 @@ def show(
     chosen = models.find(person, model).model if model else None
     views, _ = datasets.recent(person)
     made = models.lineages(person)
-    places = {view.endpoint.id: view.endpoint for view in endpoints.recent(person, limit=MOST_ENDPOINTS)[0]}
+    refusing = endpoints.refusing(person)
     given = {
         "prompt": _named(opened),
         "explicit": found.explicit or new,
@@ -154,9 +151,9 @@ def show(
         fields=opened.fields,
         given=given,
         settings=settings_of(opened.fields["parameters"]),
-        foundation=[_model(one, places) for one in made if one.model.kind == "foundation"],
-        tuned=[_model(one, places) for one in made if one.model.kind == "tuned"],
-        remote=[_model(one, places) for one in made if one.model.remote],
+        foundation=[_model(one, refusing) for one in made if one.model.kind == "foundation"],
+        tuned=[_model(one, refusing) for one in made if one.model.kind == "tuned"],
+        remote=[_model(one, refusing) for one in made if one.model.remote],
         datasets=[_dataset(view) for view in views if set(view.version.splits) & set(ROW_SPLITS)],
         own=next((view for view in views if view.dataset.source != "sample"), None),
         samples=lab.samples(person),
@@ -168,14 +165,13 @@ def show(
     )
 
 
-def _model(one: Lineage, places: Mapping[int, Endpoint]) -> dict[str, Any]:
+def _model(one: Lineage, refusing: Mapping[int, str]) -> dict[str, Any]:
     """A model as a column offers it; `unweighed` is why it weighs no labels, empty where it does."""
-    place = places.get(one.model.endpoint_id or 0)
     return {
         "id": one.model.id,
         "name": one.model.shown,
         "remote": one.model.remote,
-        "unweighed": place.likelihood_refused if place else "",
+        "unweighed": refusing.get(one.model.endpoint_id or 0, ""),
         "prompt": one.prompt.reference if one.prompt else "",
         "through": f"{one.prompt_name} v{one.prompt.number}" if one.prompt else "",
     }

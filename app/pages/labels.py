@@ -12,7 +12,7 @@ from app.pages.forms import prompt_choices
 from app.pages.paging import from_start, pager
 from app.pages.render import page
 from app.pages.text import natural
-from app.services import annotating, datasets, jobs, label_books, models
+from app.services import annotating, datasets, endpoints, jobs, label_books, models
 from app.services.annotating import Grid
 
 router = APIRouter(prefix="/datasets")
@@ -77,7 +77,7 @@ def _pager(request: Request, found: Grid, offset: int, *, narrowed: bool) -> dic
 @router.get("/{key}/queue")
 def queue(request: Request, person: Person, key: str) -> HTMLResponse:
     found = annotating.queue(person, key, AHEAD)
-    chosen = models.lineages(person)
+    refusing = endpoints.refusing(person)
     given = {
         "dataset": found.dataset.id,
         "reference": found.version.reference,
@@ -94,7 +94,7 @@ def queue(request: Request, person: Person, key: str) -> HTMLResponse:
         dataset=found.dataset,
         version=found.version,
         progress=found.progress,
-        models=[(one.model.id, one.model.name) for one in chosen],
+        models=[(one.model.id, one.model.shown, refusing.get(one.model.endpoint_id or 0, "")) for one in models.lineages(person)],
         prompts=prompt_choices(person, ""),
         given=given,
     )

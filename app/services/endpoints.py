@@ -109,6 +109,12 @@ def recent(person: Who, after: int | None = None, limit: int = 50) -> tuple[list
         return [EndpointView(row, models[row.id]) for row in rows], following
 
 
+def refusing(person: Who) -> dict[int, str]:
+    """By id, the endpoints that give no likelihoods, and why."""
+    with reading() as session:
+        return {row.id: row.likelihood_refused for row in session.scalars(visible(person, Endpoint)) if row.likelihood_refused}
+
+
 def probe(person: Who, key: int, model: str = "") -> dict[str, Any]:
     """Ask the endpoint as a user would, and keep what was found: {ok, models, model, chat, completions, likelihood, reason, latency_ms, error}.
 

@@ -100,7 +100,7 @@ class Weighing:
 async def weigh(asking: Asking, took: Weighing) -> list[Weighed]:
     """Every label, the likeliest first; what that took is added to `took`. Raises Invalid for an endpoint that gives no likelihoods."""
     if asking.model.remote:
-        tokens, sums = None, await _at_endpoint(asking, took)
+        tokens, sums = None, await at_endpoint(asking, took)
     else:
         tokens, sums = await _in_engine(await to_thread.run_sync(generate.hand, asking.model, asking.fields, {"rows": asking.rows, "labels": asking.labels}))
     raw = shares(sums[0])
@@ -123,8 +123,8 @@ async def _in_engine(request: Request) -> tuple[list[int], list[list[float]]]:
     return tokens, [rows[at] for at in sorted(rows)]
 
 
-async def _at_endpoint(asking: Asking, took: Weighing) -> list[list[float]]:
-    """The same from an endpoint whose test showed that it gives likelihoods. Raises Invalid with the reason where it did not."""
+async def at_endpoint(asking: Asking, took: Weighing) -> list[list[float]]:
+    """For each row the likelihoods of the labels, from an endpoint whose test showed that it gives them. Raises Invalid with the reason where it did not."""
 
     def ready() -> endpoints.Remote | None:
         import_module("app.remote.client")  # takes a second, so not in the event loop

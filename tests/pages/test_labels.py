@@ -10,8 +10,8 @@ from app.db import reading, transaction
 from app.domain import chore as chores_
 from app.domain import text_search
 from app.domain.access import Who
-from app.services import annotating, chores, label_books
-from tests.dom import Dom, get
+from app.services import annotating, chores, endpoints, label_books
+from tests.dom import Dom, get, words
 from tests.queries import queries
 from tests.rows import add_dataset, add_rows
 from tests.services.test_annotating import add_waiting, row
@@ -115,6 +115,9 @@ def test_the_queue_offers_models_and_prompts_and_says_when_nothing_waits(browser
     assert "4 rows of version 1 have no label yet" in page.text(".lede") and page.texts("#model option") == ["nobody"]
     assert [label["display"] for label in given(page)["labels"]] == ["billing", "delivery"]
     assert "Label 4 rows" in get(browser, "/datasets/1").text("main")
+    endpoints.create(person, name="there", url="https://models.example.com/v1", key="sesame", models=["large"])
+    refused = get(browser, "/datasets/1/queue").one("#model option[disabled]")
+    assert words(refused) == "there/large (no likelihoods: there has not been tested: whether it gives likelihoods is not known.)"
     add_dataset(person)
     assert get(browser, "/datasets/2/queue").text(".empty h2") == "Nothing waits"
 

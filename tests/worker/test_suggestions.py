@@ -15,9 +15,10 @@ from app.domain.generation import payload_key
 from app.domain.model import Model
 from app.domain.rendering import Template, answer_text, render
 from app.errors import Invalid, NotFound, Sealed
-from app.services import generate, grid, label_books, suggestions
+from app.services import endpoints, generate, grid, label_books, suggestions
 from app.services.suggestions import Suggestion
 from app.settings import settings
+from tests.remote.servers import Server
 from tests.services.uploading import now
 from worker import interactive
 from worker.engine.load import load
@@ -65,6 +66,24 @@ def test_suggestions_speak_in_keys_and_display_texts_and_leave_retired_labels_ou
     named = now(label_books.rewrite(person, toys.reference, [{"key": keys[0], "display": "one"}, {"key": "two"}, {"key": "old", "retired": True}])).version
     found = suggest(monkeypatch, person, named, rows_of(person, named, count=1), base)
     assert {choice.key: choice.display for choice in found[0].choices} == {keys[0]: "one", **{key: key for key in keys[1:]}, "two": "two"}
+
+
+def test_an_endpoint_that_gives_likelihoods_suggests_what_the_same_model_here_does(
+    monkeypatch: pytest.MonkeyPatch, person: Who, base: Model, toys: DatasetVersion, model_server: Server
+) -> None:
+    monkeypatch.setenv("FETTLE_ALLOWED_ENDPOINTS", json.dumps([model_server.place]))
+    settings.cache_clear()
+    rows = rows_of(person, toys, count=3)
+    place = endpoints.create(person, name="there", url=f"{model_server.address}/v1", key="sesame", models=["tiny"])
+    with pytest.raises(Invalid, match="has not been tested"):
+        asyncio.run(suggestions.suggest(person, toys.reference, rows, "there/tiny"))
+    endpoints.probe(person, place.endpoint.id)
+    there = asyncio.run(suggestions.suggest(person, toys.reference, rows, "there/tiny"))
+    here = suggest(monkeypatch, person, toys, rows, base)
+    assert [one.example for one in there] == rows
+    for one, other in zip(there, here, strict=True):
+        assert [choice.key for choice in one.choices] == [choice.key for choice in other.choices]
+        assert [choice.share for choice in one.choices] == pytest.approx([choice.share for choice in other.choices], abs=1e-3)
 
 
 def test_nobody_is_asked_about_rows_that_may_not_be_seen_or_labels_there_are_not(person: Who, base: Model, toys: DatasetVersion) -> None:
