@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 from anyio import to_thread
@@ -53,6 +54,15 @@ async def accepted(person: Who, body: NewGeneration) -> tuple[generate.Request, 
     request = await to_thread.run_sync(generate.start, person, model, fields, body.variables, body.parameters)
     asked = model, fields, body.prompt_version, body.variables, body.parameters
     return request, await to_thread.run_sync(notebook.begin, person, body.session, *asked, body.ticket)
+
+
+async def left(accepted: tuple[generate.Request, notebook.Entry | None]) -> None:
+    """End a generation that nobody reads, as far as it has come: its engine is told, and the notebook."""
+    request, entry = accepted
+    events = notebook.recorded(entry, generate.events(request))
+    with suppress(FettleError):
+        await anext(events, None)
+    await events.aclose()  # type: ignore[attr-defined]
 
 
 async def _after(first: dict[str, Any], events: AsyncIterator[dict[str, Any]]) -> AsyncIterator[dict[str, Any]]:

@@ -17,6 +17,7 @@ from app.doors import Person
 from app.errors import FettleError, Invalid, NotFound
 from app.services import generate as generating
 from app.services import models, notebook
+from app.services.to_the_end import or_undone
 
 router = APIRouter(prefix="/generate")
 
@@ -98,7 +99,8 @@ async def _together(person: Who, body: NewTable, cells: list[tuple[int, int]], p
                 return
             waiting.discard((column, row))
             try:
-                request, entry = await generate.accepted(person, body.request(column, row))
+                # Whoever leaves in this moment would leave an answer behind that nobody reads.
+                request, entry = await or_undone(generate.accepted(person, body.request(column, row)), generate.left)
                 # Told before anything else has come, so that it can be stopped: the status of a table hangs on no cell.
                 async for block in generate.stream(request.id, notebook.recorded(entry, generating.events(request))):
                     blocks.put_nowait(_mark(column, row) + block)

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -67,7 +68,17 @@ def test_the_same_seed_gives_the_same_answer(person: Who, base: Model) -> None:
     assert texts[0] == texts[1]
 
 
-def test_leaving_early_ends_the_generation(person: Who, base: Model) -> None:
+def test_leaving_early_ends_the_generation(person: Who, base: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    step, steps = interactive.Post.deliver, 0
+
+    def slowly(post: interactive.Post) -> None:
+        nonlocal steps
+        steps += 1
+        step(post)
+        time.sleep(0.05)
+
+    monkeypatch.setattr(interactive.Post, "deliver", slowly)
+    interactive._scheduler.cache_clear()
     request = ask(person, base, max_tokens=400, min_tokens=400)
     thread = threading.Thread(target=interactive.generate, args=(request.id,))
     thread.start()
@@ -81,6 +92,7 @@ def test_leaving_early_ends_the_generation(person: Who, base: Model) -> None:
     asyncio.run(take_two())
     thread.join(20)
     assert wait(lambda: interactive.scheduler().answering() == 0, 20), "the engine noticed that nobody listens"
+    assert steps < 200, "and did not go on to the end"
 
 
 def test_a_prompt_is_counted_as_the_model_sees_it(person: Who, base: Model) -> None:
