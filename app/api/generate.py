@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from typing import Any
 
 from anyio import to_thread
@@ -57,12 +56,11 @@ async def accepted(person: Who, body: NewGeneration) -> tuple[generate.Request, 
 
 
 async def left(accepted: tuple[generate.Request, notebook.Entry | None]) -> None:
-    """End a generation that nobody reads, as far as it has come: its engine is told, and the notebook."""
+    """End a generation whose events nobody reads: its engine is told, and the notebook. An endpoint has not been asked by then."""
     request, entry = accepted
-    events = notebook.recorded(entry, generate.events(request))
-    with suppress(FettleError):
-        await anext(events, None)
-    await events.aclose()  # type: ignore[attr-defined]
+    await to_thread.run_sync(generate.drop, request)
+    if entry is not None:
+        await to_thread.run_sync(entry.write)
 
 
 async def _after(first: dict[str, Any], events: AsyncIterator[dict[str, Any]]) -> AsyncIterator[dict[str, Any]]:

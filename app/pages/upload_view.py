@@ -223,17 +223,16 @@ def cut_sent(form: FormData, upload: Upload, has_split: bool) -> dict[str, Any]:
         number = whole(str(form.get("version") or upload.onto.split("@")[1]), "version", 1, 2**31 - 1)
         reason = str(form.get("reason", upload.cut.get("reason", "")))[:LONGEST_REASON]
         return {"onto": f"{upload.onto.split('@')[0]}@{number}", "reason": reason, "repeats": "repeats" in form}
-    displays = {"displays": _texts(str(form["displays"]), "displays")} if "displays" in form else {}
+    displays = _texts(str(form["displays"]), "displays") if "displays" in form else upload.cut.get("displays") or {}
     if form.get("member") == EACH:
         has_split = True
     if "test" not in form and not has_split:
-        return {"seed": 0, "group": None, **upload.cut, **displays}
+        return {"seed": 0, "group": None, **upload.cut, "displays": displays}
     test, validation = (whole(str(form.get(name) or 0), name, 0, 90) for name in ("test", "validation"))
     shares = {"train": (100 - test - validation) / 100, "validation": validation / 100, "test": test / 100}
     group = str(form.get("group") or NONE)
     seed = whole(str(form.get("seed") or 0), "seed", 0, 2**31 - 1)
-    kept = {"displays": upload.cut["displays"]} if upload.cut.get("displays") else {}
-    return {"splits": None if has_split else shares, "seed": seed, "group": None if group == NONE else group, **kept, **displays}
+    return {"splits": None if has_split else shares, "seed": seed, "group": None if group == NONE else group, "displays": displays}
 
 
 def shares_shown(upload: Upload) -> dict[str, int]:

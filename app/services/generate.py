@@ -109,6 +109,12 @@ def _book_of(model: Model) -> dict[str, str]:
         return session.get_one(DatasetVersion, model.dataset_version_id).shown_labels()
 
 
+def drop(request: Request) -> None:
+    """Nobody will read the events of a generation. One for an endpoint begins only when they are read."""
+    if request.asked is None:
+        queue.cancel_generation(request.id)
+
+
 def events(request: Request) -> AsyncIterator[dict[str, Any]]:
     """What happens until `done`: {type: loading, fraction}, {type: token, text} with `index` and `logprobs` where they were asked for, then
     {type: done, reason, input_tokens, output_tokens, latency_ms, cost} with `answers` when there are several.

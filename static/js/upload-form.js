@@ -65,7 +65,7 @@ async function find(field) {
 
 // What was chosen before the page's scripts ran has told nobody yet; so has what a browser puts back into the fields of a page that is loaded anew.
 document.addEventListener("DOMContentLoaded", () => { // htmx begins then too, and has asked for it first
-  for (const field of document.querySelectorAll("#upload :is(select, input:not([data-find], [data-display], [type=hidden]))")) {
+  for (const field of document.querySelectorAll("#upload :is(select, input:not([data-find]))")) {
     const { type, options } = field;
     const before = options && ([...options].find((option) => option.defaultSelected) ?? options[0])?.value;
     const changed = options ? field.value !== before : type === "checkbox" ? field.checked !== field.defaultChecked : field.value !== field.defaultValue;

@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 from app.broker import wait
 from app.domain.model import Model
 from tests.installation import free_port
+from tests.slow_engine import slow_engine
 from worker import interactive
 
 URL = "/api/v1/generate"
@@ -172,16 +173,7 @@ ASKED = {
 @pytest.mark.parametrize("asked", ASKED)
 def test_a_closed_tab_frees_its_place(engine: TestClient, monkeypatch: pytest.MonkeyPatch, asked: str) -> None:
     path, wanted, answers = ASKED[asked]
-    step, steps = interactive.Post.deliver, 0
-
-    def slowly(post: interactive.Post) -> None:
-        nonlocal steps
-        steps += 1
-        step(post)
-        time.sleep(0.05)
-
-    monkeypatch.setattr(interactive.Post, "deliver", slowly)
-    interactive._scheduler.cache_clear()
+    steps = slow_engine(monkeypatch)
     with listening(engine) as port:
         content = json.dumps(wanted).encode()
         head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {engine.headers['Authorization']}\r\nContent-Type: application/json\r\n"
@@ -191,7 +183,7 @@ def test_a_closed_tab_frees_its_place(engine: TestClient, monkeypatch: pytest.Mo
                 assert b"200 OK" in tab.recv(200)
             assert wait(lambda: interactive.scheduler().answering() == answers, 20)
         assert wait(lambda: interactive.scheduler().answering() == 0, 20)
-        assert steps < WHOLE / 2, "it was given up, and did not come to its end"
+        assert len(steps) < WHOLE / 2, "it was given up, and did not come to its end"
         assert interactive._post()._open == {}
 
 

@@ -1,14 +1,22 @@
 """Several columns over several inputs in one stream, and marks of what comes out: over a real endpoint and over one that fails."""
 
+import asyncio
 import json
+import threading
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
-from app.api.table import AT_ONCE
+from app.api.table import AT_ONCE, NewTable, _together
+from app.broker import wait
+from app.domain.access import Who
+from app.services import notebook
 from tests.api.test_endpoints import add, places  # noqa: F401 the fixture that allows the test servers
 from tests.remote.servers import Server
+from tests.slow_engine import slow_engine
+from worker import interactive
 
 PROMPT = {"instruction": "Judge."}
 
@@ -125,3 +133,35 @@ def test_a_mark_of_nothing_known_is_refused(client: TestClient, marked: dict[str
     assert client.put("/api/v1/marks", json={**marked, "model": 999, "thumb": "up"}).status_code == 404
     assert client.put("/api/v1/marks", json={**marked, "thumb": "sideways"}).status_code == 422
     assert client.put("/api/v1/marks", json={**marked, "prompt": None, "prompt_version": "7@1", "thumb": "up"}).status_code == 404
+
+
+def test_who_leaves_while_a_cell_is_being_accepted_leaves_no_answer_behind(engine: TestClient, person: Who, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine has the request, and nobody has begun to read what it writes."""
+    begin, held, freed = notebook.begin, threading.Event(), threading.Event()
+
+    def slowly(*given: Any) -> Any:
+        held.set()
+        assert freed.wait(20)
+        return begin(*given)
+
+    monkeypatch.setattr(notebook, "begin", slowly)
+    steps = slow_engine(monkeypatch)
+    column = {"model": "tiny", "prompt": PROMPT, "parameters": {"max_tokens": 450, "min_tokens": 450}, "session": "monday", "ticket": "early"}
+    wanted = NewTable.model_validate({"columns": [column], "inputs": [{"input": "a"}]})
+
+    async def leave() -> None:
+        async def read() -> None:
+            async for _ in _together(person, wanted, wanted.wanted(), [asyncio.Semaphore(1)]):
+                pass
+
+        reading = asyncio.create_task(read())
+        assert await asyncio.to_thread(held.wait, 20)
+        reading.cancel()
+        with suppress(asyncio.CancelledError):
+            await reading
+        freed.set()
+        await asyncio.to_thread(wait, lambda: interactive.scheduler().answering() == 0, 20)
+
+    asyncio.run(leave())
+    assert interactive.scheduler().answering() == 0 and 0 < len(steps) < 200
+    assert [run["reason"] for run in engine.get("/api/v1/notebook?session=monday").json()["items"]] == ["cancelled"]

@@ -19,12 +19,16 @@ def somebody(installation: Running, page: Page) -> None:
     sign_up(page, installation.said())
 
 
-def test_a_long_table_of_labels_is_searched_in_place(installation: Running, page: Page, complaints: list[str], tmp_path: Path) -> None:
-    path = tmp_path / "themen.csv"
-    path.write_text(letters(300, 0, ";", tuple(f"thema {number}" for number in range(30))).replace("brief;art", "text;label"))
+def looked_at(installation: Running, page: Page, path: Path, rows: str) -> None:
+    """Send a file and wait for its report."""
+    path.write_text(rows.replace("brief;art", "text;label"))
     page.goto(f"{address(installation)}/datasets/new")
     page.set_input_files("input[type=file]", str(path))
     expect(page.locator("#progress")).to_contain_text("Read to the end", timeout=60_000)
+
+
+def test_a_long_table_of_labels_is_searched_in_place(installation: Running, page: Page, complaints: list[str], tmp_path: Path) -> None:
+    looked_at(installation, page, tmp_path / "themen.csv", letters(300, 0, ";", tuple(f"thema {number}" for number in range(30))))
     shown = page.locator(".labels dt:visible")
     expect(shown).to_have_count(10)
     find = page.get_by_label("Find a label")
@@ -51,11 +55,7 @@ def test_a_long_table_of_labels_is_searched_in_place(installation: Running, page
 
 
 def test_labels_are_merged_and_named_in_their_table_before_it_is_frozen(installation: Running, page: Page, complaints: list[str], tmp_path: Path) -> None:
-    path = tmp_path / "codes.csv"
-    path.write_text(letters(120, 0, ";", ("T-1", "T-2", "T-2 ", "T-3")).replace("brief;art", "text;label"))
-    page.goto(f"{address(installation)}/datasets/new")
-    page.set_input_files("input[type=file]", str(path))
-    expect(page.locator("#progress")).to_contain_text("Read to the end", timeout=60_000)
+    looked_at(installation, page, tmp_path / "codes.csv", letters(120, 0, ";", ("T-1", "T-2", "T-2 ", "T-3")))
     page.get_by_label("Display text of T-1").fill("refund")
     page.get_by_label("Display text of T-1").press("Enter")
     expect(page.locator("""[data-display='"T-2"']""")).to_be_focused()
@@ -84,11 +84,7 @@ def test_labels_are_merged_and_named_in_their_table_before_it_is_frozen(installa
 
 def test_display_texts_typed_faster_than_answers_come_are_all_kept(installation: Running, page: Page, complaints: list[str], tmp_path: Path) -> None:
     """An answer to the first one must not set the others back; and a key that freezes takes along what is being typed."""
-    path = tmp_path / "kinds.csv"
-    path.write_text(letters(120, 0, ";", ("T-1", "T-2", "T-3", "T-4")).replace("brief;art", "text;label"))
-    page.goto(f"{address(installation)}/datasets/new")
-    page.set_input_files("input[type=file]", str(path))
-    expect(page.locator("#progress")).to_contain_text("Read to the end", timeout=60_000)
+    looked_at(installation, page, tmp_path / "kinds.csv", letters(120, 0, ";", ("T-1", "T-2", "T-3", "T-4")))
     held: list[tuple[Route, APIResponse]] = []
 
     def hold(route: Route) -> None:

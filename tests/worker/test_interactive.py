@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 from typing import Any
 
 import pytest
@@ -28,6 +27,7 @@ from app.services.generate import EngineError, Request
 from app.settings import settings
 from tests.rows import add_rows
 from tests.services.uploading import now
+from tests.slow_engine import slow_engine
 from worker import interactive
 from worker.engine.folders import fingerprint
 
@@ -69,16 +69,7 @@ def test_the_same_seed_gives_the_same_answer(person: Who, base: Model) -> None:
 
 
 def test_leaving_early_ends_the_generation(person: Who, base: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    step, steps = interactive.Post.deliver, 0
-
-    def slowly(post: interactive.Post) -> None:
-        nonlocal steps
-        steps += 1
-        step(post)
-        time.sleep(0.05)
-
-    monkeypatch.setattr(interactive.Post, "deliver", slowly)
-    interactive._scheduler.cache_clear()
+    steps = slow_engine(monkeypatch)
     request = ask(person, base, max_tokens=400, min_tokens=400)
     thread = threading.Thread(target=interactive.generate, args=(request.id,))
     thread.start()
@@ -92,7 +83,7 @@ def test_leaving_early_ends_the_generation(person: Who, base: Model, monkeypatch
     asyncio.run(take_two())
     thread.join(20)
     assert wait(lambda: interactive.scheduler().answering() == 0, 20), "the engine noticed that nobody listens"
-    assert steps < 200, "and did not go on to the end"
+    assert len(steps) < 200, "and did not go on to the end"
 
 
 def test_a_prompt_is_counted_as_the_model_sees_it(person: Who, base: Model) -> None:
