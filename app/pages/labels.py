@@ -34,7 +34,17 @@ def book(request: Request, person: Person, reference: str) -> HTMLResponse:
         "newest": newest,
         "next": f"/datasets/{view.dataset.id}/labels",
     }
-    return page(request, "datasets/labels.html", person, "data", dataset=view.dataset, version=view.version, newest=newest, codes=len(plain), given=given)
+    return page(
+        request,
+        "datasets/labels.html",
+        person,
+        "data",
+        dataset=view.dataset,
+        version=view.version,
+        newest=newest,
+        codes=[label.key for label in plain],
+        given=given,
+    )
 
 
 def _choices(found: LabelBook) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from zlib import crc32
 
 from app.domain.dataset import DatasetVersion
 from app.domain.label_book import MOST_LABELS, are_labels, written
+from app.domain.scoring import normalise
 from app.domain.upload import Upload
 from app.errors import Invalid
 from app.readers.lookalikes import look_alike_groups, merged, resembled
@@ -91,9 +92,12 @@ def merges(upload: Upload, report: Mapping[str, Any], beside: Beside | None) -> 
 
 
 def displays_refused(upload: Upload, report: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Why the display texts cannot be as they were typed; none when they can, or while the labels are not all known."""
+    """Why the display texts cannot be as they were typed, with the `labels` whose text that is; none when they can, or while the labels are not all known."""
+    said: Mapping[str, str] = upload.cut.get("displays") or {}
     try:
-        written(upload.cut.get("displays") or {}, report.get("outputs") or {})
+        written(said, report.get("outputs") or {})
     except Invalid as error:
-        return error.as_dict() | {"label": error.detail.get("label")}
+        refused = str(error.detail.get("label"))
+        text = normalise(said.get(refused, refused))
+        return error.as_dict() | {"labels": [label for label, typed in said.items() if label == refused or normalise(typed) == text]}
     return None

@@ -32,7 +32,7 @@ def test_the_book_brings_its_labels_and_proposals(browser: TestClient, person: W
     label_books.rewrite(person, 1, [{"key": "T-1", "display": "billing"}])
     old = get(browser, "/datasets/1@1/labels")
     assert not given(old)["newest"] and not old.all("#save") and "Version 1 is frozen" in old.text(".lede")
-    assert "2 labels are codes" in get(browser, "/datasets/1/labels").text("#codes")
+    assert "2 labels are codes without a display text: a model that reads “T-2”" in get(browser, "/datasets/1/labels").text("#codes")
     assert "Label book: wrote about 1 label" in get(browser, "/datasets/1").text(".facts:not(#background)")
 
 

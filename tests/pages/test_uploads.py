@@ -250,7 +250,9 @@ def test_display_texts_go_from_the_table_of_labels_into_the_label_book(browser: 
     page = change(browser, place, displays='{"T-1": "refund", "T-2": "refund"}')
     assert "“refund” would mean “T-1” and “T-2”." in page.text("#displays-refused") and page.one(".upload-freeze .primary").get("aria-disabled") == "true"
     assert [field.get("value") for field in page.all(".labels input")] == ["refund", "refund"], "what was typed is not lost"
-    assert page.one(".labels input[aria-invalid]").get("data-display") == '"T-2"'
+    assert [field.get("data-display") for field in page.all(".labels input[aria-invalid]")] == ['"T-1"', '"T-2"']
+    page = change(browser, place, displays='{"T-1": "T-2"}')
+    assert page.one(".labels input[aria-invalid]").get("data-display") == '"T-1"', "the one that was typed, not the one it would be taken for"
     refused = browser.post(f"{place}/freeze", data=form(page))
     assert refused.status_code == 422 and "would mean" in Dom(refused.text).text("#upload .notice")
     page = change(browser, place, displays='{"T-1": "refund", "gone": "nobody"}', output="label", test="30")
