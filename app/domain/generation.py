@@ -1,8 +1,13 @@
 """What a person may set when a model writes: parameters with their meaning and range. Shared by web and engine process."""
 
+import json
+import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from app.errors import Invalid, first_problem
 
 LIFE = 300
 """Seconds a generation's payload, cancel flag and token stream live in Redis."""
@@ -50,6 +55,28 @@ class Parameters(BaseModel):
     def constraint(self) -> str | None:
         """Which parameter constrains the answer."""
         return next((name for name in CONSTRAINTS if getattr(self, name) is not None), None)
+
+
+def parameters_of(given: Mapping[str, Any], advice: str = "Correct it, or leave it out.") -> Parameters:
+    """Values as somebody gave them. Raises Invalid `bad_parameter` naming the first that is wrong."""
+    try:
+        return Parameters.model_validate(given)
+    except ValidationError as error:
+        place, message = first_problem(error)
+        raise Invalid("bad_parameter", f"{place or 'parameters'}: {message}.", advice, detail={"field": place}) from error
+
+
+SPACING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+"""White space inside JSON is given, not chosen: small models that may choose it write it for ever."""
+
+
+def grammar_of(parameters: Parameters, *, gap: bool) -> tuple[str, str]:
+    """What an answer is held to, as llguidance reads it: ("regex" or "lark", text). With `gap` one space may stand before the answer."""
+    if parameters.json_schema is not None:
+        schema = {**parameters.json_schema, "x-guidance": {**SPACING, **(parameters.json_schema.get("x-guidance") or {})}}
+        return "lark", f"start: {'/ ?/ ' if gap else ''}body\nbody: %json {json.dumps(schema)}\n"
+    expression = parameters.regex if parameters.regex is not None else "|".join(map(re.escape, parameters.choices or ()))
+    return "regex", f" ?(?:{expression})" if gap else expression
 
 
 def payload_key(request: str) -> str:

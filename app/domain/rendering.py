@@ -92,6 +92,11 @@ class Rendered:
             return "\n".join(f"{message.role}: {message.content}" for message in self.messages)
         return "".join(part.text for part in self.parts)
 
+    @property
+    def bare(self) -> bool:
+        """Whether it is raw text that ends with a word: that is gone on with by a space, which is no part of the answer."""
+        return not self.messages and not self.text[-1:].isspace()
+
 
 DEFAULT = Template()
 """The prompt recorded for a job that names none: `Input: {input}` newline `Output:`."""

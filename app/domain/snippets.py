@@ -1,4 +1,4 @@
-"""View code: how a program asks what the Lab asks. Pure: plain values in, text out.
+"""View code: how a program asks what the Lab asks, over HTTP. Pure: plain values in, text out. Without a server: snippets_local.py.
 
 Each snippet is complete and, at temperature 0, answers as the page does (tests/browser/test_code.py runs them). A text is written as one
 literal a line, so that it reads like the prompt and is the prompt.
@@ -15,9 +15,6 @@ from app.domain.rendering import Rendered
 
 OPENAI = ("max_tokens", "temperature", "top_p", "seed", "n", "frequency_penalty", "presence_penalty")
 """Parameters that the OpenAI client knows by these names; what else there is travels in `extra_body`."""
-
-TRANSFORMERS = {"max_tokens": "max_new_tokens", "min_tokens": "min_new_tokens", "repetition_penalty": "repetition_penalty", "n": "num_return_sequences"}
-SAMPLING = ("temperature", "top_p", "top_k")
 
 SPECIAL = re.compile(r"<[|\uff5c][^<>\s]{1,60}[|\uff5c]>|</?(?:s|bos|eos|pad|unk|mask|think|\w+_of_\w+)>|\[/?(?:INST|CLS|SEP|PAD|MASK|UNK)\]")
 """What may be a special token of some model: <|im_end|>, </s>, [INST]. As a value it stays text on the page, whatever it spells."""
@@ -99,128 +96,47 @@ def openai(asked: Asked) -> str:
     if chat and asked.tuned:
         extra["raw"] = True  # these turns, not the prompt that the model was tuned through
     named |= {"extra_body": extra} if extra else {}
-    what = f"messages={_literal(asked.messages)}" if chat else f"prompt={_text(asked.rendered.text, 1)}"
-    lines = [f"model={_literal(asked.model)}", what, *(f"{name}={_literal(value)}" for name, value in named.items())]
+    what = f"messages={literal(asked.messages)}" if chat else f"prompt={text_literal(asked.rendered.text, 1)}"
+    lines = [f"model={literal(asked.model)}", what, *(f"{name}={literal(value)}" for name, value in named.items())]
     call = "".join(f"    {line},\n" for line in lines)
-    read = "answer.choices[0].message.content" if chat else "answer.choices[0].text"
+    read = "choice.message.content" if chat else "choice.text"
     forged = [] if chat else asked.special(trusted=False)  # the contents of turns stay text
     note = f"# In this text {', '.join(forged)} may be a special token of the model; on the page, where it is a value, it is not.\n" if forged else ""
     return f"""import os
 
 from openai import OpenAI
 
-{note}client = OpenAI(base_url={_literal(asked.address + "/v1")}, api_key=os.environ["FETTLE_TOKEN"])
+{note}client = OpenAI(base_url={literal(asked.address + "/v1")}, api_key=os.environ["FETTLE_TOKEN"])
 answer = client.{"chat.completions" if chat else "completions"}.create(
 {call})
-print({read}.strip())
+for choice in answer.choices:
+    print({read}.strip())
 """
 
 
-def transformers(asked: Asked) -> str:
-    """transformers, and peft for an adapter: no server at all. Raises KeyError for nothing; what generate() has no word for is said in a comment."""
-    weights = asked.weights
-    if weights is None:
-        return ""
-    kind = "AutoModelForSeq2SeqLM" if weights.encoder_decoder else "AutoModelForCausalLM"
-    chat = bool(asked.rendered.messages)
-    imports = ["import torch", *(["from peft import PeftModel"] if weights.adapter else []), f"from transformers import {kind}, AutoTokenizer"]
-    load = f"model = {kind}.from_pretrained(folder, dtype=dtype)"
-    adapter = [f"model = PeftModel.from_pretrained(model, {_literal(weights.adapter)})"] if weights.adapter else []
-    if chat:
-        told = [
-            f"messages = {_literal(asked.messages)}",
-            'inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True).to(device)',
-        ]
-    else:
-        told = [f"prompt = {_text(asked.rendered.text, 0)}", f'inputs = tokenizer(prompt, return_tensors="pt"{_split(asked)}).to(device)']
-    settings = "".join(f"    {name}={value},\n" for name, value in _generate(asked).items())
-    cut = "ids[0]" if weights.encoder_decoder else 'ids[0, inputs["input_ids"].shape[1] :]'
-    lines = [
-        *imports,
-        "",
-        *_fetching(asked.address, weights),
-        f"folder = {_literal(weights.folder)}",
-        'device, dtype = ("cuda", torch.bfloat16) if torch.cuda.is_available() else ("cpu", torch.float32)',
-        "tokenizer = AutoTokenizer.from_pretrained(folder)",
-        load,
-        *adapter,
-        "model = model.to(device).eval()",
-        "",
-        *told,
-        *_unsaid(asked),
-        *([f"torch.manual_seed({asked.parameters.seed})"] if asked.parameters.seed is not None and asked.parameters.temperature else []),
-        "with torch.no_grad():",
-        f"    ids = model.generate(\n        **inputs,\n{_indented(settings)}    )",
-        f"text = tokenizer.decode({cut}, skip_special_tokens=True)",
-        *(["for stop in stops:", "    text = text.split(stop)[0]"] if asked.stop else []),
-        "print(text.strip())",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _split(asked: Asked) -> str:
-    """Values are text, whatever they spell. The tokenizer can only be told so of all of a text."""
-    if asked.rendered.messages:  # apply_chat_template cannot be told at all
-        return ""
-    return ", split_special_tokens=True" if asked.special(trusted=False) and not asked.special(trusted=True) else ""
-
-
-def _indented(settings: str) -> str:
-    return "".join(f"    {line}\n" for line in settings.splitlines())
-
-
-def _fetching(address: str, weights: Weights) -> list[str]:
-    """Where the folders come from."""
-    ask = f'curl -H "Authorization: Bearer $FETTLE_TOKEN" -o model.zip {address}/api/v1/models/{{}}/download && python -m zipfile -e model.zip {{}}'
-    lines = ["# The weights, once:", f"#   {ask.format(weights.folder_id, weights.folder)}"]
-    return lines + ([f"#   {ask.format(weights.adapter_id, weights.adapter)}"] if weights.adapter else [])
-
-
-def _generate(asked: Asked) -> dict[str, str]:
-    """The arguments of generate()."""
-    values = asked.parameters.model_dump()
-    named = {theirs: repr(values[ours]) for ours, theirs in TRANSFORMERS.items() if ours == "max_tokens" or ours in asked.given}
-    named["do_sample"] = repr(values["temperature"] > 0)
-    if values["temperature"] > 0:
-        named |= {name: repr(values[name]) for name in SAMPLING}
-    if asked.stop:
-        named |= {"stop_strings": "stops", "tokenizer": "tokenizer"}
-    return named | {"pad_token_id": "tokenizer.eos_token_id"}
-
-
-def _unsaid(asked: Asked) -> list[str]:
-    """The stop sequences, and a comment on what generate() cannot do."""
-    known = {*TRANSFORMERS, *SAMPLING, "stop", "seed"}
-    missing = [name for name in asked.given if name not in known]
-    lines = [f"stops = {_literal(asked.stop)}"] if asked.stop else []
-    forged = [] if _split(asked) else asked.special(trusted=False)
-    lines += [f"# {', '.join(forged)} may be a special token here; on the page, where it is a value, it is not."] if forged else []
-    return lines + ([f"# generate() has no {', '.join(missing)}: answers differ from the page's."] if missing else [])
-
-
-def _literal(value: Any) -> str:
+def literal(value: Any) -> str:
     """A plain value as Python writes it, on lines that can be read."""
     if isinstance(value, Mapping) and len(repr(value)) > 80:
-        inner = "".join(f"        {_literal(name)}: {_literal(one)},\n" for name, one in value.items())
+        inner = "".join(f"        {literal(name)}: {literal(one)},\n" for name, one in value.items())
         return f"{{\n{inner}    }}"
     if isinstance(value, Sequence) and not isinstance(value, str) and len(repr(value)) > 80:
-        return "[\n" + "".join(f"        {_literal(one)},\n" for one in value) + "    ]"
+        return "[\n" + "".join(f"        {literal(one)},\n" for one in value) + "    ]"
     if isinstance(value, str):
-        return _quoted(value)
+        return quoted(value)
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_literal(name)}: {_literal(one)}" for name, one in value.items()) + "}"
-    return "[" + ", ".join(map(_literal, value)) + "]" if isinstance(value, Sequence) else repr(value)
+        return "{" + ", ".join(f"{literal(name)}: {literal(one)}" for name, one in value.items()) + "}"
+    return "[" + ", ".join(map(literal, value)) + "]" if isinstance(value, Sequence) else repr(value)
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """A string literal in double quotes. JSON's escapes are Python's."""
     return json.dumps(text, ensure_ascii=False)
 
 
-def _text(text: str, depth: int) -> str:
+def text_literal(text: str, depth: int) -> str:
     """A long text as one literal a line."""
     lines = text.splitlines(keepends=True)
     if len(lines) < 2:
-        return _quoted(text)
+        return quoted(text)
     pad = "    " * depth
-    return "(\n" + "".join(f"{pad}    {_quoted(line)}\n" for line in lines) + f"{pad})"
+    return "(\n" + "".join(f"{pad}    {quoted(line)}\n" for line in lines) + f"{pad})"

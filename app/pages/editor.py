@@ -133,10 +133,13 @@ class Likeness(BaseModel):
     input: str = ""
 
 
-@router.post("/shots")
-def draw_like(person: Person, body: Likeness) -> dict[str, Any]:
-    """The same as GET."""
-    return draw(person, body.dataset, body.count, body.seed, body.selection, body.input)
+@router.post("/shots", response_model=None)
+def draw_like(person: Person, body: Likeness) -> dict[str, Any] | HTMLResponse:
+    """The same as GET, for the page: what cannot be drawn is no failed request, the part says why."""
+    try:
+        return draw(person, body.dataset, body.count, body.seed, body.selection, body.input)
+    except Invalid as error:
+        return fragment("shared/_error.html", error=error.as_dict())
 
 
 @router.get("/shots/search")
@@ -153,8 +156,11 @@ class Pasted(BaseModel):
     text: str = Field(max_length=1_000_000)
 
 
-@router.post("/paste")
-def paste(person: Person, body: Pasted) -> dict[str, Any]:
-    """A prompt out of somebody else's JSON."""
+@router.post("/paste", response_model=None)
+def paste(person: Person, body: Pasted) -> dict[str, Any] | HTMLResponse:
+    """A prompt out of somebody else's JSON; a part that says why where there is none in it."""
     del person
-    return pasted.read(body.text)
+    try:
+        return pasted.read(body.text)
+    except Invalid as error:
+        return fragment("shared/_error.html", error=error.as_dict())

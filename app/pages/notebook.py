@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, Response
 from pydantic import BaseModel
 
-from app.domain.generation import Parameters
+from app.domain.generation import parameters_of
 from app.domain.notebook import Run
 from app.doors import Person
 from app.errors import Invalid
@@ -65,15 +65,15 @@ class Present(BaseModel):
     prompt: Wording | None = None
     prompt_version: str | None = None
     variables: dict[str, str] = {}
-    parameters: Parameters = Parameters()
+    parameters: dict[str, Any] = {}
 
 
 @router.post("/code")
 def snippets(person: Person, body: Present) -> HTMLResponse:
-    """The snippets; a prompt that cannot be rendered is told in their place."""
+    """The snippets; what cannot be asked is told in their place."""
     values = {**body.prompt.model_dump(), "parameters": {}} if body.prompt else None
     try:
-        found = code.snippets_for(person, body.model, values, body.variables, body.parameters, body.prompt_version)
+        found = code.snippets_for(person, body.model, values, body.variables, parameters_of(body.parameters), body.prompt_version)
     except Invalid as error:
         return fragment("prompts/_code.html", error=error.as_dict(), snippets=[])
     return fragment("prompts/_code.html", error=None, snippets=found)

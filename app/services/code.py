@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.db import reading
 from app.domain import model as models
-from app.domain import snippets
+from app.domain import snippets, snippets_local
 from app.domain.access import Who
 from app.domain.generation import Parameters
 from app.domain.model import Model
@@ -42,11 +42,11 @@ def snippets_for(
         weights = None if row.remote else _weights(session, session.get_one(Model, row.id))
     asked = Asked(settings().address, row.slug, fields, values, render(template, values), parameters, weights, tuned=row.prompt_version_id is not None)
     libraries = "transformers + peft" if weights and weights.adapter else "transformers"
-    missing = f"{row.name} answers at its endpoint; its weights are not here." if weights is None else ""
+    missing = snippets_local.why_not(asked) if weights else f"{row.name} answers at its endpoint; its weights are not here."
     return [
         Snippet("curl", "curl", snippets.curl(asked)),
         Snippet("openai", "Python openai", snippets.openai(asked)),
-        Snippet("transformers", f"Python {libraries}", snippets.transformers(asked), missing),
+        Snippet("transformers", f"Python {libraries}", snippets_local.transformers(asked), missing),
     ]
 
 

@@ -4,9 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import ValidationError
-
-from app.domain.generation import Parameters
+from app.domain.generation import parameters_of
 from app.domain.prompt import fields_of
 from app.domain.rendering import Shot, Template, literal
 from app.errors import Invalid
@@ -101,8 +99,4 @@ def _parameters(given: Mapping[str, Any]) -> dict[str, Any]:
         named["stop"] = [named["stop"]]
     if given.get("decoding_method") == "greedy":
         named["temperature"] = 0.0
-    try:
-        return Parameters.model_validate(named).model_dump(exclude_defaults=True)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise Invalid("bad_parameter", f"{first['loc'][0]}: {first['msg']}", "Correct it in the JSON, or take it out.") from error
+    return parameters_of(named, "Correct it in the JSON, or take it out.").model_dump(exclude_defaults=True)

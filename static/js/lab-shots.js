@@ -2,6 +2,7 @@
 import { addShot, mode, readShots, variables, writeShots } from "./lab-form.js";
 import { several } from "./lab-inputs.js";
 import { dataset, datasets } from "./lab-rows.js";
+import { refusal } from "./lab-stream.js";
 
 const by = (id) => document.getElementById(id);
 const SEARCH_MS = 200;
@@ -86,12 +87,12 @@ async function draw(count) {
   const body = { dataset: dataset(), count: wanted, seed: Number(by("draw-seed").value) || 0, selection: by("draw-selection").value, input: tried ?? "" };
   asking = Boolean(wanted);
   const answer = wanted ? await fetch("/lab/shots", { method: "POST", headers: { "Content-Type": "application/json", "HX-Request": "true" }, body: JSON.stringify(body) }).catch(() => null) : null;
-  const drawn = answer?.ok ? await answer.json().catch(() => null) : null;
-  const refusal = answer && !answer.ok ? await answer.text().catch(() => "") : "";
+  const refused = await refusal(answer);
+  const drawn = answer?.ok && !refused ? await answer.json().catch(() => null) : null;
   if (mine !== turn) return null;
   asking = false;
   if (wanted && !drawn) {
-    if (refusal) by("shots-error").innerHTML = refusal;
+    if (refused) by("shots-error").innerHTML = refused;
     else complain("The server does not answer.");
     return changed();
   }

@@ -31,6 +31,11 @@ export async function post(url, body, signal, method = "POST") {
   throw new Problem(told.error ?? { ...SILENT, message: `The server answered ${response.status}.` });
 }
 
+/** What a page's own request says against what it was asked: HTML where it has no JSON. "" where it did as it was asked, null when nobody answers. */
+export async function refusal(response) {
+  return response && (response.headers.get("Content-Type") ?? "").startsWith("text/html") ? response.text().catch(() => null) : response && "";
+}
+
 /** The events of a stream as {id, event, data}: `event` is "message" where the server named none, `data` is JSON. */
 export async function* events(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();

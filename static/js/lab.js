@@ -14,6 +14,7 @@ import * as modes from "./lab-modes.js";
 import * as rows from "./lab-rows.js";
 import { besides } from "./lab-run.js";
 import * as shots from "./lab-shots.js";
+import { refusal } from "./lab-stream.js";
 import * as test from "./lab-test.js";
 import { declare, startVariables } from "./lab-variables.js";
 import { owned } from "./owned.js";
@@ -112,7 +113,8 @@ function back() {
 async function paste(event) {
   event.preventDefault();
   const response = await sight.ask("/lab/paste", { text: by("paste-text").value });
-  if (!response?.ok) return void (by("paste-error").innerHTML = response ? await response.text() : "");
+  const refused = await refusal(response);
+  if (refused !== "") return void (by("paste-error").innerHTML = refused ?? "");
   const { fields, input } = await response.json();
   drafts.begin();
   [opened, saved] = [null, null];

@@ -80,6 +80,15 @@ def page(context: BrowserContext) -> Iterator[Page]:
     page.close()
 
 
+@pytest.fixture
+def clean_console(request: pytest.FixtureRequest, complaints: list[str]) -> Iterator[None]:
+    """Nothing may stand in the console but the browser's own line about a refusal or a dead line that the module's tests provoke: its PROVOKED."""
+    complaints.clear()
+    yield
+    provoked = getattr(request.module, "PROVOKED", None)
+    assert [said for said in complaints if provoked is None or not provoked.search(said)] == []
+
+
 @pytest.fixture(scope="module")
 def complaints(page: Page) -> list[str]:
     """What the browser has complained about since a test first asked for this; it should be nothing."""

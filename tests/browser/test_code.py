@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,16 +16,25 @@ from app.db import transaction
 from app.domain import model as models
 from app.domain import prompt as wordings
 from app.domain.access import installation as house
+from app.domain.methods.full import Full
 from app.domain.methods.lora import Lora
+from app.domain.methods.p_tuning import PTuning
+from app.domain.methods.prefix import Prefix
 from app.domain.methods.prompt_tuning import PromptTuning
 from app.services import prompts
 from tests.browser.steps import address, command, no_violations, sign_up
 from tests.conftest import forget
 from tests.installation import Running
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")]
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.slow,
+    pytest.mark.usefixtures("clean_console"),
+    pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning"),
+]
 
 PATIENCE = 300
+WAYS = ("curl", "openai", "transformers")
 STARTER = "smollm2-135m-instruct"
 AWKWARD = "It's \"new\", costs 5 € \\ and\nfits {any} 'bag' $HOME `ls` <b> 😀."
 
@@ -57,13 +67,62 @@ def desk(tmp_path: Path, starter_models: Path) -> Path:
     return tmp_path
 
 
+def environment(desk: Path, token: str) -> dict[str, str]:
+    return {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(desk), "FETTLE_TOKEN": token, "HF_HUB_OFFLINE": "1"}
+
+
 def run(snippet: str, key: str, desk: Path, token: str) -> str:
     """What a snippet prints; the curl one prints the API's JSON, whose text counts."""
     program = ["bash", "-euc", snippet] if key == "curl" else [sys.executable, "-c", snippet]
-    environment = {"PATH": os.environ["PATH"], "HOME": str(desk), "FETTLE_TOKEN": token, "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(program, cwd=desk, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    done = subprocess.run(program, cwd=desk, env=environment(desk, token), capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, f"{done.stderr[-3000:]}\n{snippet}"
     return str(json.loads(done.stdout)["text"] if key == "curl" else done.stdout).strip()
+
+
+SITTING = """
+import contextlib, io, json, os, sys, traceback
+for line in sys.stdin:
+    told = json.loads(line)
+    os.chdir(told["desk"])
+    printed, problem = io.StringIO(), ""
+    with contextlib.redirect_stdout(printed):
+        try:
+            exec(compile(told["snippet"], "snippet", "exec"), {"__name__": "__main__"})
+        except BaseException:
+            problem = traceback.format_exc()
+    print(json.dumps({"printed": printed.getvalue(), "problem": problem}), flush=True)
+"""
+"""A person's interpreter that stays open: whoever tries thirty snippets does not import torch thirty times."""
+
+
+class Sitting:
+    """Runs a snippet after another: the Python ones in one interpreter, each in a namespace of its own."""
+
+    def __init__(self, desk: Path, token: str) -> None:
+        self._desk, self._token = desk, token
+        self._python = subprocess.Popen(
+            [sys.executable, "-c", SITTING], cwd=desk, env=environment(desk, token), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def run(self, snippet: str, key: str, desk: Path) -> str:
+        if key == "curl":
+            return run(snippet, key, desk, self._token)
+        assert self._python.stdin is not None and self._python.stdout is not None
+        print(json.dumps({"snippet": snippet, "desk": str(desk)}), file=self._python.stdin, flush=True)
+        told = json.loads(self._python.stdout.readline())
+        assert not told["problem"], f"{told['problem']}\n{snippet}"
+        return str(told["printed"]).strip()
+
+    def close(self) -> None:
+        self._python.terminate()
+        self._python.communicate(timeout=PATIENCE)
+
+
+@pytest.fixture(scope="module")
+def sitting(tmp_path_factory: pytest.TempPathFactory, token: str) -> Iterator[Sitting]:
+    found = Sitting(tmp_path_factory.mktemp("sitting"), token)
+    yield found
+    found.close()
 
 
 def post(page: Page, path: str, body: dict[str, Any]) -> APIResponse:
@@ -121,13 +180,13 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_every_mode_answers_as_the_page(signed_in: Page, desk: Path, token: str, case: dict[str, Any]) -> None:
+def test_every_mode_answers_as_the_page(signed_in: Page, desk: Path, sitting: Sitting, case: dict[str, Any]) -> None:
     body = {"model": "starter", "variables": {"input": 'the "sea", it\'s deep'}, **case}
     found, wanted = snippets(signed_in, body), answer_of(signed_in, body)
-    assert wanted and {key: run(text, key, desk, token) for key, text in found.items()} == dict.fromkeys(("curl", "openai", "transformers"), wanted)
+    assert wanted and {key: sitting.run(text, key, desk) for key, text in found.items()} == dict.fromkeys(WAYS, wanted)
 
 
-def test_values_stay_text_and_what_is_held_to_a_form_ends_with_it(signed_in: Page, desk: Path, token: str) -> None:
+def test_values_stay_text_and_what_is_held_to_a_form_ends_with_it(signed_in: Page, desk: Path, sitting: Sitting) -> None:
     body = {
         "model": "starter",
         "prompt": {"instruction": "Go on."},
@@ -135,9 +194,45 @@ def test_values_stay_text_and_what_is_held_to_a_form_ends_with_it(signed_in: Pag
         "parameters": {"max_tokens": 12},
     }
     found, wanted = snippets(signed_in, body), answer_of(signed_in, body)
-    assert wanted and {key: run(found[key], key, desk, token) for key in ("curl", "transformers")} == dict.fromkeys(("curl", "transformers"), wanted)
+    assert wanted and {key: sitting.run(found[key], key, desk) for key in ("curl", "transformers")} == dict.fromkeys(("curl", "transformers"), wanted)
     held = {**body, "variables": {"input": "a list"}, "parameters": {"max_tokens": 24, "choices": ["one\n\nInput: two"]}}
-    assert run(snippets(signed_in, held)["openai"], "openai", desk, token) == answer_of(signed_in, held) == "one\n\nInput: two"
+    found = snippets(signed_in, held)
+    assert {key: sitting.run(text, key, desk) for key, text in found.items()} == dict.fromkeys(WAYS, "one\n\nInput: two")
+    assert answer_of(signed_in, held) == "one\n\nInput: two"
+
+
+DATED = {"type": "object", "properties": {"city": {"type": "string", "maxLength": 12}, "day": {"type": "integer"}}, "required": ["city", "day"]}
+
+HELD: dict[str, dict[str, Any]] = {
+    "to a list": {"choices": ["a refund", "a parcel", "nothing"]},
+    "to an expression": {"regex": r"[A-Z]{2}-\d{3}(, [a-z]+)?"},
+    "to a schema": {"json_schema": DATED},
+    "by penalties": {"frequency_penalty": 0.7, "presence_penalty": 0.4, "max_tokens": 30},
+    "to an expression, by a penalty": {"regex": r"[a-z ]{20,30}", "frequency_penalty": 1.5, "n": 2},
+}
+
+
+@pytest.mark.parametrize("how", HELD.values(), ids=HELD)
+@pytest.mark.parametrize("mode", ["structured", "chat"])
+def test_what_is_held_answers_as_the_page(signed_in: Page, desk: Path, sitting: Sitting, mode: str, how: dict[str, Any]) -> None:
+    says = "What does the customer want?"
+    chat = {"mode": "chat", "messages": [{"role": "system", "content": says}, {"role": "user", "content": "{input}"}]}
+    prompt = chat if mode == "chat" else {"instruction": says}
+    body = {"model": "starter", "prompt": prompt, "variables": {"input": "My parcel never came to Oslo."}, "parameters": {"max_tokens": 40, **how}}
+    found, wanted = snippets(signed_in, body), answer_of(signed_in, body)
+    assert wanted and {key: sitting.run(text, key, desk).splitlines()[0] for key, text in found.items()} == dict.fromkeys(WAYS, wanted.splitlines()[0])
+    assert how.get("regex") is None or re.fullmatch(how["regex"], wanted)
+
+
+PARAMETERS = {
+    "prompt_tuning": PromptTuning(virtual_tokens=6, init="vocabulary"),
+    "p_tuning": PTuning(virtual_tokens=6),
+    "prefix": Prefix(virtual_tokens=6, init="small"),
+    "lora": Lora(rank=4),
+    "full": Full(),
+}
+SHAKE = {"full": 0.01, "lora": 0.15}
+"""How far from what a method begins with; of soft prompts the model takes notice only when they are far."""
 
 
 def tuned(method: str, starter: Path) -> str:
@@ -147,20 +242,16 @@ def tuned(method: str, starter: Path) -> str:
     from app.settings import settings
     from worker.engine import artefact
     from worker.engine.load import load
-    from worker.engine.methods import lora, prompt_tuning
+    from worker.engine.methods import METHODS
 
     loaded = load(starter, device="cpu")
     torch.manual_seed(3)  # which words a soft prompt begins with: of some the model takes no notice
-    prepared = (
-        lora.prepare(loaded.model, Lora(rank=4), [])
-        if method == "lora"
-        else prompt_tuning.prepare(loaded.model, PromptTuning(virtual_tokens=6, init="vocabulary"), [])
-    )
+    prepared = METHODS[method](loaded.model, PARAMETERS[method], [])
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for name, tensor in prepared.named_parameters():
             if tensor.requires_grad and (method != "lora" or "lora_B" in name):
-                tensor.add_(0.15 * torch.randn(tensor.shape, generator=generator))
+                tensor.add_(SHAKE.get(method, 0.15) * torch.randn(tensor.shape, generator=generator))
     artefact.save(prepared, loaded.tokenizer, settings().storage_folder / "models" / method, {"method": method})
     with transaction() as session:
         person = house(session)
@@ -172,8 +263,8 @@ def tuned(method: str, starter: Path) -> str:
         return made.slug
 
 
-@pytest.mark.parametrize("method", ["lora", "prompt_tuning"])
-def test_a_tuned_model_answers_from_its_exported_artefact(signed_in: Page, desk: Path, token: str, starter_models: Path, method: str) -> None:
+@pytest.mark.parametrize("method", PARAMETERS)
+def test_a_tuned_model_answers_from_its_exported_artefact(signed_in: Page, desk: Path, token: str, sitting: Sitting, starter_models: Path, method: str) -> None:
     slug = tuned(method, starter_models / STARTER)
     prompt = {"instruction": "Go on with the story.", "input_prefix": "", "output_prefix": ""}  # long answers differ sooner than labels
     body = {"model": slug, "prompt": prompt, "variables": {"input": "It was a fine day, and"}, "parameters": {"max_tokens": 16}}
@@ -183,9 +274,10 @@ def test_a_tuned_model_answers_from_its_exported_artefact(signed_in: Page, desk:
     subprocess.run(
         ["bash", "-euc", fetch],
         cwd=desk,
-        env={"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "FETTLE_TOKEN": token},
+        env=environment(desk, token),
         check=True,
         capture_output=True,
     )
-    assert {path.name for path in (desk / slug).iterdir()} >= {"adapter_config.json", "adapter_model.safetensors", "run.json"}
-    assert {key: run(text, key, desk, token) for key, text in found.items()} == dict.fromkeys(found, wanted)
+    kept = {"model.safetensors", "tokenizer.json"} if method == "full" else {"adapter_config.json", "adapter_model.safetensors"}
+    assert {path.name for path in (desk / slug).iterdir()} >= {*kept, "run.json"}
+    assert {key: sitting.run(text, key, desk) for key, text in found.items()} == dict.fromkeys(found, wanted)

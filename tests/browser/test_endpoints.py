@@ -14,7 +14,7 @@ from tests.browser.steps import address, command, no_violations, sign_up
 from tests.installation import Running, free_port, start
 from tests.remote.servers import Server, running
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.usefixtures("clean_console")]
 
 
 @pytest.fixture(scope="module")

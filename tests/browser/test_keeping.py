@@ -9,16 +9,9 @@ from playwright.sync_api import Browser, BrowserContext, Page, Request, Route, e
 from tests.browser.steps import PASSWORD, address, arrived, command, no_violations, sign_up, tab_to, until
 from tests.installation import Running
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.usefixtures("clean_console")]
 
-
-@pytest.fixture(autouse=True)
-def clean_console(complaints: list[str]) -> Iterator[None]:
-    """A refusal and a dead line that a test provokes are no complaints; anything else is."""
-    provoked = re.compile("status of 40[139]|ERR_FAILED")
-    complaints.clear()
-    yield
-    assert [said for said in complaints if not provoked.search(said)] == []
+PROVOKED = re.compile("status of 40[139]|ERR_FAILED")
 
 
 @pytest.fixture(scope="module")

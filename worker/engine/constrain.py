@@ -1,6 +1,5 @@
 """Answers held to a list, a regular expression or a JSON schema: which tokens may come next, by llguidance."""
 
-import json
 import re
 import threading
 from typing import Any
@@ -9,13 +8,10 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 
-from app.domain.generation import Parameters
+from app.domain.generation import Parameters, grammar_of
 from app.errors import Invalid
 
 NAMES = {"choices": "list of answers", "regex": "regular expression", "json_schema": "JSON schema"}
-
-SPACING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
-"""White space inside JSON is given, not chosen: small models that may choose it write it for ever."""
 
 
 class Guide:
@@ -81,11 +77,8 @@ def guide(tokenizer: Any, width: int, ends: frozenset[int], parameters: Paramete
 def _grammar(parameters: Parameters, *, gap: bool) -> str:
     from llguidance import LLMatcher
 
-    if parameters.json_schema is not None:
-        schema = {**parameters.json_schema, "x-guidance": {**SPACING, **(parameters.json_schema.get("x-guidance") or {})}}
-        return str(LLMatcher.grammar_from_lark(f"start: {'/ ?/ ' if gap else ''}body\nbody: %json {json.dumps(schema)}\n"))
-    expression = parameters.regex if parameters.regex is not None else "|".join(map(re.escape, parameters.choices or ()))
-    return str(LLMatcher.grammar_from_regex(f" ?(?:{expression})" if gap else expression))
+    language, text = grammar_of(parameters, gap=gap)
+    return str(LLMatcher.grammar_from_lark(text) if language == "lark" else LLMatcher.grammar_from_regex(text))
 
 
 def _check(parameters: Parameters, problem: str) -> None:

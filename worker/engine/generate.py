@@ -68,11 +68,9 @@ def from_ids(loaded: Loaded, ids: Sequence[int], rendered: Rendered, parameters:
     ends = _ends(loaded, rendered)
     if parameters.constraint is None:
         return Prompt(tuple(ids), parameters, stops, ends, cancelled)
-    # Raw text that ends with a word is gone on with by a space, which is no part of the answer.
-    gap = not rendered.messages and not rendered.text[-1:].isspace()
-    make = partial(guide, loaded.tokenizer, _width(loaded), ends, parameters, gap=gap)
+    make = partial(guide, loaded.tokenizer, _width(loaded), ends, parameters, gap=rendered.bare)
     make()
-    return Prompt(tuple(ids), parameters, stops if parameters.stop is not None else (), ends, cancelled, make, bare=gap)
+    return Prompt(tuple(ids), parameters, stops if parameters.stop is not None else (), ends, cancelled, make, bare=rendered.bare)
 
 
 def make_ready(loaded: Loaded) -> None:
