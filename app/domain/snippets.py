@@ -92,7 +92,8 @@ def openai(asked: Asked) -> str:
         named["stop"] = asked.stop
     extra = {name: value for name, value in asked.given.items() if name not in (*OPENAI, "stop", "logprobs", "json_schema")}
     if schema := asked.given.get("json_schema"):
-        named["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+        form = {"response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}}
+        (named if chat else extra).update(form)  # the client knows it of chat completions only
     if chat and asked.tuned:
         extra["raw"] = True  # these turns, not the prompt that the model was tuned through
     named |= {"extra_body": extra} if extra else {}
@@ -114,18 +115,18 @@ for choice in answer.choices:
 """
 
 
-def literal(value: Any) -> str:
-    """A plain value as Python writes it, on lines that can be read."""
-    if isinstance(value, Mapping) and len(repr(value)) > 80:
-        inner = "".join(f"        {literal(name)}: {literal(one)},\n" for name, one in value.items())
-        return f"{{\n{inner}    }}"
-    if isinstance(value, Sequence) and not isinstance(value, str) and len(repr(value)) > 80:
-        return "[\n" + "".join(f"        {literal(one)},\n" for one in value) + "    ]"
+def literal(value: Any, depth: int = 1) -> str:
+    """A plain value as Python writes it, on lines that can be read; `depth` is how far the line that it begins on is indented."""
+    pad, long = "    " * (depth + 1), len(repr(value)) > 80
     if isinstance(value, str):
         return quoted(value)
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{literal(name)}: {literal(one)}" for name, one in value.items()) + "}"
-    return "[" + ", ".join(map(literal, value)) + "]" if isinstance(value, Sequence) else repr(value)
+        pairs = [f"{literal(name)}: {literal(one, depth + 1)}" for name, one in value.items()]
+        return "{\n" + "".join(f"{pad}{pair},\n" for pair in pairs) + f"{pad[4:]}}}" if long else "{" + ", ".join(pairs) + "}"
+    if isinstance(value, Sequence):
+        items = [literal(one, depth + 1) for one in value]
+        return "[\n" + "".join(f"{pad}{item},\n" for item in items) + f"{pad[4:]}]" if long else "[" + ", ".join(items) + "]"
+    return repr(value)
 
 
 def quoted(text: str) -> str:

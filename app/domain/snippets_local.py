@@ -96,12 +96,12 @@ def _told(asked: Asked) -> list[str]:
     """What the model reads, and where its answer stops."""
     if asked.rendered.messages:
         lines = [
-            f"messages = {literal(asked.messages)}",
+            f"messages = {literal(asked.messages, 0)}",
             'inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True).to(device)',
         ]
     else:
         lines = [f"prompt = {text_literal(asked.rendered.text, 0)}", f'inputs = tokenizer(prompt, return_tensors="pt"{_split(asked)}).to(device)']
-    lines += [f"stops = {literal(asked.stop)}"] if asked.stop else []
+    lines += [f"stops = {literal(asked.stop, 0)}"] if asked.stop else []
     forged = [] if _split(asked) else asked.special(trusted=False)
     return lines + ([f"# {', '.join(forged)} may be a special token here; on the page, where it is a value, it is not."] if forged else [])
 
