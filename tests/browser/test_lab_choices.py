@@ -81,7 +81,9 @@ def drawn(page: Page, note: str) -> list[tuple[str, str]]:
     """The shots, inputs and outputs, once the note says how they were drawn."""
     expect(page.locator("#shots-note")).to_have_text(note)
     expect(page.locator("#why")).to_have_text("")
-    found: list[list[str]] = page.eval_on_selector_all("#shots > li", "all => all.map((one) => [...one.querySelectorAll('textarea')].map((area) => area.value))")
+    found: list[list[str]] = page.eval_on_selector_all(
+        "#shots > li", "all => all.map((one) => [...one.querySelectorAll('textarea')].map((area) => area.value))"
+    )
     return [(given, wanted) for given, wanted in found]
 
 
