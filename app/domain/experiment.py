@@ -196,7 +196,7 @@ def queue_evaluation(
         "fit": fit,
         **more,
     }
-    job = jobs.add(session, person, "evaluate", name or f"{model.name} on {split}", settings, light=model.remote or answer == LINEAR)
+    job = jobs.add(session, person, "evaluate", name or f"{model.shown} on {split}", settings, light=model.remote or answer == LINEAR)
     evaluation = Evaluation(
         **owned(person),
         job_id=job.id,

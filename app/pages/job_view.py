@@ -173,7 +173,7 @@ def _evaluated_with(person: Who, job: Job) -> list[Setting]:
     prompt, wording = prompts.find(person, chosen["prompt_version"])
     rows = chosen.get("limit") or data.version.splits.get(chosen["split"], 0)
     return [
-        Setting("model", base.name, f"/models/{base.id}"),
+        Setting("model", base.shown, f"/models/{base.id}"),
         Setting("dataset", f"{data.dataset.name} v{data.version.number}", f"/datasets/{data.version.reference}"),
         Setting("split", f"{chosen['split']}, {rows:,} rows"),
         Setting("prompt", f"{prompt.name} v{wording.number}", f"/lab?prompt={wording.reference}"),

@@ -85,7 +85,7 @@ def _markdown(view: Ladder) -> str:
     lines += [
         "",
         f"Test rows: {view.dataset.name} v{of.number}, {of.splits.get('test', 0):,} rows, sha256 `{of.content_hash}`, scored {looked.scored} times, viewed {looked.viewed} times.",
-        f"Model: {view.model.name}, sha256 `{view.model.content_hash}`. Margin: {100 * view.experiment.margin:g} points, fixed before the run.",
+        f"Model: {view.model.shown}, sha256 `{view.model.content_hash}`. Margin: {100 * view.experiment.margin:g} points, fixed before the run.",
         f"Compared by {figure.title}, differences paired on the same rows, with Holm's correction; intervals are 95 %: {ladder_view.intervals(figure)}.",
         "",
         "Run it again: `POST /api/v1/experiments` with",

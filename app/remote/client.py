@@ -137,8 +137,9 @@ class Client:
         except TimeoutError:
             if not busy:
                 raise failures.late(self.spec) from None
-            sentence = f"{self.spec.name} already has the {self.spec.concurrency} requests that it may have at once."
-            raise RemoteError("endpoint_busy", sentence, "Try again, or raise the endpoint's concurrency.") from None
+            most = "one request" if self.spec.concurrency == 1 else f"{self.spec.concurrency} requests"
+            sentence = f"{self.spec.name} already has the {most} that it may have at once."
+            raise RemoteError("endpoint_busy", sentence, "Try again, or give the endpoint more “requests at once”.") from None
 
     async def _answer(self, model: str, prompt: Rendered, parameters: Parameters, stream: bool) -> AsyncGenerator[Piece]:
         chat = bool(prompt.messages) or not self.spec.completions

@@ -222,7 +222,7 @@ def _others(session: Session, person: Who, evaluation: Evaluation, where: Column
 def _name(session: Session, row: Evaluation) -> str:
     prompt = session.get_one(PromptVersion, row.prompt_version_id)
     title = f"{session.get_one(Prompt, prompt.prompt_id).name} v{prompt.number}"
-    return f"{row.id}: {session.get_one(Model, row.model_id).name}, {title if row.answer in ANSWERS else 'linear baseline'}"
+    return f"{row.id}: {session.get_one(Model, row.model_id).shown}, {title if row.answer in ANSWERS else 'linear baseline'}"
 
 
 def of_job(person: Who, job: int) -> Evaluation | None:

@@ -1,6 +1,6 @@
 """A server that does everything wrong, each way at a path of its own: `python -m tests.remote.fault_server PORT`.
 
-The first part of the path names the fault (`/stall/v1/models`). `/log` tells every request that came, with its headers.
+The first part of the path names the fault (`/stall/v1/models`). `/log` tells every request that came, with its headers; `/mend` makes `/ill` well.
 """
 
 import asyncio
@@ -160,6 +160,21 @@ async def slow(writer: Writer) -> None:
     writer.write(whole(ANSWER))
 
 
+async def lined(writer: Writer) -> None:
+    """Streams an answer after half a second, and counts how many are under way."""
+    counts["now"] += 1
+    counts["most"] = max(counts["most"], counts["now"])
+    await asyncio.sleep(0.5)
+    counts["now"] -= 1
+    writer.write(head(200, kind="text/event-stream") + CHUNK + CHUNK.replace(b"null", b'"stop"') + b"data: [DONE]\n\n")
+
+
+async def ill(writer: Writer) -> None:
+    """Breaks every third answer off, until `/mend` was asked for."""
+    counts["ill"] += 1
+    await (short(writer) if counts["ill"] % 3 == 0 and not counts["mended"] else fine(writer))
+
+
 async def moody(writer: Writer) -> None:
     """Does not answer every fifth request."""
     counts["moody"] += 1
@@ -182,7 +197,7 @@ FAULTS: dict[str, Callable[[Writer], Awaitable[None]]] = {
     one.__name__: one
     for one in (
         stall, drip, drop, short, long, garbage, html, shape, noise, bomb, headers, big, endless, half, mad, sorry, redirect, page, quota, busy, twice, later, fine, slow,
-        moody, crowded,
+        moody, crowded, lined, ill,
     )
 }  # fmt: skip
 
@@ -195,6 +210,9 @@ async def serve(reader: asyncio.StreamReader, writer: Writer) -> None:
         path = lines[0].split()[1]
         if path == "/log":
             await tell(writer)
+        elif path == "/mend":
+            counts["mended"] = 1
+            await fine(writer)
         else:
             log.append({"path": path, "headers": given})
             await FAULTS[path.split("/")[1]](writer)

@@ -110,8 +110,8 @@ def test_no_free_slot_in_time_is_told(fault_server: Server, broker: str) -> None
         async with Client(spec) as client:
             return await asyncio.gather(*(client.complete("m", CHAT, Parameters()) for _ in range(2)), return_exceptions=True)
 
-    codes = sorted(error.code for error in asyncio.run(two()) if isinstance(error, RemoteError))
-    assert codes == ["endpoint_busy", "timed_out"]
+    told = {error.code: error.message for error in asyncio.run(two()) if isinstance(error, RemoteError)}
+    assert sorted(told) == ["endpoint_busy", "timed_out"] and told["endpoint_busy"].endswith("already has the one request that it may have at once.")
 
 
 def test_without_redis_nothing_is_sent(fault_server: Server, broker: str) -> None:
