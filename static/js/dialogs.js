@@ -3,6 +3,9 @@
 // The answer is red when what asks is: class "danger".
 const dialog = document.getElementById("confirm");
 
+/** Where a menu opens a dialog, the keyboard comes back to the menu's button: the menu itself is gone by then. */
+const leave = (element) => element.closest("[popover]:popover-open")?.hidePopover();
+
 /** Resolves to true when the person says yes. Without a verb of its own the dialog says Continue. */
 export function ask({ title, text, verb, danger }) {
   document.getElementById("confirm-title").textContent = title || "Are you sure?";
@@ -19,11 +22,15 @@ const words = (element, text) => ({ text, title: element.dataset.confirmTitle, v
 
 document.addEventListener("click", async (event) => {
   const opener = event.target.closest("[data-dialog]");
-  if (opener) document.getElementById(opener.dataset.dialog).showModal();
+  if (opener) {
+    leave(opener);
+    document.getElementById(opener.dataset.dialog).showModal();
+  }
   const element = event.target.closest("[data-confirm]:not([aria-disabled=true])");
   if (!element || element.dataset.confirmed) return;
   event.preventDefault();
   event.stopImmediatePropagation();
+  leave(element);
   if (!(await ask(words(element, element.dataset.confirm)))) return;
   element.dataset.confirmed = "yes";
   element.click();

@@ -20,6 +20,9 @@ export function showMode(wanted) {
   placeInput();
 }
 
+/** The keyboard goes to the prompt. */
+export const focus = () => document.querySelector("#lab [data-mode]:not([hidden]) textarea")?.focus();
+
 /** What a mode's fields say, the rows of its shots included. */
 export function content(of = mode()) {
   const own = Object.fromEntries(FIELDS[of].map((name) => [name, by(name).value]));

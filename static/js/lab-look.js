@@ -107,6 +107,6 @@ function costs({ total, parts, template, window, estimated }) {
   const named = [["instruction", sizes.instruction], ["shots", sum("shot ")], ["turns", sum("turn ")], ["input", sizes.input], ["frame", template]].filter(([, size]) => size);
   const words = named.map(([key, size]) => `${number(size)} ${key}`).join(" + ");
   const room = window && window < 1 << 30 ? ` of ${number(window)}` : "";
-  crowded = room && total >= window ? `The prompt takes ${number(total)} tokens, and the model reads ${number(window)}, its answer included: make it shorter.` : "";
+  crowded = room && total >= window ? `The prompt takes ${number(total)} tokens, and the model reads ${number(window)}, its answer included: make it shorter by at least ${number(total - window + 1)}.` : "";
   return `${named.length > 1 ? `${words} = ` : ""}${number(total)}${room} tokens${fresh}`;
 }

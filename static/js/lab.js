@@ -179,7 +179,11 @@ function listen() {
   by("columns").addEventListener("change", (event) => { if (event.target === form.model()) { mine = null; own(); } });
   by("paste-form").addEventListener("submit", paste);
   by("saved-menu").addEventListener("click", (event) => { if (event.target.closest("#lab-new")) empty(); });
-  by("before-back").addEventListener("click", () => { by("before").hidden = true; bring(localStorage.getItem(BEFORE)); });
+  by("before-back").addEventListener("click", async () => {
+    by("before").hidden = true;
+    await bring(localStorage.getItem(BEFORE));
+    form.focus();
+  });
   document.addEventListener("click", (event) => {
     event.target.closest("[data-close]")?.closest("dialog").close();
     const target = event.target.closest("[data-focus]");

@@ -21,6 +21,11 @@ document.addEventListener("htmx:error", (event) => {
 });
 document.addEventListener("htmx:after:request", () => { silent = false; });
 
+// A button with data-waits cannot be used again before its answer is there. It is not disabled, which would take the keyboard from it.
+for (const [name, on] of [["htmx:before:request", "true"], ["htmx:finally:request", "false"]]) {
+  document.addEventListener(name, (event) => event.detail.ctx?.sourceElement.querySelector("[data-waits]")?.setAttribute("aria-disabled", on));
+}
+
 // A control that says why it cannot be used stays focusable, and does nothing.
 document.addEventListener("click", (event) => {
   if (!event.target.closest("[aria-disabled=true]")) return;

@@ -15,6 +15,12 @@ from tests.installation import Running
 
 PASSWORD = "three quiet words"
 
+SEEN = """() => {
+    const one = document.activeElement, box = one.getBoundingClientRect(), style = getComputedStyle(one);
+    return box.width > 0 && box.bottom > 0 && box.top < innerHeight && (style.outlineStyle !== "none" || style.boxShadow !== "none");
+}"""
+"""Whether what has the keyboard is in the window, and marked as having it."""
+
 
 def address(installation: Running) -> str:
     return f"http://127.0.0.1:{installation.environment['FETTLE_PORT']}"
@@ -72,6 +78,12 @@ def tab_to(page: Page, selector: str, *, back: bool = False) -> None:
             return
         page.keyboard.press("Shift+Tab" if back else "Tab")
     pytest.fail(f"60 times Tab did not lead to {selector}")
+
+
+def press(page: Page, selector: str, key: str = "Enter") -> None:
+    """Tab to an element and press a key there."""
+    tab_to(page, selector)
+    page.keyboard.press(key)
 
 
 def column(page: Page, letter: str) -> Locator:

@@ -5,16 +5,10 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.steps import address, column, no_violations, sign_up, tab_to
+from tests.browser.steps import SEEN, address, column, no_violations, sign_up, tab_to
 from tests.installation import Running
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-
-SEEN = """() => {
-    const one = document.activeElement, box = one.getBoundingClientRect(), style = getComputedStyle(one);
-    return box.width > 0 && box.bottom > 0 && box.top < innerHeight && (style.outlineStyle !== "none" || style.boxShadow !== "none");
-}"""
-
 
 ASKED = "() => [...document.querySelectorAll('[data-column] .answer')].map((one) => one.answer?.request || '')"
 ASKED_ANEW = f"(before) => {{ const now = ({ASKED})(); return now.length && now.every((request) => request && !before.includes(request)); }}"
