@@ -12,7 +12,10 @@ from playwright.sync_api import Page, expect
 from tests.browser.steps import SEEN, address, arrived, command, draft_kept, no_violations, press, settled, sign_up, tab_to
 from tests.installation import Running, free_port, start
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.usefixtures("clean_console")]
+
+PROVOKED = re.compile("status of 409")
+"""A newer version or draft is refused."""
 
 
 @pytest.fixture(scope="module")
@@ -26,14 +29,6 @@ def installation(starter_models: Path) -> Iterator[Running]:
         yield found
         found.process.terminate()
         found.process.wait(20)
-
-
-@pytest.fixture(autouse=True)
-def clean_console(complaints: list[str]) -> Iterator[None]:
-    """That a newer version or draft is refused is no complaint; anything else is."""
-    complaints.clear()
-    yield
-    assert [said for said in complaints if "status of 409" not in said] == []
 
 
 def write(page: Page, selector: str, text: str) -> None:

@@ -1,7 +1,6 @@
 """Answers of the Lab as they stand: several to one request, each read, judged and marked; and all of them again after the page is loaded anew. In this order."""
 
 import re
-from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import BrowserContext, FilePayload, Locator, Page, expect
@@ -9,16 +8,9 @@ from playwright.sync_api import BrowserContext, FilePayload, Locator, Page, expe
 from tests.browser.steps import address, column, no_violations, part, set_parameter, settled, sign_up
 from tests.installation import Running
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.usefixtures("clean_console")]
 
 THREE = {"n": "3", "temperature": "1.2", "seed": "5", "max_tokens": "4"}
-
-
-@pytest.fixture(autouse=True)
-def clean_console(complaints: list[str]) -> Iterator[None]:
-    complaints.clear()
-    yield
-    assert complaints == []
 
 
 def texts(where: Locator) -> list[str]:

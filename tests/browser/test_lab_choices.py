@@ -3,7 +3,6 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import FilePayload, Locator, Page, expect
@@ -12,17 +11,10 @@ from tests.browser.steps import address, column, no_violations, part, set_parame
 from tests.house.rules import ROOT
 from tests.installation import Running
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.usefixtures("clean_console")]
 
 DESK = [json.loads(line) for line in (ROOT / "samples" / "desk.jsonl").read_text().splitlines()]
 LABELS = sorted({row["output"] for row in DESK if row["output"]})
-
-
-@pytest.fixture(autouse=True)
-def clean_console(complaints: list[str]) -> Iterator[None]:
-    complaints.clear()
-    yield
-    assert complaints == []
 
 
 def shares(bars: Locator, which: str) -> dict[str, float]:

@@ -14,7 +14,7 @@ from tests.browser.steps import address, arrived, column, menu, no_violations, p
 from tests.installation import Running, free_port, start
 from tests.remote.servers import Server, running
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.usefixtures("clean_console")]
 
 HERE, THERE = "SmolLM2-135M-Instruct", "fine/m"
 DRAFT, SAVED = "Lab draft for Thumbs up or down", "Short"
@@ -38,13 +38,6 @@ def installation(starter_models: Path, faults: Server) -> Iterator[Running]:
         yield found
         found.process.terminate()
         found.process.wait(20)
-
-
-@pytest.fixture(autouse=True)
-def clean_console(complaints: list[str]) -> Iterator[None]:
-    complaints.clear()
-    yield
-    assert complaints == []
 
 
 def post(installation: Running, page: Page, path: str, about: dict[str, Any]) -> None:
