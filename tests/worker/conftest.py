@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from app import queue
 from app.db import transaction
@@ -16,6 +17,8 @@ from tests.engine.conftest import make_model, toy_rows
 from tests.rows import add_rows
 from worker import interactive
 from worker.engine.folders import fingerprint
+
+HOUR_MS = 3_600_000
 
 
 @pytest.fixture(scope="session")
@@ -51,6 +54,8 @@ def engine(broker: str, base: Model) -> Iterator[None]:
         cache.cache_clear()
     with transaction() as session:
         workers.present(session, "here/interactive", "engine", "interactive", [{"name": "cpu:0"}], {})
+        # Nobody says so again every few seconds: it is there for as long as the test takes, also on a machine that is busy.
+        session.execute(update(workers.Worker).values(heartbeat_at=workers.Worker.heartbeat_at + HOUR_MS))
     yield
     interactive.close()
     for cached in (queue._redis, interactive._redis):
