@@ -91,7 +91,7 @@ def openai(asked: Asked) -> str:
     if asked.stop or not chat:
         named["stop"] = asked.stop
     extra = {name: value for name, value in asked.given.items() if name not in (*OPENAI, "stop", "logprobs", "json_schema")}
-    if schema := asked.given.get("json_schema"):
+    if (schema := asked.given.get("json_schema")) is not None:
         form = {"response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}}
         (named if chat else extra).update(form)  # the client knows it of chat completions only
     if chat and asked.tuned:

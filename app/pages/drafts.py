@@ -49,11 +49,13 @@ def find(person: Person, key: Annotated[str | None, Query(max_length=64)] = None
 
 @router.put("/draft", response_model=None)
 def save(person: Person, body: Kept) -> dict[str, Any] | Response:
-    """Keep it, or answer 409 with the newer one that stands there, 403 to a page that somebody else opened."""
+    """Keep it; a newer one that stands there is no failed request: it comes back whole. 403 to a page that somebody else opened."""
     try:
         return {"revision": drafts.save(person, body.key, body.revision, body.state, body.account).revision}
-    except (Conflict, Forbidden) as error:
-        return JSONResponse({**error.detail, "error": {"code": error.code, "message": error.message, "advice": error.advice}}, error.status)
+    except Conflict as error:
+        return {**error.detail, "error": {"code": error.code, "message": error.message, "advice": error.advice}}
+    except Forbidden as error:
+        return JSONResponse({"error": error.as_dict()}, error.status)
 
 
 @router.delete("/draft", status_code=204)

@@ -1,8 +1,8 @@
 """What the Lab's editor asks for while somebody writes: a look at the prompt, another mode, shots, a prompt out of pasted JSON."""
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -10,7 +10,7 @@ from app.domain.prompt import fields_of, template_of
 from app.domain.rendering import Mode, Template
 from app.domain.shots import Candidate, Selection
 from app.doors import Person
-from app.errors import FettleError, Invalid
+from app.errors import FettleError, Invalid, NotFound
 from app.pages.render import fragment
 from app.services import lab, pasted, shots
 from app.services.lab import Seen
@@ -109,37 +109,24 @@ def convert(person: Person, body: Turned) -> dict[str, Any]:
     return {"fields": fields_of(found.template), "input": found.input, "kept": found.kept}
 
 
-@router.get("/shots")
-def draw(
-    person: Person,
-    dataset: str,
-    count: int,
-    seed: Annotated[int, Query(ge=0, lt=2**31)] = 0,
-    selection: Selection = "balanced",
-    like: Annotated[str, Query(alias="input")] = "",
-) -> dict[str, Any]:
-    """Shots drawn from the train split, the same for the same seed (and input): {shots: [{input, output, row}], note}."""
-    found = shots.drawn(person, dataset, max(0, min(count, MOST_SHOTS)), seed, selection, like)
-    return {"shots": [_shot(row) for row in found.rows], "note": found.note}
-
-
-class Likeness(BaseModel):
-    """An input that is too long for an address."""
+class Drawing(BaseModel):
+    """Which shots are drawn: the same for the same seed (and input)."""
 
     dataset: str
     count: int
     seed: int = Field(0, ge=0, lt=2**31)
-    selection: Selection = "nearest"
+    selection: Selection = "balanced"
     input: str = ""
 
 
 @router.post("/shots", response_model=None)
-def draw_like(person: Person, body: Likeness) -> dict[str, Any] | HTMLResponse:
-    """The same as GET, for the page: what cannot be drawn is no failed request, the part says why."""
+def draw(person: Person, body: Drawing) -> dict[str, Any] | HTMLResponse:
+    """Shots of the train split: {shots: [{input, output, row}], note}. What cannot be drawn is no failed request: the part says why."""
     try:
-        return draw(person, body.dataset, body.count, body.seed, body.selection, body.input)
-    except Invalid as error:
+        found = shots.drawn(person, body.dataset, max(0, min(body.count, MOST_SHOTS)), body.seed, body.selection, body.input)
+    except (Invalid, NotFound) as error:
         return fragment("shared/_error.html", error=error.as_dict())
+    return {"shots": [_shot(row) for row in found.rows], "note": found.note}
 
 
 @router.get("/shots/search")

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from app.domain.generation import parameters_of
 from app.domain.notebook import Run
 from app.doors import Person
-from app.errors import Invalid
+from app.errors import Invalid, NotFound
 from app.pages.drafts import Wording
 from app.pages.forms import Text
 from app.pages.render import fragment, page, seen
@@ -74,6 +74,6 @@ def snippets(person: Person, body: Present) -> HTMLResponse:
     values = {**body.prompt.model_dump(), "parameters": {}} if body.prompt else None
     try:
         found = code.snippets_for(person, body.model, values, body.variables, parameters_of(body.parameters), body.prompt_version)
-    except Invalid as error:
+    except (Invalid, NotFound) as error:
         return fragment("prompts/_code.html", error=error.as_dict(), snippets=[])
     return fragment("prompts/_code.html", error=None, snippets=found)

@@ -114,11 +114,12 @@ async function send() {
   try {
     if (mine.revision === null) mine.revision = (await ask(mine.key))?.revision ?? 0;
     const response = await put(mine, state);
-    away = !response || (!response.ok && response.status !== 409);
+    const told = response?.ok ? await response.json().catch(() => null) : null;
+    away = !told;
     if (away) pending ??= state;
-    else if (response.status === 409) await clash(mine, state, await response.json());
+    else if (told.state) await clash(mine, state, told);
     else {
-      mine.revision = (await response.json()).revision;
+      mine.revision = told.revision;
       mine.dirty = Boolean(pending);
     }
     if (mine === at) remember();

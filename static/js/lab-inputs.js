@@ -1,4 +1,5 @@
 // What the columns are asked: the editor's one input, or a table of inputs from a dataset's split and from pasted lines.
+import { amiss } from "./lab-ask.js";
 import * as form from "./lab-form.js";
 import { shown } from "./lab-gold.js";
 import * as rows from "./lab-rows.js";
@@ -76,6 +77,8 @@ function add(found) {
 }
 
 async function take() {
+  const wrong = amiss(by("inputs-count"), "Rows") || amiss(by("inputs-seed"), "Seed");
+  if (wrong) return complain(wrong);
   const { dataset, split } = rows.state();
   const query = new URLSearchParams({ dataset, split, count: by("inputs-count").value || 8, seed: by("inputs-seed").value || 0 });
   const response = await fetch(`/lab/rows?${query}`, { headers: { "HX-Request": "true" } }).catch(() => null);

@@ -1,13 +1,14 @@
 // What the Lab keeps: versions saved under a name (never over somebody's newer one unseen), the code of what stands here, the notebook's session.
 import "./links.js";
+import { SILENT, ask } from "./lab-ask.js";
 import { newer } from "./lab-clash.js";
 import { word } from "./lab-drafts.js";
-import { ask } from "./lab-look.js";
 import { owned } from "./owned.js";
 import { toast } from "./toasts.js";
 
 const by = (id) => document.getElementById(id);
 const SESSION = owned("lab-session");
+const NAMELESS = { error: { message: "The prompt has no name.", advice: "Give it one." } };
 let hooks = null;
 
 /** One tab's sitting: the notebook shows its runs together. */
@@ -17,7 +18,6 @@ export function session() {
 }
 
 const send = (url, body) => fetch(url, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) }).catch(() => null);
-const SILENT = { message: "The server does not answer.", advice: "Check that it runs, then try again." };
 
 function title() {
   const opened = hooks.opened();
@@ -44,7 +44,7 @@ async function save(event) {
   const [opened, fields] = [hooks.opened(), hooks.fields()];
   const [name, message] = [by("save-name").value.trim(), by("save-message").value.trim()];
   const next = opened && opened.name === name;
-  const made = next ? await version(opened, fields, message, opened.version) : await first(name, fields, message);
+  const made = !name ? NAMELESS : next ? await version(opened, fields, message, opened.version) : await first(name, fields, message);
   if (made.error) {
     by("save-error").hidden = false;
     by("save-error").textContent = `${made.error.message} ${made.error.advice ?? ""}`;

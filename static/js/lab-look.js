@@ -1,4 +1,5 @@
 // What the model sees of the prompt, and what it costs in tokens: asked for after each pause in writing.
+import { ask } from "./lab-ask.js";
 import { describeTurns } from "./lab-chat.js";
 import * as engine from "./lab-engine.js";
 import * as form from "./lab-form.js";
@@ -21,13 +22,6 @@ export const state = () => ({ problem, crowded });
 
 /** Of a table of inputs the first one is looked at. */
 const variables = () => inputs.list()[0]?.variables ?? form.variables();
-
-/** POST to a page's own request; a refusal is answered with the part that says why. Null when nobody answers. */
-export async function ask(url, body) {
-  const response = await fetch(url, { method: "POST", headers: { "Content-Type": "application/json", "HX-Request": "true" }, body: JSON.stringify(body) }).catch(() => null);
-  if (response?.status === 401) over();
-  return response;
-}
 
 /** Check the prompt, show it where that is wanted, and count it for a model. `settled` is called when it is known whether it can run. */
 export async function look(model, remote, settled) {

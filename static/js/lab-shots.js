@@ -1,8 +1,8 @@
 // Shots: how many, drawn from the train split, picked from it by search, written by hand; put in order by drag and by keyboard.
+import { amiss, find } from "./lab-ask.js";
 import { addShot, mode, readShots, variables, writeShots } from "./lab-form.js";
 import { several } from "./lab-inputs.js";
 import { dataset, datasets } from "./lab-rows.js";
-import { refusal } from "./lab-stream.js";
 
 const by = (id) => document.getElementById(id);
 const SEARCH_MS = 200;
@@ -83,20 +83,22 @@ async function draw(count) {
     complain(datasets() ? "Choose a dataset to draw shots from, or add your own." : "There is no dataset to draw shots from yet: add your own.");
     return changed();
   }
+  const wrong = amiss(by("draw-seed"), "Seed");
+  if (wanted && wrong) {
+    complain(wrong);
+    return changed();
+  }
   tried = nearest() ? variables().input : null;
   const body = { dataset: dataset(), count: wanted, seed: Number(by("draw-seed").value) || 0, selection: by("draw-selection").value, input: tried ?? "" };
   asking = Boolean(wanted);
-  const answer = wanted ? await fetch("/lab/shots", { method: "POST", headers: { "Content-Type": "application/json", "HX-Request": "true" }, body: JSON.stringify(body) }).catch(() => null) : null;
-  const refused = await refusal(answer);
-  const drawn = answer?.ok && !refused ? await answer.json().catch(() => null) : null;
+  const { found, refused } = wanted ? await find("/lab/shots", body) : { found: { shots: [], note: "" } };
   if (mine !== turn) return null;
   asking = false;
-  if (wanted && !drawn) {
-    if (refused) by("shots-error").innerHTML = refused;
-    else complain("The server does not answer.");
+  if (!found) {
+    by("shots-error").innerHTML = refused ?? "";
     return changed();
   }
-  const { shots, note: said } = drawn ?? { shots: [], note: "" };
+  const { shots, note: said } = found;
   [near, note] = [tried, said];
   writeShots([...own, ...shots.map((shot) => ({ ...shot, drawn: true }))]);
   return changed();

@@ -1,4 +1,5 @@
 // Server-sent events over fetch: a POST whose answer is read while it is written. (EventSource can neither post nor be aborted.)
+import { SILENT } from "./lab-ask.js";
 import { over } from "./session.js";
 
 /** What went wrong, with the server's code, sentence and advice. */
@@ -14,8 +15,6 @@ export const BROKEN = "broken_stream";
 /** A stream that ended before its answer did. */
 export const broken = () => new Problem({ code: BROKEN, message: "The answer broke off.", advice: "The connection was lost; try again." });
 
-const SILENT = { code: "no_answer", message: "The server does not answer.", advice: "Check that it runs, then try again." };
-
 /** Send JSON; a refusal is thrown as a Problem, a lost connection too. */
 export async function post(url, body, signal, method = "POST") {
   let response;
@@ -29,11 +28,6 @@ export async function post(url, body, signal, method = "POST") {
   if (response.ok) return response;
   const told = await response.json().catch(() => ({}));
   throw new Problem(told.error ?? { ...SILENT, message: `The server answered ${response.status}.` });
-}
-
-/** What a page's own request says against what it was asked: HTML where it has no JSON. "" where it did as it was asked, null when nobody answers. */
-export async function refusal(response) {
-  return response && (response.headers.get("Content-Type") ?? "").startsWith("text/html") ? response.text().catch(() => null) : response && "";
 }
 
 /** The events of a stream as {id, event, data}: `event` is "message" where the server named none, `data` is JSON. */

@@ -1,7 +1,7 @@
 // "Test on validation…": what the columns' tests over a split would take, then the jobs, then a chip for each that says how it stands.
 import { newer } from "./lab-clash.js";
 import * as columns from "./lab-columns.js";
-import { ask } from "./lab-look.js";
+import { ask } from "./lab-ask.js";
 import * as rows from "./lab-rows.js";
 import { drawnNear } from "./lab-shots.js";
 import { Problem, post } from "./lab-stream.js";

@@ -1,5 +1,6 @@
 // The Lab: what stands in the editor, kept as a draft and saved as a prompt; one change, one look. What runs is lab-columns.js.
 import { ago } from "./ages.js";
+import { find } from "./lab-ask.js";
 import { startTurns } from "./lab-chat.js";
 import * as columns from "./lab-columns.js";
 import * as drafts from "./lab-drafts.js";
@@ -14,7 +15,6 @@ import * as modes from "./lab-modes.js";
 import * as rows from "./lab-rows.js";
 import { besides } from "./lab-run.js";
 import * as shots from "./lab-shots.js";
-import { refusal } from "./lab-stream.js";
 import * as test from "./lab-test.js";
 import { declare, startVariables } from "./lab-variables.js";
 import { owned } from "./owned.js";
@@ -112,10 +112,9 @@ function back() {
 // ---- paste ----
 async function paste(event) {
   event.preventDefault();
-  const response = await sight.ask("/lab/paste", { text: by("paste-text").value });
-  const refused = await refusal(response);
-  if (refused !== "") return void (by("paste-error").innerHTML = refused ?? "");
-  const { fields, input } = await response.json();
+  const { found, refused } = await find("/lab/paste", { text: by("paste-text").value });
+  if (!found) return void (by("paste-error").innerHTML = refused ?? "");
+  const { fields, input } = found;
   drafts.begin();
   [opened, saved] = [null, null];
   form.writePrompt(fields);

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from fcntl import LOCK_EX, flock
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
@@ -82,7 +83,7 @@ def page(context: BrowserContext) -> Iterator[Page]:
 
 @pytest.fixture
 def clean_console(request: pytest.FixtureRequest, complaints: list[str]) -> Iterator[None]:
-    """Nothing may stand in the console but the browser's own line about a refusal or a dead line that the module's tests provoke: its PROVOKED."""
+    """Nothing may stand in the console of any tab but the browser's own line about a refusal or a dead line that the module's tests provoke: its PROVOKED."""
     complaints.clear()
     yield
     provoked = getattr(request.module, "PROVOKED", None)
@@ -90,14 +91,14 @@ def clean_console(request: pytest.FixtureRequest, complaints: list[str]) -> Iter
 
 
 @pytest.fixture(scope="module")
-def complaints(page: Page) -> list[str]:
-    """What the browser has complained about since a test first asked for this; it should be nothing."""
+def complaints(context: BrowserContext) -> list[str]:
+    """What the tabs have complained about since a test first asked for this, each with the address it is about; it should be nothing."""
     said: list[str] = []
 
     def note(message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
-            said.append(message.text)
+            said.append(f"{message.text} at {urlsplit(message.location['url']).path}")
 
-    page.on("console", note)
-    page.on("pageerror", lambda error: said.append(str(error)))
+    context.on("console", note)
+    context.on("weberror", lambda error: said.append(str(error.error)))
     return said

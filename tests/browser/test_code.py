@@ -11,19 +11,23 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import APIResponse, Page, expect
+from sqlalchemy import select
 
 from app.db import transaction
 from app.domain import model as models
 from app.domain import prompt as wordings
 from app.domain.access import installation as house
+from app.domain.access import owned
 from app.domain.methods.full import Full
 from app.domain.methods.lora import Lora
 from app.domain.methods.p_tuning import PTuning
 from app.domain.methods.prefix import Prefix
 from app.domain.methods.prompt_tuning import PromptTuning
+from app.domain.model import Model
 from app.services import prompts
 from tests.browser.steps import address, command, no_violations, sign_up
 from tests.conftest import forget
+from tests.engine.conftest import make_translator
 from tests.installation import Running
 
 pytestmark = [
@@ -172,6 +176,10 @@ CASES: dict[str, dict[str, Any]] = {
         "prompt": {"mode": "freeform", "text": "A list of fruit, one a line:\napple\n{input}\n"},
         "parameters": {"max_tokens": 40, "stop": ["\n\n", "pear"], "min_tokens": 2, "repetition_penalty": 1.2},
     },
+    "structured, not to stop before its least number of tokens": {
+        "prompt": {"instruction": "Good or bad?", "shots": SHOTS},
+        "parameters": {"max_tokens": 40, "min_tokens": 24},
+    },
     "chat": {
         "prompt": {"mode": "chat", "messages": [{"role": "system", "content": "You are brief."}, {"role": "user", "content": "Name a colour of {input}."}]},
         "parameters": {"max_tokens": 24},
@@ -220,7 +228,8 @@ def test_what_is_held_answers_as_the_page(signed_in: Page, desk: Path, sitting: 
     prompt = chat if mode == "chat" else {"instruction": says}
     body = {"model": "starter", "prompt": prompt, "variables": {"input": "My parcel never came to Oslo."}, "parameters": {"max_tokens": 40, **how}}
     found, wanted = snippets(signed_in, body), answer_of(signed_in, body)
-    assert wanted and {key: sitting.run(text, key, desk).splitlines()[0] for key, text in found.items()} == dict.fromkeys(WAYS, wanted.splitlines()[0])
+    several = "\n".join([wanted] * how.get("n", 1))
+    assert wanted and {key: sitting.run(text, key, desk) for key, text in found.items()} == {"curl": wanted, "openai": several, "transformers": several}
     assert how.get("regex") is None or re.fullmatch(how["regex"], wanted)
 
 
@@ -235,7 +244,7 @@ SHAKE = {"full": 0.01, "lora": 0.15}
 """How far from what a method begins with; of soft prompts the model takes notice only when they are far."""
 
 
-def tuned(method: str, starter: Path) -> str:
+def tuned(method: str, folder: Path, base: str = "starter") -> str:
     """A tuned model as the product leaves it: an artefact in the storage, and its row. Its weights are shaken, so that its answers are its own."""
     import torch
 
@@ -244,7 +253,7 @@ def tuned(method: str, starter: Path) -> str:
     from worker.engine.load import load
     from worker.engine.methods import METHODS
 
-    loaded = load(starter, device="cpu")
+    loaded = load(folder, device="cpu")
     torch.manual_seed(3)  # which words a soft prompt begins with: of some the model takes no notice
     prepared = METHODS[method](loaded.model, PARAMETERS[method], [])
     generator = torch.Generator().manual_seed(3)
@@ -252,15 +261,27 @@ def tuned(method: str, starter: Path) -> str:
         for name, tensor in prepared.named_parameters():
             if tensor.requires_grad and (method != "lora" or "lora_B" in name):
                 tensor.add_(SHAKE.get(method, 0.15) * torch.randn(tensor.shape, generator=generator))
-    artefact.save(prepared, loaded.tokenizer, settings().storage_folder / "models" / method, {"method": method})
+    artefact.save(prepared, loaded.tokenizer, settings().storage_folder / "models" / f"{base}-{method}", {"method": method})
     with transaction() as session:
         person = house(session)
-        version = wordings.create(session, person, f"through {method}", prompts.normal_form({"instruction": "Good or bad?"}))
-        base = models.find(session, person, "starter")
+        version = wordings.create(session, person, f"{base} through {method}", prompts.normal_form({"instruction": "Good or bad?"}))
+        under = models.find(session, person, base).id
         made = models.register_tuned(
-            session, person, name=f"Tuned {method}", folder=f"models/{method}", content_hash="0", parameters=1, base_model_id=base.id, method=method, prompt_version_id=version.id
+            session, person, name=f"Tuned {method}", folder=f"models/{base}-{method}", content_hash="0", parameters=1, base_model_id=under, method=method, prompt_version_id=version.id
         )  # fmt: skip
         return made.slug
+
+
+def fetched(found: dict[str, str], slug: str, desk: Path, token: str) -> None:
+    """The weights come as the snippet's comment says."""
+    fetch = next(line.removeprefix("#   ") for line in found["transformers"].splitlines() if slug in line and "curl" in line)
+    subprocess.run(
+        ["bash", "-euc", fetch],
+        cwd=desk,
+        env=environment(desk, token),
+        check=True,
+        capture_output=True,
+    )
 
 
 @pytest.mark.parametrize("method", PARAMETERS)
@@ -270,14 +291,39 @@ def test_a_tuned_model_answers_from_its_exported_artefact(signed_in: Page, desk:
     body = {"model": slug, "prompt": prompt, "variables": {"input": "It was a fine day, and"}, "parameters": {"max_tokens": 16}}
     found, wanted = snippets(signed_in, body), answer_of(signed_in, body)
     assert wanted != answer_of(signed_in, {**body, "model": "starter"})
-    fetch = next(line.removeprefix("#   ") for line in found["transformers"].splitlines() if slug in line and "curl" in line)
-    subprocess.run(
-        ["bash", "-euc", fetch],
-        cwd=desk,
-        env=environment(desk, token),
-        check=True,
-        capture_output=True,
-    )
+    fetched(found, slug, desk, token)
     kept = {"model.safetensors", "tokenizer.json"} if method == "full" else {"adapter_config.json", "adapter_model.safetensors"}
     assert {path.name for path in (desk / slug).iterdir()} >= {*kept, "run.json"}
     assert {key: sitting.run(text, key, desk) for key, text in found.items()} == dict.fromkeys(found, wanted)
+
+
+@pytest.fixture(scope="module")
+def translator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny encoder-decoder with random weights."""
+    return make_translator(tmp_path_factory.mktemp("translator") / "translator", seed=7)
+
+
+@pytest.mark.parametrize("method", ["", "prompt_tuning"])
+def test_an_encoder_decoder_answers_as_the_page(signed_in: Page, desk: Path, token: str, sitting: Sitting, translator: Path, method: str) -> None:
+    """Held to what can be read: random weights write no text."""
+    from worker.engine.folders import fingerprint
+
+    (desk / "translator").symlink_to(translator)
+    with transaction() as session:
+        if session.scalar(select(Model).where(Model.alias == "translator")) is None:
+            session.add(
+                Model(
+                    **owned(house(session)), name="Translator", kind="foundation", folder=str(translator), content_hash=fingerprint(translator), parameters=1, alias="translator", encoder_decoder=True
+                )
+            )  # fmt: skip
+    slug = tuned(method, translator, "translator") if method else "translator"
+    form = "[a-z]{4,9}( [a-z]{2,5}){2}"
+    held = {"regex": form, "frequency_penalty": 0.5, "max_tokens": 30}
+    body = {"model": slug, "prompt": {"instruction": "Go on."}, "variables": {"input": "the film is"}, "parameters": held}
+    found, wanted = snippets(signed_in, body), answer_of(signed_in, body)
+    if method:
+        fetched(found, slug, desk, token)
+    assert re.fullmatch(form, wanted)
+    assert {key: sitting.run(text, key, desk) for key, text in found.items()} == dict.fromkeys(WAYS, wanted)
+    repeated = {**body, "parameters": {"repetition_penalty": 1.2}}
+    assert "encoder-decoder" in post(signed_in, "/lab/code", repeated).text()

@@ -15,9 +15,6 @@ from tests.pages.test_lab import LISTS
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.usefixtures("clean_console")]
 
-PROVOKED = re.compile("status of 422")
-"""A column's prompt wants a variable that nobody declared: the API answers so, and the column says why."""
-
 
 def test_columns_are_added_run_together_and_reordered_with_the_keyboard(installation: Running, page: Page, complaints: list[str]) -> None:
     sign_up(page, installation.said())

@@ -12,8 +12,6 @@ from tests.installation import Running
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.usefixtures("clean_console")]
 
-PROVOKED = re.compile("status of 422")
-"""The API refuses what a test provokes."""
 
 LINE = "Say what is wanted, and of whom.\n"
 WINDOW = 8192
@@ -200,21 +198,10 @@ def test_a_long_prompt_is_pasted_and_told_how_much_too_long_it_is(installation: 
     page.get_by_label("Input", exact=True).fill("Where is my parcel?")
     total, over = too_long(page)
     assert over == total - WINDOW + 1 > WINDOW
-    page.evaluate("""() => {
-      window.delays = [];
-      document.addEventListener("keydown", (event) => {
-        if (event.key.length === 1) requestAnimationFrame(() => setTimeout(() => window.delays.push(performance.now() - event.timeStamp)));
-      }, true);
-    }""")
     page.locator("#instruction").focus()
     page.keyboard.press("Control+End")
-    for letter in "briefly":
-        page.keyboard.type(letter)
-        page.wait_for_timeout(100)
+    page.keyboard.type("briefly")
     expect(page.locator("#instruction")).to_have_js_property("value", f"{text}briefly")
-    until(page, lambda: page.evaluate("window.delays.length") == len("briefly"))
-    delays = sorted(page.evaluate("window.delays"))
-    assert delays[len(delays) // 2] < 250, f"a key shows after {delays} ms"
     draft_kept(page)
     page.reload()
     expect(page.locator("#instruction")).to_have_js_property("value", f"{text}briefly")

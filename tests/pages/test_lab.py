@@ -149,16 +149,19 @@ def test_a_first_prompt_for_a_dataset_names_its_labels_and_shows_some_rows(brows
 
 def test_shots_are_drawn_from_train_balanced_and_by_seed(browser: TestClient, person: Who) -> None:
     add_dataset(person)
-    draw = browser.get("/lab/shots?dataset=1@1&count=4&seed=3").json()["shots"]
+    draw = browser.post("/lab/shots", json={"dataset": "1@1", "count": 4, "seed": 3}).json()["shots"]
     rows = browser.get("/api/v1/datasets/1@1/examples?split=train&limit=100").json()["items"]
     assert all(rows[shot["row"] - 1]["input"] == shot["input"] for shot in draw)
     assert sorted(shot["output"] for shot in draw) == ["billing", "billing", "delivery", "delivery"]
     assert all(shot["input"].startswith("train message") for shot in draw)
-    assert browser.get("/lab/shots?dataset=1@1&count=4&seed=3").json()["shots"] == draw != browser.get("/lab/shots?dataset=1@1&count=4&seed=4").json()["shots"]
-    refused = browser.get("/lab/shots?dataset=1@1&count=100", headers={"HX-Request": "true"})
-    assert refused.status_code == 422 and "the train split has 20" in Dom(refused.text).text("[role=alert] .message")
-    told = browser.post("/lab/shots", json={"dataset": "1@1", "count": 100, "selection": "balanced"})
-    assert told.status_code == 200 and "the train split has 20" in Dom(told.text).text("[role=alert] .message")
+    assert (
+        browser.post("/lab/shots", json={"dataset": "1@1", "count": 4, "seed": 3}).json()["shots"]
+        == draw
+        != browser.post("/lab/shots", json={"dataset": "1@1", "count": 4, "seed": 4}).json()["shots"]
+    )
+    for asked, words in (({"dataset": "1@1", "count": 100}, "the train split has 20"), ({"dataset": "7@1", "count": 1}, "There is no dataset 7.")):
+        refused = browser.post("/lab/shots", json=asked)
+        assert refused.status_code == 200 and words in Dom(refused.text).text("[role=alert] .message")
 
 
 def test_the_preview_shows_what_the_model_reads_with_invisible_characters_marked(browser: TestClient) -> None:
@@ -211,8 +214,8 @@ def test_the_nearest_shots_are_like_the_input_and_say_when_none_is(browser: Test
     assert found["note"] == "" and all(shot["input"].startswith("train message") for shot in found["shots"])
     odd = browser.post("/lab/shots", json={"dataset": "1@1", "count": 2, "selection": "nearest", "input": "😀"}).json()
     assert len(odd["shots"]) == 2 and "No train row has a word in common" in odd["note"]
-    diverse = browser.get("/lab/shots?dataset=1@1&count=4&seed=3&selection=diverse").json()["shots"]
-    assert len({shot["input"] for shot in diverse}) == 4
+    diverse = browser.post("/lab/shots", json={"dataset": "1@1", "count": 4, "seed": 3, "selection": "diverse"}).json()["shots"]
+    assert len({shot["input"] for shot in diverse}) == 4 and all(shot["input"].startswith("train message") for shot in diverse)
 
 
 def test_shots_are_picked_from_the_train_split_by_words(browser: TestClient, person: Who) -> None:
