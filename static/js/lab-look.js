@@ -8,7 +8,6 @@ import * as inputs from "./lab-inputs.js";
 import { following } from "./lab-shots.js";
 import { post } from "./lab-stream.js";
 import { tell } from "./lab-variables.js";
-import { over } from "./session.js";
 
 const by = (id) => document.getElementById(id);
 let problem = null;
