@@ -347,7 +347,9 @@ def test_the_code_is_read_and_copied(installation: Running, page: Page) -> None:
     press(page, "[data-copy='#code-openai']")
     said = page.locator(".toast", has_text="Copied.")
     expect(said).to_be_visible()
-    assert said.evaluate("one => { const box = one.getBoundingClientRect(); return one.contains(document.elementFromPoint(box.x + 20, box.y + box.height / 2)); }")
+    assert said.evaluate(
+        "one => { const box = one.getBoundingClientRect(); return one.contains(document.elementFromPoint(box.x + 20, box.y + box.height / 2)); }"
+    )
     assert page.evaluate("navigator.clipboard.readText()") == text.text_content()
     no_violations(page)
     page.keyboard.press("Escape")
