@@ -92,7 +92,7 @@ const ACTIONS = {
   "data-turn-drop": (item) => runFrom(item, false),
   "data-turn-keep": (item) => runFrom(item, true),
   "data-turn-remove": (item) => {
-    (item.nextElementSibling ?? item.previousElementSibling)?.querySelector("textarea").focus();
+    ((item.nextElementSibling ?? item.previousElementSibling)?.querySelector("textarea") ?? by("add-turn")).focus();
     home();
     item.remove();
     changed();
@@ -116,7 +116,8 @@ export function startTurns() {
     part(add({ role: last ? NEXT[last.role] : "user" }), "content").focus();
     changed();
   });
-  by("send-all").addEventListener("click", () => { sendAll(); changed(); });
+  // The button goes with what it is about.
+  by("send-all").addEventListener("click", () => { sendAll(); part(turns.lastElementChild, "content").focus(); changed(); });
   document.addEventListener("click", (event) => {
     const button = event.target.closest("[data-take]");
     const text = button?.closest("[data-text]")?.querySelector("[data-part=stream]")?.textContent ?? "";

@@ -50,7 +50,9 @@ export function describeShots() {
   const how = nearest() ? nearTo() : `${by("draw-selection").value}, seed ${by("draw-seed").value || 0}`;
   by("shots-note").textContent = [drawn && `${drawn} drawn, ${how}`, shots.length - drawn && `${shots.length - drawn} own`].filter(Boolean).join(", ") || "none: zero-shot";
   const kind = shots.length > 1 ? "n" : String(shots.length);
-  document.querySelector(`input[name=shots][value="${kind}"]`).checked = true;
+  const number = document.querySelector(`input[name=shots][value="${kind}"]`);
+  number.checked = true;
+  if (kind !== "n" && document.activeElement === by("count")) number.focus();
   by("count-field").hidden = kind !== "n";
   by("draw-tools").hidden = !drawn;
   by("draw-note").textContent = note || (following() ? "No shared prefix: every input is read whole." : "");
@@ -189,7 +191,7 @@ function letGo() {
 }
 
 function remove(item) {
-  (item.nextElementSibling ?? item.previousElementSibling)?.querySelector("[data-shot-remove]").focus();
+  ((item.nextElementSibling ?? item.previousElementSibling)?.querySelector("[data-shot-remove]") ?? by("add-shot")).focus();
   item.remove();
   changed();
 }

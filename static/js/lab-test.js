@@ -146,7 +146,7 @@ async function watch() {
 }
 
 function draw(text) {
-  const at = document.activeElement?.dataset.job;
+  const held = by("tests").contains(document.activeElement) ? document.activeElement : null;
   by("tests").said = text;
   by("tests").innerHTML = text;
   const going = [...by("tests").querySelectorAll("[data-job]:not([data-over])")].map((chip) => chip.dataset.job);
@@ -158,7 +158,7 @@ function draw(text) {
     item.append(clear);
     by("tests").append(item);
   }
-  if (at) by("tests").querySelector(`[data-job="${at}"]`)?.focus();
+  if (held) (by("tests").querySelector(`[data-job="${held.dataset.job}"]`) ?? clear).focus();
 }
 
 function tell() {

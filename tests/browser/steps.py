@@ -86,6 +86,14 @@ def press(page: Page, selector: str, key: str = "Enter") -> None:
     page.keyboard.press(key)
 
 
+def write(page: Page, selector: str, text: str) -> None:
+    """Tab to a field and type into it, in place of what it says."""
+    tab_to(page, selector)
+    assert page.evaluate(SEEN), f"nobody sees that {selector} has the keyboard"
+    page.keyboard.press("Control+a")
+    page.keyboard.type(text)
+
+
 def column(page: Page, letter: str) -> Locator:
     return page.get_by_role("region", name=f"Column {letter}", exact=True)
 

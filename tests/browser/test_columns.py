@@ -168,6 +168,11 @@ def test_tokens_say_how_sure_the_model_was_and_what_else_was_likely(page: Page) 
     assert shares == sorted(shares, reverse=True) and 0 < sum(shares) <= 101
     no_violations(page)
     page.keyboard.press("Escape")
+    expect(page.locator("#heat-tip")).to_be_hidden()
+    tokens.first.hover()
+    expect(page.locator("#heat-tip")).to_be_visible()
+    expect(page.locator("#heat-tip li")).to_have_count(5)
+    expect(page.locator("#heat-tip p")).to_have_text((tokens.first.get_attribute("aria-label") or "").replace(", ", " "))
     set_parameter(column(page, "A"), logprobs="")
 
 

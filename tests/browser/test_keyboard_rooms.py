@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.steps import SEEN, address, arrived, command, draft_kept, no_violations, press, settled, sign_up, tab_to
+from tests.browser.steps import SEEN, address, arrived, command, draft_kept, no_violations, press, settled, sign_up, tab_to, write
 from tests.installation import Running, free_port, start
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.usefixtures("clean_console")]
@@ -29,14 +29,6 @@ def installation(starter_models: Path) -> Iterator[Running]:
         yield found
         found.process.terminate()
         found.process.wait(20)
-
-
-def write(page: Page, selector: str, text: str) -> None:
-    """Tab to a field and type into it, in place of what it says."""
-    tab_to(page, selector)
-    assert page.evaluate(SEEN), f"nobody sees that {selector} has the keyboard"
-    page.keyboard.press("Control+a")
-    page.keyboard.type(text)
 
 
 def choose(page: Page, button: str, choice: str) -> None:
@@ -169,6 +161,7 @@ def test_a_whole_session_of_the_notebook_is_looked_at_and_deleted(page: Page) ->
     press(page, delete)
     expect(page.get_by_role("dialog", name="Delete the session?")).to_be_visible()
     expect(page.get_by_role("button", name="Cancel")).to_be_focused()
+    no_violations(page)
     page.keyboard.press("Enter")
     expect(page.locator(delete)).to_be_focused()
     page.keyboard.press("Enter")
