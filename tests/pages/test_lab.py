@@ -212,7 +212,7 @@ def test_the_nearest_shots_are_like_the_input_and_say_when_none_is(browser: Test
     odd = browser.post("/lab/shots", json={"dataset": "1@1", "count": 2, "selection": "nearest", "input": "😀"}).json()
     assert len(odd["shots"]) == 2 and "No train row has a word in common" in odd["note"]
     diverse = browser.get("/lab/shots?dataset=1@1&count=4&seed=3&selection=diverse").json()["shots"]
-    assert len({shot["input"] for shot in diverse}) == 4
+    assert len({shot["input"] for shot in diverse}) == 4 and all(shot["input"].startswith("train message") for shot in diverse)
 
 
 def test_shots_are_picked_from_the_train_split_by_words(browser: TestClient, person: Who) -> None:
