@@ -207,8 +207,8 @@ def answered(page: Page, **typed: str) -> str:
 
 def test_parameters_that_are_typed_change_what_is_written(installation: Running, page: Page) -> None:
     page.goto(f"{address(installation)}/lab?new=1")
-    page.get_by_label("Instruction").fill("Go on with the story.")
-    page.get_by_label("Input", exact=True).fill("It was a fine day, and the dog went out to the sea.")
+    page.get_by_label("Instruction").fill("Say what the message is about.")
+    page.get_by_label("Input", exact=True).fill("My parcel has not arrived.")
     greedy = answered(page)
     assert len(greedy.split()) > 6
     assert answered(page, temperature="2", top_k="1") == greedy, "only the likeliest token can be drawn"
