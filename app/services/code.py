@@ -42,7 +42,7 @@ def snippets_for(
         weights = None if row.remote else _weights(session, session.get_one(Model, row.id))
     asked = Asked(settings().address, row.slug, fields, values, render(template, values), parameters, weights, tuned=row.prompt_version_id is not None)
     libraries = "transformers + peft" if weights and weights.adapter else "transformers"
-    missing = snippets_local.why_not(asked) if weights else f"{row.name} answers at its endpoint; its weights are not here."
+    missing = snippets_local.why_not(asked) if weights else f"{row.shown} answers at its endpoint; its weights are not here."
     return [
         Snippet("curl", "curl", snippets.curl(asked)),
         Snippet("openai", "Python openai", snippets.openai(asked)),

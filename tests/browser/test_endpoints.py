@@ -10,7 +10,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from app.api.table import AT_ONCE
-from tests.browser.steps import address, command, no_violations, sign_up
+from tests.browser.steps import address, command, draft_kept, no_violations, part, set_parameter, settled, sign_up
+from tests.browser.test_code import run
 from tests.installation import Running, free_port, start
 from tests.remote.servers import Server, running
 
@@ -80,6 +81,43 @@ def test_the_lab_answers_through_it_as_the_model_does_here(installation: Running
     assert counts[0] is not None and counts[1] is not None and counts[0].groups() == counts[1].groups()
     assert "$0.0" in answers[0][1] and "$" not in answers[1][1]
     assert complaints == []
+
+
+def test_code_for_a_model_at_an_endpoint_answers_as_the_page(installation: Running, page: Page, tmp_path: Path) -> None:
+    """A program asks this installation, which asks the endpoint; there are no weights here to load."""
+    page.locator("[data-part=model]").select_option(label="myself/starter")
+    set_parameter(page.locator("[data-column]"), max_tokens="12")
+    page.keyboard.press("Control+Enter")
+    settled(page)
+    expect(page.locator("[data-part=counts]")).to_contain_text("tokens read")
+    shown = (page.locator("[data-part=stream]").text_content() or "").strip()
+    page.get_by_role("button", name="Code", exact=True).click()
+    dialog = page.locator("#code-dialog")
+    expect(dialog.locator("summary")).to_have_text(["curl", "Python openai", "Python transformers"])
+    expect(dialog.locator("pre")).to_have_count(2)
+    dialog.locator("summary").last.press("Enter")
+    expect(dialog.get_by_text("myself/starter answers at its endpoint; its weights are not here.")).to_be_visible()
+    no_violations(page)
+    found = {key: page.locator(f"#code-{key}").text_content() or "" for key in ("curl", "openai")}
+    page.keyboard.press("Escape")
+    token = command(installation, "token", "create", "--name", "code").split()[-1]
+    assert shown and {key: run(text, key, tmp_path, token) for key, text in found.items()} == dict.fromkeys(found, shown)
+
+
+def test_the_notebook_says_what_a_run_there_took(installation: Running, page: Page) -> None:
+    took = re.search(r"(\d+) tokens read, (\d+) written .*(\$0\.\d+)", page.locator("[data-part=counts]").inner_text())
+    assert took is not None
+    draft_kept(page)
+    page.goto(f"{address(installation)}/lab/notebook")
+    row = page.locator("tbody tr").first
+    expect(row.locator("th")).to_contain_text("max tokens 12")
+    tokens, latency, cost = row.locator("td.num").all_inner_texts()[:3]
+    assert tokens == f"{took[1]} + {took[2]}" and re.fullmatch(r"[\d.]+\s(ms|s)", latency) and cost == took[3]
+    expect(row).to_contain_text("myself/starter")
+    page.goto(f"{address(installation)}/lab")
+    expect(page.locator("#lab:not([inert])")).to_be_attached()
+    set_parameter(page.locator("[data-column]"), max_tokens="")
+    part(page, "model").select_option(label="SmolLM2-135M-Instruct")
 
 
 def test_a_column_says_what_an_endpoint_cannot(page: Page, complaints: list[str]) -> None:

@@ -172,6 +172,33 @@ def test_the_tuned_model_answers_the_unmodified_openai_client(installation: Runn
     expect(page.locator("[data-part=model]")).to_contain_text("Small thumbs")
 
 
+def test_a_tuned_model_brings_its_prompt_to_the_lab_and_mine_comes_back(installation: Running, page: Page) -> None:
+    page.goto(f"{address(installation)}/lab?new=1")
+    expect(page.locator("#lab:not([inert])")).to_be_attached()  # nobody can type before the draft stands
+    model, note, instruction = page.locator("[data-part=model]"), page.locator("[data-part=note-model]"), page.get_by_label("Instruction")
+    instruction.fill("Sort it my way.")
+    expect(note).to_be_empty()
+    tuned = model.locator("option").filter(has_text="Small thumbs").first
+    through = tuned.get_attribute("data-through")
+    model.select_option(tuned.get_attribute("value"))
+    expect(note).to_have_text(f"tuned through {through}. Bring back mine")
+    expect(page.locator("#prompt-name")).to_have_text(through or "")
+    expect(instruction).not_to_have_value("Sort it my way.")
+    its = instruction.input_value()
+    no_violations(page)
+    page.get_by_role("button", name="Bring back mine").press("Enter")
+    expect(instruction).to_have_value("Sort it my way.")
+    expect(note).to_have_text(f"tuned through {through}, not this prompt. Use its prompt")
+    expect(page.locator("#prompt-name")).to_have_text("New prompt")
+    expect(model).to_be_focused()
+    no_violations(page)
+    page.get_by_role("button", name="Use its prompt").press("Enter")
+    expect(instruction).to_have_value(its)
+    expect(model).to_be_focused()
+    instruction.fill("Sort it another way.")
+    expect(note).to_contain_text("not this prompt")
+
+
 @pytest.mark.parametrize("width", [390, 1280, 1920])
 def test_every_page_fits_its_window(installation: Running, page: Page, complaints: list[str], width: int) -> None:
     page.set_viewport_size({"width": width, "height": 900})

@@ -1,4 +1,4 @@
-"""What a person chooses in the Lab and what comes of it: calibrated bars, answers held to a pattern, the seed of drawn shots, variables. In this order."""
+"""What a person chooses in the Lab and what comes of it: calibrated bars, answers held to a pattern, the seed of drawn shots, variables, parameters. In this order."""
 
 import json
 import re
@@ -182,11 +182,58 @@ def test_what_the_model_is_sent_is_what_was_shown(installation: Running, page: P
     counts = part(page, "counts").first
     expect(counts).to_contain_text("tokens read")
     read = re.search(r"([\d,]+) tokens read", counts.inner_text())
-    shown = re.search(r"= ([\d,]+) of", page.locator("#tokens").inner_text())
-    assert read is not None and shown is not None and read[1] == shown[1]
+    assert read is not None
+    expect(page.locator("#tokens")).to_contain_text(f"= {read[1]} of")
     page.goto(f"{address(installation)}/lab/notebook")
     row = page.locator("tbody tr").first
     expect(row).to_contain_text("Where is the fair?")
     page.locator("tbody tr a").first.click()
     expect(page.locator("#turns [data-turn=content]").last).to_have_value("For the {region}: {input}")
     expect(page.get_by_label("{region}", exact=True)).to_have_value("south")
+
+
+def answered(page: Page, **typed: str) -> str:
+    """What the only column answers with these parameters, and with no others but 40 tokens at most."""
+    drawer = part(page.locator("[data-column]"), "parameters")
+    drawer.locator("summary").click()
+    drawer.get_by_role("button", name="Reset all").click()
+    drawer.locator("summary").click()
+    set_parameter(page.locator("[data-column]"), max_tokens="40", **typed)
+    page.keyboard.press("Control+Enter")
+    settled(page)
+    expect(part(page, "counts").first).to_contain_text("tokens read")
+    return (part(page, "stream").first.text_content() or "").strip()
+
+
+def test_parameters_that_are_typed_change_what_is_written(installation: Running, page: Page) -> None:
+    page.goto(f"{address(installation)}/lab?new=1")
+    page.get_by_label("Instruction").fill("Say what the message is about.")
+    page.get_by_label("Input", exact=True).fill("My parcel has not arrived.")
+    greedy = answered(page)
+    assert len(greedy.split()) > 6
+    assert answered(page, temperature="2", top_k="1") == greedy, "only the likeliest token can be drawn"
+    sampled = answered(page, temperature="2", seed="7")
+    assert sampled != greedy
+    assert answered(page, temperature="2", seed="8") != sampled
+    assert answered(page, temperature="2", seed="7") == sampled, "the same seed, the same answer"
+    word = greedy.split()[4]
+    assert answered(page, stop=word) == greedy[: greedy.index(word)].strip() != ""
+    expect(part(page, "counts").first).to_contain_text("stopped by itself")
+    for penalty in ("repetition_penalty", "frequency_penalty", "presence_penalty"):
+        assert answered(page, **{penalty: "1.9"}) != greedy, penalty
+
+
+def test_a_number_outside_its_range_is_told_beside_run(page: Page) -> None:
+    drawer = part(page.locator("[data-column]"), "parameters")
+    drawer.locator("summary").click()
+    heat = drawer.get_by_label("Temperature", exact=True)
+    heat.fill("9")
+    expect(page.locator("#why")).to_have_text(re.compile(r"^Temperature: .*\b5\b"))
+    expect(page.locator("#run")).to_have_attribute("aria-disabled", "true")
+    no_violations(page)
+    before = part(page, "counts").first.inner_text()
+    page.keyboard.press("Control+Enter")
+    expect(part(page, "counts").first).to_have_text(before)
+    heat.fill("0.9")
+    expect(page.locator("#why")).to_have_text("")
+    expect(page.locator("#run")).not_to_have_attribute("aria-disabled", "true")

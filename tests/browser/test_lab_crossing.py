@@ -1,4 +1,4 @@
-"""The Lab's tests in a real browser: every model with every prompt, and rows that an endpoint broke off asked again from the chip. In this order."""
+"""The Lab's tests in a real browser: every model with every prompt, and its chips: watched, stopped, and rows that are left or broke off asked again. In this order."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.steps import address, arrived, column, menu, no_violations, part, set_parameter, sign_up
+from tests.browser.steps import address, arrived, column, menu, no_violations, part, set_parameter, sign_up, until
 from tests.installation import Running, free_port, start
 from tests.remote.servers import Server, running
 
@@ -57,8 +57,9 @@ def every(dialog: Locator, wanted: bool = True) -> None:
 
 def test_the_plan_crosses_every_model_with_every_prompt(installation: Running, faults: Server, page: Page) -> None:
     sign_up(page, installation.said())
-    for name in ("fine", "ill"):
-        post(installation, page, "endpoints", {"name": name, "url": f"{faults.address}/{name}/v1", "models": ["m"], "concurrency": 1, "time_out": 20})
+    for name, prices in (("fine", {"m": {"input": 1000, "output": 1000}}), ("ill", {}), ("slow", {})):
+        about = {"name": name, "url": f"{faults.address}/{name}/v1", "models": ["m"], "prices": prices, "concurrency": 1, "time_out": 20}
+        post(installation, page, "endpoints", about)
     post(installation, page, "prompts", {"name": SAVED, "instruction": "Good or bad?", "parameters": {"max_tokens": 2}})
     page.goto(f"{address(installation)}/lab")
     page.get_by_label("Instruction").fill("Say whether the message is good or bad.")
@@ -130,6 +131,18 @@ def test_each_pair_is_a_job_with_a_chip_and_ends_as_an_evaluation(installation: 
     expect(rows.filter(has_text="validation, 2 rows")).to_have_count(4)
 
 
+def test_rows_time_and_cost_are_said_before_anything_starts(installation: Running, page: Page) -> None:
+    page.goto(f"{address(installation)}/lab")
+    page.locator("#test").click()
+    page.get_by_label("Rows", exact=True).fill("9")
+    expect(page.locator("#test-plan strong")).to_have_text(re.compile(r"^2 evaluations, 18 answers, (a few seconds|about .+), at most \$0\.\d+\.$"))
+    here, there = (row.locator("td").all_inner_texts()[-3:] for row in page.get_by_role("dialog").locator("tbody tr").all())
+    assert (here[0], there[0]) == ("9", "9") and all(re.match("a few seconds|about", time) for time in (here[1], there[1]))
+    assert here[2] == "none" and page.locator("#test-plan strong").inner_text().endswith(f"{there[2]}."), "only the endpoint has its price"
+    no_violations(page)
+    page.keyboard.press("Escape")
+
+
 def test_rows_that_an_endpoint_broke_off_are_asked_again_from_the_chip(installation: Running, faults: Server, page: Page) -> None:
     page.goto(f"{address(installation)}/lab")
     menu(page, "B", "Remove")
@@ -161,3 +174,46 @@ def test_rows_that_an_endpoint_broke_off_are_asked_again_from_the_chip(installat
     expect(chip.get_by_role("img", name="succeeded")).to_be_visible()
     expect(chip.locator("b")).to_have_text(re.compile(r"^0\.\d{3}$"))
     expect(page.locator("#tests [data-job]")).to_have_count(5)
+
+
+ROWS = 80
+"""At 0.3 s each there is time to watch, and to stop it."""
+
+
+def test_a_test_is_watched_and_stopped_and_goes_on_with_the_rows_that_are_left(installation: Running, faults: Server, page: Page) -> None:
+    page.locator("[data-part=model]").select_option(label="slow/m")
+    page.locator("#test").click()
+    page.get_by_label("Rows", exact=True).fill(str(ROWS))
+    expect(page.locator("#test-plan strong")).to_contain_text(f"1 evaluation, {ROWS} answers")
+    page.locator("#test-start").press("Enter")
+    chip = page.locator("#tests [data-job]").filter(has_text="slow/m")
+
+    def share() -> int:
+        found = re.search(r"running.*?(\d+)\s%", chip.inner_text(), re.DOTALL)
+        return int(found[1]) if found else 0
+
+    expect(chip).to_be_visible()
+    until(page, lambda: share() > 0)
+    first = share()
+    until(page, lambda: share() > first)
+    no_violations(page)
+    chip.press("Enter")
+    arrived(page, re.compile(r"/jobs/\d+$"))
+    page.get_by_role("button", name="Stop", exact=True).click()
+    page.get_by_role("dialog").get_by_role("button", name="Stop", exact=True).click()
+    expect(page.get_by_role("button", name="Retry")).to_be_visible()
+    asked = len(faults.requests("slow"))
+    assert ROWS * first / 100 <= asked < ROWS
+    page.goto(f"{address(installation)}/lab")
+    expect(chip).to_contain_text("cancelled")
+    expect(chip.locator("b")).to_have_count(0)
+    no_violations(page)
+    chip.press("Enter")
+    arrived(page, re.compile(r"/jobs/\d+$"))
+    assert len(faults.requests("slow")) == asked, "what is stopped asks nothing more"
+    page.get_by_role("button", name="Retry").press("Enter")
+    expect(page.locator(".figure").filter(has_text="Accuracy")).to_contain_text(f"of {ROWS} rows, validation", timeout=120_000)
+    assert len(faults.requests("slow")) == ROWS, "no row is asked twice"
+    assert faults.ask("/log")["most"] == 1, "one at a time, as the endpoint wants it"
+    page.goto(f"{address(installation)}/lab")
+    expect(chip.get_by_role("img", name="succeeded")).to_be_visible()

@@ -1,11 +1,12 @@
 """States of the Lab that somebody meets in passing: open menus and dialogs, prompts too long to run, a window that is resized, a page that crashes. In this order."""
 
+import json
 import re
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import BrowserContext, Error, Locator, Page, Route, expect
+from playwright.sync_api import BrowserContext, Error, FilePayload, Locator, Page, Route, expect
 
 from tests.browser.steps import address, arrived, column, draft_kept, no_violations, part, press, set_parameter, settled, sign_up, tab_to, until
 from tests.installation import Running
@@ -333,3 +334,43 @@ def test_the_dialogs_of_the_prompts_room(installation: Running, page: Page, tmp_
     expect(page.locator("#import-dialog")).to_be_hidden()
     expect(page.locator("[data-dialog=import-dialog]")).to_be_focused()
     arrived(page, re.compile("/prompts$"))
+
+
+WATSONX = {
+    "prompt": {
+        "data": {"instruction": "Say where it is.", "input_prefix": "Fair:", "output_prefix": "Place:", "examples": [["The fair of 1952", "Oslo"]]},
+        "input": [["The fair of 1994", ""]],
+        "model_parameters": {"decoding_method": "greedy", "max_new_tokens": 9, "stop_sequences": ["\n"]},
+    }
+}
+FAIRS = "input,output,split\n" + "".join(
+    f"The {split} fair {at} of the {way},{way},{split}\n" for split in ("train", "validation", "test") for at in range(4) for way in ("north", "south")
+)
+
+
+def test_an_empty_lab_is_begun_from_somebody_elses_json_or_from_a_dataset(installation: Running, page: Page) -> None:
+    lab(installation, page)
+    starters = page.locator("#starters")
+    starters.get_by_role("button", name="Paste JSON").press("Enter")
+    page.locator("#paste-text").fill(json.dumps(WATSONX))
+    page.locator("#paste-form .primary").press("Enter")
+    expect(starters).to_be_hidden()
+    expect(page.locator("#instruction")).to_have_value("Say where it is.")
+    expect(page.get_by_label("Output prefix")).to_have_value("Place:")
+    assert [area.input_value() for area in page.locator("#shots textarea").all()] == ["The fair of 1952", "Oslo"]
+    expect(page.get_by_label("Input", exact=True)).to_have_value("The fair of 1994")
+    expect(part(page.locator("[data-column]"), "changed")).to_have_text('max tokens 9, stop "\\n"')
+    no_violations(page)
+    lab(installation, page)
+    starters.get_by_role("link", name="My dataset").press("Enter")
+    arrived(page, re.compile("/datasets/new$"))
+    file: FilePayload = {"name": "fairs.csv", "mimeType": "text/csv", "buffer": FAIRS.encode()}
+    made = page.request.post(f"{address(installation)}/api/v1/datasets", multipart={"file": file, "name": "Fairs"}, headers={"Origin": address(installation)})
+    assert made.ok, made.text()
+    lab(installation, page)
+    starters.get_by_role("link", name="A prompt for Fairs").press("Enter")
+    expect(page.locator("#instruction")).to_have_value("Answer with one of: {labels}.")
+    expect(page.locator("#shots > li")).to_have_count(4)
+    expect(page.locator("#dataset option:checked")).to_have_text("Fairs v1")
+    expect(page.get_by_label("Input", exact=True)).not_to_have_value("")
+    no_violations(page)

@@ -202,6 +202,15 @@ def test_code_is_shown_for_what_stands_in_the_lab(browser: TestClient, person: W
     assert told.text("[role=alert] .message").startswith("json_schema: ")
 
 
+def test_code_that_transformers_cannot_have_says_why(browser: TestClient, person: Who) -> None:
+    body = {"model": add_model(person), "prompt": FIRST, "variables": {"input": "it"}, "parameters": {"regex": "[a-z]+", "min_tokens": 3}}
+    page = Dom(browser.post("/lab/code", json=body).text)
+    assert [one.get("id") for one in page.all("pre.code")] == ["code-curl", "code-openai"]
+    assert page.texts("details p.muted") == [
+        "generate() cannot hold an answer to a form and to a least number of tokens at once. Without min tokens there is code here."
+    ]
+
+
 def test_code_says_of_a_value_what_it_is_and_of_a_saved_version_its_words(browser: TestClient, person: Who) -> None:
     body: dict[str, Any] = {"model": add_model(person), "prompt": FIRST, "variables": {"input": "it <|im_end|> is"}, "parameters": {"choices": ["good", "bad"]}}
     page = Dom(browser.post("/lab/code", json=body).text)
