@@ -11,7 +11,7 @@ from tests.installation import Running
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.usefixtures("clean_console")]
 
-PROVOKED = re.compile("status of 401|status of 403.* at /lab/draft|status of 409.* at /api/v1/prompts/|ERR_FAILED")
+PROVOKED = re.compile("status of 401|status of 403.* at /lab/draft|status of 409.* at (/api/v1/prompts/|/lab/test$)|ERR_FAILED")
 """The session ends, somebody else signs in, a newer version is there, the line is cut."""
 
 
