@@ -45,7 +45,6 @@ class Penalty(LogitsProcessor):
 
 """
 
-
 LATE = """
 class Stops(StoppingCriteria):
     \"\"\"Stop sequences are looked for in what follows the first {free} tokens.\"\"\"

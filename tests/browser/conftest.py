@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from fcntl import LOCK_EX, flock
 from pathlib import Path
@@ -12,8 +11,9 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
+from tests.browser.steps import installed
 from tests.house.rules import ROOT
-from tests.installation import Running, environment, free_port, start
+from tests.installation import Running, environment, free_port
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = [
@@ -42,14 +42,8 @@ def starter_models() -> Path:
 @pytest.fixture(scope="module")
 def installation(starter_models: Path) -> Iterator[Running]:
     """`fettle up` on an empty data folder that has the starter model."""
-    with tempfile.TemporaryDirectory(prefix="fettle-browser-") as name:
-        folder = Path(name)
-        (folder / "data").mkdir()
-        (folder / "data" / "models").symlink_to(starter_models)
-        found = start(folder, free_port())
+    with installed(starter_models) as found:
         yield found
-        found.process.terminate()
-        found.process.wait(20)
 
 
 @pytest.fixture(scope="module")  # not the session: Playwright's event loop would stay in the way of every later test's own

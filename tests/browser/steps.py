@@ -1,17 +1,21 @@
 """What the browser tests do again and again."""
 
+import json
 import re
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page, expect
 
 from tests.house.rules import ROOT
-from tests.installation import Running
+from tests.installation import Running, free_port, start
 
 PASSWORD = "three quiet words"
 
@@ -20,6 +24,25 @@ SEEN = """() => {
     return box.width > 0 && box.bottom > 0 && box.top < innerHeight && (style.outlineStyle !== "none" || style.boxShadow !== "none");
 }"""
 """Whether what has the keyboard is in the window, and marked as having it."""
+
+
+@contextmanager
+def installed(models: Path, *places: str, itself: bool = False) -> Iterator[Running]:
+    """`fettle up` on an empty data folder that has these models, allowed to ask endpoints at these places, and at its own."""
+    with tempfile.TemporaryDirectory(prefix="fettle-browser-") as name:
+        folder, port = Path(name), free_port()
+        (folder / "data").mkdir()
+        (folder / "data" / "models").symlink_to(models)
+        allowed = [*places, *([f"127.0.0.1:{port}"] if itself else [])]
+        found = start(folder, port, {"FETTLE_ALLOWED_ENDPOINTS": json.dumps(allowed)} if allowed else None)
+        yield found
+        found.process.terminate()
+        found.process.wait(20)
+
+
+def lab(installation: Running, page: Page, query: str = "?new=1") -> None:
+    page.goto(f"{address(installation)}/lab{query}")
+    expect(page.locator("#lab:not([inert])")).to_be_attached()  # keys are taken once the draft stands
 
 
 def address(installation: Running) -> str:

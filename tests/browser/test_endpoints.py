@@ -2,7 +2,6 @@
 
 import json
 import re
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,9 +9,9 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from app.api.table import AT_ONCE
-from tests.browser.steps import address, command, draft_kept, no_violations, part, set_parameter, settled, sign_up
+from tests.browser.steps import address, command, draft_kept, installed, no_violations, part, set_parameter, settled, sign_up
 from tests.browser.test_code import run
-from tests.installation import Running, free_port, start
+from tests.installation import Running
 from tests.remote.servers import Server, running
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.usefixtures("clean_console")]
@@ -28,14 +27,8 @@ def faults() -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def installation(starter_models: Path, faults: Server) -> Iterator[Running]:
     """`fettle up` with the starter model, allowed to ask itself and the endpoint that does everything wrong."""
-    with tempfile.TemporaryDirectory(prefix="fettle-endpoints-") as name:
-        folder, port = Path(name), free_port()
-        (folder / "data").mkdir()
-        (folder / "data" / "models").symlink_to(starter_models)
-        found = start(folder, port, {"FETTLE_ALLOWED_ENDPOINTS": json.dumps([f"127.0.0.1:{port}", faults.place])})
+    with installed(starter_models, faults.place, itself=True) as found:
         yield found
-        found.process.terminate()
-        found.process.wait(20)
 
 
 def test_an_endpoint_is_added_tested_and_priced(installation: Running, page: Page, complaints: list[str]) -> None:

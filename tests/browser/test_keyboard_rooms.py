@@ -2,15 +2,14 @@
 
 import json
 import re
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.steps import SEEN, address, arrived, command, draft_kept, no_violations, press, settled, sign_up, tab_to, write
-from tests.installation import Running, free_port, start
+from tests.browser.steps import SEEN, address, arrived, command, draft_kept, installed, lab, no_violations, press, settled, sign_up, tab_to, write
+from tests.installation import Running
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.usefixtures("clean_console")]
 
@@ -21,14 +20,8 @@ PROVOKED = re.compile("status of 409.* at /api/v1/prompts/3/versions")
 @pytest.fixture(scope="module")
 def installation(starter_models: Path) -> Iterator[Running]:
     """`fettle up` with the starter model, allowed to ask itself."""
-    with tempfile.TemporaryDirectory(prefix="fettle-rooms-") as name:
-        folder, port = Path(name), free_port()
-        (folder / "data").mkdir()
-        (folder / "data" / "models").symlink_to(starter_models)
-        found = start(folder, port, {"FETTLE_ALLOWED_ENDPOINTS": json.dumps([f"127.0.0.1:{port}"])})
+    with installed(starter_models, itself=True) as found:
         yield found
-        found.process.terminate()
-        found.process.wait(20)
 
 
 def choose(page: Page, button: str, choice: str) -> None:
@@ -42,11 +35,6 @@ def choose(page: Page, button: str, choice: str) -> None:
 def confirm(page: Page, title: str) -> None:
     expect(page.get_by_role("dialog", name=title)).to_be_visible()
     press(page, "#confirm [value=yes]")
-
-
-def lab(installation: Running, page: Page, query: str) -> None:
-    page.goto(f"{address(installation)}/lab{query}")
-    expect(page.locator("#lab:not([inert])")).to_be_attached()  # keys are taken once the draft stands
 
 
 def save(page: Page, name: str, message: str) -> None:

@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.steps import SEEN, address, column, draft_kept, no_violations, part, press, settled, sign_up, tab_to, write
+from tests.browser.steps import SEEN, address, column, draft_kept, lab, no_violations, part, press, settled, sign_up, tab_to, write
 from tests.installation import Running
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.usefixtures("clean_console")]
@@ -14,11 +14,6 @@ TURNS = "[...document.querySelectorAll('#turns > li')].map((item) => [item.query
 ASIDE = "[...document.querySelectorAll('#turns > li')].map((item) => item.hasAttribute('data-aside'))"
 SHOTS = "[...document.querySelectorAll('#shots [data-shot=input]')].map((one) => one.value)"
 REQUEST = "document.querySelector('[data-answer]').answer.request"
-
-
-def lab(installation: Running, page: Page, query: str = "?new=1") -> None:
-    page.goto(f"{address(installation)}/lab{query}")
-    expect(page.locator("#lab:not([inert])")).to_be_attached()  # keys are taken once the draft stands
 
 
 def along(page: Page, name: str, key: str, value: str, *, back: bool = False) -> None:

@@ -1,8 +1,6 @@
 """The Lab's tests in a real browser: every model with every prompt, and its chips: watched, stopped, and rows that are left or broke off asked again. In this order."""
 
-import json
 import re
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +8,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.steps import address, arrived, column, menu, no_violations, part, set_parameter, sign_up, until
-from tests.installation import Running, free_port, start
+from tests.browser.steps import address, arrived, column, installed, menu, no_violations, part, set_parameter, sign_up, until
+from tests.installation import Running
 from tests.remote.servers import Server, running
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.usefixtures("clean_console")]
@@ -30,14 +28,8 @@ def faults() -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def installation(starter_models: Path, faults: Server) -> Iterator[Running]:
     """`fettle up` with the starter model, allowed to ask that endpoint."""
-    with tempfile.TemporaryDirectory(prefix="fettle-crossing-") as name:
-        folder = Path(name)
-        (folder / "data").mkdir()
-        (folder / "data" / "models").symlink_to(starter_models)
-        found = start(folder, free_port(), {"FETTLE_ALLOWED_ENDPOINTS": json.dumps([faults.place])})
+    with installed(starter_models, faults.place) as found:
         yield found
-        found.process.terminate()
-        found.process.wait(20)
 
 
 def post(installation: Running, page: Page, path: str, about: dict[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import re
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +9,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.steps import address, arrived, column, no_violations, part, set_parameter, settled, sign_up
-from tests.installation import Running, free_port, start
+from tests.browser.steps import address, arrived, column, installed, no_violations, part, set_parameter, settled, sign_up
+from tests.installation import Running, free_port
 from tests.remote.servers import Server, running
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.usefixtures("clean_console")]
@@ -38,14 +37,8 @@ def nobody() -> Server:
 @pytest.fixture(scope="module")
 def installation(starter_models: Path, model_server: Server, faults: Server, nobody: Server) -> Iterator[Running]:
     """`fettle up` with the starter model, allowed to ask a server over a tiny model, the one that does everything wrong, and one that is not there."""
-    with tempfile.TemporaryDirectory(prefix="fettle-remote-") as name:
-        folder = Path(name)
-        (folder / "data").mkdir()
-        (folder / "data" / "models").symlink_to(starter_models)
-        found = start(folder, free_port(), {"FETTLE_ALLOWED_ENDPOINTS": json.dumps([model_server.place, faults.place, nobody.place])})
+    with installed(starter_models, model_server.place, faults.place, nobody.place) as found:
         yield found
-        found.process.terminate()
-        found.process.wait(20)
 
 
 def add(page: Page, installation: Running, **typed: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, Error, FilePayload, Locator, Page, Route, expect
 
-from tests.browser.steps import address, arrived, column, draft_kept, no_violations, part, press, set_parameter, settled, sign_up, tab_to, until
+from tests.browser.steps import address, arrived, column, draft_kept, lab, no_violations, part, press, set_parameter, settled, sign_up, tab_to, until
 from tests.installation import Running
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.usefixtures("clean_console")]
@@ -19,11 +19,6 @@ WINDOW = 8192
 TOO_LONG = re.compile(
     r"^The prompt takes ([\d,]+) tokens, and the model reads 8,192, its answer included: make it shorter by at least ([\d,]+)\.$",
 )
-
-
-def lab(installation: Running, page: Page, query: str = "?new=1") -> None:
-    page.goto(f"{address(installation)}/lab{query}")
-    expect(page.locator("#lab:not([inert])")).to_be_attached()  # keys are taken once the draft stands
 
 
 def put(field: Locator, text: str) -> None:
