@@ -52,7 +52,7 @@ def test_vllm_reads_the_same_prompts_and_writes_as_many_tokens(monkeypatch: pyte
         def generate(self, texts: list[str], wanted: dict[str, Any], *, use_tqdm: bool) -> None:
             read.append((texts, wanted))
 
-    monkeypatch.setitem(sys.modules, "vllm", SimpleNamespace(LLM=Engine, SamplingParams=dict))  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "vllm", SimpleNamespace(LLM=Engine, SamplingParams=dict))
     asked = prompts(40)
     (line,) = vllm_lines(Path("here"), asked)
     assert line.startswith("| | vLLM, prefix cache | ") and [len(texts) for texts, _ in read] == [32, 40], "a batch to warm up, then all"

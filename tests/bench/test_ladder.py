@@ -44,7 +44,7 @@ def test_prompts_are_drawn_as_often_as_said_and_every_method_is_tuned_once(monke
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_a_finished_ladder_is_written_as_a_report_a_table_and_a_drawing(person: Who, tmp_path: Path) -> None:
     rungs: list[dict[str, Any]] = [{"technique": "zero_shot"}, {"technique": "lora"}]
-    made = {"dataset": add_dataset(person).reference, "model": add_model(person), "rungs": rungs, "targets": Targets(machine_hour=1.0)}
+    made: dict[str, Any] = {"dataset": add_dataset(person).reference, "model": add_model(person), "rungs": rungs, "targets": Targets(machine_hour=1.0)}
     key = experiments.create(person, name="sst2", **made)
     climb(15, 29)
     write(experiments.find(person, key), "sst2", tmp_path / "examples", 90.0)
