@@ -4,11 +4,11 @@ Experiments are drawn with a fixed seed: so many cheaper rungs, each truly so fa
 rows. The rule is the one of the recommendation itself (`app.domain.stats.holds`), beside the same at 2.5 % and beside "not significantly
 different", by the exact McNemar test with Holm's correction. A second table is of rows that are not just right or wrong: one rung truly the margin
 below, by the score of its values (`app.domain.bounded`), beside signs flipped about the margin, and how often the 95 % intervals of both
-and of a BCa bootstrap hold the truth. A third is of how often Wilson's interval of right rows does, with few rows and extreme shares as well, and the last
-of how often a rung that is truly equal is shown to hold.
+and of a BCa bootstrap hold the truth. A third is of how often Wilson's interval of right rows does, with few rows and extreme shares as well, a fourth
+of how often a rung that is truly equal is shown to hold, and the last of the recommendation as a whole, with the validation rows by which the best rung is chosen drawn as well.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from statistics import NormalDist
 from typing import Any
 
@@ -16,7 +16,11 @@ import numpy as np
 from scipy.stats import binom, bootstrap
 
 from app.domain.bounded import interval, score
+from app.domain.ladder import Step
+from app.domain.recommendation import recommend
+from app.domain.results import ByRow
 from app.domain.stats import ALPHA, Difference, holds, holm, mcnemar, wilson
+from app.domain.targets import Terms
 
 MARGIN = 0.03
 DRAWS = 4000
@@ -33,6 +37,26 @@ def drawn(count: int, n: int, cheaper: int, truly_below: float, discordant: floa
     gained_share, lost_share = (discordant - truly_below) / 2, (discordant + truly_below) / 2
     counts = np.random.default_rng(7).multinomial(n, [gained_share, lost_share, 1 - discordant], size=(count, cheaper))
     return [[Difference((int(g) - int(x)) / n, 0, 0, 1, int(g), int(x), n) for g, x, _ in rows] for rows in counts]
+
+
+def whole(count: int, validation: int, n: int, cheaper: int, truly_below: float, discordant: float = 0.1) -> Iterator[list[Step]]:
+    """Experiments as a whole: `cheaper` prompts and a tuned rung, which has four rows of five right, on `n` test rows and with scores on `validation` rows."""
+    rng = np.random.default_rng(11)
+    gained_share, lost_share = (discordant - truly_below) / 2 / 0.2, (discordant + truly_below) / 2 / 0.8
+    for _ in range(count):
+        scores, rows = [], []
+        for size in (validation, n):
+            best = rng.random(size) < 0.8
+            others = [np.where(best, rng.random(size) >= lost_share, rng.random(size) < gained_share) for _ in range(cheaper)]
+            scores.append([float(one.mean()) for one in (*others, best)])
+            rows = [ByRow(dict(enumerate(one.astype(float).tolist()))) for one in (*others, best)]
+        yield [Step(at, f"rung {at}", one, at == cheaper, scores[0][at]) for at, one in enumerate(rows)]
+
+
+def recommended(experiments: Iterable[list[Step]]) -> int:
+    """In how many experiments another rung than the dearest is recommended; an answer that cannot tell recommends none."""
+    found = [(recommend(steps, Terms(), brief=True), steps[-1].position) for steps in experiments]
+    return sum(one is not None and one.position != dearest and one.kind != "cannot_tell" for one, dearest in found)
 
 
 def not_different(rows: Sequence[Difference]) -> list[bool]:
@@ -134,6 +158,10 @@ def main() -> None:
     print("\n| rows | an equal rung of one draw is shown to hold | of three draws |\n|---|---|---|")
     for n in (100, 300, 1000):
         print(f"| {n:,} | " + " | ".join(f"{100 * power(n, seeds):.1f} %" for seeds in (1, 3)) + " |", flush=True)
+    print("\n| validation rows | test rows | cheaper rungs | a rung 3 points below is recommended | an equal rung is |\n|---|---|---|---|---|")
+    for validation, n, cheaper in ((validation, n, cheaper) for validation in (100, 300, 1000) for n in (300, 1000) for cheaper in (1, 9)):
+        shares = " | ".join(f"{100 * recommended(whole(SHARE_DRAWS, validation, n, cheaper, below)) / SHARE_DRAWS:.1f} %" for below in (MARGIN, 0.0))
+        print(f"| {validation:,} | {n:,} | {cheaper} | {shares} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,26 +1,29 @@
 """The recommendation over an experiment's rungs, computed: the cheapest rung that is shown to hold, or why nothing can be said. Pure.
 
 The best rung is the one with the highest validation score, so its test score is no lucky one. A cheaper rung holds when it is *shown* to be
-less than `margin` below the best: the paired score test (Tango's) of "at least `margin` below", one-sided, with Holm's correction over all cheaper
-rungs; of a figure that is no mean over rows the lower limit of its interval, at the same levels. "Not significantly different" never counts as "as good". What is cheap is one formula: twelve months of requests, and tuning and labels
-once. Where requests a month or a price is not known, the order of the ladder stands for it, and the reasons say so.
+less than `margin` below the best: the paired score test (Tango's) of "at least `margin` below", one-sided, with Holm's correction over all rungs asked;
+of a figure that is no mean over rows the lower limit of its interval, at the same levels. "Not significantly different" never counts as "as good", and
+nothing is as good for having won on validation: the best rung, where others cost more, has to hold in the same way against the best of those. What is cheap
+is one formula: twelve months of requests, and tuning and labels once. Where requests a month or a price is not known, the order of the ladder stands for it,
+and the reasons say so.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, inf
+from math import ceil
+from statistics import NormalDist
 from typing import Literal
 
 from app.domain.ladder import Step, paired
+from app.domain.reasons import points, reasons, signed, signed_span, span, value_of
 from app.domain.stats import ALPHA, Difference, holds, holm, rows_for, rows_missing
 from app.domain.targets import Terms
+from app.domain.weighing import Weighed
 
 Z95 = 1.96
 
 FEW_LABELS = 16
 """Train labels a class up to which published comparisons find no gain in plain fine-tuning over a prompt."""
-
-MONTHS = 12
 
 AS_USUAL = Terms()
 
@@ -48,78 +51,10 @@ def recommend(steps: Sequence[Step], terms: Terms = AS_USUAL, floor: Step | None
     """
     if len(steps) < 2:
         return None
-    view = _View(sorted(steps, key=lambda step: (step.signal, step.position)), terms, brief)
+    view = Weighed(sorted(steps, key=lambda step: (step.signal, step.position)), terms, brief)
     if floor is not None and not _signal(view.steps, floor):
         return _no_signal(view, floor)
     return _targeted(view) if terms.asked else _cheapest(view)
-
-
-class _View:
-    """The rungs from cheap to dear, the best one, and which of the cheaper ones hold against it."""
-
-    def __init__(self, steps: Sequence[Step], terms: Terms, brief: bool = False) -> None:
-        self.terms, self.brief = terms, brief
-        yearly = {step.position: yearly_cost(step, terms) for step in steps}
-        self.priced = all(value is not None for value in yearly.values())
-        self.steps = sorted(steps, key=lambda step: (yearly[step.position] or 0.0, step.position)) if self.priced else list(steps)
-        self.yearly = yearly
-        # On validation where every rung has a score there: else on the test rows, and that is said. The cheaper of two equals is the best.
-        self.validated = all(step.validation is not None for step in steps)
-        self.chosen_by = "validation score" if self.validated else "score"
-        self.best = max(self.steps, key=lambda step: (self.quality(step), -self.steps.index(step)))
-        self.cheaper = self.steps[: self.steps.index(self.best)]
-        self.against_best = {step.position: paired(step, self.best) for step in self.steps if step is not self.best}
-
-    def quality(self, step: Step) -> float:
-        return step.validation if self.validated and step.validation is not None else step.value
-
-    def choice(self, margin: float) -> Step:
-        """The cheapest rung that holds at this margin."""
-        shown = holds([self.against_best[step.position] for step in self.cheaper], margin)
-        return next((step for step, held in zip(self.cheaper, shown, strict=True) if held), self.best)
-
-    def smallest_margin(self, choice: Step) -> float:
-        """The margin from which on `choice`, which holds at the margin asked for, is the cheapest that does."""
-        low, high = 0.0, self.terms.margin
-        for _ in range(0 if self.brief else 12):
-            middle = (low + high) / 2
-            low, high = (low, middle) if self.choice(middle) is choice else (middle, high)
-        return high
-
-    def worse(self) -> set[int]:
-        """Cheaper rungs that are shown to be worse than the best one."""
-        differences = [self.against_best[step.position] for step in self.cheaper]
-        p_values = holm([one.p_value for one in differences])
-        return {step.position for step, one, p in zip(self.cheaper, differences, p_values, strict=True) if p <= ALPHA and one.high < 0}
-
-    def above(self) -> Step | None:
-        """A dearer rung that is shown to be better than the best by validation, which is not shown to be less than the margin below it: the highest."""
-        dearer = self.steps[len(self.cheaper) + 1 :]
-        differences = [self.against_best[step.position] for step in dearer]
-        near = holds([one.turned for one in differences], self.terms.margin) if self.terms.margin > 0 else [False] * len(dearer)
-        found = zip(dearer, differences, holm([one.p_value for one in differences]), near, strict=True)
-        better = [step for step, one, p, within in found if p <= ALPHA and one.low > 0 and not within]
-        return max(better, key=lambda step: step.value, default=None)
-
-
-def yearly_cost(step: Step, terms: Terms) -> float | None:
-    """Twelve months of requests, and tuning and labels once. None where something of it is not known."""
-    labels = 0.0 if not step.cost.labels else None if terms.label_price is None else step.cost.labels * terms.label_price
-    if terms.requests_a_month is None or step.cost.request is None or step.cost.tuning is None or labels is None:
-        return None
-    return MONTHS * terms.requests_a_month * step.cost.request + step.cost.tuning + labels
-
-
-def break_even(dear_request: Step, tuned: Step, label_price: float | None) -> float | None:
-    """Requests after which tuning has paid for itself against a prompt that costs more a request; inf: never; None: a price is not known."""
-    if dear_request.cost.request is None or tuned.cost.request is None or tuned.cost.tuning is None:
-        return None
-    more_labels = max(0, tuned.cost.labels - dear_request.cost.labels)
-    if more_labels and label_price is None:
-        return None
-    once = tuned.cost.tuning + more_labels * (label_price or 0.0)
-    saved = dear_request.cost.request - tuned.cost.request
-    return inf if saved <= 0 else once / saved
 
 
 def _signal(steps: Sequence[Step], floor: Step) -> bool:
@@ -127,75 +62,90 @@ def _signal(steps: Sequence[Step], floor: Step) -> bool:
     return any(holds([paired(step, floor) for step in steps], 0.0))
 
 
-def _no_signal(view: _View, floor: Step) -> Recommendation:
+def _no_signal(view: Weighed, floor: Step) -> Recommendation:
     best = max(view.steps, key=lambda step: step.value)
     one = paired(best, floor)
-    more = _rows_for(one, 0.0, len(view.steps))
+    more = rows_for(one, one.difference, 2 * ALPHA / len(view.steps))
     hope = f"; about {more:,} more {view.terms.rows} rows would tell, if it stays as it is" if more else ""
     sentence = (
-        f"Do not tune: no rung is shown to beat {floor.title} ({_value(floor.value, view.terms)}); the highest, {best.title}, is {_signed_span(one)} "
+        f"Do not tune: no rung is shown to beat {floor.title} ({value_of(floor.value, view.terms)}); the highest, {best.title}, is {signed_span(one)} "
         f"{view.terms.points} against it{hope}. Check the labels first: do two people agree on them, and does the input hold the answer?"
     )
-    return Recommendation(None, sentence, "no_signal", _reasons(view), more_rows=more)
+    return Recommendation(None, sentence, "no_signal", reasons(view), more_rows=more)
 
 
-def _cheapest(view: _View) -> Recommendation:
+def _cheapest(view: Weighed) -> Recommendation:
     choice = view.choice(view.terms.margin)
     tuned = [step for step in view.steps if step.tunes]
     if _few_labels(view, tuned) and (found := _label_more(view, choice, tuned)):
         return found
-    reasons = _reasons(view)
-    if (above := view.above()) is not None:
-        return _disagree(view, above, reasons)
-    advice = f"Use {choice.title}" + (": do not tune." if tuned and not choice.tunes else ".")
-    if choice is not view.best:
+    if (above := view.above(view.terms.margin)) is not None:
+        return _disagree(view, above)
+    if choice is not None and choice is not view.best:
         one = view.against_best[choice.position]
-        sentence = f"{advice} It is shown to be less than {_points(view.terms.margin)} {view.terms.points} below {view.best.title}: {_signed_span(one)}."
         margin = view.smallest_margin(choice)
-        below = f"The verdict holds for any margin from {_points(margin)} points on; below that {view.choice(0.999 * margin).title} is recommended."
-        return Recommendation(choice.position, sentence, "holds", (*reasons, below), margin)
+        below = f"{points(margin)} points is the smallest margin at which this is the verdict."
+        return Recommendation(choice.position, f"{_advice(view, choice)} {_held(view, one, view.best)}.", "holds", (*reasons(view), below), margin)
     open_ = [step for step in view.cheaper if step.position not in view.worse()]
+    if choice is None and not open_:
+        return _cannot_tell(view, view.best)
     if open_:
-        return _cannot_tell(view, open_, reasons)
-    rival = max(view.cheaper or view.steps[1:], key=lambda step: (step.value, -step.position))
-    one = view.against_best[rival.position]
-    if not view.cheaper:
-        sentence = f"{advice} It is the cheapest and has the best {view.chosen_by}; {rival.title} is {_signed_span(one)} {view.terms.points} against it."
+        return _cannot_tell(view, max(open_, key=lambda step: view.against_best[step.position].difference))
+    if view.rival is not None:
+        rank = "the cheapest and has" if not view.cheaper else "shown to be better than every cheaper rung, has"
+        sentence = f"It is {rank} the best {view.chosen_by}, and {_held(view, view.asked[view.best.position], view.rival, '')}."
     else:
-        sentence = f"{advice} Every cheaper rung is shown to be worse; {rival.title} by {_span(one, -1)} {view.terms.points}."
-    return Recommendation(choice.position, sentence, "best", reasons)
+        worst = max(view.cheaper, key=lambda step: (step.value, -step.position))
+        sentence = f"Every cheaper rung is shown to be worse; {worst.title} by {span(view.against_best[worst.position], -1)} {view.terms.points}."
+    return Recommendation(view.best.position, f"{_advice(view, view.best)} {sentence}", "best", reasons(view))
 
 
-def _disagree(view: _View, above: Step, reasons: tuple[str, ...]) -> Recommendation:
+def _advice(view: Weighed, choice: Step) -> str:
+    """What to use. Not to tune is said where the best tuned rung is shown to be less than the margin better, and not for another rung's sake."""
+    tuned = [step for step in view.steps if step.tunes]
+    if not tuned or choice.tunes:
+        return f"Use {choice.title}."
+    rival = max(tuned, key=lambda step: (view.quality(step), -view.steps.index(step)))
+    return f"Use {choice.title}: do not tune." if paired(choice, rival).clears(view.terms.margin, ALPHA) else f"Use {choice.title}."
+
+
+def _held(view: Weighed, one: Difference, other: Step, lead: str = "It is ") -> str:
+    """What a rung that holds is shown, with the limit that it was held to: an interval of 95 % reaches further down, and would seem to say otherwise."""
+    less = f"less than {points(view.terms.margin)} {view.terms.points} below" if view.terms.margin else "better than"
+    return f"{lead}shown to be {less} {other.title}: {signed(one.difference)}, at worst {signed(one.lower(ALPHA))} (one-sided, 95 %)"
+
+
+def _disagree(view: Weighed, above: Step) -> Recommendation:
     """The best by validation is not the best on the rows that are judged by: what cheaper rungs were held against is in doubt."""
     one, rows = view.against_best[above.position], view.terms.rows
     sentence = (
         f"Cannot tell: validation and {rows} rows disagree. {view.best.title} has the best {view.chosen_by}, but {above.title} is shown to be better on "
-        f"{one.n:,} {rows} rows: {_signed_span(one)} {view.terms.points}. More validation rows would choose more surely; until then use {above.title}."
+        f"{one.n:,} {rows} rows: {signed_span(one)} {view.terms.points}. More validation rows would choose more surely; until then use {above.title}."
     )
-    return Recommendation(above.position, sentence, "cannot_tell", reasons)
+    return Recommendation(above.position, sentence, "cannot_tell", reasons(view))
 
 
-def _cannot_tell(view: _View, open_: Sequence[Step], reasons: tuple[str, ...]) -> Recommendation:
-    """A cheaper rung is neither shown to hold nor shown to be worse: the one that comes nearest is told."""
-    near = max(open_, key=lambda step: view.against_best[step.position].difference)
-    one = view.against_best[near.position]
-    more = _rows_for(one, view.terms.margin, len(view.cheaper))
-    rows = view.terms.rows
+def _cannot_tell(view: Weighed, near: Step) -> Recommendation:
+    """A rung is neither shown to hold nor shown to be worse than the best of those that cost more."""
+    one, rows = view.asked[near.position], view.terms.rows
+    other = view.rival if near is view.best and view.rival else view.best
+    more = _rows_to_settle(one, view.terms.margin, len(view.asked))
     hope = f"about {more:,} more {rows} rows would tell, if the difference stays as it is" if more else f"more {rows} rows alone are unlikely to tell"
+    below = f"{points(view.terms.margin)} points below" if view.terms.margin else "that it is no better"
+    until = f"use {near.title}, which costs less and" if near is view.best else view.best.title
     sentence = (
-        f"Cannot tell whether {near.title} holds against {view.best.title}: {_signed_span(one)} {view.terms.points}, and {_points(view.terms.margin)} points "
-        f"below is not ruled out by {one.n:,} {rows} rows; {hope}. Until then {view.best.title} has the best {view.chosen_by}."
+        f"Cannot tell whether {near.title} holds against {other.title}: {signed_span(one)} {view.terms.points}, and "
+        f"{below} is not ruled out by {one.n:,} {rows} rows; {hope}. Until then {until} has the best {view.chosen_by}."
     )
-    return Recommendation(view.best.position, sentence, "cannot_tell", reasons, more_rows=more)
+    return Recommendation(view.best.position, sentence, "cannot_tell", reasons(view), more_rows=more)
 
 
-def _few_labels(view: _View, tuned: Sequence[Step]) -> bool:
+def _few_labels(view: Weighed, tuned: Sequence[Step]) -> bool:
     classes = view.terms.classes
     return bool(tuned and classes) and max(step.cost.labels for step in tuned) <= FEW_LABELS * (classes or 0)
 
 
-def _label_more(view: _View, choice: Step, tuned: Sequence[Step]) -> Recommendation | None:
+def _label_more(view: Weighed, choice: Step | None, tuned: Sequence[Step]) -> Recommendation | None:
     """With few labels a class: unless a tuned rung is shown to beat the best of the others, a prompt or the linear baseline, more labels come first."""
     others = [step for step in view.steps if not step.tunes]
     if not others:
@@ -204,30 +154,33 @@ def _label_more(view: _View, choice: Step, tuned: Sequence[Step]) -> Recommendat
     differences = [paired(step, rival) for step in tuned]
     if any(p <= ALPHA and one.low > 0 for one, p in zip(differences, holm([one.p_value for one in differences]), strict=True)):
         return None
-    use = choice if not choice.tunes else rival
+    use = choice if choice and not choice.tunes else rival
     nearest = max(zip(tuned, differences, strict=True), key=lambda pair: pair[1].difference)
     labels = max(step.cost.labels for step in tuned)
     sentence = (
         f"Label more before tuning: with {labels:,} labels ({labels / (view.terms.classes or 1):.0f} a class) no tuned rung is shown to beat "
-        f"{rival.title}; {nearest[0].title} is {_signed_span(nearest[1])} {view.terms.points} against it. Use {use.title} meanwhile."
+        f"{rival.title}; {nearest[0].title} is {signed_span(nearest[1])} {view.terms.points} against it. Use {use.title} meanwhile."
     )
-    return Recommendation(use.position, sentence, "label_more", _reasons(view))
+    return Recommendation(use.position, sentence, "label_more", reasons(view))
 
 
-def _targeted(view: _View) -> Recommendation:
+def _targeted(view: Weighed) -> Recommendation:
     """The cheapest rung that is shown to meet what the user asked for."""
     terms = view.terms
     quick = [step for step in view.steps if _within(step.latency_ms, terms.latency_ms) and _within(_thousand(step), terms.price)]
+    if terms.quality is None and quick:
+        return _within_limits(view, quick)
     limits = {} if terms.quality is None else _reaching(quick, terms.quality)
-    met = quick if terms.quality is None else [step for step in quick if step.position in limits]
-    tuned = any(step.tunes for step in view.steps)
-    if met:
+    if met := [step for step in quick if step.position in limits]:
         choice = met[0]
-        # A p95 of a dozen requests and a price are what was measured: only quality has an interval to show it by.
-        meets = "that meets" if terms.quality is None else "shown to meet"
+        tuned = any(step.tunes for step in view.steps)
         advice = f"Use {choice.title}" + (": do not tune." if tuned and not choice.tunes else ".")
-        figures = _measures(choice, terms, limits.get(choice.position))
-        return Recommendation(choice.position, f"{advice} It is the cheapest rung {meets} the targets: {figures}.", "meets_targets", _reasons(view))
+        return Recommendation(
+            choice.position,
+            f"{advice} It is the cheapest rung shown to meet the targets: {_measures(choice, terms, limits[choice.position])}.",
+            "meets_targets",
+            reasons(view),
+        )
     near = max(quick or view.steps, key=lambda step: (step.value, -step.position))
     may = terms.quality is not None and bool(quick) and near.value > terms.quality
     if may and terms.quality is not None:
@@ -236,9 +189,23 @@ def _targeted(view: _View) -> Recommendation:
         more = rows_missing(gap, max(squared, gap * gap), n, 2 * ALPHA / len(quick))
         hope = f"; about {more:,} more {terms.rows} rows would tell" if more else ""
         sentence = f"Cannot tell whether a rung meets the targets: {near.title} comes nearest ({_measures(near, terms)}){hope}."
-        return Recommendation(near.position, sentence, "cannot_tell", _reasons(view), more_rows=more)
+        return Recommendation(near.position, sentence, "cannot_tell", reasons(view), more_rows=more)
     sentence = f"No rung meets the targets: {near.title} comes nearest ({_measures(near, terms)})."
-    return Recommendation(near.position, sentence, "target_unmet", _reasons(view))
+    return Recommendation(near.position, sentence, "target_unmet", reasons(view))
+
+
+def _within_limits(view: Weighed, quick: Sequence[Step]) -> Recommendation:
+    """Of the rungs that are quick and cheap enough, which is all that was asked, the cheapest that holds among them: being cheap is not yet being of use."""
+    if len(quick) == 1:
+        (only,) = quick
+        lead = "It is the only rung that meets the targets" if len(view.steps) > 1 else "It meets the targets"
+        return Recommendation(only.position, f"Use {only.title}. {lead}: {_measures(only, view.terms)}.", "meets_targets", reasons(view))
+    found = _cheapest(Weighed(quick, view.terms, view.brief))
+    kind: Kind = "meets_targets" if found.kind in ("holds", "best") else found.kind
+    choice = next(step for step in quick if step.position == found.position)
+    # A p95 of a dozen requests and a price are what was measured: only quality has an interval to show it by.
+    sentence = f"{found.verdict} {len(quick)} of {len(view.steps)} rungs meet the targets; {choice.title}: {_measures(choice, view.terms)}."
+    return Recommendation(found.position, sentence, kind, found.reasons, found.smallest_margin, found.more_rows)
 
 
 def _reaching(steps: Sequence[Step], quality: float) -> dict[int, float]:
@@ -267,9 +234,9 @@ def _measures(step: Step, terms: Terms, limit: float | None = None) -> str:
     words = []
     if terms.quality is not None:
         interval = step.results.interval()
-        span = f"[{_points(interval.low)}, {_points(interval.high)}]" if not terms.figure else f"[{interval.low:.3f}, {interval.high:.3f}]"
-        span = f" {span}" if limit is None else f", shown to be at least {_value(limit, terms, short=True)},"
-        words.append(f"{_value(step.value, terms)}{span} against {_value(terms.quality, terms, short=True)}")
+        span = f"[{points(interval.low)}, {points(interval.high)}]" if not terms.figure else f"[{interval.low:.3f}, {interval.high:.3f}]"
+        span = f" {span}" if limit is None else f", shown to be at least {value_of(limit, terms, short=True)},"
+        words.append(f"{value_of(step.value, terms)}{span} against {value_of(terms.quality, terms, short=True)}")
     if terms.latency_ms is not None:
         words.append(
             f"p95 {'not known' if step.latency_ms is None else f'{step.latency_ms:,.0f} ms of {step.timed:,} requests'} against {terms.latency_ms:,.0f} ms"
@@ -280,70 +247,11 @@ def _measures(step: Step, terms: Terms, limit: float | None = None) -> str:
     return ", ".join(words)
 
 
-def _reasons(view: _View) -> tuple[str, ...]:
-    """Every other rung against the best one, what is cheap, and when tuning pays."""
-    if view.brief:
-        return ()
-    found = [f"{step.title}: {_against(view, step)}" for step in view.steps if step is not view.best]
-    found.append(
-        f"{view.best.title} is the best rung by its {view.chosen_by}"
-        + ("." if view.validated else ": some rung has no validation score, so it may be a lucky one.")
-    )
-    if view.priced:
-        found.append("Cheap is what costs least in twelve months: " + ", ".join(f"{step.title} {view.yearly[step.position]:,.2f}" for step in view.steps) + ".")
-    else:
-        found.append("The order of the ladder stands for cost: set requests a month, the price of a label and of a machine hour to count it.")
-    found += [words for step in view.steps if step.tunes for other in view.steps if not other.tunes and (words := _pays(step, other, view.terms))]
-    return tuple(found)
-
-
-def _against(view: _View, step: Step) -> str:
-    one = view.against_best[step.position]
-    words = f"{_signed_span(one)} {view.terms.points} against {view.best.title} (p = {_p(one.p_value)})"
-    if step not in view.cheaper:
-        return words + ", and costs more"
-    if one.draws is not None:
-        return f"{words}; one-sided, 95 %, it is {_points(one.lower(ALPHA))} or above"
-    return words + f"; that it is {_points(view.terms.margin)} or more below has p = {_p(one.p_below(view.terms.margin))}"
-
-
-def _pays(tuned: Step, prompt: Step, terms: Terms) -> str:
-    requests = break_even(prompt, tuned, terms.label_price)
-    if requests is None:
-        return ""
-    if requests == inf:
-        return f"{tuned.title} never pays for itself against {prompt.title}: a request costs as much or more."
-    return f"{tuned.title} has paid for itself against {prompt.title} after about {int(float(f'{max(1, ceil(requests)):.2g}')):,} requests."
-
-
-def _rows_for(one: Difference, margin: float, comparisons: int = 1) -> int | None:
-    """More rows until the loss is shown to be less than `margin`, if the observed difference is the true one."""
-    return rows_for(one, one.difference + margin, 2 * ALPHA / max(1, comparisons))
-
-
-def _points(fraction: float) -> str:
-    return f"{round(100 * fraction, 1) + 0.0:g}"
-
-
-def _value(fraction: float, terms: Terms, short: bool = False) -> str:
-    """A score as it is read: a share of rows as per cent, another figure as its number with its name, unless `short`."""
-    if not terms.figure:
-        return f"{100 * fraction:.1f} %"
-    return f"{fraction:.3f}" if short else f"{terms.figure} {fraction:.3f}"
-
-
-def _span(one: Difference, sign: int = 1) -> str:
-    """A difference in points with its interval, seen from the other side when sign is -1."""
-    low, high = sorted((sign * one.low, sign * one.high))
-    return f"{100 * sign * one.difference:.1f} [{100 * low + 0.0:.1f}, {100 * high + 0.0:.1f}]"
-
-
-def _signed_span(one: Difference) -> str:
-    def signed(fraction: float) -> str:
-        return f"{round(100 * fraction, 1) + 0.0:+.1f}"
-
-    return f"{signed(one.difference)} [{signed(one.low)}, {signed(one.high)}]"
-
-
-def _p(value: float) -> str:
-    return "under 0.0001" if value < 0.0001 else f"{value:.4f}".rstrip("0").rstrip(".")
+def _rows_to_settle(one: Difference, margin: float, comparisons: int) -> int | None:
+    """More rows until a difference is shown to be less than `margin` below or to be a loss, whichever comes first, if the observed one is the true one."""
+    if not one.squared and margin > 0:  # no row differs: the score then goes by the margin alone
+        z = NormalDist().inv_cdf(1 - ALPHA / comparisons)
+        return max(10, ceil(z * z * (1 - margin) / margin) - one.n)
+    holding = rows_for(one, one.difference + margin, 2 * ALPHA / comparisons)
+    losing = rows_for(one, -one.difference, ALPHA / comparisons)
+    return min((rows for rows in (holding, losing) if rows), default=None)

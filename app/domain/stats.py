@@ -79,8 +79,12 @@ class Difference:
         )
 
     def lower(self, alpha: float) -> float:
-        """The one-sided lower limit of a difference that has `draws`."""
-        return float(self.known.low(self.difference, self.draws, alpha))
+        """The one-sided lower limit."""
+        if self.draws is not None:
+            return float(self.known.low(self.difference, self.draws, alpha))
+        if self.by_row:
+            return bounded.interval(self.by_row, 1 - 2 * alpha, -1.0, 1.0)[0]
+        return _tango(self.gained, self.lost, self.n, 1 - 2 * alpha).low
 
     @property
     def squared(self) -> float:

@@ -234,7 +234,8 @@ def rule(figure: Metric) -> str:
         how = "Tango\u2019s paired score test, one-sided, with Holm\u2019s correction; of several seeds the same of the rows\u2019 shares"
     else:
         how = "the score test of the rows\u2019 differences, one-sided, with Holm\u2019s correction"
-    return f"A cheaper rung is recommended when it is shown to be less than the margin below the best one: {how}."
+    best = "the best one (which has to hold in the same way against the best of those that cost more)"
+    return f"A cheaper rung is recommended when it is shown to be less than the margin below {best}: {how}."
 
 
 def intervals(figure: Metric) -> str:

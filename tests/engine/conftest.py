@@ -1,6 +1,7 @@
 """A model small enough to train in a second: a random Llama with two layers and a byte-level tokenizer, made here, on disk."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast,
 
 from app.domain.methods import METHODS
 from app.domain.rendering import Template
+from worker.engine import precision
 from worker.engine.load import Loaded, load
 from worker.engine.serve import Scheduler
 from worker.engine.spec import Row, TrainSpec
@@ -37,6 +39,15 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@contextmanager
+def multiplying() -> Iterator[None]:
+    """A processor that is said to multiply bfloat16, on which narrow models use it as well; every processor can, if slowly."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
+        patch.setattr(precision, "WIDE", 1)
+        yield
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:

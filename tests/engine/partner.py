@@ -3,9 +3,11 @@
 import json
 import os
 import sys
+from contextlib import nullcontext
 
 import torch
 
+from tests.engine.conftest import multiplying
 from worker.engine.place import Place
 from worker.engine.spec import from_json
 from worker.engine.train import take_part
@@ -20,7 +22,10 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     say("ready")
     while line := sys.stdin.readline():
-        place = Place(**json.loads(line))
+        told = json.loads(line)
+        rounded = told.pop("rounded")
+        place = Place(**told)
         os.environ.update(place.environment())
-        take_part(from_json(sys.stdin.readline()), place)
+        with multiplying() if rounded else nullcontext():
+            take_part(from_json(sys.stdin.readline()), place)
         say("done")

@@ -20,10 +20,10 @@ from safetensors.torch import load_file
 from app.domain.methods import METHODS
 from app.domain.methods.base import parse
 from app.errors import Invalid
-from tests.engine.conftest import toy_rows, toy_spec
+from tests.engine.conftest import multiplying, toy_rows, toy_spec
 from tests.engine.test_command import write
 from tests.house.rules import ROOT
-from worker.engine import artefact, launch
+from worker.engine import artefact, launch, precision
 from worker.engine.batches import divided, enough_for
 from worker.engine.load import load
 from worker.engine.place import Place
@@ -55,7 +55,8 @@ def pair(partner: "subprocess.Popen[str]", tmp_path: Path, monkeypatch: pytest.M
         place = Place(0, 2, 0, str(tmp_path / f"meeting-{next(runs)}"))
         assert partner.stdin
         assert partner.stdout
-        partner.stdin.write(f"{json.dumps(asdict(replace(place, rank=1, local=1)))}\n{to_json(spec)}\n")
+        other = asdict(replace(place, rank=1, local=1)) | {"rounded": precision.WIDE == 1}
+        partner.stdin.write(f"{json.dumps(other)}\n{to_json(spec)}\n")
         partner.stdin.flush()
         with launch._environment(place):
             yield place
@@ -103,6 +104,20 @@ def test_two_processes_train_as_one_does(tiny: Path, tmp_path: Path, pair: Pair,
     assert first.keys() == second.keys()
     assert all(torch.allclose(first[name], second[name], rtol=1e-2, atol=1e-4) for name in first)
     load(two.artefact, device="cpu") if method == "full" else load(tiny, adapter=two.artefact, device="cpu")
+
+
+@pytest.mark.parametrize(("method", "sharding"), [("lora", "none"), ("full", "none"), ("lora", "fsdp"), ("full", "fsdp")])
+def test_in_bfloat16_two_processes_learn_as_one_does(tiny: Path, tmp_path: Path, pair: Pair, method: str, sharding: str) -> None:
+    alone, together, exact = NullReporter(), NullReporter(), NullReporter()
+    own: dict[str, Any] = {"max_steps": 6, "validation": []}
+    with multiplying():
+        train(spec(tiny, tmp_path / "one", method, **own), alone)
+        two = pair(spec(tiny, tmp_path / "two", method, devices=2, sharding=sharding, **own), together)
+        pair(spec(tiny, tmp_path / "exact", method, devices=2, sharding=sharding, precision="float32", **own), exact)
+    assert artefact.check(two.artefact).facts["computes_in"] == "bfloat16"
+    assert together.points("loss") == pytest.approx(alone.points("loss"), rel=1e-2)
+    assert together.points("loss") != exact.points("loss")
+    assert all(torch.isfinite(tensor).all() for tensor in tensors(two.artefact).values())
 
 
 @pytest.mark.parametrize(("method", "sharding"), [("lora", "none"), ("full", "fsdp")])

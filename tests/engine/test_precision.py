@@ -1,6 +1,7 @@
 """Training in bfloat16 on a processor: the same learning, the same bits after a stop, and nothing of it where it was not asked for."""
 
 import resource
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 
 from app.domain.methods import METHODS
 from app.errors import Invalid
-from tests.engine.conftest import toy_spec
+from tests.engine.conftest import multiplying, toy_spec
 from worker.engine import precision
 from worker.engine.artefact import check
 from worker.engine.batches import Example
@@ -21,10 +22,9 @@ from worker.engine.train import train
 
 
 @pytest.fixture
-def multiplies(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A processor that is said to multiply bfloat16, on which narrow models use it as well; every processor can, if slowly."""
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
-    monkeypatch.setattr(precision, "WIDE", 1)
+def multiplies() -> Iterator[None]:
+    with multiplying():
+        yield
 
 
 def curve(base: Path, folder: Path, method: str = "lora", **changes: Any) -> list[float]:

@@ -72,7 +72,7 @@ def test_prices_make_a_request_cost_something(person: Who) -> None:
     climb(21, 22)
     view = experiments.find(person, key)
     assert [row.request_cost for row in view.rows] == pytest.approx([20 / 1e6] * 2)
-    assert view.recommendation is not None and any("set requests a month" in reason for reason in view.recommendation.reasons), (
+    assert view.recommendation is not None and any("set the price of a label to count it" in reason for reason in view.recommendation.reasons), (
         "the shots' labels have no price"
     )
 

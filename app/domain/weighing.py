@@ -1,0 +1,87 @@
+"""An experiment's rungs weighed: from cheap to dear, the best one, and which hold against it. Pure. What is said of it is `recommendation.py`."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from math import ceil, inf
+
+from app.domain.ladder import Step, paired
+from app.domain.stats import ALPHA, Difference, holds, holm
+from app.domain.targets import Terms
+
+MONTHS = 12
+
+
+class Weighed:
+    """The rungs from cheap to dear, the best one, and which of the cheaper ones hold against it."""
+
+    def __init__(self, steps: Sequence[Step], terms: Terms, brief: bool = False) -> None:
+        self.terms, self.brief = terms, brief
+        yearly = {step.position: yearly_cost(step, terms) for step in steps}
+        self.priced = all(value is not None for value in yearly.values())
+        self.steps = sorted(steps, key=lambda step: (yearly[step.position] or 0.0, step.position)) if self.priced else list(steps)
+        self.yearly = yearly
+        # On validation where every rung has a score there: else on the test rows, and that is said. The cheaper of two equals is the best.
+        self.validated = all(step.validation is not None for step in steps)
+        self.chosen_by = "validation score" if self.validated else "score"
+        self.best = max(self.steps, key=lambda step: (self.quality(step), -self.steps.index(step)))
+        at = self.steps.index(self.best)
+        self.cheaper, self.dearer = self.steps[:at], self.steps[at + 1 :]
+        self.rival = max(self.dearer, key=lambda step: (self.quality(step), -self.steps.index(step)), default=None)
+        self.against_best = {step.position: paired(step, self.best) for step in self.steps if step is not self.best}
+        self.corrected = dict(zip(self.against_best, holm([one.p_value for one in self.against_best.values()]), strict=True))
+
+    def quality(self, step: Step) -> float:
+        return step.validation if self.validated and step.validation is not None else step.value
+
+    @cached_property
+    def asked(self) -> dict[int, Difference]:
+        """The rungs that have to hold, from cheap to dear, each against the best of those that cost more: for a cheaper one that is the best of all."""
+        found = {step.position: self.against_best[step.position] for step in self.cheaper}
+        return found if self.rival is None else found | {self.best.position: self.against_best[self.rival.position].turned}
+
+    def choice(self, margin: float) -> Step | None:
+        """The cheapest rung that holds at this margin. The dearest has nothing to hold against; None where nothing cheaper than it is shown to hold."""
+        shown = dict(zip(self.asked, holds(list(self.asked.values()), margin), strict=True))
+        return next((step for step in self.steps if shown.get(step.position)), self.best if self.rival is None else None)
+
+    def smallest_margin(self, choice: Step) -> float:
+        """The margin from which on, up to the one asked for, the verdict is `choice`. Rounded up to a tenth of a point, as it is read: there it holds as well."""
+        low, high = 0.0, self.terms.margin
+        for _ in range(0 if self.brief else 12):
+            middle = (low + high) / 2
+            low, high = (low, middle) if self.choice(middle) is choice and self.above(middle) is None else (middle, high)
+        return min(self.terms.margin, ceil(1000 * high) / 1000)
+
+    def worse(self) -> set[int]:
+        """Cheaper rungs that are shown to be worse than the best one."""
+        differences = [self.against_best[step.position] for step in self.cheaper]
+        p_values = holm([one.p_value for one in differences])
+        return {step.position for step, one, p in zip(self.cheaper, differences, p_values, strict=True) if p <= ALPHA and one.high < 0}
+
+    def above(self, margin: float) -> Step | None:
+        """A dearer rung that is shown to be better than the best by validation, which is not shown to be less than the margin below it: the highest."""
+        differences = [self.against_best[step.position] for step in self.dearer]
+        near = holds([one.turned for one in differences], margin) if margin > 0 else [False] * len(differences)
+        found = zip(self.dearer, differences, holm([one.p_value for one in differences]), near, strict=True)
+        better = [step for step, one, p, within in found if p <= ALPHA and one.low > 0 and not within]
+        return max(better, key=lambda step: step.value, default=None)
+
+
+def yearly_cost(step: Step, terms: Terms) -> float | None:
+    """Twelve months of requests, and tuning and labels once. None where something of it is not known."""
+    labels = 0.0 if not step.cost.labels else None if terms.label_price is None else step.cost.labels * terms.label_price
+    if terms.requests_a_month is None or step.cost.request is None or step.cost.tuning is None or labels is None:
+        return None
+    return MONTHS * terms.requests_a_month * step.cost.request + step.cost.tuning + labels
+
+
+def break_even(dear_request: Step, tuned: Step, label_price: float | None) -> float | None:
+    """Requests after which tuning has paid for itself against a prompt that costs more a request; inf: never; None: a price is not known."""
+    if dear_request.cost.request is None or tuned.cost.request is None or tuned.cost.tuning is None:
+        return None
+    more_labels = max(0, tuned.cost.labels - dear_request.cost.labels)
+    if more_labels and label_price is None:
+        return None
+    once = tuned.cost.tuning + more_labels * (label_price or 0.0)
+    saved = dear_request.cost.request - tuned.cost.request
+    return inf if saved <= 0 else once / saved
