@@ -122,13 +122,13 @@ def test_where_an_hour_of_the_machine_has_no_price_the_table_says_where_to_set_i
     climb(10, 29)
     page = get(browser, f"/experiments/{without}")
     for one in (before, page):
-        assert one.text(".ladder thead th a") == "set a price" and one.texts(".ladder thead th")[5] == "1,000 requests set a price"
+        assert one.text(".ladder thead th a") == "set a price" and one.texts(".ladder thead th")[5] == "$ / 1,000 set a price"
     place, _, field = page.href(".ladder thead th a").partition("#")
     assert place == f"/experiments/new?dataset={task[1]}&model={task[0]}" and get(browser, place).one(f"details #{field}").get("name") == "machine_hour"
     assert page.texts(".ladder tbody tr td:nth-of-type(5)") == ["–"] * 3
-    assert "1,000 requests no price set" in Dom(browser.get(f"/experiments/{without}/report.html").text).texts("thead th")
+    assert "$ / 1,000 no price set" in Dom(browser.get(f"/experiments/{without}/report.html").text).texts("thead th")
     priced = get(browser, f"/experiments/{key}")
-    assert priced.texts(".ladder thead th")[5] == "1,000 requests" and priced.text("#rung-0 td:nth-of-type(5)") == "$0.0056"
+    assert priced.texts(".ladder thead th")[5] == "$ / 1,000" and priced.text("#rung-0 td:nth-of-type(5)") == "$0.0056"
 
 
 def test_a_provisional_table_is_of_validation_rows_throughout(browser: TestClient, person: Who, task: tuple[int, str]) -> None:
