@@ -96,7 +96,7 @@ def _form(request: Request, person: Who, values: Mapping[str, str], error: Fettl
     except FettleError as refused:
         error = error or refused
     fields, space = job_form.parameter_fields(values, found.rate if found else None), search_form.fields(values, method)
-    drawn = {*DRAWN, *(one.name for one in (*fields, *space))}
+    drawn = {*DRAWN, *(field.name for field in fields), *(field.name for field in space)}
     context: dict[str, Any] = {
         "values": values,
         "models": bases,
