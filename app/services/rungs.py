@@ -196,6 +196,7 @@ def _tuned(place: Place, rung: Rung, model: Model, wanted: Wanted, seed: int) ->
         check_calibrated(place.version, place.scheme, rung.settings["answer"], prompt.template())
         return Cell(rung_id=rung.id, seed=seed, settings={"parameters": model.method_parameters}, prompt_version_id=prompt.id, model_id=model.id)
     parameters = parse(METHODS, rung.technique, {"fit": rung.settings["fit"], **(wanted.get("parameters") or {})})
+    parameters.check_model(place.base.encoder_decoder)
     place.version.measure(parameters.validate_by)
     check_calibrated(place.version, place.scheme, rung.settings["answer"], own.template())
     bare = prompts.derive(place.session, place.person, own, [], f"{place.experiment.name}: without shots")

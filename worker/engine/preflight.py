@@ -24,6 +24,8 @@ from worker.engine.precision import computing, give_back
 from worker.engine.ranks import ALONE, Ranks
 from worker.engine.shards import whole_tensor
 
+NORM = "gradient norm"
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -49,12 +51,12 @@ def answer_loss(model: Any, batch: dict[str, torch.Tensor], answer_tokens: Any) 
     return loss
 
 
-def refuse_not_finite(value: float, step: int) -> None:
-    """Raises Invalid `loss_not_finite` at the step (0 is the preflight), so that a broken run is never shown as a good one."""
+def refuse_not_finite(value: float, step: int, what: str = "loss") -> None:
+    """Raises Invalid `loss_not_finite` (or of another `what`) at the step (0 is the preflight), so that a broken run is never shown as a good one."""
     if not math.isfinite(value):
         raise Invalid(
-            "loss_not_finite",
-            f"The loss became {value} at step {step}.",
+            f"{what.replace(' ', '_')}_not_finite",
+            f"The {what} became {value} at step {step}.",
             "Lower the learning rate or lengthen the warm-up. If it happens at step 0, the base model's weights are damaged.",
             detail={"step": step},
         )
@@ -75,7 +77,7 @@ def preflight(
     """Measure the hardest step of a run, this rank's part of it. `tell` hears what was tried; `ask` is called before each further try and may raise.
 
     Raises Invalid `out_of_memory` when it does not fit, with the change that does as `suggestion` in its detail, tried and measured.
-    The model is then spent: it may recompute its activations. Raises Invalid `loss_not_finite`.
+    The model is then spent: it may recompute its activations. Raises Invalid `loss_not_finite`, `gradient_norm_not_finite`.
     """
     parts = hardest_step(examples, parameters, seed, model.device, savings, ranks)
     measured = _tried(model, parts, pad, savings)
@@ -149,7 +151,7 @@ def measure(model: Any, longest: Sequence[Sequence[Example]], pad: int, savings:
             loss, norm = step(model, longest, pad, optimiser, savings)
             took = _now(model.device) - began
         refuse_not_finite(loss, 0)
-        refuse_not_finite(norm, 0)
+        refuse_not_finite(norm, 0, NORM)
     finally:
         optimiser.zero_grad(set_to_none=True)
     return Measured(took, sum(size(part, pack=savings.pack) for part in longest), peak_memory(model.device), min(update, took / 2))

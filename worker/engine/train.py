@@ -21,6 +21,7 @@ from app.domain.validation import Measure, measure_of
 from app.errors import Invalid
 from worker.engine import artefact, checkpoint, finder, room
 from worker.engine.answers import MOST_ROWS, SAMPLES, draw, to_compare, to_watch
+from worker.engine.arguments import arguments
 from worker.engine.batches import Example, decoder_start, enough_for, pad_token, size
 from worker.engine.encode import encode_pair, encode_prompt
 from worker.engine.fit import MAX_LENGTH, fit_examples
@@ -28,7 +29,7 @@ from worker.engine.forward import Savings
 from worker.engine.launch import started
 from worker.engine.layers import arrange
 from worker.engine.load import Loaded, fingerprint, load, parameters, window
-from worker.engine.loop import Batches, Loop, RunState, arguments, saved_state
+from worker.engine.loop import Batches, Loop
 from worker.engine.memory import memory_told, peak_memory, save_memory
 from worker.engine.methods import METHODS
 from worker.engine.methods.soft import width
@@ -37,6 +38,7 @@ from worker.engine.place import Place
 from worker.engine.preflight import Measured, planned, preflight
 from worker.engine.ranks import Ranks, joined
 from worker.engine.reporting import NullReporter, Paused, Reporter, Stopped
+from worker.engine.run_state import RunState, newest_usable, saved_state
 from worker.engine.shards import is_cut
 from worker.engine.spec import TrainSpec
 from worker.engine.validate import Validation
@@ -82,7 +84,7 @@ def train(spec: TrainSpec, reporter: Reporter) -> TrainResult:
     if spec.resume and (spec.folder / ARTEFACT).exists():
         return result_of(artefact.check(spec.folder / ARTEFACT))
     measure_of_run(spec)
-    if spec.resume and spec.pause_at and (point := checkpoint.newest_valid(spec.folder)) and point[0] >= spec.pause_at:
+    if spec.resume and spec.pause_at and (point := newest_usable(spec.folder)) and point[0] >= spec.pause_at:
         raise Paused(point[0], saved_state(point[1]).best)
     reporter.phase("load")
     with started(spec) as place, joined(place, spec.device) as ranks:
@@ -125,7 +127,7 @@ def _run(spec: TrainSpec, reporter: Reporter, ranks: Ranks) -> tuple[TrainSpec, 
         _make_sure_of_room(loop, measured, spec, reporter)
     if not spec.finish:
         reporter.phase("train", loop.pace.plan.total)
-    point = checkpoint.newest_valid(spec.folder, reporter.log) if spec.resume and ranks.first else None
+    point = newest_usable(spec.folder, reporter.log) if spec.resume and ranks.first else None
     _foretell(loop.pace, measured, point[0] if point else 0, reporter)
     if point:
         reporter.log(went_on(point[0]))
@@ -139,7 +141,9 @@ def _run(spec: TrainSpec, reporter: Reporter, ranks: Ranks) -> tuple[TrainSpec, 
 def _finished(loop: Loop, point: str | None, reporter: Reporter) -> RunState:
     """The run as its newest checkpoint has it, for the end that was asked for. Raises Invalid `nothing_to_keep` without one."""
     if point is None:
-        raise Invalid("nothing_to_keep", "The run was stopped before its first checkpoint, so there is nothing to keep.", "Retry it: it begins anew.")
+        raise Invalid(
+            "nothing_to_keep", "The run was stopped before its first checkpoint, or none is intact, so there is nothing to keep.", "Retry it: it begins anew."
+        )
     state = loop.end_at(Path(point))
     kept = f"its best moment, step {state.best_step}" if state.best_step else "what it had learnt by then"
     reporter.log(f"Ends at step {loop.state.global_step} of {loop.pace.plan.total}, as asked, and keeps {kept}.")
