@@ -16,6 +16,7 @@ from app.domain.climbing import Standing
 from app.domain.dataset import DatasetVersion
 from app.domain.evaluation import Evaluation
 from app.domain.experiment import LINEAR, Cell, Experiment, Rung
+from app.domain.figures import mean_rates
 from app.domain.job import ACTIVE, Job
 from app.domain.labels_read import LabelsRead, Readers
 from app.domain.ladder import Comparison, Cost, Step
@@ -30,7 +31,7 @@ from app.settings import settings
 
 Scores = dict[str, Any]
 
-MEANS = ("accuracy", "macro_f1", "balanced_accuracy", "mcc", "off_list", "input_tokens", "output_tokens")
+MEANS = ("accuracy", "macro_f1", "balanced_accuracy", "mcc", "off_list", "not_offered", "input_tokens", "output_tokens")
 """Figures of several seeds that are told as their mean; the others are those of the first seed."""
 
 
@@ -250,7 +251,8 @@ def pooled(session: Session, seeds: Sequence[Evaluation | None], figure: Metric)
     costs = [scores.get("cost") for scores in each]
     cost = None if None in costs else fmean(float(one or 0.0) for one in costs)
     same = {"correct": None, "value": together.value, "interval": [interval.low, interval.high], "cost": cost, "seeds": values}
-    return {**each[0], **means, **same}
+    checks = {"checks": mean_rates(each)} if "checks" in each[0] else {}
+    return {**each[0], **means, **same, **checks}
 
 
 def terms_of(experiment: Experiment, version: DatasetVersion, shown: Sequence[RungRow]) -> Terms:
