@@ -90,6 +90,8 @@ class RungRow:
     """The device and dtype that it answered on where that is another than most rungs': its times, and what they cost, say nothing beside theirs."""
     trained_elsewhere: str = ""
     """The device it was tuned on where requests are priced by another: what tuning took there has no price by this machine's hour."""
+    apart: str = ""
+    """What tells it from another rung of the same title."""
 
     @property
     def own(self) -> list[CellRow]:
@@ -106,6 +108,10 @@ class RungRow:
 
     @property
     def title(self) -> str:
+        return f"{self._title}, {self.apart}" if self.apart else self._title
+
+    @property
+    def _title(self) -> str:
         if self.rung.chosen is not None or len({one.cell.number for one in self.cells}) == 1:
             return self.lead.title
         name = experiments.TITLES.get(self.rung.technique) or METHODS[self.rung.technique].title
@@ -207,6 +213,8 @@ def rows_of(session: Session, experiment: Experiment, version: DatasetVersion, n
         )
 
     rows = [_rung_row(session, rung, [row(rung, cell) for cell in now.cells[rung.id]], experiment.figure) for rung in now.rungs]
+    apart = experiments.told_apart([(one.title, [{**one.rung.settings, **cell.cell.settings} for cell in one.own]) for one in rows])
+    rows = [replace(one, apart=words) for one, words in zip(rows, apart, strict=True)]
     here = place_of([one.scores or one.validation for one in rows if one.rung.position >= 0])
     return [_placed(one, one.tune_job or readers.tuned(one.model), here, Targets.model_validate(experiment.targets)) for one in rows]
 
