@@ -22,7 +22,7 @@ from app.domain.job import Job
 from app.domain.label_book import LabelBook
 from app.domain.model import Model
 from app.domain.prompt import PromptVersion
-from app.domain.rendering import LABELS, Template, template_variables
+from app.domain.rendering import LABELS, Template, read_of, template_variables
 from app.domain.scheme import DEFAULT, Scheme, Shape, judge
 from app.domain.scoring import CONTENT_FREE, adjusted, chosen
 from app.domain.shots import place
@@ -74,7 +74,7 @@ class Work:
 
     def offered(self, row: Case) -> Sequence[str]:
         """The labels that a row may be answered with."""
-        return self.candidates.of(row.input) if self.candidates else self.labels
+        return self.candidates.of(read_of(self.template, row.values)) if self.candidates else self.labels
 
     def values(self, row: Case) -> dict[str, str]:
         """What a row's prompt is filled with: `{labels}` names those offered, listed as the run's form has it."""
@@ -101,8 +101,10 @@ class Work:
 
     def predicted(self, row: Case, values: Mapping[str, Any]) -> "Prediction":
         """A prediction as it is kept, from what was answered for a row, judged as the evaluation's scheme says."""
-        found = predicted(row, values, self.scheme, self.shape, self.labels)
-        return {**found, "offered": not self.book or row.answer in self.offered(row)}
+        found, offered = predicted(row, values, self.scheme, self.shape, self.labels), self.offered(row)
+        # Likelihoods name the labels that they are of; of a written answer nothing else would, but an index of all train rows.
+        among = [self.labels.index(label) for label in offered] if self.candidates and not values.get("likelihoods") else None
+        return {**found, "offered": not self.book or row.answer in offered, "among": among}
 
     @property
     def policy(self) -> Policy:
@@ -128,7 +130,8 @@ class Work:
         """
         with reading() as session:
             rows = evaluations.predictions(session, self.evaluation.id)
-        scores = evaluations.scored(self.evaluation, rows, self.labels, latency, measured, **more)
+        offered = self.scheme.candidates if self.candidates else None
+        scores = evaluations.scored(self.evaluation, rows, self.labels, latency, measured, **more, offered=offered)
         checked = self._checked(scores) if self.last else None
         with transaction() as session:
             jobs.write(session, self.job.id, self.token)

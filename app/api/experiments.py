@@ -8,6 +8,7 @@ from pydantic import Field
 
 from app.api import shapes
 from app.domain.experiment import VALIDATION_ROWS
+from app.domain.figures import not_offered
 from app.domain.fitting import Policy
 from app.domain.ladder import Comparison
 from app.domain.scheme import DEFAULT, Metric, Scheme, value_of
@@ -152,6 +153,8 @@ def row_shape(row: RungRow, figure: Metric) -> dict[str, Any]:
         "input_tokens": scores.get("input_tokens"),
         "output_tokens": scores.get("output_tokens"),
         "fit": scores.get("fit"),
+        "not_offered": not_offered(scores),
+        "checks": [{"name": one["name"], "rate": one["rate"]} for one in scores.get("checks", [])],
         "comparison": _comparison(row.comparison),
         "model": row.model.id,
         "prompt_version": row.prompt.reference,

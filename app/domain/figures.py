@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from app.domain.scheme import METRICS, Metric, Scheme, Shape
@@ -125,6 +126,17 @@ def _checks(rows: Sequence[Row], scheme: Scheme) -> dict[str, Any]:
         passed = sum(bool(row.part("checks").get(title)) for row in rows)
         found.append({"name": title, "passed": passed, "n": len(rows), "rate": passed / len(rows), "interval": _pair(wilson(passed, len(rows)))})
     return {"checks": found} if found else {}
+
+
+def not_offered(scores: Mapping[str, Any]) -> float | None:
+    """The share of rows whose gold label was not among those offered, which is 1 − recall@k; none where every row was offered all of them."""
+    missed = scores.get("not_offered")
+    return None if missed is None or not (missed or scores.get("offered")) else float(missed) / scores["n"]
+
+
+def mean_rates(seeds: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The pass rate of each house-style check over the scores of several seeds."""
+    return [{"name": one["name"], "rate": fmean(scores["checks"][at]["rate"] for scores in seeds)} for at, one in enumerate(seeds[0].get("checks", []))]
 
 
 def _fields(rows: Sequence[Row]) -> dict[str, dict[str, int]]:

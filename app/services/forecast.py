@@ -4,13 +4,11 @@ Times are measured ones of earlier jobs with the same model on this installation
 said to be rough.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, median
 from typing import Any
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.db import reading
@@ -55,7 +53,7 @@ PASSES = {"score": 2, "train": 6}
 
 @dataclass(frozen=True)
 class Part:
-    """One rung: what it would take, and why it does not fit this machine (empty: it does, or nobody knows)."""
+    """One rung: what it would take."""
 
     technique: str
     seconds: float = 0.0
@@ -63,7 +61,8 @@ class Part:
     tokens: int = 0
     dollars: float | None = 0.0
     jobs: int = 0
-    refused: str = ""
+    scored: int = 0
+    """How often the test rows are: once, or for each draw of shots or tuning seed."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +87,10 @@ class Forecast:
     @property
     def jobs(self) -> int:
         return sum(part.jobs for part in self.parts)
+
+    @property
+    def scored(self) -> int:
+        return sum(part.scored for part in self.parts)
 
     @property
     def dollars(self) -> float | None:
@@ -174,8 +177,9 @@ def _part(known: _Known, base: Model, rung: dict[str, Any], *, shares: bool) -> 
     model = models.find(known.session, known.person, rung["model"]) if rung.get("model") is not None else base
     grid, seeds = combinations(rung), len(rung.get("seeds") or [0])
     answer = _answer(known, model, rung.get("answer"))
-    tunes = technique in METHODS and rung.get("model") is None and not shares
-    drawn = seeds if technique in METHODS or any(_shots(one) for one in grid) else 1
+    trains, own = technique in METHODS and rung.get("model") is None, len(known.template.shots)
+    tunes = trains and not shares
+    drawn = seeds if trains or any((count := _shots(one)) and (one.get("selection") or count != own) for one in grid) else 1
     validated = len(grid) * drawn if technique in PROMPT_RUNGS else len(grid) - 1 + drawn
     points = len(rung.get("label_curve") or []) * seeds
     bare, shot = known.lengths()
@@ -200,7 +204,7 @@ def _part(known: _Known, base: Model, rung: dict[str, Any], *, shares: bool) -> 
         tokens += round(steps * trained[0][0].batch_size * bare)
         jobs += runs
         measured = measured and step.measured
-    return Part(technique, seconds, measured, tokens, _dollars(known, model, seconds, tokens, written * asked), jobs)
+    return Part(technique, seconds, measured, tokens, _dollars(known, model, seconds, tokens, written * asked), jobs, drawn)
 
 
 def _shots(one: dict[str, Any]) -> int:
@@ -253,21 +257,3 @@ def _stepping(known: _Known, model: Model, technique: str, bare: float) -> _Pace
         return _Pace(max(0.0, median(spent)) if spent else START, each, True)
     batch = METHODS[technique]().batch_size
     return _Pace(2 * START, PASSES["train"] * max(model.parameters, 1) * bare * batch / ROUGH_RATE, False)
-
-
-def largest(person: Who) -> Model | None:
-    """The largest model behind a registered endpoint, by the size its name says, else by its price: the one to ask for the signal."""
-    with reading() as session:
-        remote = session.scalars(select(Model).where(Model.workspace_id == person.workspace_id, Model.kind == "remote")).all()
-        return max(remote, key=lambda model: (_size(model.remote_name or ""), _price(session, model), -model.id), default=None)
-
-
-def _size(name: str) -> float:
-    """Billions of parameters in a name such as llama-3.1-70b; 0 where it says none."""
-    found = [float(match) for match in re.findall(r"(\d+(?:\.\d+)?)b(?![a-z0-9])", name.lower())]
-    return max(found, default=0.0)
-
-
-def _price(session: Session, model: Model) -> float:
-    known = endpoints.remote(session, model)
-    return 0.0 if known is None or known.price is None else float(known.price.input + known.price.output)

@@ -1,6 +1,6 @@
 """What a model answered row by row, behind the seal of its split: filtered, the worst first, each with the prompt that it read."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ from app.domain.dataset import DatasetVersion, Example
 from app.domain.evaluation import Evaluation, Prediction
 from app.domain.fitting import applied
 from app.domain.prompt import PromptVersion
-from app.domain.rendering import LABELS, render, template_variables
+from app.domain.rendering import LABELS, read_of, render, template_variables
 from app.errors import Conflict, Invalid, NotFound
 
 Only = Literal["all", "right", "wrong", "off_list", "cut_off", "not_offered", "fitted"]
@@ -156,7 +156,7 @@ def whole(person: Who, key: int, example: int) -> Whole:
         template = form.applied(session.get_one(PromptVersion, evaluation.prompt_version_id).template())
         values = {**version.shown_labels(), **row.values()}
         if LABELS in template_variables(template):
-            offered = _offered(session, evaluation, version, row, dict(likelihoods))
+            offered = _offered(session, evaluation, version, row, found) if found.among is None else _placed(version, found.among)
             values = form.listed(version.book.narrowed(values, offered), version.book, offered)
         try:
             prompt = render(*applied(found.lost, template, values)).text
@@ -166,9 +166,16 @@ def whole(person: Who, key: int, example: int) -> Whole:
     return Whole(found, row, prompt, likelihoods)
 
 
-def _offered(session: Session, evaluation: Evaluation, version: DatasetVersion, row: Example, likelihoods: Mapping[str, float]) -> Collection[str]:
-    """The labels that a row could be answered with: those that have a likelihood, or what is found again where it was answered in words."""
-    if likelihoods:
-        return likelihoods
+def _placed(version: DatasetVersion, places: Sequence[int]) -> list[str]:
+    texts = version.label_texts()
+    return [texts[place] for place in places]
+
+
+def _offered(session: Session, evaluation: Evaluation, version: DatasetVersion, row: Example, found: Prediction) -> Collection[str]:
+    """The labels that a row could be answered with, where its prediction does not keep them by place: those that have a likelihood. Answers that were written
+    before places were kept have them found again."""
+    if found.likelihoods:
+        return found.likelihoods
     candidates = evaluations.candidates(session, evaluation)
-    return candidates.of(row.input) if candidates else version.label_texts()
+    template = session.get_one(PromptVersion, evaluation.prompt_version_id).template()
+    return candidates.of(read_of(template, row.values())) if candidates else version.label_texts()

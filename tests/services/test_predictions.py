@@ -21,9 +21,16 @@ from tests.rows import add_dataset, add_model, claim
 
 
 def evaluated(
-    person: Who, dataset: str, answers: list[str], split: str = "validation", scheme: dict[str, Any] | None = None, model: int | None = None, **told: Any
+    person: Who,
+    dataset: str,
+    answers: list[str],
+    split: str = "validation",
+    scheme: dict[str, Any] | None = None,
+    model: int | None = None,
+    missed: tuple[str, ...] = (),
+    **told: Any,
 ) -> int:
-    """A finished evaluation with these answers in the order of the rows; the first ones are the surest."""
+    """A finished evaluation with these answers in the order of the rows; the first ones are the surest. Rows of `missed` labels were not offered theirs."""
     with transaction() as session:
         prompt = prompts.default(session, person).reference
     view = service.create(person, model=model or add_model(person), prompt_version=prompt, dataset=dataset, split=split, answer="generate", scheme=scheme)
@@ -36,9 +43,10 @@ def evaluated(
         for at, (row, answer) in enumerate(zip(datasets.cases(session, version, split), answers, strict=False)):
             found = judge(chosen, chosen.shape_of(bool(labels), ["x"]), row.answer, answer, source=row.input)
             margin = (1 if found.correct else -1) * (1 - at / 100)
+            offered = {"offered": row.answer not in missed}
             more = {"confidence": 0.99 - at / 100, "margin": margin, "off_list": answer not in labels, "cut_off": answer == "", "written": f"{answer}!"}
             base = {"example_id": row.id, "gold": row.answer, "answer": answer, "correct": found.correct, "judged": found.as_json(), "likelihoods": None}
-            kept.append({**base, **more, "latency_ms": 5.0, "input_tokens": 9, "output_tokens": 1})
+            kept.append({**base, **more, **offered, "latency_ms": 5.0, "input_tokens": 9, "output_tokens": 1})
         evaluations.store(session, evaluation.id, kept)
         rows = evaluations.predictions(session, evaluation.id)
         evaluations.settle(session, evaluation, evaluations.scored(evaluation, rows, labels, [5.0], {"device": "cpu"}, **told))
