@@ -16,6 +16,7 @@ from app.domain.fitting import POLICIES, Fit, told
 from app.domain.label_book import LabelBook
 from app.domain.rendering import LABELS, label_list, render, with_opening, without_opening
 from app.domain.scoring import rouge_words
+from app.domain.shape import ModelShape
 from app.domain.starting import MEASURED, went_on
 from app.domain.validation import Measure, measure_of
 from app.errors import Invalid
@@ -28,9 +29,9 @@ from worker.engine.fit import MAX_LENGTH, fit_examples
 from worker.engine.forward import Savings
 from worker.engine.launch import started
 from worker.engine.layers import arrange
-from worker.engine.load import Loaded, fingerprint, load, parameters, window
+from worker.engine.load import Loaded, fingerprint, load, parameters, shape, window
 from worker.engine.loop import Batches, Loop
-from worker.engine.memory import memory_told, peak_memory, save_memory
+from worker.engine.memory import capped, memory_told, peak_memory, save_memory
 from worker.engine.methods import METHODS
 from worker.engine.methods.soft import width
 from worker.engine.pace import Pace, Plan
@@ -50,6 +51,10 @@ READING_COST = 1 / 3
 
 VALIDATION_SHARE = 0.5
 """The most that all validations together may cost against training."""
+
+SMALLER = "Choose a method that trains less of the model, or a smaller model, or end what else uses that memory; then retry."
+GIVE_A_RATE = "Give a learning rate, so that none is looked for, or end what else uses that memory; then retry."
+"""What helps where memory ran out before the first step."""
 
 
 @dataclass(frozen=True)
@@ -109,18 +114,23 @@ def _run(spec: TrainSpec, reporter: Reporter, ranks: Ranks) -> tuple[TrainSpec, 
     save_memory(spec.parameters)
     exact, four_bit = spec.parameters.precision == "float32", getattr(spec.parameters, "four_bit", False)
     loaded = load(spec.base, device=ranks.device or spec.device, four_bit=four_bit, pieces=pieces, exact=exact)
-    model = METHODS[spec.method](loaded.model, spec.parameters, opening_ids(loaded.tokenizer, spec))
-    arrange(model, spec.parameters)
+    with memory_told(loaded.device, lambda: "Preparing the model", SMALLER), capped(loaded.device):
+        model = METHODS[spec.method](loaded.model, spec.parameters, opening_ids(loaded.tokenizer, spec))
+        arrange(model, spec.parameters)
     batches, validation = _data(replace(loaded, model=model), spec, ranks, reporter)
     _ask(reporter, ranks)
 
     reporter.phase("preflight")
     ask = partial(_ask, reporter, ranks)
-    measured = preflight(model, batches.examples, batches.pad, spec.parameters, reporter.log, ask, seed=spec.seed, savings=batches.savings, ranks=ranks)
-    reporter.measured(measured.peak_memory_bytes)
+    measured = preflight(
+        model, batches.examples, batches.pad, spec.parameters, reporter.log, ask,
+        seed=spec.seed, savings=batches.savings, ranks=ranks, shape=_shape(spec.base),
+    )  # fmt: skip
     _ask(reporter, ranks)
     if spec.find_rate:
-        spec = with_found_rate(model, batches, spec, reporter)
+        with memory_told(loaded.device, lambda: "The learning-rate test", GIVE_A_RATE), capped(loaded.device):
+            spec = with_found_rate(model, batches, spec, reporter)
+    reporter.measured(max(measured.peak_memory_bytes, peak_memory(loaded.device)))  # the test keeps a copy of what is trained
 
     loop = _loop(model, loaded, batches, validation, measured, spec, ranks, reporter)
     if ranks.first and not spec.finish:
@@ -136,6 +146,13 @@ def _run(spec: TrainSpec, reporter: Reporter, ranks: Ranks) -> tuple[TrainSpec, 
         return spec, loop, loaded, _finished(loop, resumed, reporter)
     with memory_told(loaded.device, lambda: f"Step {loop.state.global_step + 1}"):
         return spec, loop, loaded, loop.run(Path(resumed) if resumed else None)
+
+
+def _shape(base: Path) -> ModelShape | None:
+    """The model's sizes; None where its config does not say them in a way that is known."""
+    with suppress(KeyError):
+        return shape(base)
+    return None
 
 
 def _finished(loop: Loop, point: str | None, reporter: Reporter) -> RunState:
