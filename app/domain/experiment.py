@@ -137,17 +137,17 @@ class Cell(Base):
 
 def title(technique: str, settings: dict[str, Any]) -> str:
     """What a cell of these settings is called."""
-    shots, held = settings.get("shots", 0), "constrained" if settings.get("constraint") else ""
+    shots, selection = settings.get("shots", 0), settings.get("selection", "balanced")
+    asked = ["" if selection == "balanced" else selection, settings.get("calibration", ""), "constrained" if settings.get("constraint") else ""]
     if technique in PROMPT_RUNGS:
-        more = [settings.get("selection", "balanced"), settings.get("calibration", "raw"), held, settings.get("named", "")]
         name = TITLES["zero_shot"] if not shots else f"{shots}-shot" if technique == "few_shot" else TITLES[technique]
-        return ", ".join([name, *(word for word in more if word not in ("balanced", "raw", ""))])
-    if settings.get("model") and technique in METHODS:
-        return f"{METHODS[technique].title}, model {settings['model']}"
+        return ", ".join(filter(None, [name, *asked, settings.get("named", "")]))
     name = TITLES.get(technique) or METHODS[technique].title
-    if (settings.get("parameters") or {}).get("keep_text"):
+    if settings.get("model"):
+        name = f"{name}, model {settings['model']}"
+    elif (settings.get("parameters") or {}).get("keep_text"):
         name = f"{name} beside its text"
-    return ", ".join([name, *([f"{shots}-shot"] if shots else []), *([held] if held else [])])
+    return ", ".join(filter(None, [name, f"{shots}-shot" if shots else "", *asked]))
 
 
 def state_of(states: Sequence[str]) -> str:

@@ -174,9 +174,10 @@ def _part(known: _Known, base: Model, rung: dict[str, Any], *, shares: bool) -> 
     model = models.find(known.session, known.person, rung["model"]) if rung.get("model") is not None else base
     grid, seeds = combinations(rung), len(rung.get("seeds") or [0])
     answer = _answer(known, model, rung.get("answer"))
-    tunes = technique in METHODS and rung.get("model") is None and not shares
-    drawn = seeds if technique in METHODS or any(_shots(one) for one in grid) else 1
-    validated = len(grid) * drawn if technique in PROMPT_RUNGS else len(grid) - 1 + drawn
+    trains = technique in METHODS and rung.get("model") is None
+    tunes = trains and not shares
+    drawn = seeds if trains or any(_shots(one) for one in grid) else 1
+    validated = len(grid) - 1 + drawn if trains else len(grid) * drawn
     points = len(rung.get("label_curve") or []) * seeds
     bare, shot = known.lengths()
     shots = fmean(_shots(one) for one in grid)
