@@ -144,12 +144,10 @@ class Asker(asking.Asker[Case]):
 
     def refused(self, row: Case, code: str) -> dict[str, Any]:
         del row
-        return {"answer": "", "likelihoods": None, "refused": code}
+        return predictions.no_answer(code)
 
     def found(self, row: Case, values: dict[str, Any]) -> dict[str, Any]:
-        refused = values.pop("refused", None)
-        kept = self._work.predicted(row, {**values, "lost": self.fitting and self.fitting.lost(row.id)})
-        return kept if refused is None else {**kept, "judged": {**(kept["judged"] or {}), "refused": refused}}
+        return self._work.predicted(row, {**values, "lost": self.fitting and self.fitting.lost(row.id)})
 
     def keep(self, ready: Sequence[dict[str, Any]]) -> None:
         self._work.keep(ready)

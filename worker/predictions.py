@@ -23,7 +23,7 @@ from app.domain.label_book import LabelBook
 from app.domain.model import Model
 from app.domain.prompt import PromptVersion
 from app.domain.rendering import LABELS, Template, template_variables
-from app.domain.scheme import DEFAULT, Scheme, Shape, judge
+from app.domain.scheme import DEFAULT, Scheme, Shape, judge, unanswered
 from app.domain.scoring import CONTENT_FREE, adjusted, chosen
 from app.domain.shots import place
 from app.errors import FettleError
@@ -179,6 +179,11 @@ def _load(session: Session, job: Job, token: str, reporter: JobReporter, evaluat
     return Work(job, token, reporter, evaluation, model, template, parameters, book, rows, waiting, last, scheme, shape, candidates)
 
 
+def no_answer(why: str) -> dict[str, Any]:
+    """What is known of a row that has no answer and never will, in place of one: `why` is the code of the error."""
+    return {"answer": "", "likelihoods": None, "refused": why}
+
+
 def rows_missing(count: int, of: int, last: FettleError) -> FettleError:
     """The end of a job some of whose rows were not answered, while the others were."""
     message = f"{count:,} of {of:,} rows were not answered. The last reason: {last.message}"
@@ -196,9 +201,11 @@ def predicted(row: Case, values: Mapping[str, Any], scheme: Scheme = DEFAULT, sh
     """A prediction as it is kept, from what was answered for a row."""
     # A model may write any character; PostgreSQL holds every one but this.
     texts = {name: values[name].replace("\0", "\ufffd") for name in ("answer", "written") if values.get(name) is not None}
-    answer, written = texts["answer"], texts.get("written")
-    judged = judge(scheme, shape, row.answer, answer, written=written, source=" ".join(row.values.values()))
+    answer, written, why = texts["answer"], texts.get("written"), values.get("refused", "")
+    source = " ".join(row.values.values())
+    judged = unanswered(scheme, shape, row.answer, why) if why else judge(scheme, shape, row.answer, answer, written=written, source=source)
     found = {"example_id": row.id, "gold": row.answer, "correct": judged.correct, "judged": judged.as_json(), **values, **texts}
-    found["off_list"] = shape == "labels" and bool(labels) and answer not in labels
+    found.pop("refused", None)
+    found["off_list"] = shape == "labels" and bool(labels) and answer not in labels and not why
     main = scheme.main(shape).name
     return found if main not in judged.values else {**found, "margin": judged.values[main]}

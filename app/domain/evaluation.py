@@ -10,7 +10,7 @@ from app.domain import label_budget
 from app.domain.base import Base, Json, JsonOrNull, Owned
 from app.domain.candidates import MOST_ROWS, Candidates
 from app.domain.dataset import Case, DatasetVersion, cases, count_scored
-from app.domain.figures import Row, figures
+from app.domain.figures import Row, figures, lacking
 from app.domain.job import Job
 from app.domain.label_book import LabelBook
 from app.domain.prompt import PromptVersion
@@ -77,6 +77,11 @@ class Prediction(Base):
     latency_ms: Mapped[float]
     input_tokens: Mapped[int]
     output_tokens: Mapped[int]
+
+    @property
+    def lacking(self) -> str:
+        """What a row without an answer is, refused or unread; "" for one that has an answer."""
+        return lacking(self.judged)
 
 
 def store(session: Session, evaluation_id: int, rows: Iterable[Mapping[str, Any]]) -> None:
