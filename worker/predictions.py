@@ -22,9 +22,9 @@ from app.domain.job import Job
 from app.domain.label_book import LabelBook
 from app.domain.model import Model
 from app.domain.prompt import PromptVersion
-from app.domain.rendering import LABELS, Template, template_variables
+from app.domain.rendering import Template
 from app.domain.scheme import DEFAULT, Scheme, Shape, judge, unanswered
-from app.domain.scoring import CONTENT_FREE, adjusted, chosen
+from app.domain.scoring import adjusted, chosen
 from app.domain.shots import place
 from app.errors import FettleError
 from worker.reporter import JobReporter
@@ -83,10 +83,8 @@ class Work:
 
     def content_free(self) -> list[dict[str, str]]:
         """The values of prompts without an input, for calibration; none where it is not asked for or the prompt reads no input."""
-        free = [name for name in template_variables(self.template) if name != LABELS]
-        if self.scheme.scoring != "calibrated" or not free or not self.rows:
-            return []
-        return [{**self.values(self.rows[0]), **dict.fromkeys(free, text)} for text in CONTENT_FREE]
+        asked = self.scheme.scoring == "calibrated" and self.rows
+        return evaluations.content_free(self.template, self.values(self.rows[0])) if asked else []
 
     def weighed(self, row: Case, sums: Mapping[str, float], lengths: Mapping[str, int], free: Sequence[Mapping[str, float]]) -> dict[str, Any]:
         """The answer by likelihood: `sums` are the offered labels' log-likelihoods, `lengths` their tokens, `free` the sums of prompts without an input."""
@@ -120,6 +118,12 @@ class Work:
             with transaction() as session:
                 jobs.write(session, self.job.id, self.token)
                 evaluations.store(session, self.evaluation.id, predictions)
+
+    def keep_content_free(self, found: Sequence[Mapping[str, Any]]) -> None:
+        """Write what was said of prompts without an input so far, if the job is still ours. Raises Fenced."""
+        with transaction() as session:
+            jobs.write(session, self.job.id, self.token)
+            session.get_one(Evaluation, self.evaluation.id).content_free = list(found)
 
     def finish(self, latency: Sequence[float], measured: Mapping[str, Any], **more: Any) -> None:
         """Write the scores, with `more` beside them, and end the job if nothing of it is left, in one transaction. Raises Fenced.
