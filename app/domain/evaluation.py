@@ -10,7 +10,7 @@ from app.domain import label_budget
 from app.domain.base import Base, Json, JsonOrNull, Owned
 from app.domain.candidates import MOST_ROWS, Candidates
 from app.domain.dataset import Case, DatasetVersion, cases, count_scored
-from app.domain.figures import Row, figures
+from app.domain.figures import Row, figures, lacking
 from app.domain.job import Job
 from app.domain.label_book import LabelBook
 from app.domain.prompt import PromptVersion
@@ -18,6 +18,7 @@ from app.domain.prompt_form import Form
 from app.domain.rendering import LABELS, Template, read_of, template_variables
 from app.domain.results import ByRow, Results, Whole, of_answers, of_seeds
 from app.domain.scheme import ACCURACY, METRICS, Metric, Scheme, Shape
+from app.domain.scoring.calibration import CONTENT_FREE
 from app.domain.scoring.whole import answering
 from app.domain.stats import percentile
 from app.errors import Conflict
@@ -42,6 +43,9 @@ class Evaluation(Owned, Base):
     run: Mapped[int | None] = mapped_column(default=None)
     seed: Mapped[int | None] = mapped_column(default=None)
     form: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    content_free: Mapped[list[Any] | None] = mapped_column(JsonOrNull, default=None)
+    """What an endpoint said of the prompts without an input that it is calibrated by, as far as they were asked: `sums` by label, and the tokens that each
+    took. They are no rows, and are asked and paid for once."""
 
     @property
     def formed(self) -> Form:
@@ -79,6 +83,11 @@ class Prediction(Base):
     latency_ms: Mapped[float]
     input_tokens: Mapped[int]
     output_tokens: Mapped[int]
+
+    @property
+    def lacking(self) -> str:
+        """What a row without an answer is, refused or unread; "" for one that has an answer."""
+        return lacking(self.judged)
 
 
 def store(session: Session, evaluation_id: int, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -171,6 +180,12 @@ def candidates(session: Session, evaluation: Evaluation) -> Candidates | None:
     else:
         rows = cases(session, version, "train", MOST_ROWS)
     return Candidates(book, ((read_of(template, row.values), row.answer) for row in rows), scheme.candidates)
+
+
+def content_free(template: Template, values: Mapping[str, str]) -> list[dict[str, str]]:
+    """A row's values without its input: what prompts are filled with that say nothing, for calibration. None where the prompt reads no input."""
+    free = [name for name in template_variables(template) if name != LABELS]
+    return [{**values, **dict.fromkeys(free, text)} for text in CONTENT_FREE] if free else []
 
 
 def scored(

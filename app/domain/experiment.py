@@ -137,19 +137,19 @@ class Cell(Base):
 
 def title(technique: str, settings: dict[str, Any]) -> str:
     """What a cell of these settings is called: by what is done, whatever it was asked for as."""
-    shots, held = settings.get("shots", 0), "constrained" if settings.get("constraint") else ""
+    shots, selection = settings.get("shots", 0), settings.get("selection", "balanced")
     budget = f"{settings['label_budget']:,} labels" if settings.get("label_budget") else ""
+    asked = ["" if selection == "balanced" else selection, settings.get("calibration", ""), "constrained" if settings.get("constraint") else ""]
     if technique in PROMPT_RUNGS:
-        more = [settings.get("selection", "balanced"), settings.get("calibration", "raw"), held, settings.get("named", "")]
         usual = technique != "few_shot" and shots == PROMPT_RUNGS[technique]
         name = TITLES["zero_shot"] if not shots else TITLES[technique] if usual else f"{shots}-shot"
-        return ", ".join([name, *(word for word in (*more, budget) if word not in ("balanced", "raw", ""))])
-    if settings.get("model") and technique in METHODS:
-        return f"{METHODS[technique].title}, model {settings['model']}"
+        return ", ".join(filter(None, [name, *asked, settings.get("named", ""), budget]))
     name = TITLES.get(technique) or METHODS[technique].title
-    if (settings.get("parameters") or {}).get("keep_text"):
+    if settings.get("model"):
+        name = f"{name}, model {settings['model']}"
+    elif (settings.get("parameters") or {}).get("keep_text"):
         name = f"{name} beside its text"
-    return ", ".join([name, *([f"{shots}-shot"] if shots else []), *(word for word in (held, budget) if word)])
+    return ", ".join(filter(None, [name, f"{shots}-shot" if shots else "", *asked, budget]))
 
 
 def told_apart(rungs: Sequence[tuple[str, Sequence[Mapping[str, Any]]]]) -> list[str]:

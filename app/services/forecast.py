@@ -18,7 +18,7 @@ from app.domain import model as models
 from app.domain import prompt as prompts
 from app.domain.access import Who, visible
 from app.domain.dataset import DatasetVersion
-from app.domain.evaluation import Evaluation
+from app.domain.evaluation import Evaluation, content_free
 from app.domain.experiment import LINEAR, PROMPT_RUNGS
 from app.domain.footprint import CHARACTERS_A_TOKEN
 from app.domain.job import Job
@@ -170,6 +170,15 @@ class _Known:
         characters, written = weighing(prompt * CHARACTERS_A_TOKEN, answers)
         return characters / CHARACTERS_A_TOKEN, written
 
+    def calibrating(self, shots: float) -> tuple[float, int]:
+        """(tokens read, tokens written) by an endpoint for the prompts without an input of one scoring, with shots of so many tokens: of all labels."""
+        template = self.template.with_shots(())
+        case = next(datasets.cases(self.session, self.version, "train", 1), None)
+        answers = [answer_text(template, label) for label in self.version.label_texts()]
+        texts = [render(template, values).text for values in content_free(template, case.values)] if case else []
+        each = [weighing(len(text) + shots * CHARACTERS_A_TOKEN, answers) for text in texts]
+        return sum(characters for characters, _ in each) / CHARACTERS_A_TOKEN, sum(written for _, written in each)
+
 
 def _part(known: _Known, base: Model, rung: dict[str, Any], *, shares: bool) -> Part:
     """`shares`: whether a tuned rung takes the models of another one, with shots beside them."""
@@ -180,14 +189,19 @@ def _part(known: _Known, base: Model, rung: dict[str, Any], *, shares: bool) -> 
     trains, own = technique in METHODS and rung.get("model") is None, len(known.template.shots)
     tunes = trains and not shares
     drawn = seeds if trains or any((count := _shots(one)) and (one.get("selection") or count != own) for one in grid) else 1
-    validated = len(grid) * drawn if technique in PROMPT_RUNGS else len(grid) - 1 + drawn
+    validated = len(grid) - 1 + drawn if trains else len(grid) * drawn
     points = len(rung.get("label_curve") or []) * seeds
     bare, shot = known.lengths()
     shots = fmean(_shots(one) for one in grid)
     scorings = [(validated + points, known.rows[0]), (drawn, known.rows[1])]
     asked = sum(count * rows for count, rows in scorings)
     read, written = known.reading(model, answer, bare + shots * shot)
-    tokens = round(asked * read)
+    tokens, writes = round(asked * read), written * asked
+    calibrated = sum(one.get("calibration") == "calibrated" for one in grid)
+    if calibrated and model.remote and answer == "likelihood":
+        without_input, behind = known.calibrating(shots * shot)
+        times = drawn * (calibrated * bool(known.rows[0]) + bool(known.rows[1]))  # at most: a calibrated one is tested
+        tokens, writes = tokens + round(times * without_input), writes + times * behind
     jobs = sum(count for count, rows in scorings if rows)
     pace = _scoring(known, model, answer, bare)
     seconds = sum(count * (pace.start + rows * pace.each) for count, rows in scorings if rows)
@@ -204,7 +218,7 @@ def _part(known: _Known, base: Model, rung: dict[str, Any], *, shares: bool) -> 
         tokens += round(steps * trained[0][0].batch_size * bare)
         jobs += runs
         measured = measured and step.measured
-    return Part(technique, seconds, measured, tokens, _dollars(known, model, seconds, tokens, written * asked), jobs, drawn)
+    return Part(technique, seconds, measured, tokens, _dollars(known, model, seconds, tokens, writes), jobs, drawn)
 
 
 def _shots(one: dict[str, Any]) -> int:

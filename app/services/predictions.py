@@ -13,12 +13,13 @@ from app.domain import evaluation as evaluations
 from app.domain.access import Who, read
 from app.domain.dataset import DatasetVersion, Example
 from app.domain.evaluation import Evaluation, Prediction
+from app.domain.figures import UNREAD
 from app.domain.fitting import applied
 from app.domain.prompt import PromptVersion
 from app.domain.rendering import LABELS, read_of, render, template_variables
 from app.errors import Conflict, Invalid, NotFound
 
-Only = Literal["all", "right", "wrong", "off_list", "cut_off", "not_offered", "fitted"]
+Only = Literal["all", "right", "wrong", "off_list", "cut_off", "not_offered", "fitted", "refused", "unread"]
 ONLY: Mapping[str, str] = {
     "all": "all",
     "right": "right",
@@ -27,6 +28,8 @@ ONLY: Mapping[str, str] = {
     "cut_off": "cut off",
     "not_offered": "label not offered",
     "fitted": "made to fit",
+    "refused": "refused",
+    "unread": "not read",
 }
 """What can be asked for, as a page names it."""
 
@@ -63,7 +66,8 @@ ALL = Filter()
 
 
 def find(person: Who, key: int, wanted: Filter = ALL, *, offset: int = 0, limit: int = 100) -> Predictions:
-    """The rows, the worst first: by their margin, and those without one after it, wrong before right. A look at test rows is counted.
+    """The rows, the worst first: those without a margin that are wrong, then by their margin, and last those without one that are right. A look at test
+    rows is counted.
 
     Raises Sealed on a test split that nobody revealed, Invalid for an `other` on other rows, NotFound.
     """
@@ -104,10 +108,13 @@ def _listed(session: Session, evaluation: Evaluation, other: Evaluation | None, 
 
 
 def _worst_first(query: Any) -> Any:
-    return query.order_by(Prediction.margin.is_(None), Prediction.margin, Prediction.correct, Prediction.example_id)
+    """Of rows that were refused nothing says by how much they are wrong: they stand before those of which something does."""
+    last = case((Prediction.margin.is_not(None), 1), (Prediction.correct.is_(False), 0), else_=2)
+    return query.order_by(last, Prediction.margin, Prediction.example_id)
 
 
 def _conditions(table: Any, only: str) -> list[ColumnElement[bool]]:
+    why = table.judged["refused"].as_string()
     known: dict[str, ColumnElement[bool]] = {
         "right": table.correct.is_(True),
         "wrong": table.correct.is_(False),
@@ -115,6 +122,8 @@ def _conditions(table: Any, only: str) -> list[ColumnElement[bool]]:
         "cut_off": table.cut_off.is_(True),
         "not_offered": table.offered.is_(False),
         "fitted": table.lost.is_not(None),
+        "refused": why.not_in(UNREAD),
+        "unread": why.in_(UNREAD),
     }
     if only not in ONLY:
         raise Invalid("no_such_filter", f"There is no filter {only!r}.", f"Choose one of: {', '.join(ONLY)}.")

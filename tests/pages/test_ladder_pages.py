@@ -12,11 +12,12 @@ from starlette.testclient import TestClient
 
 from app.db import transaction
 from app.domain.access import Who
+from app.domain.dataset import DatasetVersion
 from app.domain.evaluation import Evaluation
 from app.domain.job import ACTIVE, Job
 from app.domain.model import Model
 from app.domain.targets import Targets
-from app.services import experiments, forecast, jobs
+from app.services import datasets, experiments, forecast, jobs, reserve
 from tests.dom import Dom, get
 from tests.pages.test_experiments import task
 from tests.rows import add_dataset, add_rows, answer_evaluation, claim, climb, climb_by, waiting
@@ -59,6 +60,32 @@ def test_the_button_says_how_often_the_rows_were_opened(browser: TestClient, per
     other = add(person, task, {"technique": "zero_shot"}, open_test=False)
     assert "Opened so far: twice." in get(browser, f"/experiments/{other}").text(".open-test .help")
     assert browser.post(f"/experiments/{key}/test").status_code == 409
+
+
+def scored(person: Who, reference: str, times: int) -> None:
+    """As if the test rows of a version had been scored so often."""
+    with transaction() as session:
+        session.get_one(DatasetVersion, datasets.find(person, reference).version.id).scored = times
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_from_the_tenth_opening_on_the_page_reminds_and_offers_a_reserve_that_nobody_has_scored(
+    browser: TestClient, person: Who, task: tuple[int, str]
+) -> None:
+    bare = add(person, task, {"technique": "zero_shot"}, open_test=False)
+    reserve.set_aside(person, task[1])
+    kept = add(person, (task[0], "1@2"), {"technique": "zero_shot"}, open_test=False)
+    said = {key: f"/experiments/{key}" for key in (bare, kept)}
+    scored(person, "1@2", 9)
+    assert not any("Intervals assume few looks" in get(browser, page).text(".the-verdict") for page in said.values())
+    scored(person, "1@2", 10)
+    page = get(browser, said[kept])
+    assert "have been scored 10 times." in page.text(".the-verdict") and "15 rows that nobody has scored" in page.text(".the-verdict")
+    assert page.href(".the-verdict a") == "/datasets/1@2?split=reserve"
+    assert "Set a reserve split aside" in get(browser, said[bare]).text(".the-verdict"), "that version has none"
+    reserve.open_reserve(person, "1@2", "the last figure")
+    page = get(browser, said[kept])
+    assert "have been scored 10 times." in page.text(".the-verdict") and not page.all(".the-verdict a") and "reserve" not in page.text(".the-verdict")
 
 
 def test_where_only_the_margin_is_kept_the_mark_says_the_margin(browser: TestClient, person: Who, task: tuple[int, str]) -> None:
