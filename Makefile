@@ -4,7 +4,7 @@ BIN := .venv/bin
 BOOTSTRAP := sh scripts/python.sh scripts/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run install dev test check format bench search-defaults bench-tune bench-gpu bench-published bench-upload bench-versions trial-import bench-lab bench-web bench-jobs bench-queue bench-score bench-ladder test-faults test-security docs lock
+.PHONY: help run install dev test check format bench search-defaults bench-tune bench-gpu bench-published bench-upload bench-versions trial-import bench-lab bench-web bench-jobs bench-queue bench-score bench-labels bench-ladder test-faults test-security docs lock
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -88,6 +88,10 @@ bench-queue: ## Claims, heartbeats and reports a second that SQLite and PostgreS
 bench-score: ## Scoring and answering rows, against lm-evaluation-harness and padded generate
 	@$(BOOTSTRAP) dev
 	@$(BIN)/python -m bench.score
+
+bench-labels: ## One zero-shot row with 900 labels, at the median and the 95th percentile
+	@$(BOOTSTRAP) dev
+	@$(BIN)/python -m bench.many_labels
 
 bench-ladder: ## The whole ladder on four public tasks; tables and plots in docs/examples
 	@$(BOOTSTRAP) dev

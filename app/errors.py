@@ -100,6 +100,8 @@ class Away(Unavailable):
 
 
 def first_problem(error: "ValidationError") -> tuple[str, str]:
-    """(where, what) of the first thing that pydantic found wrong: a field's place such as `scale.low`, empty for the whole, and its words."""
+    """(where, what) of the first thing that pydantic found wrong: a field's place such as `scale.low`, of a rule over several fields
+    the one that it names, else empty; and its words."""
     first = error.errors(include_url=False)[0]
-    return ".".join(str(step) for step in first["loc"]), str(first["msg"]).removeprefix("Value error, ")
+    place = ".".join(str(step) for step in first["loc"]) or str(first.get("ctx", {}).get("field", ""))
+    return place, str(first["msg"]).removeprefix("Value error, ")

@@ -42,7 +42,10 @@ class Settings(BaseSettings):
     machine: str = Field("", max_length=100, description="Name of this machine among those that work for one installation. Empty: its host name.")
     device_memory: int = Field(0, ge=0, description="Bytes of each device here that loaded models and jobs may take together; 0: all its memory.")
     threads: int = Field(
-        0, ge=0, le=1024, description="CPU threads of one job; 0 takes every core. Recorded with the job: results are bit-exact for the same number."
+        0,
+        ge=0,
+        le=1024,
+        description="CPU threads of one job; 0 takes every core. Recorded with the job: results are bit-exact for the same number, and a resume with another says so.",
     )
     engine_memory: int = Field(4_000_000_000, ge=0, description="Bytes of model weights that the engine process keeps loaded.")
     lease_seconds: int = Field(30, ge=3, le=3600, description="A running job whose worker is silent for so long is taken back.")

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.gpu import ROOT, Results, device_name
-from bench.runs.published_rows import ROWS, Data, Row
+from bench.runs.published_rows import NOT_OFFERED, ROWS, Data, Row
 
 STATE = ROOT / ".state" / "bench-published"
 HUB = """
@@ -51,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 continue
             results.put(name, result)
         lines += report(name, row, results.get(name) or {})
+    if chosen.rows == list(ROWS):
+        print("\n".join(f"{name}: {title}: not offered" for name, title in NOT_OFFERED.items()))
     if lines:
         print("\n".join([*HEAD, *lines, "", results.heading]))
     return 0 if sound else 1

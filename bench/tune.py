@@ -3,6 +3,7 @@
 Every row trains the same model on the same examples with the same method, learning rate, steps, effective batch, seeds and threads,
 each run in a process of its own, ours and theirs in turn, so that a noisy machine hits both. A run's result is kept in
 .state/bench-tune/results.json as soon as it is there: a bench that is broken off goes on where it was, and rows can be run one by one.
+A row whose peer cannot be installed or whose run fails says so in the table; the others go on, and the next call tries it again.
 """
 
 import argparse
@@ -10,8 +11,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from statistics import mean, variance
@@ -27,6 +29,9 @@ PEERS = {
     "lmeval": [TORCH, "lm-eval==0.4.13", "transformers==5.23.0", "peft==0.21.2", "accelerate==1.15.0", "datasets==5.2.0"],
 }
 """What each peer's environment holds. TRL and lm-evaluation-harness (bench/score.py) get our versions of everything below them; LLaMA-Factory pins its own."""
+
+IMPORTED = {"trl": "trl", "llamafactory": "llamafactory.train.tuner", "lmeval": "lm_eval"}
+"""What has to be importable then: a package of the index may be built for another torch than the one that is there."""
 
 TRAIN_ROWS, VALIDATION_ROWS = 512, 96
 BATCH = 16
@@ -65,7 +70,11 @@ ROWS = {
 TARGET_MODULES = {"all_linear": "all-linear", "attention": ["q_proj", "v_proj"], "": None}
 
 
-def main() -> None:
+class Failed(SystemExit):
+    """A run that ended badly, with its last words. Ends a bench that does not go on without it."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.tune", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one seed and few steps: a look while developing, kept apart from the full results")
     parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS), metavar="ROW", help=f"some of: {', '.join(ROWS)}")
@@ -74,16 +83,19 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="only print what has been measured")
     parser.add_argument("--state", type=Path, default=STATE, metavar="DIR", help="where the results are kept; another folder keeps a trial apart from them")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-    chosen = parser.parse_args()
-    results = Results(chosen.state / ("quick.json" if chosen.quick else "results.json"))
+    chosen = parser.parse_args(arguments)
+    results, without = Results(chosen.state / ("quick.json" if chosen.quick else "results.json")), dict[str, str]()
     if chosen.fresh:
         results.forget(chosen.rows)
     if not chosen.table:
         prepare_model()
         for seed in chosen.seeds or (SEEDS[:1] if chosen.quick else SEEDS):
-            for name in chosen.rows:
-                run_pair(name, seed, chosen.threads, results, quick=chosen.quick)
-    print(table(results, chosen.rows))
+            for name in (name for name in chosen.rows if name not in without):
+                if reason := run_pair(name, seed, chosen.threads, results, quick=chosen.quick):
+                    without[name] = reason
+                    print(f"{name}: {reason}", flush=True)
+    print(table(results, chosen.rows, without))
+    return int(any(reason.startswith("failed") for reason in without.values()))
 
 
 class Results:
@@ -113,28 +125,37 @@ class Results:
         draft.replace(self.file)
 
 
-def run_pair(name: str, seed: int, threads: int, results: Results, *, quick: bool) -> None:
-    """Ours, then theirs, each unless it has been measured."""
+def run_pair(name: str, seed: int, threads: int, results: Results, *, quick: bool) -> str:
+    """Ours, then theirs, each unless it has been measured. Why the row cannot be had; nothing when it can."""
     row = ROWS[name]
     for side in ("ours", "theirs"):
         key = f"{name}/{side}/{seed}"
         if key in results.kept:
             continue
-        if side == "theirs" and not (python := peer(row.peer)):
-            print(f"{row.peer} cannot be installed here; its row is left out", flush=True)
-            return
-        command = [sys.executable, "-m", "bench.runs.fettle_run"] if side == "ours" else [str(python), str(ROOT / "bench" / "runs" / f"{row.peer}_run.py")]
-        result = run(command, write_job(results.file.parent, row, seed, threads, side, min(6, row.steps) if quick else row.steps))
+        python = peer(row.peer)  # before ours too, which is worth nothing alone
+        if python is None:
+            return f"left out: {row.peer} cannot be installed here; .state/bench-tune/{row.peer}.log says why"
+        command = [sys.executable, "-m", "bench.runs.fettle_run"] if side == "ours" else [str(python), str(script(row.peer))]
+        try:
+            result = run(command, write_job(results.file.parent, row, seed, threads, side, min(6, row.steps) if quick else row.steps))
+        except Failed as failed:
+            return f"failed: {side}, seed {seed}: {str(failed).strip().splitlines()[-1][:300].replace('|', '/')}"
         print(f"{key}: {speed(result):.2f} examples/s, {result['processor_seconds']:.0f} s of processor, loss {result['validation_loss']:.4f}", flush=True)
         results.put(key, result)
+    return ""
+
+
+def script(name: str) -> Path:
+    """What a peer's environment runs."""
+    return ROOT / "bench" / "runs" / f"{name}_run.py"
 
 
 def run(command: list[str], job: Path) -> dict[str, Any]:
-    """The last line a run prints. Ends the bench with the run's own words when it fails."""
+    """The last line a run prints. Raises Failed with the run's own words."""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "CUDA_VISIBLE_DEVICES": "", "PYTHONWARNINGS": "ignore"}
     done = subprocess.run([*command, str(job)], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        sys.exit(f"{' '.join(command)} failed:\n{done.stdout[-1500:]}\n{done.stderr[-3000:]}")
+        raise Failed(f"{' '.join(command)} failed:\n{done.stdout[-1500:]}\n{done.stderr[-3000:]}")
     result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return result
 
@@ -180,6 +201,7 @@ def validation_ids(name: str) -> list[tuple[list[int], list[int]]]:
     return [encode_pair(tokenizer, row) for row in rows]
 
 
+@cache
 def peer(name: str) -> Path | None:
     """The Python of a peer's environment, installed on first use. None when it cannot be installed."""
     home = ROOT / ".state" / f"bench-{name}"
@@ -189,8 +211,13 @@ def peer(name: str) -> Path | None:
         return python
     print(f"installing {', '.join(PEERS[name])}", flush=True)
     log.parent.mkdir(parents=True, exist_ok=True)
+    steps = (
+        [sys.executable, "-m", "venv", str(home)],
+        [str(python), "-m", "pip", "install", "--progress-bar", "off", *PEERS[name]],
+        [str(python), "-W", "ignore", "-c", f"import {IMPORTED[name]}"],
+    )
     with log.open("w") as output:
-        for command in ([sys.executable, "-m", "venv", str(home)], [str(python), "-m", "pip", "install", "--progress-bar", "off", *PEERS[name]]):
+        for command in steps:
             if subprocess.run(command, stdout=output, stderr=output, check=False).returncode:
                 return None
     stamp.write_text(wanted)
@@ -202,8 +229,8 @@ def speed(result: dict[str, Any]) -> float:
     return float(result["examples"] / result["wall_seconds"])
 
 
-def table(results: Results, rows: list[str]) -> str:
-    """One line a row: speeds, their ratio by the wall and by processor time, the memory and the losses of both sides."""
+def table(results: Results, rows: Sequence[str], without: Mapping[str, str]) -> str:
+    """One line a row: speeds, their ratio by the wall and by processor time, the memory and the losses of both sides; or why there are none."""
     lines = [
         "| comparison | ours ex/s | theirs ex/s | ratio | by processor time | target | peak memory MB, ours / theirs | validation loss, ours / theirs | seeds |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -214,6 +241,8 @@ def table(results: Results, rows: list[str]) -> str:
         if ours and theirs:
             lines.append(line(ROWS[name], ours, theirs))
             versions |= {"ours": ours[-1]["versions"], ROWS[name].peer: theirs[-1]["versions"]}
+        if name in without:
+            lines.append(f"| {ROWS[name].title} | {without[name]} |" + " |" * 7)
     lines += ["", *(f"{side}: {', '.join(f'{name} {number}' for name, number in found.items())}" for side, found in versions.items())]
     return "\n".join(lines)
 
@@ -241,4 +270,4 @@ def losses(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,10 +1,10 @@
 """Asking an endpoint about many rows, several at once, each for itself: what every light job does. Loads no torch.
 
-A row that the endpoint refuses (its text, its length) is kept as refused and told in the log. A row that was not answered (time-out, broken
-off) is left out and the others go on; then the job fails with how many are missing, and a retry asks only those. What had begun is not asked for
-again by itself: it may be paid for, so that is for a person to say. What cannot get better by
-asking on (a wrong key, no quota, nobody there for a while) ends the job at once. While running requests cannot be counted, because the queue
-service is away, every row waits. Answers are kept within a second: they were paid for.
+A row that the endpoint refuses (its text, its length), or whose answer it does not hold to what was asked, is kept as that and told in the log. A row
+that was not answered (time-out, broken off) is left out and the others go on; then the job fails with how many are missing, and a retry asks only
+those. What had begun is not asked for again by itself: it may be paid for, so that is for a person to say. What cannot get better by asking on (a wrong
+key, no quota, nobody there for a while) ends the job at once. While running requests cannot be counted, because the queue service is away, every row
+waits. Answers are kept within a second: they were paid for.
 """
 
 import asyncio
@@ -34,7 +34,10 @@ GIVE_UP = 10
 REFUSED_ONLY = 5
 """So many refusals before the first answer are the request's fault and not the rows'."""
 
-OF_THE_ROW = ("request_refused", "prompt_too_long")
+NOT_HELD = "constraint_ignored"
+"""The answer came, and did not keep to what it was to be held to."""
+OF_THE_ROW = ("request_refused", "prompt_too_long", NOT_HELD)
+"""Errors that are the row's: asking it again would bring the same."""
 FOR_GOOD = ("key_refused", "not_there", "no_quota", "redirected", "private_address", "plain_http", "compressed")
 
 NOTHING = Usage(0, 0)
@@ -58,14 +61,13 @@ class Asker(ABC, Generic[Item]):
     counts_as = "wrong"
     """What a refused row is, in the log."""
 
-    of_the_row: Sequence[str] = OF_THE_ROW
-    """Errors that are the row's: asking it again would bring the same."""
-
     def __init__(self, spec: EndpointSpec, reporter: JobReporter, waiting: Sequence[Item], of: int, alone: Collection[int] = ()) -> None:
         """Ask about `waiting`, out of `of` that there are: an earlier attempt has the others. Rows at the places `alone` are asked one at a time, after
         the others: what they take is what one request takes."""
         self._spec, self._reporter, self._of, self._done = spec, reporter, of, of - len(waiting)
         self._left, self._ready = deque(row for row in waiting if row.position not in alone), list[dict[str, Any]]()
+        self._refusals = list[dict[str, Any]]()
+        """Refused rows before the first answer: whether the rows are at fault or the request is not known yet, so nothing is written of them."""
         self._alone = [row for row in waiting if row.position in alone]
         self._answered, self._failed, self._refused, self._in_a_row = 0, 0, 0, 0
         self._last: FettleError | None = None
@@ -106,6 +108,8 @@ class Asker(ABC, Generic[Item]):
             raise self._fatal
         if self._failed and self._last is not None:
             raise predictions.rows_missing(self._failed, self._of, self._last)
+        self._ready = self._refusals  # so few that they are the rows'; after an answer there are none
+        self._keep()
 
     async def _ask(self, client: Client, lanes: int) -> None:
         """Ask about what is left, so many at once. Raises what a lane raised, Stopped."""
@@ -149,6 +153,7 @@ class Asker(ABC, Generic[Item]):
                 self._note(row, error)
                 continue
             self._answered, self._in_a_row = self._answered + 1, 0
+            self._ready, self._refusals = self._ready + self._refusals, []
             self.estimated = self.estimated or usage.estimated
             self._take(row, {**values, "input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens})
 
@@ -173,7 +178,7 @@ class Asker(ABC, Generic[Item]):
                 raise Stopped
 
     def _take(self, row: Item, values: dict[str, Any]) -> None:
-        self._ready.append(self.found(row, values))
+        (self._ready if self._answered or self._done else self._refusals).append(self.found(row, values))
         self._reporter.rows(self._done + self._answered + self._refused, self._of)
 
     def _note(self, row: Item, error: FettleError) -> None:
@@ -184,11 +189,11 @@ class Asker(ABC, Generic[Item]):
         line = f"row {row.position + 1}: {error.message}{paid}"
         if error.code in FOR_GOOD:
             self._fatal = error
-        elif error.code in self.of_the_row:
+        elif error.code in OF_THE_ROW:
             self._refused += 1
-            self._reporter.log(f"{line} It counts as {self.counts_as}.")
+            self._reporter.log(f"{line} It counts as {'not read' if error.code == NOT_HELD else self.counts_as}.")
             if not self._answered and not self._done and self._refused >= REFUSED_ONLY:
-                self._fatal, self._ready = error, []
+                self._fatal = error
             else:
                 self.estimated = self.estimated or took.estimated
                 counts = {"latency_ms": 0.0, "input_tokens": took.input_tokens, "output_tokens": took.output_tokens}

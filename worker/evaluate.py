@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from app.domain.dataset import Case
+from app.domain.figures import UNREAD
 from app.domain.fitting import Fitting
 from app.domain.job import Job
 from app.domain.rendering import Rendered, answer_text, render
@@ -142,13 +143,11 @@ class Answerer:
         failed: dict[int, FettleError] = {}
         done = complete(self.loaded, ready, progress=lambda part, _: progress(part), should_stop=self._work.reporter.should_stop, failed=failed)
         for at, one in enumerate(done):
-            yield (
-                failed[at]
-                if at in failed
-                else self._work.read_out(one.text, one.finish.reason == "length")
-                | {
-                    "latency_ms": one.finish.latency_ms,
-                    "input_tokens": one.finish.input_tokens,
-                    "output_tokens": one.finish.output_tokens,
-                }
-            )
+            took = {name: getattr(one.finish, name) for name in ("latency_ms", "input_tokens", "output_tokens")}
+            if (error := failed.get(at)) is None:
+                yield self._work.read_out(one.text, one.finish.reason == "length") | took
+            elif error.code in UNREAD:
+                self._work.reporter.log(f"row {rows[at].position + 1}: {error.message} It counts as not read.")
+                yield predictions.no_answer(error.code) | took
+            else:
+                yield error

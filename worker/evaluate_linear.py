@@ -21,6 +21,7 @@ from app.domain import dataset as datasets
 from app.domain import label_budget
 from app.domain.dataset import Case
 from app.domain.job import Job
+from app.domain.rendering import DEFAULT, Template, read_of
 from app.domain.scoring import chosen
 from app.errors import Invalid
 from worker import predictions
@@ -44,7 +45,7 @@ def run(job: Job, token: str, reporter: JobReporter) -> None:
         version = session.get_one(datasets.DatasetVersion, works[0].evaluation.dataset_version_id)
         train = label_budget.train_rows(session, version, job.settings.get("label_budget"), job.settings.get("seed", 0))
         validation = [*datasets.cases(session, version, "validation")]
-    linear = fit(train, validation, reporter)
+    linear = fit(train, validation, reporter, works[0].template)
     for work in works:
         reporter.phase("evaluate", len(work.rows))
         work.keep(linear.answer(work.waiting))
@@ -55,8 +56,9 @@ def run(job: Job, token: str, reporter: JobReporter) -> None:
 
 @dataclass(frozen=True)
 class Linear:
-    """A fitted baseline."""
+    """A fitted baseline. Of a row it reads what `template` does."""
 
+    template: Template
     words: TfidfVectorizer
     weights: LogisticRegression
 
@@ -65,7 +67,7 @@ class Linear:
         if not rows:
             return []
         began = time.perf_counter()
-        found = self.weights.predict_log_proba(self.words.transform([row.input for row in rows]))
+        found = self.weights.predict_log_proba(self.words.transform([read_of(self.template, row.values) for row in rows]))
         each = 1000 * (time.perf_counter() - began) / len(rows)
         labels = [str(label) for label in self.weights.classes_]
         return [
@@ -83,13 +85,13 @@ class Linear:
         ]
 
 
-def fit(train: Sequence[Case], validation: Sequence[Case], reporter: Any) -> Linear:
+def fit(train: Sequence[Case], validation: Sequence[Case], reporter: Any, template: Template = DEFAULT) -> Linear:
     """Learn from train rows; the strength is chosen on validation rows, or is the middle one without them. Raises Invalid, Stopped."""
     if len({row.answer for row in train}) < 2:
         raise Invalid("one_label", "The train rows have fewer than two labels, so there is nothing to tell apart.", "Move rows of other labels into train.")
     words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, max_features=FEATURES, token_pattern=WORD)
     try:
-        table = words.fit_transform([row.input for row in train])
+        table = words.fit_transform([read_of(template, row.values) for row in train])
     except ValueError:
         raise Invalid("no_words", "No train row holds a word.", "The linear baseline reads words; the rungs above it need none.") from None
     fitted = []
@@ -100,6 +102,6 @@ def fit(train: Sequence[Case], validation: Sequence[Case], reporter: Any) -> Lin
             raise Stopped
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # a baseline that is nearly there is one
-            fitted.append(Linear(words, LogisticRegression(C=strength, max_iter=300).fit(table, [row.answer for row in train])))
+            fitted.append(Linear(template, words, LogisticRegression(C=strength, max_iter=300).fit(table, [row.answer for row in train])))
         reporter.progress(at + 1, len(tried), None)
     return max(fitted, key=lambda one: sum(bool(found["correct"]) for found in one.answer(validation)))

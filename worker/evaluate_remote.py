@@ -94,9 +94,12 @@ class Asker(asking.Asker[Case]):
         self.fitting = fitting
         """How rows are made to fit, where the model's window is known."""
         self._work, self._name = work, work.model.remote_name or ""
-        self._free: list[dict[str, float]] = []
-        self.extra: Usage | None = None
-        """What the prompts without an input took, where some were asked."""
+        self._free = list[dict[str, Any]](work.evaluation.content_free or [])
+
+    @property
+    def extra(self) -> Usage | None:
+        """What the prompts without an input took, those of earlier attempts too; none where none were asked."""
+        return sum((Usage(one["input_tokens"], one["output_tokens"]) for one in self._free), Usage(0, 0)) if self._free else None
 
     async def before(self, client: Client) -> None:
         """The labels' likelihoods without an input, where the evaluation is calibrated by them. What is known already is not asked again."""
@@ -104,9 +107,10 @@ class Asker(asking.Asker[Case]):
         for values in wanted[len(self._free) :]:
             answers = [answer_text(self._work.template, label) for label in self._work.labels]
             sums, usage, _ = await self._weigh(client, render(self._work.template, values).text, answers)
-            self._free.append(dict(zip(self._work.labels, sums, strict=True)))
-            self.extra = (self.extra or Usage(0, 0)) + usage
+            took = {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}
+            self._free.append({"sums": dict(zip(self._work.labels, sums, strict=True)), **took})
             self.estimated = self.estimated or usage.estimated
+            self._work.keep_content_free(self._free)
 
     async def answer(self, client: Client, row: Case) -> tuple[dict[str, Any], Usage]:
         """By likelihood or by generation."""
@@ -118,7 +122,7 @@ class Asker(asking.Asker[Case]):
             return work.read_out(said.text, said.reason == "length") | {"latency_ms": said.latency_ms}, said.usage
         names = work.offered(row)
         sums, usage, seconds = await self._weigh(client, prompt.text, [answer_text(work.template, label) for label in names])
-        found = work.weighed(row, dict(zip(names, sums, strict=True)), {}, self._free)
+        found = work.weighed(row, dict(zip(names, sums, strict=True)), {}, [one["sums"] for one in self._free])
         return found | {"latency_ms": seconds * 1000}, usage
 
     async def _weigh(self, client: Client, prompt: str, answers: Sequence[str]) -> tuple[list[float], Usage, float]:
@@ -144,12 +148,10 @@ class Asker(asking.Asker[Case]):
 
     def refused(self, row: Case, code: str) -> dict[str, Any]:
         del row
-        return {"answer": "", "likelihoods": None, "refused": code}
+        return predictions.no_answer(code)
 
     def found(self, row: Case, values: dict[str, Any]) -> dict[str, Any]:
-        refused = values.pop("refused", None)
-        kept = self._work.predicted(row, {**values, "lost": self.fitting and self.fitting.lost(row.id)})
-        return kept if refused is None else {**kept, "judged": {**(kept["judged"] or {}), "refused": refused}}
+        return self._work.predicted(row, {**values, "lost": self.fitting and self.fitting.lost(row.id)})
 
     def keep(self, ready: Sequence[dict[str, Any]]) -> None:
         self._work.keep(ready)

@@ -35,7 +35,6 @@ class Asker(asking.Asker[Reading]):
     """The readings of a judgement."""
 
     counts_as = "not read"
-    of_the_row = (*asking.OF_THE_ROW, "constraint_ignored")
 
     def __init__(self, sitting: Sitting, spec: EndpointSpec) -> None:
         super().__init__(spec, sitting.reporter, sitting.waiting, len(sitting.readings))

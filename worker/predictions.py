@@ -22,9 +22,9 @@ from app.domain.job import Job
 from app.domain.label_book import LabelBook
 from app.domain.model import Model
 from app.domain.prompt import PromptVersion
-from app.domain.rendering import LABELS, Template, template_variables
-from app.domain.scheme import DEFAULT, Scheme, Shape, judge
-from app.domain.scoring import CONTENT_FREE, adjusted, chosen
+from app.domain.rendering import Template, read_of
+from app.domain.scheme import DEFAULT, Scheme, Shape, judge, unanswered
+from app.domain.scoring import adjusted, chosen
 from app.domain.shots import place
 from app.errors import FettleError
 from worker.reporter import JobReporter
@@ -74,7 +74,7 @@ class Work:
 
     def offered(self, row: Case) -> Sequence[str]:
         """The labels that a row may be answered with."""
-        return self.candidates.of(row.input) if self.candidates else self.labels
+        return self.candidates.of(read_of(self.template, row.values)) if self.candidates else self.labels
 
     def values(self, row: Case) -> dict[str, str]:
         """What a row's prompt is filled with: `{labels}` names those offered, listed as the run's form has it."""
@@ -83,10 +83,8 @@ class Work:
 
     def content_free(self) -> list[dict[str, str]]:
         """The values of prompts without an input, for calibration; none where it is not asked for or the prompt reads no input."""
-        free = [name for name in template_variables(self.template) if name != LABELS]
-        if self.scheme.scoring != "calibrated" or not free or not self.rows:
-            return []
-        return [{**self.values(self.rows[0]), **dict.fromkeys(free, text)} for text in CONTENT_FREE]
+        asked = self.scheme.scoring == "calibrated" and self.rows
+        return evaluations.content_free(self.template, self.values(self.rows[0])) if asked else []
 
     def weighed(self, row: Case, sums: Mapping[str, float], lengths: Mapping[str, int], free: Sequence[Mapping[str, float]]) -> dict[str, Any]:
         """The answer by likelihood: `sums` are the offered labels' log-likelihoods, `lengths` their tokens, `free` the sums of prompts without an input."""
@@ -101,8 +99,10 @@ class Work:
 
     def predicted(self, row: Case, values: Mapping[str, Any]) -> "Prediction":
         """A prediction as it is kept, from what was answered for a row, judged as the evaluation's scheme says."""
-        found = predicted(row, values, self.scheme, self.shape, self.labels)
-        return {**found, "offered": not self.book or row.answer in self.offered(row)}
+        found, offered = predicted(row, values, self.scheme, self.shape, self.labels), self.offered(row)
+        # Likelihoods name the labels that they are of; of a written answer nothing else would, but an index of all train rows.
+        among = [self.labels.index(label) for label in offered] if self.candidates and not values.get("likelihoods") else None
+        return {**found, "offered": not self.book or row.answer in offered, "among": among}
 
     @property
     def policy(self) -> Policy:
@@ -121,6 +121,12 @@ class Work:
                 jobs.write(session, self.job.id, self.token)
                 evaluations.store(session, self.evaluation.id, predictions)
 
+    def keep_content_free(self, found: Sequence[Mapping[str, Any]]) -> None:
+        """Write what was said of prompts without an input so far, if the job is still ours. Raises Fenced."""
+        with transaction() as session:
+            jobs.write(session, self.job.id, self.token)
+            session.get_one(Evaluation, self.evaluation.id).content_free = list(found)
+
     def finish(self, latency: Sequence[float], measured: Mapping[str, Any], **more: Any) -> None:
         """Write the scores, with `more` beside them, and end the job if nothing of it is left, in one transaction. Raises Fenced.
 
@@ -128,7 +134,8 @@ class Work:
         """
         with reading() as session:
             rows = evaluations.predictions(session, self.evaluation.id)
-        scores = evaluations.scored(self.evaluation, rows, self.labels, latency, measured, **more)
+        offered = self.scheme.candidates if self.candidates else None
+        scores = evaluations.scored(self.evaluation, rows, self.labels, latency, measured, **more, offered=offered)
         checked = self._checked(scores) if self.last else None
         with transaction() as session:
             jobs.write(session, self.job.id, self.token)
@@ -179,6 +186,11 @@ def _load(session: Session, job: Job, token: str, reporter: JobReporter, evaluat
     return Work(job, token, reporter, evaluation, model, template, parameters, book, rows, waiting, last, scheme, shape, candidates)
 
 
+def no_answer(why: str) -> dict[str, Any]:
+    """What is known of a row that has no answer and never will, in place of one: `why` is the code of the error."""
+    return {"answer": "", "likelihoods": None, "refused": why}
+
+
 def rows_missing(count: int, of: int, last: FettleError) -> FettleError:
     """The end of a job some of whose rows were not answered, while the others were."""
     message = f"{count:,} of {of:,} rows were not answered. The last reason: {last.message}"
@@ -196,9 +208,11 @@ def predicted(row: Case, values: Mapping[str, Any], scheme: Scheme = DEFAULT, sh
     """A prediction as it is kept, from what was answered for a row."""
     # A model may write any character; PostgreSQL holds every one but this.
     texts = {name: values[name].replace("\0", "\ufffd") for name in ("answer", "written") if values.get(name) is not None}
-    answer, written = texts["answer"], texts.get("written")
-    judged = judge(scheme, shape, row.answer, answer, written=written, source=" ".join(row.values.values()))
+    answer, written, why = texts["answer"], texts.get("written"), values.get("refused", "")
+    source = " ".join(row.values.values())
+    judged = unanswered(scheme, shape, row.answer, why) if why else judge(scheme, shape, row.answer, answer, written=written, source=source)
     found = {"example_id": row.id, "gold": row.answer, "correct": judged.correct, "judged": judged.as_json(), **values, **texts}
-    found["off_list"] = shape == "labels" and bool(labels) and answer not in labels
+    found.pop("refused", None)
+    found["off_list"] = shape == "labels" and bool(labels) and answer not in labels and not why
     main = scheme.main(shape).name
     return found if main not in judged.values else {**found, "margin": judged.values[main]}

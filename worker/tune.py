@@ -1,6 +1,5 @@
 """A tune job: rows in, the engine's training, a registered model out, and whatever follows it."""
 
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict
@@ -17,12 +16,11 @@ from app.domain.job import Job
 from app.domain.methods import METHODS
 from app.domain.methods.base import parse
 from app.domain.search import Search
-from app.domain.shape import shape_of
 from app.errors import Invalid
 from app.settings import settings
 from worker.devices import own, spread_over, wait_for_memory
 from worker.engine.folders import damage, fingerprint, refuse_changed
-from worker.engine.load import load_config, tensor_shapes
+from worker.engine.load import shape
 from worker.engine.search import FILE as SEARCH
 from worker.engine.search import search
 from worker.engine.spec import TrainSpec
@@ -82,9 +80,7 @@ def spec_of(job: Job, say: Callable[[str], None] = lambda _: None) -> TrainSpec:
 
 def footprint_of(spec: TrainSpec) -> int:
     """About what the run takes at its peak, in bytes: its preflight measures it."""
-    load_config(spec.base)  # says it in words when it is not there
-    config = json.loads((spec.base / "config.json").read_text())
-    found = shape_of(config, {name: shape for file in spec.base.glob("*.safetensors") for name, shape in tensor_shapes(file).items()})
+    found = shape(spec.base)
     sizes = sorted(((sum(map(len, values.values())) + len(answer), len(answer)) for values, answer in spec.train), reverse=True)
     whole, answer = longest(sizes, spec.parameters.batch_size)
     step = lengths(whole, answer, spec.template, spec.labels, spec.parameters, found.encoder_decoder)

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from app.api import shapes
 from app.domain.experiment import VALIDATION_ROWS
+from app.domain.figures import not_offered
 from app.domain.fitting import Policy
 from app.domain.ladder import Comparison
 from app.domain.scheme import DEFAULT, Metric, Scheme, value_of
@@ -54,9 +55,13 @@ class NewExperiment(shapes.Body):
     targets: Targets = Targets()
     validation_rows: int = Field(VALIDATION_ROWS, ge=10, le=10_000, description="Validation rows that every cell is scored on first; 100 are a quick look.")
     scheme: Scheme = Field(DEFAULT, description="How answers are read and judged; `metric` is the figure that rungs are compared by.")
-    quick_look: bool = Field(False, description="Score 100 validation rows, and cut tuning short so that a verdict on them is there in about three minutes.")
+    quick_look: bool = Field(
+        False, description="Score 100 validation rows, and cut tuning short so that a verdict on them is there in about three minutes. It opens no test rows."
+    )
     open_test: bool = Field(
-        True, description="Open the test rows when every rung is scored on validation rows; false, or after a rung was cancelled: wait for POST /{id}/test."
+        True,
+        description="Open the test rows when every rung is scored on validation rows; false, of a quick look, or after a rung was cancelled: "
+        "wait for POST /{id}/test.",
     )
 
 
@@ -152,6 +157,8 @@ def row_shape(row: RungRow, figure: Metric) -> dict[str, Any]:
         "input_tokens": scores.get("input_tokens"),
         "output_tokens": scores.get("output_tokens"),
         "fit": scores.get("fit"),
+        "not_offered": not_offered(scores),
+        "checks": [{"name": one["name"], "rate": one["rate"]} for one in scores.get("checks", [])],
         "comparison": _comparison(row.comparison),
         "model": row.model.id,
         "prompt_version": row.prompt.reference,

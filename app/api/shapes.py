@@ -205,6 +205,7 @@ def prediction(row: Prediction, of: Example, other: Prediction | None = None) ->
         "input": of.input,
         **{name: getattr(row, name) for name in names},
         **{name: (row.judged or {}).get(name, {}) for name in ("values", "checks", "fields")},
+        "refused": (row.judged or {}).get("refused"),
         "latency_ms": row.latency_ms,
         "input_tokens": row.input_tokens,
         "output_tokens": row.output_tokens,

@@ -10,14 +10,15 @@ from app.domain import label_budget
 from app.domain.base import Base, Json, JsonOrNull, Owned
 from app.domain.candidates import MOST_ROWS, Candidates
 from app.domain.dataset import Case, DatasetVersion, cases, count_scored
-from app.domain.figures import Row, figures
+from app.domain.figures import Row, figures, lacking
 from app.domain.job import Job
 from app.domain.label_book import LabelBook
 from app.domain.prompt import PromptVersion
 from app.domain.prompt_form import Form
-from app.domain.rendering import LABELS, Template, template_variables
+from app.domain.rendering import LABELS, Template, read_of, template_variables
 from app.domain.results import ByRow, Results, Whole, of_answers, of_seeds
 from app.domain.scheme import ACCURACY, METRICS, Metric, Scheme, Shape
+from app.domain.scoring.calibration import CONTENT_FREE
 from app.domain.scoring.whole import answering
 from app.domain.stats import percentile
 from app.errors import Conflict
@@ -42,6 +43,9 @@ class Evaluation(Owned, Base):
     run: Mapped[int | None] = mapped_column(default=None)
     seed: Mapped[int | None] = mapped_column(default=None)
     form: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    content_free: Mapped[list[Any] | None] = mapped_column(JsonOrNull, default=None)
+    """What an endpoint said of the prompts without an input that it is calibrated by, as far as they were asked: `sums` by label, and the tokens that each
+    took. They are no rows, and are asked and paid for once."""
 
     @property
     def formed(self) -> Form:
@@ -53,7 +57,8 @@ class Prediction(Base):
     """What the model answered for one example. `written` is all that it wrote, where that is more than the answer; `cut_off`: it reached the limit of
     tokens; `off_list`: the answer is none of the labels; `offered`: the gold label was among those it could choose from.
 
-    `lost` is what was left out of the row's prompt to make it fit (app/domain/fitting.py).
+    `lost` is what was left out of the row's prompt to make it fit (app/domain/fitting.py). `among` are the labels that it could choose from, by their places
+    in the label book, where those were not all and no likelihoods say it.
     `confidence` is the answered label's share among those offered, `margin` the gold label's log-likelihood above the best other one: the smaller, the
     worse the row went.
     """
@@ -74,9 +79,15 @@ class Prediction(Base):
     margin: Mapped[float | None] = mapped_column(default=None)
     judged: Mapped[dict[str, Any] | None] = mapped_column(Json, default=None)
     lost: Mapped[dict[str, Any] | None] = mapped_column(JsonOrNull, default=None)
+    among: Mapped[list[Any] | None] = mapped_column(JsonOrNull, default=None)
     latency_ms: Mapped[float]
     input_tokens: Mapped[int]
     output_tokens: Mapped[int]
+
+    @property
+    def lacking(self) -> str:
+        """What a row without an answer is, refused or unread; "" for one that has an answer."""
+        return lacking(self.judged)
 
 
 def store(session: Session, evaluation_id: int, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -160,15 +171,21 @@ def candidates(session: Session, evaluation: Evaluation) -> Candidates | None:
     """What chooses the labels that a row is offered; None where all of them are. Its index is built anew from the train rows, under a label budget from
     those within it: nothing may be known of labels that are not there yet."""
     version, scheme = session.get_one(DatasetVersion, evaluation.dataset_version_id), Scheme.model_validate(evaluation.scheme)
-    book = version.book
-    if not narrows(book, scheme, evaluation.answer, session.get_one(PromptVersion, evaluation.prompt_version_id).template()):
+    book, template = version.book, session.get_one(PromptVersion, evaluation.prompt_version_id).template()
+    if not narrows(book, scheme, evaluation.answer, template):
         return None
     asked = session.get_one(Job, evaluation.job_id).settings
     if budget := asked.get("label_budget"):
         rows: Iterable[Case] = label_budget.train_rows(session, version, min(budget, MOST_ROWS), asked.get("seed", 0))
     else:
         rows = cases(session, version, "train", MOST_ROWS)
-    return Candidates(book, ((row.input, row.answer) for row in rows), scheme.candidates)
+    return Candidates(book, ((read_of(template, row.values), row.answer) for row in rows), scheme.candidates)
+
+
+def content_free(template: Template, values: Mapping[str, str]) -> list[dict[str, str]]:
+    """A row's values without its input: what prompts are filled with that say nothing, for calibration. None where the prompt reads no input."""
+    free = [name for name in template_variables(template) if name != LABELS]
+    return [{**values, **dict.fromkeys(free, text)} for text in CONTENT_FREE] if free else []
 
 
 def scored(
@@ -179,11 +196,13 @@ def scored(
     measured: Mapping[str, Any],
     cost: float | None = 0.0,
     fit: Mapping[str, Any] | None = None,
+    offered: int | None = None,
 ) -> dict[str, Any]:
     """An evaluation's scores, from its predictions. It takes a while with many rows: outside of any transaction.
 
     `latency_ms` are requests answered one at a time, or as `measured` says, which tells where and how. `cost` is in US dollars, None without a
-    price. `fit` says how rows that were too long were made to fit, and how many.
+    price. `fit` says how rows that were too long were made to fit, and how many; `offered` how many of its labels a row was offered, where those were
+    not all.
     """
     scheme = Scheme.model_validate(evaluation.scheme)
     shape = scheme.shape_of(bool(labels), [row.gold for row in rows])
@@ -196,6 +215,7 @@ def scored(
         "cost": cost,
         "measured": dict(measured),
         "fit": dict(fit or {}),
+        **({} if offered is None else {"offered": offered}),
     }
 
 

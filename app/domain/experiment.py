@@ -4,7 +4,7 @@ A rung is one technique with its settings. It has a cell for each combination of
 tested. Cells of a rung with lists are scored on validation rows and the best combination is chosen there; what follows when is `climbing.py`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ForeignKey, UniqueConstraint, select
@@ -136,18 +136,45 @@ class Cell(Base):
 
 
 def title(technique: str, settings: dict[str, Any]) -> str:
-    """What a cell of these settings is called."""
-    shots, held = settings.get("shots", 0), "constrained" if settings.get("constraint") else ""
+    """What a cell of these settings is called: by what is done, whatever it was asked for as."""
+    shots, selection = settings.get("shots", 0), settings.get("selection", "balanced")
+    budget = f"{settings['label_budget']:,} labels" if settings.get("label_budget") else ""
+    asked = ["" if selection == "balanced" else selection, settings.get("calibration", ""), "constrained" if settings.get("constraint") else ""]
     if technique in PROMPT_RUNGS:
-        more = [settings.get("selection", "balanced"), settings.get("calibration", "raw"), held, settings.get("named", "")]
-        name = TITLES["zero_shot"] if not shots else f"{shots}-shot" if technique == "few_shot" else TITLES[technique]
-        return ", ".join([name, *(word for word in more if word not in ("balanced", "raw", ""))])
-    if settings.get("model") and technique in METHODS:
-        return f"{METHODS[technique].title}, model {settings['model']}"
+        usual = technique != "few_shot" and shots == PROMPT_RUNGS[technique]
+        name = TITLES["zero_shot"] if not shots else TITLES[technique] if usual else f"{shots}-shot"
+        return ", ".join(filter(None, [name, *asked, settings.get("named", ""), budget]))
     name = TITLES.get(technique) or METHODS[technique].title
-    if (settings.get("parameters") or {}).get("keep_text"):
+    if settings.get("model"):
+        name = f"{name}, model {settings['model']}"
+    elif (settings.get("parameters") or {}).get("keep_text"):
         name = f"{name} beside its text"
-    return ", ".join([name, *([f"{shots}-shot"] if shots else []), *([held] if held else [])])
+    return ", ".join(filter(None, [name, f"{shots}-shot" if shots else "", *asked, budget]))
+
+
+def told_apart(rungs: Sequence[tuple[str, Sequence[Mapping[str, Any]]]]) -> list[str]:
+    """What each of an experiment's rungs, (title, the settings of its cells), has that others of the same title do not, in words: "rank 4". ""
+    where the title is its own. Verdicts name rungs by their titles, so no two are called the same."""
+    found = []
+    for at, (title, cells) in enumerate(rungs):
+        same = [(other, _said(settings)) for other, (name, settings) in enumerate(rungs) if name == title]
+        mine = _said(cells)
+        words = [word for name, word in mine.items() if any(said.get(name) != word for _, said in same)]
+        twins = [other for other, said in same if said == mine]
+        found.append(", ".join([*words, *([f"no. {twins.index(at) + 1}"] if len(twins) > 1 else [])]) if len(same) > 1 else "")
+    return found
+
+
+def _said(cells: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """{setting: in words} of what a rung's cells have, the several values of a list after each other."""
+    each = [{**(cell.get("parameters") or {}), **{name: cell[name] for name in ("prompt_version", "answer", "fit") if name in cell}} for cell in cells]
+    names = dict.fromkeys(name for one in each for name in one)
+    values = {name: list(dict.fromkeys(_worded(one.get(name)) for one in each)) for name in names}
+    return {name: f"{name.removesuffix('_version').replace('_', ' ')} {' or '.join(some)}" for name, some in values.items()}
+
+
+def _worded(value: Any) -> str:
+    return "as usual" if value is None else ("on" if value else "off") if isinstance(value, bool) else str(value)
 
 
 def state_of(states: Sequence[str]) -> str:

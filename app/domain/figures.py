@@ -3,15 +3,25 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from app.domain.scheme import METRICS, Metric, Scheme, Shape
 from app.domain.scoring import Scores, score
 from app.domain.scoring.calibration import PRECISIONS, Selective, at_precision, calibration_error, reliability, risk_coverage, thinned
 from app.domain.scoring.house_style import titles
-from app.domain.scoring.labels import intervals
+from app.domain.scoring.labels import NO_ANSWER, OFF_LIST, intervals
 from app.domain.scoring.texts import corpus
 from app.domain.stats import Interval, mean_interval, wilson
+
+UNREAD = ("constraint_ignored", "constraint_failed")
+"""Why a row has no answer although the model wrote one: it did not keep to what it was to be held to. For any other reason the row was refused."""
+
+
+def lacking(judged: Mapping[str, Any] | None) -> str:
+    """What a row without an answer is, refused or unread; "" for one that has an answer."""
+    why = (judged or {}).get("refused")
+    return "" if not why else "unread" if why in UNREAD else "refused"
 
 
 @dataclass(frozen=True)
@@ -30,6 +40,10 @@ class Row:
         found: Mapping[str, Any] = (self.judged or {}).get(name) or {}
         return found
 
+    @property
+    def lacking(self) -> str:
+        return lacking(self.judged)
+
 
 def figures(rows: Sequence[Row], labels: Sequence[str], shape: Shape, scheme: Scheme) -> dict[str, Any]:
     """Everything that is said of the rows: fractions, intervals as [low, high]. Free text has no figures per label, which would tell sealed rows.
@@ -44,6 +58,7 @@ def figures(rows: Sequence[Row], labels: Sequence[str], shape: Shape, scheme: Sc
         "metrics": measured,
         "main": {"name": main.name, "title": main.title, **measured[main.name]},
         "cut_off": sum(row.cut_off for row in rows),
+        **{kind: sum(row.lacking == kind for row in rows) for kind in ("refused", "unread")},
         **_calibration(rows),
         **_checks(rows, scheme),
         **({"fields": _fields(rows)} if shape == "json" else {}),
@@ -53,14 +68,15 @@ def figures(rows: Sequence[Row], labels: Sequence[str], shape: Shape, scheme: Sc
 
 
 def _of_scores(scores: Scores, rows: Sequence[Row], per_label: bool) -> dict[str, Any]:
-    """Right and wrong are as judged: a number within its tolerance is right though it is written otherwise."""
+    """Right and wrong are as judged: a number within its tolerance is right though it is written otherwise. A row without an answer is off no list."""
     correct = sum(row.correct for row in rows)
+    none = Counter(row.gold for row in rows if row.lacking)
     found = {
         "n": scores.n,
         "correct": correct,
         "accuracy": correct / scores.n,
         "interval": _pair(wilson(correct, scores.n)),
-        "off_list": scores.off_list if per_label else 0,
+        "off_list": scores.off_list - none.total() if per_label else 0,
         "macro_f1": scores.macro_f1,
         "balanced_accuracy": scores.balanced_accuracy,
         "mcc": scores.mcc,
@@ -69,9 +85,15 @@ def _of_scores(scores: Scores, rows: Sequence[Row], per_label: bool) -> dict[str
         return found
     return found | {
         "per_class": {label: vars(one) for label, one in scores.per_class.items()},
-        "confusion": [[gold, answer, count] for (gold, answer), count in sorted(scores.confusion.items())],
+        "confusion": [[gold, answer, count] for (gold, answer), count in sorted(_confusion(scores, none).items())],
         "majority": vars(scores.majority),
     }
+
+
+def _confusion(scores: Scores, none: Mapping[str, int]) -> Counter[tuple[str, str]]:
+    """What was answered to each label's rows; `none`: how many of them have no answer, which stand among those off the list until here."""
+    moved = Counter({(gold, NO_ANSWER): count for gold, count in none.items()})
+    return Counter(scores.confusion) + moved - Counter({(gold, OFF_LIST): count for gold, count in none.items()})
 
 
 def _metrics(rows: Sequence[Row], scores: Scores, shape: Shape) -> dict[str, Any]:
@@ -92,12 +114,12 @@ def values_of(rows: Sequence[Row], metric: Metric) -> list[float]:
 
 
 def _calibration(rows: Sequence[Row]) -> dict[str, Any]:
-    """How far the shares of labels can be believed; nothing where answers have none."""
+    """How far the shares of labels can be believed, on the rows that have them; nothing where none has. A row without an answer is never sure enough."""
     sure = [(row.confidence, row.correct) for row in rows if row.confidence is not None]
-    if len(sure) < len(rows):
+    if not sure:
         return {}
     confidences, right = [one for one, _ in sure], [one for _, one in sure]
-    bins, curve = reliability(confidences, right), risk_coverage(confidences, right)
+    bins, curve = reliability(confidences, right), risk_coverage(confidences, right, len(rows))
     return {
         "calibration": {
             "error": calibration_error(bins),
@@ -125,6 +147,17 @@ def _checks(rows: Sequence[Row], scheme: Scheme) -> dict[str, Any]:
         passed = sum(bool(row.part("checks").get(title)) for row in rows)
         found.append({"name": title, "passed": passed, "n": len(rows), "rate": passed / len(rows), "interval": _pair(wilson(passed, len(rows)))})
     return {"checks": found} if found else {}
+
+
+def not_offered(scores: Mapping[str, Any]) -> float | None:
+    """The share of rows whose gold label was not among those offered, which is 1 − recall@k; none where every row was offered all of them."""
+    missed = scores.get("not_offered")
+    return None if missed is None or not (missed or scores.get("offered")) else float(missed) / scores["n"]
+
+
+def mean_rates(seeds: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The pass rate of each house-style check over the scores of several seeds."""
+    return [{"name": one["name"], "rate": fmean(scores["checks"][at]["rate"] for scores in seeds)} for at, one in enumerate(seeds[0].get("checks", []))]
 
 
 def _fields(rows: Sequence[Row]) -> dict[str, dict[str, int]]:

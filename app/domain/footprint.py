@@ -45,15 +45,19 @@ def longest(sizes: Sequence[tuple[int, int]], batch_size: int) -> tuple[int, int
 
 
 def needs(found: ModelShape, chosen: MethodParameters, lengths: Lengths, rows: int, kind: str) -> int:
-    """Bytes of the longest step on a "cpu" or "cuda" device."""
-    whole, examples = min(lengths.example, chosen.max_length), min(chosen.batch_size, rows)
+    """Bytes of the longest step on each of its "cuda" devices; on a "cpu" of all its processes together, which share that one.
+
+    Each of several devices takes its share of the examples, and holds all of the model (DDP) or a piece of it (FSDP).
+    """
+    whole, examples = min(lengths.example, chosen.max_length), -(-min(chosen.batch_size, rows) // chosen.devices)
     examples = -(-examples // chosen.accumulation) if chosen.accumulation else min(examples, max(1, PASS_TOKENS[kind] // whole))
     start = chosen.virtual(lengths.text) + min(lengths.shared, whole)
     once = start if examples > 1 and chosen.shares_start and not found.encoder_decoder else 0
     micro = Micro(examples * (whole + chosen.virtual(lengths.text) - once) + once, examples * lengths.answer, examples * once)
     trainable, kept = chosen.trainable(found, lengths.text), chosen.floats_per_token(found)
-    four_bit = bool(getattr(chosen, "four_bit", False))
-    return memory(found, trainable, kept, micro, checkpointing=chosen.checkpointing, four_bit=four_bit, device=kind)
+    four_bit, pieces = bool(getattr(chosen, "four_bit", False)), chosen.devices if chosen.sharding == "fsdp" else 1
+    each = memory(found, trainable, kept, micro, checkpointing=chosen.checkpointing, four_bit=four_bit, device=kind, pieces=pieces)
+    return each * (chosen.devices if kind == "cpu" else 1)
 
 
 def begins(template: Template) -> int:

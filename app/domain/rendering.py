@@ -119,6 +119,13 @@ def template_variables(template: Template) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for text in fields for name in variables(text)))
 
 
+def read_of(template: Template, values: Mapping[str, str]) -> str:
+    """What a prompt reads of a row, as one text: the values of its variables in their order, a line each; `{labels}` is nothing of the row's. What looks
+    at rows without asking a model (the linear baseline, the candidates of many labels) so sees as much of them as the model does."""
+    names = [name for name in template_variables(template) if name != LABELS]
+    return "\n".join(text for name in names or ["input"] if (text := values.get(name, "")))
+
+
 def filled(template: Template, values: Mapping[str, str]) -> Mapping[str, str]:
     """The values with the template's defaults for those that are missing: not there, or empty."""
     given = {name: text for name, text in template.defaults if text and not values.get(name)}

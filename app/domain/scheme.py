@@ -144,16 +144,19 @@ def value_of(scores: Mapping[str, Any], figure: Metric) -> float:
 
 @dataclass(frozen=True)
 class Judged:
-    """One answer: right or wrong, the value of each measure by name, and what checks and fields say of it."""
+    """One answer: right or wrong, the value of each measure by name, and what checks and fields say of it. `refused` says why there is none (the code of
+    an error), "" where there is one."""
 
     correct: bool
     values: Mapping[str, float] = field(default_factory=dict)
     checks: Mapping[str, bool] = field(default_factory=dict)
     fields: Mapping[str, str] = field(default_factory=dict)
+    refused: str = ""
 
     def as_json(self) -> dict[str, Any] | None:
         """As it is kept; nothing where there is nothing but right or wrong."""
-        found = {name: dict(getattr(self, name)) for name in ("values", "checks", "fields")}
+        found: dict[str, Any] = {name: dict(getattr(self, name)) for name in ("values", "checks", "fields")}
+        found["refused"] = self.refused
         return {name: value for name, value in found.items() if value} or None
 
 
@@ -163,6 +166,12 @@ def judge(scheme: Scheme, shape: Shape, gold: str, answer: str, *, written: str 
     checks = {title: passes(check, text, source) for title, check in zip(titles(scheme.checks), scheme.checks, strict=True)}
     correct, values, fields = _JUDGES[shape](scheme, gold, answer)
     return Judged(correct, values, checks, fields)
+
+
+def unanswered(scheme: Scheme, shape: Shape, gold: str, why: str) -> Judged:
+    """A row without an answer: wrong, worth nothing by every measure, and it passes no check, also none that an empty text would pass."""
+    found = judge(scheme, shape, gold, "")
+    return Judged(False, dict.fromkeys(found.values, 0.0), dict.fromkeys(found.checks, False), found.fields, why)
 
 
 _Found = tuple[bool, Mapping[str, float], Mapping[str, str]]

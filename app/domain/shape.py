@@ -10,6 +10,9 @@ Memory of one optimiser step, in bytes (`memory`):
     logits      answer tokens * vocabulary * 12: the logits, their log-softmax and its gradient, in float32
     process     what Python and the libraries take before the first weight
 
+Cut into `pieces` over as many devices (FSDP) each holds its share of weights and training; whole are, one at a time, the layer that is computed
+with the one that is fetched meanwhile, and the tables (reckoned from how FSDP goes about it, not measured).
+
 What a layer keeps was counted with torch.autograd.graph.saved_tensors_hooks on SmolLM2-135M in float32, and is stated per number that
 goes into or comes out of its linear layers, so that it carries over to other widths. `python -m bench.memory` compares the sum with
 measured peaks.
@@ -147,15 +150,25 @@ def _own(config: Mapping[str, Any], tensors: Mapping[str, Sequence[int]]) -> dic
     return {name: shape for name, shape in tensors.items() if name not in copies}
 
 
-def memory(shape: ModelShape, trainable: int, floats_per_token: float, micro: Micro, *, checkpointing: bool, four_bit: bool, device: str) -> int:
+def memory(
+    shape: ModelShape, trainable: int, floats_per_token: float, micro: Micro, *, checkpointing: bool, four_bit: bool, device: str, pieces: int = 1
+) -> int:
     """Bytes one optimiser step takes at its peak, on a "cpu" or "cuda" device. See the top of this file."""
     everything = trainable == shape.parameters
     weight = 4 if device == "cpu" or everything else 2
     in_four_bits = sum(linear.outputs * linear.inputs for linear in shape.linear) if four_bit else 0
     weights = weight * (shape.parameters - in_four_bits) + in_four_bits // 2 + (0 if everything else 4 * trainable)
+    held = -(-(weights + 12 * trainable) // pieces)
+    if pieces > 1:
+        tables = shape.vocabulary * shape.width
+        held += weight * (tables + 2 * (shape.parameters - tables) // shape.blocks)
+    return PROCESS_BYTES[device] + held + pass_bytes(shape, floats_per_token, micro, checkpointing=checkpointing, device=device)
+
+
+def pass_bytes(shape: ModelShape, floats_per_token: float, micro: Micro, *, checkpointing: bool, device: str) -> int:
+    """Of that, what a micro-batch takes: its activations and logits."""
     kept = floats_per_token
     if checkpointing:
         kept = kept / shape.blocks + shape.width * shape.blocks
     remembered = micro.repeated * REPEATS * 2 * shape.key_value_width * shape.layers
-    activations = int((micro.tokens * kept + remembered) * KEPT_BYTES[device])
-    return PROCESS_BYTES[device] + weights + 12 * trainable + activations + micro.answer_tokens * shape.vocabulary * 12
+    return int((micro.tokens * kept + remembered) * KEPT_BYTES[device]) + micro.answer_tokens * shape.vocabulary * 12

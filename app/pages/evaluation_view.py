@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from app.domain.figures import not_offered
 from app.domain.fitting import POLICIES
-from app.domain.scheme import METRICS, Shape
-from app.domain.scoring import OFF_LIST
-from app.domain.scoring.labels import Confusion, ranked_confusions
+from app.domain.scheme import METRICS, Scheme, Shape
+from app.domain.scoring.json_fields import compared_by
+from app.domain.scoring.labels import NO_ANSWER, OFF_LIST, Confusion, ranked_confusions
 from app.pages.formatting import interval, number, percent
 
 MATRIX_LABELS = 12
@@ -82,10 +83,11 @@ def columns(scores: Mapping[str, Any]) -> list[tuple[str, int, str]]:
     found = []
     if scores.get("shape", "labels") == "labels":
         found.append(("off the list", scores["off_list"], "off_list"))
-        if scores.get("not_offered"):
+        if not_offered(scores) is not None:
             found.append(("label not offered", scores["not_offered"], "not_offered"))
     if scores.get("output_tokens") or scores.get("cut_off"):
         found.append(("cut off at the limit", scores.get("cut_off", 0), "cut_off"))
+    found += [(title, scores[name], name) for name, title in (("refused", "refused"), ("unread", "not read")) if scores.get(name)]
     return found
 
 
@@ -104,6 +106,11 @@ def fitted(scores: Mapping[str, Any]) -> str:
     return " ".join(said)
 
 
+def fields(scores: Mapping[str, Any], scheme: Scheme) -> list[tuple[str, str, Mapping[str, int]]]:
+    """(path, how it is compared, how often it was right, wrong, missing and invented) of every field of JSON answers."""
+    return [(path, compared_by(path, scheme.fields), counts) for path, counts in scores.get("fields", {}).items()]
+
+
 def matrix(scores: Mapping[str, Any]) -> Matrix | None:
     """The confusion matrix, where it is small enough to be read."""
     confusion = scores.get("confusion")
@@ -113,7 +120,7 @@ def matrix(scores: Mapping[str, Any]) -> Matrix | None:
     labels = sorted(scores["per_class"])
     if len(labels) > MATRIX_LABELS:
         return None
-    answers = [*labels, *([OFF_LIST] if any(answer == OFF_LIST for _, answer in counts) else [])]
+    answers = [*labels, *(other for other in (OFF_LIST, NO_ANSWER) if any(answer == other for _, answer in counts))]
     rows = []
     for gold in labels:
         total = sum(counts.get((gold, answer), 0) for answer in answers)

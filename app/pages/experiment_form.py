@@ -1,6 +1,6 @@
 """The form of a new experiment: what is ticked, the lists that make a rung a grid, what it would take, and what is refused where."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,8 @@ from app.errors import FettleError, Invalid, NotFound
 from app.pages import experiment_scheme
 from app.pages.formatting import about, compact, money
 from app.pages.forms import number, one_of, prompt_choices, whole
-from app.services import datasets, forecast, models, quick_look
+from app.services import datasets, forecast, models, prompts, quick_look
+from app.services.largest import largest
 
 MOST_SHOTS = 64
 MOST_MARGIN = 50.0
@@ -156,6 +157,12 @@ def asked(person: Who, values: Mapping[str, str]) -> dict[str, Any]:
     quick = values.get("look") == "quick"
     by_likelihood = experiment_scheme.shown(person, values.get("dataset", ""), values)["by_likelihood"]
     values = {**values, _PASSED_OVER[by_likelihood]: ""}
+    for reference in _also(values):
+        try:
+            prompts.find(person, reference)
+        except NotFound:
+            advice = "Write prompt versions as 3@2, with commas between."
+            raise Invalid("no_such_prompt", f"There is no prompt {reference}.", advice, detail={"field": "prompts_also"}) from None
     wanted = rungs({**values, "drawn": "yes"}, tuned_model(person, values.get("tuned", "")))
     return {
         "name": values.get("name", ""),
@@ -175,17 +182,18 @@ def context(person: Who, values: Mapping[str, str], error: FettleError | None) -
     """What the form is drawn from. Its state is its address: what changes is drawn again by the server."""
     views = [view for view in datasets.recent(person)[0] if view.version.splits.get("test")]
     chosen = next((view for view in views if values.get("dataset") in (str(view.dataset.id), view.version.reference)), views[0] if views else None)
-    tuned, large, foundation = tuned_model(person, values.get("tuned", "")), forecast.largest(person), models.foundation(person)
+    tuned, large, foundation = tuned_model(person, values.get("tuned", "")), largest(person), models.foundation(person)
     if large is not None and not values.get("drawn"):
         values = {"signal": str(large.id), **values}
     judged = experiment_scheme.shown(person, chosen.version.reference, values) if chosen else {"by_likelihood": True}
     values = {**values, _PASSED_OVER[judged["by_likelihood"]]: ""}
+    model = values.get("model") or (str(foundation[0].id) if foundation else "")
+    unfit = _unfit(person, chosen.version.reference, model, values) if chosen and model else {}
     try:
-        wanted = rungs(values, tuned)
+        wanted = rungs(values := _unticked(values, unfit), tuned)
     except Invalid as problem:
         error, wanted = error or problem, []
     refused = {} if error is None else {str(error.detail.get("field") or REFUSALS.get(error.code, "")): f"{error.message} {error.advice}"}
-    model = values.get("model") or (str(foundation[0].id) if foundation else "")
     found: dict[str, Any] = {
         **judged,
         "values": values,
@@ -216,11 +224,10 @@ def context(person: Who, values: Mapping[str, str], error: FettleError | None) -
         "wished": any(values.get(name) or name in refused for name in WISHES),
         "judged": any(values.get(name, "auto") not in ("", "auto") or name in refused for name in experiment_scheme.FIELDS if name != "metric"),
         "grids": any(values.get(name) or name in refused for name in GRID_FIELDS),
-        "unfit": forecast.refusals(person, dataset=chosen.version.reference, model=model, prompt_version=None, parameters={}) if chosen and model else {},
+        "unfit": unfit,
     }
-    return found | (
-        _takes(person, chosen.version.reference, model, wanted, values) if chosen and model and wanted else {"quick": "", "full": "", "takes": "", "cut": ""}
-    )
+    takes = _takes(person, chosen.version.reference, model, wanted, values) if chosen and model and wanted else NOTHING_SAID
+    return {**found, **takes}
 
 
 _PASSED_OVER = {True: "constrained", False: "calibration"}
@@ -240,8 +247,24 @@ def _steps(version: DatasetVersion, wanted: list[dict[str, Any]]) -> list[int]:
     return [quick_look.steps_of(rung, version.splits.get("train", 0)) for rung in own]
 
 
-def _takes(person: Who, dataset: str, model: str, wanted: list[dict[str, Any]], values: Mapping[str, str]) -> dict[str, str]:
-    """How long each of the two buttons would take, and what the full run would, in words; nothing where the form is not complete."""
+def _unfit(person: Who, dataset: str, model: str, values: Mapping[str, str]) -> dict[str, str]:
+    """Why a method does not fit this machine, with the prompt and what happens to rows that are too long as they are chosen."""
+    asked = {"fit": values.get("fit") or "refuse"}
+    return forecast.refusals(person, dataset=dataset, model=model, prompt_version=values.get("prompt_version") or None, parameters=asked)
+
+
+def _unticked(values: Mapping[str, str], unfit: Collection[str]) -> Mapping[str, str]:
+    """The form without the ticks of what cannot run here."""
+    kept = ticked(values) - set(unfit)
+    return {**values, "drawn": "yes", **{name: "on" if name in kept else "" for name in (*PROMPT_RUNGS, *METHODS)}} if unfit else values
+
+
+NOTHING_SAID: Mapping[str, Any] = {"quick": "", "full": "", "takes": "", "cut": "", "scored": 0}
+
+
+def _takes(person: Who, dataset: str, model: str, wanted: list[dict[str, Any]], values: Mapping[str, str]) -> Mapping[str, Any]:
+    """How long each of the two buttons would take, how often the full run scores the test rows, and what else it takes, in words; nothing where the form
+    is not complete."""
     try:
         hour = targets(values).machine_hour
         where: dict[str, Any] = {"dataset": dataset, "model": model, "prompt_version": values.get("prompt_version") or None}
@@ -249,7 +272,7 @@ def _takes(person: Who, dataset: str, model: str, wanted: list[dict[str, Any]], 
         quick = forecast.experiment(person, **where, rungs=short, validation_rows=QUICK_ROWS, machine_hour=hour, tested=False)
         full = forecast.experiment(person, **where, rungs=wanted, validation_rows=VALIDATION_ROWS, machine_hour=hour)
     except FettleError:
-        return {"quick": "", "full": "", "takes": "", "cut": ""}
+        return NOTHING_SAID
     price = "" if full.dollars == 0 else "; the endpoint\u2019s price is not known" if full.dollars is None else f", {money(full.dollars)}"
     basis = "measured on earlier jobs here" if full.measured else "rough: some of it was never measured here"
     takes = f"{full.jobs:,} jobs, about {compact(full.tokens)} tokens{price}. The times are {basis}."
@@ -257,4 +280,4 @@ def _takes(person: Who, dataset: str, model: str, wanted: list[dict[str, Any]], 
     once = any(len(one.get("seeds", ())) < len(asked.get("seeds", ())) for one, asked in zip(short, wanted, strict=True))
     said = [*(["draws shots once"] if once else []), *([f"cuts tuning to {steps:,} steps"] if steps else [])]
     cut = f"{', ' if len(said) > 1 else ' and ' if said else ''}{' and '.join(said)}"
-    return {"quick": about(quick.seconds), "full": about(full.seconds), "takes": takes, "cut": cut}
+    return {"quick": about(quick.seconds), "full": about(full.seconds), "takes": takes, "cut": cut, "scored": full.scored}

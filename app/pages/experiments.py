@@ -98,7 +98,7 @@ def ladder_context(ladder: Ladder) -> dict[str, Any]:
         "intervals": ladder_view.intervals(ladder.experiment.figure),
         "value_of": value_of,
         "looked": ladder.looks["test"],
-        "many_looks": ladder.looks["test"].scored > ladder_view.MANY_LOOKS,
+        "many_looks": ladder.looks["test"].scored >= ladder_view.MANY_LOOKS,
         "untouched": "reserve" in ladder.looks and not ladder.looks["reserve"].scored and not ladder.looks["reserve"].opened,
         "policies": POLICIES,
         "pareto": plots.for_screens(lambda width: plots.pareto(lines, width)),

@@ -1,6 +1,6 @@
 """The Tune room: queue and history, the form of a new job, a job's page and what can be done with it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Annotated, Any
 
 from anyio import to_thread
@@ -33,6 +33,8 @@ MAX_LENGTH = MethodParameters.model_fields["max_length"].default
 SEED = (0, 2**31 - 1)
 REFUSALS = {"unknown_variable": "prompt_version", "not_a_foundation_model": "model", "no_train_split": "dataset", "unknown_method": "method"}
 """The form's field at which an error of the service is shown."""
+DRAWN = ("model", "dataset", "prompt_version", "priority", "seed", "search_how", "search_space", "search_trials", "search_factor", *job_many.FIELDS)
+"""Fields of every form, besides the parameters of the method and of its search."""
 
 
 @router.get("")
@@ -93,6 +95,8 @@ def _form(request: Request, person: Who, values: Mapping[str, str], error: Fettl
             parse(METHODS, method, given)
     except FettleError as refused:
         error = error or refused
+    fields, space = job_form.parameter_fields(values, found.rate if found else None), search_form.fields(values, method)
+    drawn = {*DRAWN, *(field.name for field in fields), *(field.name for field in space)}
     context: dict[str, Any] = {
         "values": values,
         "models": bases,
@@ -101,17 +105,17 @@ def _form(request: Request, person: Who, values: Mapping[str, str], error: Fettl
         "prompts": prompt_choices(person, values.get("prompt_version", "")),
         "methods": METHODS,
         "method": METHODS[method],
-        "fields": job_form.parameter_fields(values, found.rate if found else None),
+        "fields": fields,
         "estimate": estimate,
         "warning": estimate_words.warning(found) if found else "",
         "suggestion": found.suggestion if found else None,
         "search_how": search_form.how(values),
         "hows": search_form.HOWS,
-        "space": search_form.fields(values, method),
+        "space": space,
         "many": several,
         "many_choices": job_many.choices(METHODS[method]),
         "error": error.as_dict() if error else None,
-        "refused": {} if error is None else {_field_of(error): _at_field(error)},
+        "refused": {} if error is None else {_field_of(error, drawn): _at_field(error)},
     }
     if is_fragment(request):
         return fragment("jobs/_form.html", **context)
@@ -127,11 +131,13 @@ def _estimate(parameters: MethodParameters, search: Search, version: DatasetVers
 def _at_field(error: FettleError) -> str:
     """An error as it stands at its field, which need not be named there."""
     said = error.message.removeprefix(f"{error.detail.get('field')}: ").replace("Input should", "It should", 1)
-    return f"{said}." if error.code == "bad_parameter" else f"{said} {error.advice}"
+    return f"{said.rstrip('.')}." if error.code == "bad_parameter" else f"{said} {error.advice}"
 
 
-def _field_of(error: FettleError) -> str:
-    return str(error.detail.get("field") or REFUSALS.get(error.code, "")).replace(".", "_")
+def _field_of(error: FettleError, drawn: Collection[str]) -> str:
+    """Where an error is shown: at its field, or above the form (empty) when that is not drawn, so that no reason is ever left out."""
+    name = str(error.detail.get("field") or REFUSALS.get(error.code, "")).replace(".", "_")
+    return name if name in drawn else ""
 
 
 @router.post("", response_model=None)

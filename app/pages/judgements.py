@@ -47,7 +47,7 @@ def new(request: Request, person: Person) -> HTMLResponse:
     """The form. Its state is its address: what changes is drawn again by the server. `like` begins with what another judgement was told."""
     values = dict(request.query_params)
     if values.get("like", "").isdecimal():
-        values = _typed_like(judgements.find(person, int(values["like"])).judgement)
+        values = _typed_like(judgements.told(person, int(values["like"])))
     return _form(request, person, values)
 
 

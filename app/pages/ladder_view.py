@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from app.domain.figures import not_offered
 from app.domain.job import FINAL, Job
 from app.domain.ladder import Comparison
 from app.domain.scheme import ACCURACY, METRICS, Metric, Shape
 from app.domain.stats import Difference
-from app.pages.formatting import Axis, axis, number, points
+from app.pages.formatting import Axis, axis, number, percent, points
 from app.services.experiments import Ladder
 from app.services.ladders import CellRow, RungRow
 
@@ -219,10 +220,12 @@ def measured_words(scores: Mapping[str, Any], figure: Metric, rows: str, *, tune
     if scores.get("shape", "labels") == "labels":
         also = [("accuracy", scores["accuracy"]), ("macro F1", scores["macro_f1"])]
         words = [f"{title} {number(value)}" for title, value in also if title != figure.title] + [f"off the list {round(scores['off_list']):,}"]
+        words += [] if not_offered(scores) is None else [f"label not offered {round(scores['not_offered']):,}"]
     else:
         known: Shape = scores["shape"]
         found = scores["metrics"]
         words = [f"{one.title} {number(found[name]['value'])}" for name, one in METRICS[known].items() if name in found and name != figure.name]
+    words += [f"{one['name']} passed {percent(one['rate'])}" for one in scores.get("checks", [])]
     return f"{first} {_capital(words[0])}{''.join(f', {word}' for word in words[1:])}."
 
 

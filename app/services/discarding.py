@@ -170,7 +170,10 @@ def judged(session: Session, evaluations: Collection[int]) -> list[User]:
 
 
 def _judging(session: Session, found: Select[Judgement]) -> list[User]:
-    return [User("judgement", one.id, one.kind) for one in session.scalars(found)]
+    """Which comparison is still blind is not said: whoever chooses in it would learn whose answers these are."""
+    there = session.scalars(found).all()
+    blind = [User("judgement", None, "an open blind comparison")] if any(one.hidden for one in there) else []
+    return [*(User("judgement", one.id, one.kind) for one in there if not one.hidden), *blind]
 
 
 def _checked(session: Session, evaluations: Collection[int]) -> list[User]:

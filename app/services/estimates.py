@@ -79,6 +79,7 @@ def tune(
         template = prompts.find(session, person, prompt_version).template() if prompt_version else Template()
         folder = models.folders(session, models.root(session, base), settings().models_folder, settings().storage_folder)[0]
         encoder_decoder = models.root(session, base).encoder_decoder
+        chosen.check_model(encoder_decoder)
         searches.share_prompt(searched, chosen, template, encoder_decoder)
         longest_step = _lengths(session, version, template, chosen, encoder_decoder)
         device, room = _device(session)

@@ -26,6 +26,7 @@ from app.domain.model import Model
 from app.domain.prompt import Prompt, PromptVersion
 from app.domain.rendering import LABELS, Template, check, template_variables
 from app.domain.scheme import ACCURACY, METRICS, Scheme
+from app.domain.scoring.json_fields import placeless
 from app.domain.stats import Difference, Verdict, paired_difference, verdict
 from app.errors import Conflict, Invalid, NotFound, Sealed, first_problem
 
@@ -143,6 +144,9 @@ def check_scheme(scheme: Scheme, answer: str, *, remote: bool) -> None:
     if scheme.scoring == "normalised" and remote:
         advice = "Choose raw or calibrated, or a model that runs here."
         raise Invalid("no_token_counts", "An endpoint does not say how many tokens a label has, so likelihoods cannot be normalised by them.", advice)
+    if (path := next((path for path in scheme.fields if placeless(path) != path), None)) is not None:
+        advice = f"Items of a list are aligned before they are compared: write {placeless(path)}, which holds for all of them."
+        raise Invalid("bad_field", f"{path} names a place in a list, which has no comparator of its own.", advice, detail={"field": "fields"})
     if scheme.scoring != "raw" and answer != "likelihood":
         raise Invalid("not_weighed", f"Answers that are generated are not compared by likelihood, so they cannot be {scheme.scoring}.", "Leave scoring on raw.")
     if scheme.extractor != "auto" and answer == "likelihood":

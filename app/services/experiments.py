@@ -131,8 +131,8 @@ def create(
     """Queue an experiment; returns its id. Every rung's prompt and parameters are fixed now. `scheme` says how answers are read and judged, and with
     its metric what rungs are compared by, where that is not the usual (app/domain/scheme.py). A `quick_look` is cut short (app/services/quick_look.py).
 
-    All rungs are scored on (at most) `validation_rows` first. The test rows are opened when all are: by themselves, or with `open_test` false, or
-    when somebody has cancelled a rung, when somebody asks for it.
+    All rungs are scored on (at most) `validation_rows` first. The test rows are opened when all are: by themselves, or with `open_test` false, of a quick
+    look, or when somebody has cancelled a rung, when somebody asks for it.
     """
     if quick_look:
         validation_rows, rungs = QUICK_ROWS, quick_looks.capped(person, rungs, dataset=dataset, model=model, prompt_version=prompt_version)
@@ -151,7 +151,7 @@ def create(
             margin=margin,
             targets=(targets or Targets()).model_dump(exclude_none=True),
             validation_rows=validation_rows,
-            opens=open_test,
+            opens=open_test and not quick_look,
             opened_at=None,
             scheme=yardstick.settled(session, version, evaluating.scheme_of(scheme or {})).as_json(),
         )

@@ -4,13 +4,11 @@ Times are measured ones of earlier jobs with the same model on this installation
 said to be rough.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, median
 from typing import Any
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.db import reading
@@ -20,7 +18,7 @@ from app.domain import model as models
 from app.domain import prompt as prompts
 from app.domain.access import Who, visible
 from app.domain.dataset import DatasetVersion
-from app.domain.evaluation import Evaluation
+from app.domain.evaluation import Evaluation, content_free
 from app.domain.experiment import LINEAR, PROMPT_RUNGS
 from app.domain.footprint import CHARACTERS_A_TOKEN
 from app.domain.job import Job
@@ -55,7 +53,7 @@ PASSES = {"score": 2, "train": 6}
 
 @dataclass(frozen=True)
 class Part:
-    """One rung: what it would take, and why it does not fit this machine (empty: it does, or nobody knows)."""
+    """One rung: what it would take."""
 
     technique: str
     seconds: float = 0.0
@@ -63,7 +61,8 @@ class Part:
     tokens: int = 0
     dollars: float | None = 0.0
     jobs: int = 0
-    refused: str = ""
+    scored: int = 0
+    """How often the test rows are: once, or for each draw of shots or tuning seed."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +87,10 @@ class Forecast:
     @property
     def jobs(self) -> int:
         return sum(part.jobs for part in self.parts)
+
+    @property
+    def scored(self) -> int:
+        return sum(part.scored for part in self.parts)
 
     @property
     def dollars(self) -> float | None:
@@ -167,6 +170,15 @@ class _Known:
         characters, written = weighing(prompt * CHARACTERS_A_TOKEN, answers)
         return characters / CHARACTERS_A_TOKEN, written
 
+    def calibrating(self, shots: float) -> tuple[float, int]:
+        """(tokens read, tokens written) by an endpoint for the prompts without an input of one scoring, with shots of so many tokens: of all labels."""
+        template = self.template.with_shots(())
+        case = next(datasets.cases(self.session, self.version, "train", 1), None)
+        answers = [answer_text(template, label) for label in self.version.label_texts()]
+        texts = [render(template, values).text for values in content_free(template, case.values)] if case else []
+        each = [weighing(len(text) + shots * CHARACTERS_A_TOKEN, answers) for text in texts]
+        return sum(characters for characters, _ in each) / CHARACTERS_A_TOKEN, sum(written for _, written in each)
+
 
 def _part(known: _Known, base: Model, rung: dict[str, Any], *, shares: bool) -> Part:
     """`shares`: whether a tuned rung takes the models of another one, with shots beside them."""
@@ -174,16 +186,22 @@ def _part(known: _Known, base: Model, rung: dict[str, Any], *, shares: bool) -> 
     model = models.find(known.session, known.person, rung["model"]) if rung.get("model") is not None else base
     grid, seeds = combinations(rung), len(rung.get("seeds") or [0])
     answer = _answer(known, model, rung.get("answer"))
-    tunes = technique in METHODS and rung.get("model") is None and not shares
-    drawn = seeds if technique in METHODS or any(_shots(one) for one in grid) else 1
-    validated = len(grid) * drawn if technique in PROMPT_RUNGS else len(grid) - 1 + drawn
+    trains, own = technique in METHODS and rung.get("model") is None, len(known.template.shots)
+    tunes = trains and not shares
+    drawn = seeds if trains or any((count := _shots(one)) and (one.get("selection") or count != own) for one in grid) else 1
+    validated = len(grid) - 1 + drawn if trains else len(grid) * drawn
     points = len(rung.get("label_curve") or []) * seeds
     bare, shot = known.lengths()
     shots = fmean(_shots(one) for one in grid)
     scorings = [(validated + points, known.rows[0]), (drawn, known.rows[1])]
     asked = sum(count * rows for count, rows in scorings)
     read, written = known.reading(model, answer, bare + shots * shot)
-    tokens = round(asked * read)
+    tokens, writes = round(asked * read), written * asked
+    calibrated = sum(one.get("calibration") == "calibrated" for one in grid)
+    if calibrated and model.remote and answer == "likelihood":
+        without_input, behind = known.calibrating(shots * shot)
+        times = drawn * (calibrated * bool(known.rows[0]) + bool(known.rows[1]))  # at most: a calibrated one is tested
+        tokens, writes = tokens + round(times * without_input), writes + times * behind
     jobs = sum(count for count, rows in scorings if rows)
     pace = _scoring(known, model, answer, bare)
     seconds = sum(count * (pace.start + rows * pace.each) for count, rows in scorings if rows)
@@ -200,7 +218,7 @@ def _part(known: _Known, base: Model, rung: dict[str, Any], *, shares: bool) -> 
         tokens += round(steps * trained[0][0].batch_size * bare)
         jobs += runs
         measured = measured and step.measured
-    return Part(technique, seconds, measured, tokens, _dollars(known, model, seconds, tokens, written * asked), jobs)
+    return Part(technique, seconds, measured, tokens, _dollars(known, model, seconds, tokens, writes), jobs, drawn)
 
 
 def _shots(one: dict[str, Any]) -> int:
@@ -253,21 +271,3 @@ def _stepping(known: _Known, model: Model, technique: str, bare: float) -> _Pace
         return _Pace(max(0.0, median(spent)) if spent else START, each, True)
     batch = METHODS[technique]().batch_size
     return _Pace(2 * START, PASSES["train"] * max(model.parameters, 1) * bare * batch / ROUGH_RATE, False)
-
-
-def largest(person: Who) -> Model | None:
-    """The largest model behind a registered endpoint, by the size its name says, else by its price: the one to ask for the signal."""
-    with reading() as session:
-        remote = session.scalars(select(Model).where(Model.workspace_id == person.workspace_id, Model.kind == "remote")).all()
-        return max(remote, key=lambda model: (_size(model.remote_name or ""), _price(session, model), -model.id), default=None)
-
-
-def _size(name: str) -> float:
-    """Billions of parameters in a name such as llama-3.1-70b; 0 where it says none."""
-    found = [float(match) for match in re.findall(r"(\d+(?:\.\d+)?)b(?![a-z0-9])", name.lower())]
-    return max(found, default=0.0)
-
-
-def _price(session: Session, model: Model) -> float:
-    known = endpoints.remote(session, model)
-    return 0.0 if known is None or known.price is None else float(known.price.input + known.price.output)

@@ -178,6 +178,7 @@ def _add_tune(
     searched = searches.parse(search or {}, seed)
     base = models.find(session, person, model)
     models.tunable(base)
+    checked.check_model(base.encoder_decoder)
     version = datasets.find(session, person, dataset)
     if not version.splits.get("train"):
         raise Invalid("no_train_split", f"Dataset {version.reference} has no train split.", "Upload labelled rows, or choose another version.")

@@ -230,6 +230,12 @@ def whole(person: Who, key: int, example: int) -> Ruled:
         return found[0]
 
 
+def told(person: Who, key: int) -> Judgement:
+    """A judgement that hides nothing. Raises Conflict while it is blind, NotFound."""
+    with reading() as session:
+        return _told(session, person, key)
+
+
 def _told(session: Session, person: Who, key: int) -> Judgement:
     """A judgement that hides nothing. Raises Conflict while it is blind."""
     judgement = read(session, person, Judgement, key, "judgement")

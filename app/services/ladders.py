@@ -16,6 +16,7 @@ from app.domain.climbing import Standing
 from app.domain.dataset import DatasetVersion
 from app.domain.evaluation import Evaluation
 from app.domain.experiment import LINEAR, Cell, Experiment, Rung
+from app.domain.figures import mean_rates
 from app.domain.job import ACTIVE, Job
 from app.domain.labels_read import LabelsRead, Readers
 from app.domain.ladder import Comparison, Cost, Step
@@ -30,7 +31,7 @@ from app.settings import settings
 
 Scores = dict[str, Any]
 
-MEANS = ("accuracy", "macro_f1", "balanced_accuracy", "mcc", "off_list", "input_tokens", "output_tokens")
+MEANS = ("accuracy", "macro_f1", "balanced_accuracy", "mcc", "off_list", "not_offered", "input_tokens", "output_tokens")
 """Figures of several seeds that are told as their mean; the others are those of the first seed."""
 
 
@@ -89,6 +90,8 @@ class RungRow:
     """The device and dtype that it answered on where that is another than most rungs': its times, and what they cost, say nothing beside theirs."""
     trained_elsewhere: str = ""
     """The device it was tuned on where requests are priced by another: what tuning took there has no price by this machine's hour."""
+    apart: str = ""
+    """What tells it from another rung of the same title."""
 
     @property
     def own(self) -> list[CellRow]:
@@ -105,6 +108,10 @@ class RungRow:
 
     @property
     def title(self) -> str:
+        return f"{self._title}, {self.apart}" if self.apart else self._title
+
+    @property
+    def _title(self) -> str:
         if self.rung.chosen is not None or len({one.cell.number for one in self.cells}) == 1:
             return self.lead.title
         name = experiments.TITLES.get(self.rung.technique) or METHODS[self.rung.technique].title
@@ -206,6 +213,8 @@ def rows_of(session: Session, experiment: Experiment, version: DatasetVersion, n
         )
 
     rows = [_rung_row(session, rung, [row(rung, cell) for cell in now.cells[rung.id]], experiment.figure) for rung in now.rungs]
+    apart = experiments.told_apart([(one.title, [{**one.rung.settings, **cell.cell.settings} for cell in one.own]) for one in rows])
+    rows = [replace(one, apart=words) for one, words in zip(rows, apart, strict=True)]
     here = place_of([one.scores or one.validation for one in rows if one.rung.position >= 0])
     return [_placed(one, one.tune_job or readers.tuned(one.model), here, Targets.model_validate(experiment.targets)) for one in rows]
 
@@ -250,7 +259,8 @@ def pooled(session: Session, seeds: Sequence[Evaluation | None], figure: Metric)
     costs = [scores.get("cost") for scores in each]
     cost = None if None in costs else fmean(float(one or 0.0) for one in costs)
     same = {"correct": None, "value": together.value, "interval": [interval.low, interval.high], "cost": cost, "seeds": values}
-    return {**each[0], **means, **same}
+    checks = {"checks": mean_rates(each)} if "checks" in each[0] else {}
+    return {**each[0], **means, **same, **checks}
 
 
 def terms_of(experiment: Experiment, version: DatasetVersion, shown: Sequence[RungRow]) -> Terms:

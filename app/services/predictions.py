@@ -1,6 +1,6 @@
 """What a model answered row by row, behind the seal of its split: filtered, the worst first, each with the prompt that it read."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -13,12 +13,13 @@ from app.domain import evaluation as evaluations
 from app.domain.access import Who, read
 from app.domain.dataset import DatasetVersion, Example
 from app.domain.evaluation import Evaluation, Prediction
+from app.domain.figures import UNREAD
 from app.domain.fitting import applied
 from app.domain.prompt import PromptVersion
-from app.domain.rendering import LABELS, render, template_variables
+from app.domain.rendering import LABELS, read_of, render, template_variables
 from app.errors import Conflict, Invalid, NotFound
 
-Only = Literal["all", "right", "wrong", "off_list", "cut_off", "not_offered", "fitted"]
+Only = Literal["all", "right", "wrong", "off_list", "cut_off", "not_offered", "fitted", "refused", "unread"]
 ONLY: Mapping[str, str] = {
     "all": "all",
     "right": "right",
@@ -27,6 +28,8 @@ ONLY: Mapping[str, str] = {
     "cut_off": "cut off",
     "not_offered": "label not offered",
     "fitted": "made to fit",
+    "refused": "refused",
+    "unread": "not read",
 }
 """What can be asked for, as a page names it."""
 
@@ -63,7 +66,8 @@ ALL = Filter()
 
 
 def find(person: Who, key: int, wanted: Filter = ALL, *, offset: int = 0, limit: int = 100) -> Predictions:
-    """The rows, the worst first: by their margin, and those without one after it, wrong before right. A look at test rows is counted.
+    """The rows, the worst first: those without a margin that are wrong, then by their margin, and last those without one that are right. A look at test
+    rows is counted.
 
     Raises Sealed on a test split that nobody revealed, Invalid for an `other` on other rows, NotFound.
     """
@@ -104,10 +108,13 @@ def _listed(session: Session, evaluation: Evaluation, other: Evaluation | None, 
 
 
 def _worst_first(query: Any) -> Any:
-    return query.order_by(Prediction.margin.is_(None), Prediction.margin, Prediction.correct, Prediction.example_id)
+    """Of rows that were refused nothing says by how much they are wrong: they stand before those of which something does."""
+    last = case((Prediction.margin.is_not(None), 1), (Prediction.correct.is_(False), 0), else_=2)
+    return query.order_by(last, Prediction.margin, Prediction.example_id)
 
 
 def _conditions(table: Any, only: str) -> list[ColumnElement[bool]]:
+    why = table.judged["refused"].as_string()
     known: dict[str, ColumnElement[bool]] = {
         "right": table.correct.is_(True),
         "wrong": table.correct.is_(False),
@@ -115,6 +122,8 @@ def _conditions(table: Any, only: str) -> list[ColumnElement[bool]]:
         "cut_off": table.cut_off.is_(True),
         "not_offered": table.offered.is_(False),
         "fitted": table.lost.is_not(None),
+        "refused": why.not_in(UNREAD),
+        "unread": why.in_(UNREAD),
     }
     if only not in ONLY:
         raise Invalid("no_such_filter", f"There is no filter {only!r}.", f"Choose one of: {', '.join(ONLY)}.")
@@ -156,7 +165,7 @@ def whole(person: Who, key: int, example: int) -> Whole:
         template = form.applied(session.get_one(PromptVersion, evaluation.prompt_version_id).template())
         values = {**version.shown_labels(), **row.values()}
         if LABELS in template_variables(template):
-            offered = _offered(session, evaluation, version, row, dict(likelihoods))
+            offered = _offered(session, evaluation, version, row, found) if found.among is None else _placed(version, found.among)
             values = form.listed(version.book.narrowed(values, offered), version.book, offered)
         try:
             prompt = render(*applied(found.lost, template, values)).text
@@ -166,9 +175,16 @@ def whole(person: Who, key: int, example: int) -> Whole:
     return Whole(found, row, prompt, likelihoods)
 
 
-def _offered(session: Session, evaluation: Evaluation, version: DatasetVersion, row: Example, likelihoods: Mapping[str, float]) -> Collection[str]:
-    """The labels that a row could be answered with: those that have a likelihood, or what is found again where it was answered in words."""
-    if likelihoods:
-        return likelihoods
+def _placed(version: DatasetVersion, places: Sequence[int]) -> list[str]:
+    texts = version.label_texts()
+    return [texts[place] for place in places]
+
+
+def _offered(session: Session, evaluation: Evaluation, version: DatasetVersion, row: Example, found: Prediction) -> Collection[str]:
+    """The labels that a row could be answered with, where its prediction does not keep them by place: those that have a likelihood. Answers that were written
+    before places were kept have them found again."""
+    if found.likelihoods:
+        return found.likelihoods
     candidates = evaluations.candidates(session, evaluation)
-    return candidates.of(row.input) if candidates else version.label_texts()
+    template = session.get_one(PromptVersion, evaluation.prompt_version_id).template()
+    return candidates.of(read_of(template, row.values())) if candidates else version.label_texts()

@@ -28,14 +28,14 @@ NAMED = 5
 
 @dataclass(frozen=True)
 class User:
-    """Something that would lose its ground: a noun, its id and its name."""
+    """Something that would lose its ground: a noun, its id and its name. Without an id it is not said which one it is."""
 
     noun: str
-    id: int
+    id: int | None
     name: str
 
     def __str__(self) -> str:
-        return f"{self.noun} {self.id} ({self.name})"
+        return self.name if self.id is None else f"{self.noun} {self.id} ({self.name})"
 
 
 def users(person: Who, key: int) -> list[User]:

@@ -1,8 +1,9 @@
 """A rung as a person asks for it, and the cells that makes: each combination of its lists, under each of its seeds, fixed at acceptance."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import product
+from math import prod
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -18,7 +19,7 @@ from app.domain.methods import METHODS
 from app.domain.methods.base import parse
 from app.domain.model import Model
 from app.domain.prompt import PromptVersion
-from app.domain.rendering import Shot, check
+from app.domain.rendering import Shot, Template, check
 from app.domain.scheme import Scheme
 from app.domain.shots import SELECTIONS, Candidate, Fixed, draw
 from app.errors import Invalid
@@ -63,22 +64,25 @@ def technique_of(wanted: Mapping[str, Any]) -> str:
 
 def combinations(wanted: Wanted) -> list[Wanted]:
     """A rung's lists multiplied out: the same rung with one value for each. Raises Invalid for too many of them."""
-    lists = {name: wanted[name] for name in LISTS if isinstance(wanted.get(name), list)}
-    parameters = {name: value for name, value in (wanted.get("parameters") or {}).items() if isinstance(value, list)}
+    lists = {name: _distinct(wanted[name]) for name in LISTS if isinstance(wanted.get(name), list)}
+    parameters = {name: _distinct(value) for name, value in (wanted.get("parameters") or {}).items() if isinstance(value, list)}
     empty = next((name for name, values in {**lists, **parameters}.items() if not values), None)
     if empty is not None:
         raise Invalid("empty_list", f"The list {empty} is empty.", "Give one value or more, or leave it out.", detail={"field": empty})
-    count = 1
-    for values in (*lists.values(), *parameters.values()):
-        count *= len(dict.fromkeys(map(str, values)))
+    count = prod(len(values) for values in (*lists.values(), *parameters.values()))
     if count > MOST_CELLS:
         raise Invalid("too_many_cells", f"These lists make {count:,} combinations.", f"A rung has at most {MOST_CELLS}: shorten a list.")
     found = []
-    for chosen in product(*(dict.fromkeys(values) for values in (*lists.values(), *parameters.values()))):
+    for chosen in product(*lists.values(), *parameters.values()):
         one = dict(zip([*lists, *parameters], chosen, strict=True))
         own = {name: one[name] for name in lists}
         found.append({**wanted, **own, "parameters": {**(wanted.get("parameters") or {}), **{name: one[name] for name in parameters}}})
     return found
+
+
+def _distinct(values: Sequence[Any]) -> list[Any]:
+    """Each value once. True is not 1; a list or an object, which no setting is, is left to whoever reads the setting."""
+    return list({(isinstance(value, bool), value if isinstance(value, Hashable) else repr(value)): value for value in values}.values())
 
 
 def add(place: Place, position: int, wanted: Wanted) -> Rung:
@@ -87,7 +91,10 @@ def add(place: Place, position: int, wanted: Wanted) -> Rung:
     seeds = list(dict.fromkeys(int(seed) for seed in wanted.get("seeds") or [0]))
     if len(seeds) > MOST_SEEDS:
         raise Invalid("too_many_seeds", f"{len(seeds)} seeds were asked for.", f"A rung has at most {MOST_SEEDS}.", detail={"field": "seeds"})
-    settings, model = _shared(place, technique, wanted)
+    model = models.find(place.session, place.person, wanted["model"]) if wanted.get("model") is not None else place.base
+    if technique in METHODS and model.prompt_version_id:
+        place = replace(place, prompt=place.session.get_one(PromptVersion, model.prompt_version_id))  # what a tuned model that is there was tuned through
+    settings = _shared(place, technique, wanted, model)
     grid = combinations(wanted)
     if len(grid) > 1 and not version.splits.get("validation"):
         raise Invalid("no_validation", "A rung with lists is chosen on validation rows, and there are none.", "Give one value for each, or a validation split.")
@@ -96,7 +103,7 @@ def add(place: Place, position: int, wanted: Wanted) -> Rung:
     place.session.flush()
     # A draw of shots costs one scoring, a tuning run its training: of several settings only the first seed is tuned before one is chosen.
     first = seeds[:1] if rung.trains and len(grid) > 1 else seeds
-    make, made = (_tuned if rung.tunes else _prompted), list[Cell]()
+    make, made = (_tuned if rung.trains else _prompted), list[Cell]()
     for number, one in enumerate(grid):
         for seed in first:
             cell = make(place, rung, model, one, seed)
@@ -105,6 +112,9 @@ def add(place: Place, position: int, wanted: Wanted) -> Rung:
             made.append(cell)
             if not (rung.trains or (cell.settings.get("drawn") and cell.settings["shots"])):
                 break  # nothing is drawn or trained, so every seed would be the same
+    if wanted.get("selection") and not any(cell.settings.get("shots") for cell in made):
+        message = "A selection says how shots are drawn, and this rung has none."
+        raise Invalid("no_shots_to_draw", message, "Say how many shots, or leave the selection out.", detail={"field": "selection"})
     rung.chosen = 0 if len(grid) == 1 else None
     place.session.flush()
     for cell in made:
@@ -127,9 +137,9 @@ def add_linear(place: Place, curve: list[int]) -> Rung | None:
     return rung
 
 
-def _shared(place: Place, technique: str, wanted: Wanted) -> tuple[Wanted, Model]:
-    """What all cells of a rung share, and the model they begin with. `wanted` is kept with its references fixed, to be asked for again."""
-    version, session, person = place.version, place.session, place.person
+def _shared(place: Place, technique: str, wanted: Wanted, model: Model) -> Wanted:
+    """What all cells of a rung share, which begin with this model. `wanted` is kept with its references fixed, to be asked for again."""
+    version, session = place.version, place.session
     asked = wanted.get("answer")
     answer = asked or yardstick.answer_of(version, place.scheme)
     usable(version, "test", answer)
@@ -142,10 +152,8 @@ def _shared(place: Place, technique: str, wanted: Wanted) -> tuple[Wanted, Model
     if curve and wanted.get("shots"):
         message = "A label curve is tuned with fewer rows than the shots are drawn from, so a rung with shots has none."
         raise Invalid("no_curve", message, "Leave the shots out, or the curve.", detail={"field": "label_curve"})
-    model = place.base
     settings: Wanted = {"fit": wanted["fit"], "curve": curve}
     if wanted.get("model") is not None:
-        model = models.find(session, person, wanted["model"])
         if technique in METHODS and (field := next((name for name in TRAINING if wanted.get(name)), None)):
             message = f"{model.name} is there already, so it is only scored: {field} is for rungs that are tuned."
             raise Invalid("only_scored", message, f"Leave {field} out, or leave the model out to tune one.", detail={"field": field})
@@ -161,12 +169,11 @@ def _shared(place: Place, technique: str, wanted: Wanted) -> tuple[Wanted, Model
         settings["model"] = model.id
         if technique in PROMPT_RUNGS and model.id != place.base.id:
             settings |= {"named": model.shown, "signal": model.remote}
-    check_scheme(place.scheme, answer, remote=model.remote)
     references = {"prompt_version": _references(place, wanted.get("prompt_version"))}
     kept = {name: value for name, value in {"seeds": [0], **wanted, **references}.items() if value not in (None, {}, []) and name != "capped"}
     if "capped" in wanted:
         settings["capped"] = wanted["capped"]
-    return {**settings, "answer": answer, "wanted": kept}, model
+    return {**settings, "answer": answer, "wanted": kept}
 
 
 def _references(place: Place, given: Any) -> Any:
@@ -188,18 +195,28 @@ def _prompt_of(place: Place, wanted: Wanted) -> PromptVersion:
     return own
 
 
+def _weighing(place: Place, answer: str, wanted: Wanted, template: Template, *, remote: bool) -> Wanted:
+    """A cell's own way of weighing likelihoods, where it is not the experiment's. Raises Invalid for one that it cannot have."""
+    asked = wanted.get("calibration")
+    if asked is not None and (asked not in CALIBRATIONS or (asked != "raw" and answer != "likelihood")):
+        known = ", ".join(CALIBRATIONS)
+        message = f"Answers cannot be weighed as {asked!r}." if asked not in CALIBRATIONS else "Only likelihoods can be calibrated."
+        raise Invalid("no_such_calibration", message, f"Choose from: {known}, with answer = likelihood.", detail={"field": "calibration"})
+    scheme = place.scheme if asked is None else place.scheme.model_copy(update={"scoring": asked})
+    check_scheme(scheme, answer, remote=remote)
+    check_calibrated(place.version, scheme, answer, template)
+    return {} if scheme.scoring == place.scheme.scoring else {"calibration": scheme.scoring}
+
+
 def _tuned(place: Place, rung: Rung, model: Model, wanted: Wanted, seed: int) -> Cell:
-    """A cell that is tuned, or whose tuned model is there and brings its prompt."""
+    """A cell that is tuned."""
     own = _prompt_of(place, wanted)
-    if "model" in rung.settings:
-        prompt = place.session.get_one(PromptVersion, model.prompt_version_id) if model.prompt_version_id else own
-        check_calibrated(place.version, place.scheme, rung.settings["answer"], prompt.template())
-        return Cell(rung_id=rung.id, seed=seed, settings={"parameters": model.method_parameters}, prompt_version_id=prompt.id, model_id=model.id)
     parameters = parse(METHODS, rung.technique, {"fit": rung.settings["fit"], **(wanted.get("parameters") or {})})
+    parameters.check_model(place.base.encoder_decoder)
     place.version.measure(parameters.validate_by)
-    check_calibrated(place.version, place.scheme, rung.settings["answer"], own.template())
+    weighing = _weighing(place, rung.settings["answer"], wanted, own.template(), remote=False)
     bare = prompts.derive(place.session, place.person, own, [], f"{place.experiment.name}: without shots")
-    settings: Wanted = {"parameters": parameters.model_dump(), "prompt_version": own.reference, "through": bare.id}
+    settings: Wanted = {"parameters": parameters.model_dump(), "prompt_version": own.reference, "through": bare.id, **weighing}
     if wanted.get("label_budget"):
         settings["label_budget"] = wanted["label_budget"]
     count = int(wanted.get("shots") or 0)
@@ -208,27 +225,26 @@ def _tuned(place: Place, rung: Rung, model: Model, wanted: Wanted, seed: int) ->
     if count or constraint:
         shots = _drawn(place, count, seed, selection, settings.get("label_budget"))
         shown = prompts.derive(place.session, place.person, own, shots, f"{place.experiment.name}: {count} {'shot' if count == 1 else 'shots'}")
-        settings |= {"shown": shown.id, "shots": count, **({"constraint": constraint} if constraint else {})}
-    return Cell(rung_id=rung.id, seed=seed, settings=settings, prompt_version_id=bare.id, model_id=place.base.id)
+        settings |= {
+            "shown": shown.id,
+            "shots": count,
+            **({"constraint": constraint} if constraint else {}),
+            **({"selection": selection} if selection and count else {}),
+        }
+    return Cell(rung_id=rung.id, seed=seed, settings=settings, prompt_version_id=bare.id, model_id=model.id)
 
 
 def _prompted(place: Place, rung: Rung, model: Model, wanted: Wanted, seed: int) -> Cell:
-    """A cell that is a prompt with its shots."""
+    """A cell that is a prompt with its shots: asked of the experiment's model, or of one that is there and was tuned before."""
     own = _prompt_of(place, wanted)
-    fallback = len(own.shots) if rung.technique == "few_shot" and len(own.shots) > 1 else PROMPT_RUNGS[rung.technique]
+    fallback = len(own.shots) if rung.tunes or (rung.technique == "few_shot" and len(own.shots) > 1) else PROMPT_RUNGS[rung.technique]
     count = fallback if wanted.get("shots") is None else int(wanted["shots"])
     selection = _selection(own, count, wanted.get("selection"))
     drawn = selection is not None or count != len(own.shots)
     settings: Wanted = {"shots": count, "drawn": drawn, "prompt_version": own.reference, **({"selection": selection} if selection else {})}
-    calibration = wanted.get("calibration") or "raw"
-    if calibration not in CALIBRATIONS or (calibration != "raw" and rung.settings["answer"] != "likelihood"):
-        known = ", ".join(CALIBRATIONS)
-        message = f"Answers cannot be weighed as {calibration!r}." if calibration not in CALIBRATIONS else "Only likelihoods can be calibrated."
-        raise Invalid("no_such_calibration", message, f"Choose from: {known}, with answer = likelihood.", detail={"field": "calibration"})
-    scheme = place.scheme.model_copy(update={"scoring": calibration}) if calibration != "raw" else place.scheme
-    check_calibrated(place.version, scheme, rung.settings["answer"], own.template())
-    if calibration != "raw":
-        settings["calibration"] = calibration
+    settings |= _weighing(place, rung.settings["answer"], wanted, own.template(), remote=model.remote)
+    if rung.tunes:
+        settings["parameters"] = model.method_parameters
     if wanted.get("label_budget"):
         settings["label_budget"] = wanted["label_budget"]
     if wanted.get("constrained"):

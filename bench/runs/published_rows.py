@@ -37,6 +37,8 @@ class Row:
     source: str
     differs: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    opening: str = ""
+    """The text that a soft prompt starts from, in whose place it stands."""
     generation: dict[str, Any] = field(default_factory=dict)
     """Beam search, which Fettle's own runner does not do: transformers does it."""
 
@@ -88,11 +90,18 @@ def t5(name: str, data: Data, prompt: str, labels: tuple[str, ...], batch: int, 
     return Row(title, model, data, prompt, "prompt_tuning", chosen, "exact", 8, published, PROMPTS, T5_DIFFERS, labels)
 
 
-def peft(name: str, method: str, score: float, parameters: dict[str, Any]) -> Row:
+def peft(name: str, method: str, score: float, parameters: dict[str, Any], *more: str, opening: str = "") -> Row:
     common = {"max_steps": 5_000, "batch_size": 4, "max_length": 768, "fit": "cut_head", "warmup": 0.1, "learning_rate": 1e-4}
-    prompt, title = "Question: {query} Think step by step.\nAnswer:", f"Llama-3.2-3B, MetaMathQA, {name}"
-    return Row(title, "meta-llama/Llama-3.2-3B", MATH, prompt, method, common | parameters, "number", 512, {"accuracy": score}, PEFT, PEFT_DIFFERS)
+    prompt, title, differs = "Question: {query} Think step by step.\nAnswer:", f"Llama-3.2-3B, MetaMathQA, {name}", (*PEFT_DIFFERS, *more)
+    published = {"accuracy": score}
+    return Row(title, "meta-llama/Llama-3.2-3B", MATH, prompt, method, common | parameters, "number", 512, published, PEFT, differs, opening=opening)
 
+
+INSTRUCTION = (
+    "You are a helpful math assistant. Solve mathematical problems by thinking step by step. First, identify what the problem is asking. "
+    "Then, break down the solution into clear logical steps. Show all your work and calculations. Finally, verify that your answer makes sense."
+)
+"""Whose keys and values the best prefix of the PEFT table starts from (prefixtuning/llama-3.2-3B-tokens50-init_prefix-lr_0.005 there)."""
 
 LORA = {"dropout": 0.0, "targets": "attention", "alpha": 64.0}
 ROWS = {
@@ -124,6 +133,21 @@ ROWS = {
     "peft-dora32": peft("DoRA r32", "lora", 46.9, LORA | {"rank": 32, "variant": "dora"}),
     "peft-full": peft("full, rate 1e-5", "full", 47.2, {"learning_rate": 1e-5}),
     "peft-prefix": peft("prefix, 200 tokens from zero, rate 5e-3", "prefix", 35.8, {"virtual_tokens": 200, "init": "zero", "learning_rate": 5e-3}),
+    "peft-prefix-instruction": peft(
+        "prefix, 50 tokens from an instruction, rate 5e-3",
+        "prefix",
+        41.6,
+        {"virtual_tokens": 50, "init": "text", "learning_rate": 5e-3},
+        "it starts from the instruction's last 50 tokens (published: its first)",
+        opening=INSTRUCTION,
+    ),
+    "peft-prefix-noise": peft(
+        "prefix, 200 tokens from noise, rate 1e-3",
+        "prefix",
+        18.6,
+        {"virtual_tokens": 200, "init": "small", "learning_rate": 1e-3},
+        "the noise has a standard deviation of 0.02 (published: 1)",
+    ),
     "peft-p-tuning": peft("P-tuning, 20 tokens", "p_tuning", 35.0, {"virtual_tokens": 20, "init": "random"}),
     "peft-prompt-vocabulary": peft(
         "prompt tuning, 200 tokens from the vocabulary, rate 1e-3", "prompt_tuning", 34.3, {"virtual_tokens": 200, "init": "vocabulary", "learning_rate": 1e-3}
@@ -131,4 +155,11 @@ ROWS = {
     "peft-prompt-random": peft(
         "prompt tuning, 200 random tokens, rate 1e-3", "prompt_tuning", 23.4, {"virtual_tokens": 200, "init": "random", "learning_rate": 1e-3}
     ),
+    "peft-prompt-slow": peft("prompt tuning, 200 random tokens, rate 1e-4", "prompt_tuning", 5.7, {"virtual_tokens": 200, "init": "random"}),
 }
+NOT_OFFERED = {
+    "peft-lora-mlp": "Llama-3.2-3B, MetaMathQA, LoRA r10 on the MLP alone (accuracy 49.4)",
+    "peft-ia3": "Llama-3.2-3B, MetaMathQA, IA3, rate 5e-3 (accuracy 45.5)",
+    "peft-adalora": "Llama-3.2-3B, MetaMathQA, AdaLoRA r32 (accuracy 37.3)",
+}
+"""Rows of the same table whose method Fettle does not have."""

@@ -48,6 +48,7 @@ def spec(row: Row, job: dict[str, Any]) -> TrainSpec:
     return TrainSpec(
         base=Path(job["model"]),
         template=Template("freeform", text=row.prompt),
+        opening=Template("freeform", text=f"{row.opening}\n{row.prompt}") if row.opening else None,
         train=[({name: given[name] for name in row.data.columns}, given["output"]) for given in job["train"]],
         validation=[],
         labels=row.labels,

@@ -15,9 +15,11 @@ from app.domain.methods import METHODS
 from app.domain.methods.base import parse
 from bench import published
 from bench.runs import published_run
-from bench.runs.published_rows import ROWS
+from bench.runs.published_rows import INSTRUCTION, NOT_OFFERED, ROWS
 from bench.runs.published_score import bleu, exact, number, value, words
 from tests.engine.conftest import make_tokenizer, make_translator
+from worker.engine.load import load_tokenizer
+from worker.engine.train import opening_ids
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 PLACES = [{"input": f"name[Place {n}], area[centre]", "output": f"Place {n} is in the centre."} for n in range(6)]
@@ -98,6 +100,13 @@ def test_numbers_are_read_from_what_the_engine_writes(tiny_job: dict[str, Any]) 
     assert published_run.measure(tiny_job)["scores"] == {"accuracy": 0.0}
 
 
+def test_a_prefix_starts_from_the_instruction_it_stands_for(tiny_job: dict[str, Any]) -> None:
+    spec = published_run.spec(ROWS["peft-prefix-instruction"], tiny_job)
+    opening = opening_ids(load_tokenizer(spec.base), spec)
+    assert load_tokenizer(spec.base).decode(opening) == f"{INSTRUCTION}\n"
+    assert published_run.measure(tiny_job | {"row": "peft-prefix-instruction"})["trainable"] == 50 * 2 * 2 * 32
+
+
 @pytest.fixture
 def tiny_job(known: tuple[Path, Path], tmp_path: Path) -> dict[str, Any]:
     """A row of the PEFT table on the tiny GPT-2."""
@@ -112,9 +121,10 @@ def test_a_row_that_lacks_everything_says_so_in_one_line(monkeypatch: pytest.Mon
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert published.main(["--folder", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.partition(":")[0] for line in lines] == list(ROWS)
+    assert [line.partition(":")[0] for line in lines] == [*ROWS, *NOT_OFFERED]
     wanted = ("a CUDA device", "under FETTLE_BENCH_DATA: JSON lines with", "under FETTLE_PUBLISHED_MODELS, or let a hub be reachable")
-    assert all(words in line for line in lines for words in wanted)
+    assert all(words in line for line in lines[: len(ROWS)] for words in wanted)
+    assert all(line.endswith(": not offered") for line in lines[len(ROWS) :])
 
 
 def test_a_row_that_breaks_says_why_and_the_rest_goes_on(

@@ -10,9 +10,9 @@ from scipy.stats import binomtest
 from sklearn.metrics import balanced_accuracy_score, f1_score, matthews_corrcoef
 
 from app.domain.figures import Row, figures
-from app.domain.scheme import METRICS, Name, Scheme, Shape, judge
+from app.domain.scheme import METRICS, Name, Scheme, Shape, judge, unanswered
 from app.domain.scoring import OFF_LIST, score
-from app.domain.scoring.labels import intervals, ranked_confusions
+from app.domain.scoring.labels import NO_ANSWER, intervals, ranked_confusions
 from app.domain.stats import paired_difference
 
 LABELS = ["a", "b", "c"]
@@ -61,6 +61,39 @@ def test_checks_have_a_pass_rate_each() -> None:
     assert [(one["name"], one["passed"], one["n"]) for one in found["checks"]] == [("length at most 2 words", 1, 2), ("tone", 1, 2)]
     wilson = binomtest(1, 2).proportion_ci(0.95, method="wilson")
     assert found["checks"][0]["interval"] == pytest.approx([wilson.low, wilson.high])
+
+
+def without(scheme: Scheme, shape: Shape, gold: str, why: str = "request_refused") -> Row:
+    """A row that has no answer."""
+    found = unanswered(scheme, shape, gold, why)
+    return Row(gold, "", found.correct, judged=found.as_json())
+
+
+def test_a_row_without_an_answer_passes_no_check_and_is_worth_nothing() -> None:
+    checks: list[dict[str, object]] = [
+        {"kind": "lacks", "texts": ["sorry"]}, {"kind": "not_regex", "pattern": "x"}, {"kind": "no_invented_numbers"}, {"kind": "no_invented_names"},
+        {"kind": "length", "most": 3}, {"kind": "reading_grade", "most": 20},
+    ]  # fmt: skip
+    scheme = Scheme.model_validate({"checks": checks})
+    found = figures([without(scheme, "text", ""), judged(scheme, "text", "b", "b")], [], "text", scheme)
+    assert [(one["passed"], one["n"]) for one in found["checks"]] == [(1, 2)] * len(checks), "an empty text would pass them all"
+    assert found["metrics"]["chrf"]["value"] == found["accuracy"] == 0.5, "nor is no answer the right one where the gold one is empty"
+    json = figures([without(Scheme(), "json", '{"a": 1}'), judged(Scheme(), "json", "{}", "{}")], [], "json", Scheme())
+    assert json["fields"] == {"a": {"right": 0, "wrong": 0, "missing": 1, "invented": 0}} and json["metrics"]["json_valid"]["value"] == 0.5
+
+
+def test_rows_without_an_answer_are_counted_apart_and_leave_the_others_their_calibration() -> None:
+    sure = [judged(Scheme(), "labels", "a", answer, confidence=sure) for answer, sure in (("a", 0.9), ("a", 0.8), ("b", 0.6), ("x", 0.5))]
+    known = figures(sure, LABELS, "labels", Scheme())
+    none = [without(Scheme(), "labels", "a"), without(Scheme(), "labels", "b", "prompt_too_long"), without(Scheme(), "labels", "a", "constraint_ignored")]
+    found = figures([*sure, *none], LABELS, "labels", Scheme())
+    assert (known["off_list"], known["refused"], known["unread"]) == (1, 0, 0) and (found["off_list"], found["refused"], found["unread"]) == (1, 2, 1)
+    assert found["accuracy"] == pytest.approx(2 / 7) and sum(count for *_, count in found["confusion"]) == 7
+    assert ["a", NO_ANSWER, 2] in found["confusion"] and ["b", NO_ANSWER, 1] in found["confusion"] and ["a", OFF_LIST, 1] in found["confusion"]
+    assert found["calibration"] == known["calibration"], "of the rows that have likelihoods"
+    assert [at["answered"] for at in found["selective"]["at"]] == [at["answered"] for at in known["selective"]["at"]] == [2, 2, 2]
+    assert found["selective"]["at"][0]["coverage"] == pytest.approx(2 / 7), "rows that have none are never answered"
+    assert "calibration" not in figures(none, LABELS, "labels", Scheme())
 
 
 def test_every_figure_can_be_asked_for_by_name() -> None:

@@ -60,6 +60,34 @@ def test_sentences_and_names() -> None:
     assert names("Yesterday we met Angela Merkel in Berlin, and I fed Bob\u2019s dog. Then home.") == ["Angela Merkel", "Berlin", "Bob"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "We asked Jean-Luc about it.",
+        "We met O'Brien and O\u2019Brien there.",
+        "Then New York's Mayor came.",
+        "Then the Mayor's office of New York\u2019s centre called.",
+    ],
+)
+def test_a_name_that_stands_in_the_row_is_not_invented(text: str) -> None:
+    check = Check(kind="no_invented_names")
+    assert passes(check, text, "Jean-Luc O'Brien, the Mayor of New York, wrote.")
+    for name in ("Jean-Marc", "O'Hara", "O\u2019Hara", "York's Governor"):
+        assert not passes(check, f"Then {name} came.", "Jean-Luc O'Brien, the Mayor of New York, wrote.")
+
+
+@pytest.mark.parametrize(
+    "text", ["1. Refund\n2. Reply\n3. Close", "Steps:\n  1) Refund 12.50\n  2) Reply", "**1.** Refund\n**2.** Reply", "(1) a\n(2) b\n\n1. c"]
+)
+def test_markers_of_a_list_are_no_invented_numbers(text: str) -> None:
+    assert passes(Check(kind="no_invented_numbers"), text, "Refund 12.50.")
+
+
+@pytest.mark.parametrize("text", ["1. Refund 13.50", "It costs\n450. Pay.", "1. Refund\n3. Reply", "2. Refund", "1.5 is due"])
+def test_a_number_that_goes_on_from_no_list_is_invented(text: str) -> None:
+    assert not passes(Check(kind="no_invented_numbers"), text, "Refund 12.50.")
+
+
 @given(st.sampled_from(list(KINDS)), st.text(max_size=80), st.text(max_size=40))
 def test_no_text_breaks_a_check(kind: str, text: str, source: str) -> None:
     known: dict[str, dict[str, Any]] = {"length": {"least": 1}, "reading_grade": {"most": 8}, "regex": {"pattern": "a+"}, "not_regex": {"pattern": "a+"}}
@@ -117,5 +145,5 @@ def test_what_was_read_is_written_as_lines_that_say_the_same() -> None:
         'tone = lacks: sorry, "well, actually", "he said ""no"""\nregex: ^- \\d+\nnot regex: https?://\nreading grade: 8\nno invented numbers\nno invented names'
     )
     assert write_checks(read_checks(lines)) == lines
-    fields = "total: number 0.01\npaid_on: date\nlines.0.name: text"
+    fields = "total: number 0.01\npaid_on: date\nlines.name: text"
     assert write_fields(read_fields(fields)) == fields and write_checks([]) == ""

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.scoring.json_fields import WHOLE, Comparator, as_date, comparator_of, compare, credit, flat
+from app.domain.scoring.json_fields import WHOLE, Comparator, as_date, comparator_of, compare, compared_by, credit, flat, placeless
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-1000, 1000) | st.text(max_size=8),
@@ -55,6 +55,29 @@ def test_a_field_takes_the_comparator_of_the_object_above_and_may_be_ignored() -
     chosen = {"who": Comparator(by="text"), "id": Comparator(by="ignore")}
     assert comparator_of("who.city", chosen).by == "text" and comparator_of("whom", chosen).by == "exact"
     assert compare('{"id": 1, "who": {"city": "BONN"}}', '{"id": 2, "who": {"city": "bonn"}}', chosen).right
+
+
+ORDER = '{"items": [{"name": "Pen", "total": 1.5, "id": 1}, {"name": "Ink", "total": 20}]}'
+SAME = '{"items": [{"name": "pen", "total": 1.504, "id": 9}, {"name": "ink", "total": "20 EUR", "id": 8}]}'
+CHOSEN = {"items.total": Comparator(by="number", tolerance=0.01), "items.name": Comparator(by="text"), "items.id": Comparator(by="ignore")}
+
+
+def test_fields_of_list_items_have_comparators() -> None:
+    assert not compare(ORDER, SAME, {}).right and not compare(ORDER, SAME, {"items": Comparator(by="list")}).right
+    assert compare(ORDER, SAME, CHOSEN).right and compare(ORDER, SAME, {"items": Comparator(by="list"), **CHOSEN}).right
+    assert compare(ORDER, SAME.replace("1.504", "1.6"), CHOSEN).earned["items"] == pytest.approx(3 / 4), "one field of four is wrong"
+    turned = json.dumps({"items": json.loads(SAME)["items"][::-1]})
+    assert not compare(ORDER, turned, CHOSEN).right and compare(ORDER, turned, {"items": Comparator(by="set"), **CHOSEN}).right
+    inner = {"orders.items.total": Comparator(by="number", tolerance=0.01)}
+    wanted, given = '{"orders": [{"items": [{"total": 1.5}]}]}', '{"orders": [{"items": [{"total": 1.504}]}]}'
+    assert compare(wanted, given, inner).right and not compare(wanted, given, {}).right
+    assert placeless("lines.0.total") == "lines.total" and placeless("revenue.2023") == "revenue.2023"
+
+
+def test_how_a_field_is_compared_is_said_in_words() -> None:
+    chosen = {"customer": Comparator(by="text"), "total": Comparator(by="number", tolerance=0.01), "items.total": Comparator(by="number", tolerance=0.01)}
+    said = {path: compared_by(path, chosen) for path in ("customer.name", "total", "items", "other")}
+    assert said == {"customer.name": "text", "total": "number \u00b10.01", "items": "list (total: number \u00b10.01)", "other": "exact"}
 
 
 def test_what_is_no_json_misses_every_field() -> None:

@@ -3,6 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.domain.experiment import told_apart
 from app.domain.ladder import Step, compare, paired
 from app.domain.results import ByRow
 from tests.domain.rungs import step
@@ -46,3 +47,9 @@ def test_more_noise_never_turns_too_few_into_better(gained: int, lost: int, nois
     calm, noisy = told(0), told(noise)
     assert calm == "better" or noisy != "better", (calm, noisy)
     assert calm == "worse" or noisy != "worse" or calm == "at_most_margin_below"
+
+
+def test_only_what_differs_is_said() -> None:
+    same = {"answer": "generate", "fit": "refuse"}
+    rungs = [("LoRA", [{**same, "parameters": {"rank": rank, "alpha": 32}}]) for rank in (4, 8)] + [("full", [same])]
+    assert told_apart(rungs) == ["rank 4", "rank 8", ""]

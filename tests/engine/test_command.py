@@ -2,16 +2,19 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from tests.engine.conftest import toy_rows
+from tests.engine.test_train import same_bits
 from tests.house.rules import ROOT
-from worker.engine import artefact
+from worker.engine import artefact, command
 from worker.engine.command import main
 from worker.engine.load import load
 
@@ -28,13 +31,19 @@ def write(file: Path, count: int) -> Path:
     return file
 
 
+LORA = {"rank": 4, "learning_rate": 0.02, "max_steps": 24, "batch_size": 8, "evaluations": 2}
+
+
+def given(base: Path, folder: Path, settings: Mapping[str, object] = LORA) -> list[object]:
+    """The options of a run on rows in a folder, but for --out."""
+    train, validation = write(folder / "train.jsonl", 40), write(folder / "validation.jsonl", 10)
+    words: list[object] = ["--base", base, "--train", train, "--validation", validation, "--labels", "--device", "cpu", "--threads", 1]
+    return words + [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+
+
 @pytest.fixture
 def options(tiny: Path, tmp_path: Path) -> list[object]:
-    train, validation = write(tmp_path / "train.jsonl", 40), write(tmp_path / "validation.jsonl", 10)
-    given = ["--base", tiny, "--train", train, "--validation", validation, "--labels", "--out", tmp_path / "run", "--device", "cpu", "--threads", 1]
-    for setting in ("rank=4", "learning_rate=0.02", "max_steps=24", "batch_size=8", "evaluations=2"):
-        given += ["--set", setting]
-    return given
+    return [*given(tiny, tmp_path), "--out", tmp_path / "run"]
 
 
 def test_a_run_prints_its_result_as_json_and_its_progress_as_lines(options: list[object], tmp_path: Path, tiny: Path) -> None:
@@ -51,21 +60,79 @@ def test_a_run_prints_its_result_as_json_and_its_progress_as_lines(options: list
     load(tiny, adapter=tmp_path / "run" / "artefact", device="cpu")
 
 
-def test_an_interrupted_run_stops_with_a_checkpoint_and_resumes(options: list[object], tmp_path: Path) -> None:
-    whole = run(*options)
-    steps = [*options, "--set", "max_steps=2000", "--out", tmp_path / "long"]
-    with subprocess.Popen([sys.executable, "-m", "worker.engine.train", *map(str, steps)], cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+@pytest.fixture(scope="module")
+def long(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[object], "subprocess.CompletedProcess[str]"]:
+    """The options of a run that takes a while, but for its folder; and how it went without an interruption."""
+    folder = tmp_path_factory.mktemp("long")
+    words = [*given(tiny, folder), "--set", "max_steps=300"]
+    return words, run(*words, "--out", folder / "run")
+
+
+def told(lines: str) -> set[str]:
+    """Every point of a run's curves as its progress says it."""
+    return {re.sub(r", \d+ s left$", "", line) for line in lines.splitlines() if line.startswith("step ")}
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("word", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_goes_on_as_if_it_had_not_been(
+    long: tuple[list[object], "subprocess.CompletedProcess[str]"], tmp_path: Path, capsys: pytest.CaptureFixture[str], word: signal.Signals
+) -> None:
+    words, whole = [*long[0], "--out", tmp_path], long[1]
+    first = ""
+    with subprocess.Popen([sys.executable, "-m", "worker.engine.train", *map(str, words)], cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr
         for line in process.stderr:
+            first += line
             if line.startswith("step 5/"):
-                process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 3
-    assert list((tmp_path / "long").glob("checkpoint-*"))
-    refused = run(*steps)
-    assert (refused.returncode, "--resume" in refused.stderr) == (1, True)
-    assert whole.returncode == 0
-    again = run(*options, "--resume")
-    assert json.loads(again.stdout) == json.loads(whole.stdout)
+                process.send_signal(word)
+        assert process.wait(60) == 3, first
+    assert list(tmp_path.glob("checkpoint-*")) and not (tmp_path / "artefact").exists()
+    assert main([str(one) for one in words]) == 1 and "--resume" in capsys.readouterr().err
+    again = run(*words, "--resume")
+    assert (whole.returncode, again.returncode) == (0, 0), again.stderr
+    assert told(first) | told(again.stderr) == told(whole.stderr) and not told(first) & told(again.stderr)
+    one, two = json.loads(whole.stdout), json.loads(again.stdout)
+    assert same_bits(Path(one["artefact"]), Path(two["artefact"]))
+    for own in ("artefact", "seconds", "peak_memory_bytes"):
+        del one[own], two[own]
+    assert one == two
+
+
+@pytest.mark.parametrize(
+    ("family", "words", "leaves"),
+    [
+        ("decoder", ["--method", "prompt_tuning"], True),
+        ("decoder", ["--method", "prefix", "--set", "keep_text=true"], False),
+        ("decoder", ["--method", "p_tuning", "--set", "init=random"], False),
+        ("decoder", ["--method", "lora"], False),
+        ("encoder-decoder", ["--method", "p_tuning"], True),
+        ("encoder-decoder", ["--method", "prefix"], False),
+    ],
+)
+def test_a_soft_prompt_takes_the_place_of_its_text_as_it_does_in_a_job(
+    tiny: Path, translator: Path, tmp_path: Path, family: str, words: list[str], leaves: bool
+) -> None:
+    base = tiny if family == "decoder" else translator
+    asked = [*given(base, tmp_path, {}), "--out", tmp_path / "run", "--instruction", "Judge the film.", *words]
+    spec = command._spec(command._options().parse_args([str(word) for word in asked]))
+    assert (spec.template.instruction, spec.template.input_prefix) == ("" if leaves else "Judge the film.", "Input:")
+    assert (spec.opening.instruction if spec.opening else None) == ("Judge the film." if leaves else None)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--instruction", "Judge.", "--method", "prefix", "--search", "how=grid", "--search", 'space={"keep_text": [true, false]}'], "another text stands"),
+        (["--method", "full", "--set", "devices=2", "--set", "sharding=fsdp"], "this is an encoder-decoder"),
+    ],
+)
+def test_what_a_job_would_not_be_taken_with_is_refused(
+    tiny: Path, translator: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    asked = [*given(translator if "full" in words else tiny, tmp_path, {}), "--out", tmp_path / "run", *words]
+    assert main([str(word) for word in asked]) == 1
+    assert said in capsys.readouterr().err
 
 
 def test_help_names_every_option_and_the_parameters() -> None:

@@ -1,6 +1,7 @@
 """The start that all examples of a batch share, read once, and short examples that share a row: the same loss and gradients as row by row."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from app.domain.methods import METHODS as PARAMETERS
 from tests.engine.conftest import toy_spec
 from tests.engine.test_methods import ASKING, BARE, NAMES, VARIANTS
 from worker.engine import batches
-from worker.engine.batches import BUCKET, Example, collate
+from worker.engine.batches import BUCKET, Example, collate, decoder_start
 from worker.engine.forward import Savings, answer_logits, reads_lanes, reads_shared_starts
 from worker.engine.load import load
 from worker.engine.methods import METHODS
@@ -88,6 +89,22 @@ def test_each_logit_knows_its_example_wherever_that_lies(tiny: Path) -> None:
     assert len(logits) == len(targets) == 2 * len(MIXED)
     for row, example in enumerate(MIXED):
         assert tuple(targets[owners == row].tolist()) == example.answer
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("family", ["decoder", "encoder-decoder"])
+def test_nothing_but_an_answers_tokens_is_projected_onto_the_vocabulary(tiny: Path, translator: Path, tmp_path: Path, family: str, method: str) -> None:
+    base = tiny if family == "decoder" else translator
+    loaded, spec = load(base, device="cpu"), toy_spec(base, tmp_path, method)
+    model = METHODS[method](loaded.model, spec.parameters, opening_ids(loaded.tokenizer, spec))
+    rows: list[int] = []
+    model.get_output_embeddings().register_forward_hook(lambda module, inputs, output: rows.append(inputs[0].shape[:-1].numel()))
+    examples = [replace(example, answer=(*range(30, 31 + number),)) for number, example in enumerate(MIXED)]
+    for ways in ({}, {"share": True}, {"share": True, "pack": True}) if family == "decoder" else ({},):
+        logits, targets, _ = answer_logits(model, collate(examples, 0, decoder_start(model), **ways))
+        assert rows.pop() == len(logits) == len(targets) == sum(len(example.answer) for example in examples)
+        assert rows in ([], [1]), "of a start that is read before them a single position"
+        rows.clear()
 
 
 def test_what_a_run_may_save_follows_from_model_and_parameters(tiny: Path, translator: Path) -> None:

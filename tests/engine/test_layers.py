@@ -1,5 +1,6 @@
 """Recomputing and compiling change what a step costs, and nothing of what it learns."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,17 +58,40 @@ def test_recomputing_keeps_less_and_changes_no_gradient(base: Path, method: str)
     assert less < kept / 2
 
 
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # what the compiler looks at while it traces
+@pytest.fixture
+def traced(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Layers are traced and differentiated by the compiler, without its minute of C++."""
+    monkeypatch.setattr(layers, "BACKEND", "aot_eager")
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+COMPILED = [
+    pytest.param(method, again, id=f"{method}{'-recomputed' * again}") for method in METHODS for again in (False, True) if method in RECOMPUTED or not again
+]
+LOOKED_AT = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # what the compiler looks at while it traces
+
+
+@LOOKED_AT
+@pytest.mark.usefixtures("traced")
+@pytest.mark.parametrize(("method", "again"), COMPILED)
+def test_compiled_layers_change_no_gradient_under_any_method(tiny: Path, method: str, again: bool) -> None:
+    loss, norm, _ = step(tiny, method)
+    compiled, same, _ = step(tiny, method, compile=True, checkpointing=again)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
+    assert compiled == pytest.approx(loss, rel=1e-5) and same == pytest.approx(norm, rel=1e-3)
+
+
+@LOOKED_AT
+@pytest.mark.usefixtures("traced")
 def test_compiled_layers_give_the_same_losses(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layers, "BACKEND", "aot_eager")  # traced and differentiated by the compiler, without its minute of C++
     monkeypatch.setattr(forward, "reads_lanes", lambda *_: False)  # compiled layers read examples one by one: the same steps for both
     losses: list[list[float]] = []
     for compiled in (False, True):
-        torch._dynamo.reset()
         reporter = NullReporter()
         train(toy_spec(tiny, tmp_path / str(compiled), max_steps=3, dropout=0.0, evaluations=1, compile=compiled), reporter)
         losses.append([*reporter.points("loss").values(), *reporter.points("validation_loss").values()])
-    torch._dynamo.reset()
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 

@@ -4,8 +4,11 @@ import json
 import resource
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -15,11 +18,15 @@ from app.domain.methods import METHODS
 from app.domain.shape import PASS_TOKENS
 from app.errors import Invalid
 from tests.engine.conftest import toy_spec
-from worker.engine import memory
+from worker.engine import finder, memory
 from worker.engine.batches import Example, size
 from worker.engine.forward import Savings
-from worker.engine.load import load
+from worker.engine.load import load, shape
+from worker.engine.methods import METHODS as PREPARE
 from worker.engine.preflight import Measured, hardest_step, measure, planned, preflight
+from worker.engine.ranks import Ranks
+from worker.engine.reporting import NullReporter
+from worker.engine.train import train
 
 CPU = torch.device("cpu")
 MEGABYTES = 70
@@ -143,6 +150,91 @@ def test_no_pass_of_a_run_is_larger_than_the_hardest_steps(
         assert len(parts) == accumulation
 
 
+def test_the_hardest_step_is_the_one_of_most_bytes_not_of_most_tokens(tiny: Path) -> None:
+    worded = replace(shape(tiny), vocabulary=50_000)
+    chosen = METHODS["lora"].model_validate({"batch_size": 1})
+    read, written = Example(tuple(range(5, 305)), (5, 6)), Example((5, 6), tuple(range(5, 65)))
+    rows = [Example((5, 6), (7,)), read, written]
+    assert hardest_step(rows, chosen, 3, CPU) == hardest_step(rows, chosen, 3, CPU, shape=shape(tiny)) == [[read]]
+    assert hardest_step(rows, chosen, 3, CPU, shape=worded) == [[written]], "whose logits hold more than the activations of five times the tokens"
+
+
+def test_ranks_try_together_and_what_one_cannot_hold_does_not_fit(tiny: Path, examples: list[Example], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two ranks as two threads, the second on a smaller device."""
+    meeting, votes = Barrier(2), [False, False]
+
+    class Rank(Ranks):
+        def everywhere(self, value: bool) -> bool:
+            votes[self.rank] = value
+            meeting.wait(30)
+            agreed = all(votes)
+            meeting.wait(30)
+            return agreed
+
+    def limited(model: Any, parts: Any, pad: int, savings: Savings) -> Measured:
+        largest, most = max(map(size, parts)), 200 if model is models[0] else 100
+        if largest > most:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return Measured(0.5, largest, 1_000_000)
+
+    def run(rank: int) -> dict[str, Any]:
+        with pytest.raises(Invalid) as error:
+            preflight(models[rank], examples, 0, chosen, lines[rank].append, lambda: None, ranks=Rank(rank, 2))
+        return error.value.detail
+
+    monkeypatch.setattr("worker.engine.preflight.measure", limited)
+    models, lines = [load(tiny, device="cpu").model for _ in range(2)], ([], [])  # type: ignore[var-annotated]
+    chosen = METHODS["full"].model_validate({"batch_size": 8, "accumulation": 1, "max_length": 512, "devices": 2})
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(run, range(2))
+    assert first == second and set(first["suggestion"]) == {"accumulation", "checkpointing", "max_length", "fit"}
+    assert lines[0] == lines[1] and lines[0][-1].endswith(" fits.")
+
+
+@pytest.mark.faults
+@linux
+def test_too_large_a_step_of_a_pair_is_an_error_with_a_change_that_fits(tiny: Path, tmp_path: Path) -> None:
+    told = starve(tiny, tmp_path, MEGABYTES, devices=2)
+    assert told["code"] == "out_of_memory" and set(told["suggestion"]) == {"accumulation"}, told
+    assert told["lines"][-1].startswith("Tried accumulation ") and told["lines"][-1].endswith(" fits.")
+
+
+@pytest.mark.faults
+def test_memory_that_runs_out_before_the_step_is_told(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setitem(PREPARE, "lora", full)
+    with pytest.raises(Invalid, match="Preparing the model ran out of memory; at its peak") as error:
+        train(toy_spec(tiny, tmp_path), NullReporter())
+    assert error.value.code == "out_of_memory" and "trains less of the model" in error.value.advice
+
+
+@pytest.mark.faults
+@linux
+def test_a_rate_test_runs_under_the_cap_and_tells_what_it_held(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def greedy(*_: Any) -> Any:
+        torch.empty(2 * memory.available(), dtype=torch.uint8)
+
+    monkeypatch.setattr(finder, "measure", greedy)
+    with pytest.raises(Invalid, match="The learning-rate test ran out of memory; at its peak") as error:
+        train(toy_spec(tiny, tmp_path, find_rate=True), NullReporter())
+    assert error.value.code == "out_of_memory" and "Give a learning rate" in error.value.advice
+
+
+@linux
+def test_what_a_rate_test_holds_beside_the_step_is_measured_too(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def copies(*_: Any) -> list[tuple[float, float]]:
+        torch.ones(50_000_000)
+        return [(10**-at, float(at)) for at in range(20, 0, -1)]
+
+    monkeypatch.setattr(finder, "measure", copies)
+    reporter, plain = NullReporter(), NullReporter()
+    train(toy_spec(tiny, tmp_path / "plain", max_steps=1), plain)
+    train(toy_spec(tiny, tmp_path / "found", max_steps=1, find_rate=True), reporter)
+    assert (reporter.peak or 0) > (plain.peak or 0) + 150_000_000
+
+
 @pytest.mark.faults
 def test_another_error_is_no_lack_of_memory(tiny: Path, examples: list[Example], monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any, **__: Any) -> Measured:
@@ -189,9 +281,6 @@ def test_the_peak_is_counted_anew() -> None:
 
 
 def test_a_run_says_what_it_measured(tiny: Path, tmp_path: Path) -> None:
-    from worker.engine.reporting import NullReporter
-    from worker.engine.train import train
-
     reporter = NullReporter()
     result = train(toy_spec(tiny, tmp_path, max_steps=2), reporter)
     assert any("Longest step: " in line for line in reporter.lines) and result.peak_memory_bytes > 1 << 20

@@ -1,5 +1,6 @@
-"""Evaluations and exports whose process is killed: F1 for what is not a run of training."""
+"""Evaluations, exports and runs of every method whose process is killed: F1 beyond the run of LoRA that most tests disturb."""
 
+from signal import SIGKILL
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from app.domain.evaluation import Evaluation, Prediction
 from app.services import evaluations as scoring
 from app.services import handing_out, jobs
 from tests.engine.conftest import toy_rows
-from tests.faults.site import Site, until
+from tests.faults.site import RUN, Site, until
 from tests.rows import add_rows
 from worker.engine.folders import damage, fingerprint
 from worker.evaluate import CHUNK
@@ -59,6 +60,33 @@ def scores(of: Evaluation) -> dict[str, Any]:
     with reading() as session:
         found = session.get_one(Evaluation, of.id).scores
     return {name: value for name, value in (found or {}).items() if name != "latency_ms"}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("method", "parameters"),
+    [
+        ("p_tuning", {"encoder": "mlp"}),
+        ("p_tuning", {"encoder": "lstm"}),
+        ("prefix", {"projection": True, "learning_rate": 1e-3}),
+        ("prompt_tuning", {}),
+        ("full", {"learning_rate": 1e-3}),
+        ("lora", {"variant": "pissa", "learning_rate": 1e-3}),
+    ],
+    ids=["p-tuning-mlp", "p-tuning-lstm", "prefix-projected", "prompt-tuning", "full", "pissa"],
+)
+def test_f1_a_killed_run_of_any_method_goes_on_from_its_checkpoint_on_the_same_curve(site: Site, method: str, parameters: dict[str, Any]) -> None:
+    calm = site.worker("calm")
+    site.succeeded(undisturbed := site.tune(method, **parameters))
+    site.signal(calm, SIGKILL)
+    calm.wait()
+    site.save_every_step()
+    site.worker(kill=37)
+    site.succeeded(disturbed := site.tune(method, **parameters))
+    assert site.outcomes(disturbed) == ["lost", "succeeded"] and "SIGKILL" in (site.attempts(disturbed)[0].reason or "")
+    assert any("Went on from the checkpoint at step 36" in line for line in site.log(disturbed))
+    losses, weights = site.curve(disturbed)
+    assert (losses, weights) == site.curve(undisturbed) and len(losses) == RUN["max_steps"] and len(set(losses.values())) > RUN["max_steps"] / 2
 
 
 @pytest.mark.long

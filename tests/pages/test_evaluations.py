@@ -11,7 +11,7 @@ from app.domain.job import Job
 from app.domain.lineage import Drop
 from app.services import endpoints, evaluations, models, predictions, versions
 from tests.dom import Dom, get
-from tests.rows import add_dataset, add_model
+from tests.rows import add_dataset, add_model, add_rows
 from tests.services.test_predictions import FIRST, evaluated, lose
 
 pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
@@ -111,6 +111,55 @@ def test_a_finished_evaluation_shows_figures_confusions_calibration_and_rows(bro
     assert "Input:" in row.text(".prompt-read") and "Written" in row.text("main")
     rows = get(browser, "/evaluations").texts("tbody tr")
     assert len(rows) == 2 and "1.000" in rows[0] and "macro F1" in rows[1], rows
+
+
+def test_rows_whose_label_was_not_offered_are_a_column_also_where_there_are_none(browser: TestClient, person: Who) -> None:
+    dataset = add_dataset(person).reference
+    key = evaluated(person, dataset, FIRST, missed=("delivery",), offered=20)
+    page = get(browser, f"/evaluations/{key}")
+    assert "5 label not offered" in page.texts("p.small.muted")[0] and "label not offered 5" in page.text("#rows")
+    assert len(get(browser, f"/evaluations/{key}?only=not_offered").all(".predictions tbody tr")) == 5
+    all_there = evaluated(person, dataset, FIRST, offered=20)
+    assert "none label not offered" in get(browser, f"/evaluations/{all_there}").texts("p.small.muted")[0]
+    few = evaluated(person, dataset, FIRST)
+    assert "label not offered" not in get(browser, f"/evaluations/{few}").texts("p.small.muted")[0], "where all labels are offered, none can be missing"
+
+
+def test_answering_only_when_sure_is_said_in_a_sentence(browser: TestClient, person: Who) -> None:
+    answers = ["billing", "delivery"] * 4 + ["delivery", "billing"]
+    page = get(browser, f"/evaluations/{evaluated(person, add_dataset(person).reference, answers)}")
+    assert page.texts("ul.small li")[0].startswith("Answers 80 % of the rows at 90 % precision: 8 of 8 right [0.68, 1.00].")
+    wrong = get(browser, f"/evaluations/{evaluated(person, add_dataset(person).reference, ['delivery', 'billing'] * 5)}")
+    assert any("Reaches 99 % precision on no row, however sure it is." in one for one in wrong.texts("ul.small li"))
+
+
+def test_fields_of_json_answers_say_how_they_were_compared_and_count_apart(browser: TestClient, person: Who) -> None:
+    gold = '{"total": 10, "customer": {"name": "Ada"}, "items": [{"price": 1.5}]}'
+    version = add_rows(person, "orders", [(f"order {at}", gold, "validation") for at in range(4)])
+    answers = [
+        '{"total": 10.004, "customer": {"name": "ADA"}, "items": [{"price": 1.501}]}',
+        '{"total": 12, "customer": {"name": "Bob"}, "items": [{"price": 2}]}',
+        '{"customer": {}, "note": "x"}',
+        "no JSON",
+    ]
+    number = {"by": "number", "tolerance": 0.01}
+    scheme = {"shape": "json", "fields": {"total": number, "customer": {"by": "text"}, "items.price": number}}
+    page = get(browser, f"/evaluations/{evaluated(person, version.reference, answers, scheme=scheme)}")
+    assert page.texts("#fields-title + .scroll thead th") == ["Field", "Compared", "Right", "Wrong", "Missing", "Invented"]
+    assert page.texts("#fields-title + .scroll tbody th") == ["customer.name", "items", "note", "total"]
+    cells = page.texts("#fields-title + .scroll tbody td")
+    assert [cells[at : at + 5] for at in range(0, len(cells), 5)] == [
+        ["text", "1", "1", "2", "0"],
+        ["list (price: number \u00b10.01)", "1", "1", "2", "0"],
+        ["exact", "0", "0", "0", "1"],
+        ["number \u00b10.01", "1", "1", "2", "0"],
+    ]
+
+
+def test_a_place_in_a_list_has_no_comparator(browser: TestClient, person: Who) -> None:
+    typed = {"model": str(add_model(person)), "dataset": add_dataset(person).reference, "split": "validation", "answer": "generate", "shape": "json"}
+    page = Dom(browser.post("/evaluations", data={**typed, "fields": "lines.0.total: number"}).text)
+    assert "lines.0.total names a place in a list" in page.text("#fields-error") and "write lines.total" in page.text("#fields-error")
 
 
 def test_rows_that_were_made_to_fit_are_counted_wherever_the_figures_stand(browser: TestClient, person: Who) -> None:

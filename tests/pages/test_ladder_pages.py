@@ -1,5 +1,7 @@
 """A comparison's pages beside its table: grids and seeds in it, the button, sliders, the label curve, the form's lists and what they take."""
 
+import csv
+import io
 import json
 from typing import Any
 from urllib.parse import urlencode
@@ -10,11 +12,12 @@ from starlette.testclient import TestClient
 
 from app.db import transaction
 from app.domain.access import Who
+from app.domain.dataset import DatasetVersion
 from app.domain.evaluation import Evaluation
 from app.domain.job import ACTIVE, Job
 from app.domain.model import Model
 from app.domain.targets import Targets
-from app.services import experiments, forecast, jobs
+from app.services import datasets, experiments, forecast, jobs, reserve
 from tests.dom import Dom, get
 from tests.pages.test_experiments import task
 from tests.rows import add_dataset, add_rows, answer_evaluation, claim, climb, climb_by, waiting
@@ -57,6 +60,32 @@ def test_the_button_says_how_often_the_rows_were_opened(browser: TestClient, per
     other = add(person, task, {"technique": "zero_shot"}, open_test=False)
     assert "Opened so far: twice." in get(browser, f"/experiments/{other}").text(".open-test .help")
     assert browser.post(f"/experiments/{key}/test").status_code == 409
+
+
+def scored(person: Who, reference: str, times: int) -> None:
+    """As if the test rows of a version had been scored so often."""
+    with transaction() as session:
+        session.get_one(DatasetVersion, datasets.find(person, reference).version.id).scored = times
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_from_the_tenth_opening_on_the_page_reminds_and_offers_a_reserve_that_nobody_has_scored(
+    browser: TestClient, person: Who, task: tuple[int, str]
+) -> None:
+    bare = add(person, task, {"technique": "zero_shot"}, open_test=False)
+    reserve.set_aside(person, task[1])
+    kept = add(person, (task[0], "1@2"), {"technique": "zero_shot"}, open_test=False)
+    said = {key: f"/experiments/{key}" for key in (bare, kept)}
+    scored(person, "1@2", 9)
+    assert not any("Intervals assume few looks" in get(browser, page).text(".the-verdict") for page in said.values())
+    scored(person, "1@2", 10)
+    page = get(browser, said[kept])
+    assert "have been scored 10 times." in page.text(".the-verdict") and "15 rows that nobody has scored" in page.text(".the-verdict")
+    assert page.href(".the-verdict a") == "/datasets/1@2?split=reserve"
+    assert "Set a reserve split aside" in get(browser, said[bare]).text(".the-verdict"), "that version has none"
+    reserve.open_reserve(person, "1@2", "the last figure")
+    page = get(browser, said[kept])
+    assert "have been scored 10 times." in page.text(".the-verdict") and not page.all(".the-verdict a") and "reserve" not in page.text(".the-verdict")
 
 
 def test_where_only_the_margin_is_kept_the_mark_says_the_margin(browser: TestClient, person: Who, task: tuple[int, str]) -> None:
@@ -120,7 +149,7 @@ def test_the_signal_is_said_or_that_it_is_missing(browser: TestClient, person: W
     said = get(browser, f"/experiments/{key}").text(".signal")
     assert (
         said.startswith("Without a large endpoint this signal is missing. The best local prompt, zero-shot, is not shown to beat")
-        and "check the labels" in said
+        and "check the labels" not in said
     )
 
 
@@ -281,7 +310,9 @@ def test_the_form_offers_the_figures_of_the_dataset_and_compares_by_the_chosen_o
     climb(20, 29)
     page = get(browser, f"/experiments/{key}")
     assert page.texts("thead th")[1] == "Macro F1" and "Answers swapped within rows, p" in page.text("#against-1")
-    assert "30 test rows; bootstrap over rows, 95 %. Accuracy 0.967, off the list 0." in page.text("#score-1") and "points of macro F1" in page.text("main")
+    assert "30 test rows; bootstrap over rows, 95 %. Accuracy 0.967, off the list 0, length at most 3 words passed 100 %." in page.text(
+        "#score-1"
+    ) and "points of macro F1" in page.text("main")
     assert page.texts("#rung-1 .sub a") == ["+9", "\u22120"] and "both are right on 20" in page.text("#against-1")
     report = browser.get(f"/experiments/{key}/report.md").text
     assert "| rung | rows | macro F1 | low |" in report and "Compared by macro F1" in report and "bootstraps over rows" in report
@@ -356,3 +387,18 @@ def test_a_quick_look_says_how_far_tuning_is_cut(browser: TestClient, person: Wh
     assert get(browser, f"/experiments/{key}").text("#rung-1 .sub") == f"cut to {steps} steps for a quick look"
     full = int(browser.post("/experiments", data=fields).headers["location"].rpartition("/")[2])
     assert "capped" not in experiments.find(person, full).rows[1].rung.settings
+
+
+def test_labels_that_were_not_offered_and_checks_stand_in_the_table_its_csv_and_the_api(browser: TestClient, person: Who, task: tuple[int, str]) -> None:
+    key = add(person, task, {"technique": "zero_shot"}, {"technique": "few_shot", "seeds": [0, 1]}, scheme={"checks": [{"kind": "length", "most": 1}]})
+    climb(20, 28)
+    with transaction() as session:
+        for at, evaluation in enumerate(session.scalars(select(Evaluation).where(Evaluation.split == "test", Evaluation.answer != "linear"))):
+            evaluation.scores = {**(evaluation.scores or {}), "offered": 20, "not_offered": (3, 6, 12)[at]}
+    page = get(browser, f"/experiments/{key}")
+    assert "off the list 0, label not offered 3, length at most 1 words passed 100 %." in page.text("#score-0")
+    assert "label not offered 9," in page.text("#score-1"), "of two draws the mean"
+    rows = browser.get(f"/api/v1/experiments/{key}").json()["rows"]
+    assert [row["not_offered"] for row in rows] == [0.1, 0.3] and rows[1]["checks"] == [{"name": "length at most 1 words", "rate": 1.0}]
+    table = csv.DictReader(io.StringIO(browser.get(f"/experiments/{key}/report.csv").text))
+    assert [row["not_offered"] for row in table] == ["", "", "0.1", "0.3"]

@@ -169,6 +169,24 @@ async def lined(writer: Writer) -> None:
     writer.write(head(200, kind="text/event-stream") + CHUNK + CHUNK.replace(b"null", b'"stop"') + b"data: [DONE]\n\n")
 
 
+async def refuse(writer: Writer) -> None:
+    """Refuses every request, in a while."""
+    await asyncio.sleep(0.4)
+    writer.write(whole(b"{}", 400))
+
+
+async def balk(writer: Writer) -> None:
+    """Refuses the first three requests, then answers."""
+    counts["balk"] += 1
+    writer.write(whole(b"{}", 400) if counts["balk"] <= 3 else whole(ANSWER))
+
+
+async def loose(writer: Writer) -> None:
+    """Holds every second answer to its choices."""
+    counts["loose"] += 1
+    writer.write(whole(ANSWER.replace(b"fine", b"positive") if counts["loose"] % 2 else ANSWER))
+
+
 async def ill(writer: Writer) -> None:
     """Breaks every third answer off, until `/mend` was asked for."""
     counts["ill"] += 1
@@ -197,7 +215,7 @@ FAULTS: dict[str, Callable[[Writer], Awaitable[None]]] = {
     one.__name__: one
     for one in (
         stall, drip, drop, short, long, garbage, html, shape, noise, bomb, headers, big, endless, half, mad, sorry, redirect, page, quota, busy, twice, later, fine, slow,
-        moody, crowded, lined, ill,
+        moody, crowded, lined, ill, refuse, balk, loose,
     )
 }  # fmt: skip
 

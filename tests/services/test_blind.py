@@ -94,10 +94,21 @@ def test_what_cannot_be_compared_is_refused(person: Who) -> None:
     key = blind.create(person, evaluation=first, other=second).judgement.id
     with pytest.raises(Invalid, match="nothing that can be said"):
         ruling.rule(person, key, ruling.queue(person, key, 1).rows[0].example, "a")
-    with pytest.raises(Conflict, match=f"judgement {key}"):
-        discarding.evaluation(person, second)
     discarding.judgement(person, key)
     discarding.evaluation(person, second)
+
+
+def test_what_is_compared_blind_is_not_deleted_and_not_said_to_be_in_which_comparison(person: Who) -> None:
+    first, second = two(person)
+    model = evaluations.named(person, evaluations.find(person, second).evaluation).model.id
+    keys = [blind.create(person, evaluation=first, other=second).judgement.id for _ in range(2)]
+    for remove, key in ((discarding.evaluation, first), (discarding.evaluation, second), (discarding.model, model)):
+        with pytest.raises(Conflict, match=r"used by an open blind comparison\.") as refused:
+            remove(person, key)
+        assert refused.value.detail["users"] == [{"noun": "judgement", "id": None, "name": "an open blind comparison"}]
+    blind.close(person, keys[0])
+    with pytest.raises(Conflict, match=rf"judgement {keys[0]} \(blind\), an open blind comparison\."):
+        discarding.evaluation(person, second)
 
 
 def test_sealed_rows_are_not_compared_before_they_are_open(person: Who) -> None:
@@ -135,6 +146,8 @@ def test_nothing_says_whose_answers_they_are_until_it_is_closed(browser: TestCli
     said: list[Any] = [queue, browser.get(f"/api/v1/judgements/{key}").json(), browser.get("/api/v1/judgements").json()]
     said.append(browser.post(f"/api/v1/judgements/{key}/rulings", json={"example": queue["items"][0]["example"], "value": "A"}).json())
     said += [browser.get(f"/api/v1/judgements/{key}/rows").json(), browser.get(f"/judgements/{key}/rows/1").text, browser.get(f"/judgements/{key}/mark").text]
+    again = browser.get(f"/judgements/new?like={key}")
+    assert again.status_code == 409 and "blind until it is closed" in again.text and "judgement-form" not in again.text, "the form would name both"
     assert not leaks(json.dumps(said)), leaks(json.dumps(said))
     assert said[1]["state"] == "open" and said[4]["error"]["code"] == "still_blind" and "scores" not in said[1]
     with reading() as session:

@@ -16,8 +16,8 @@ SHAPE = ModelShape(
 LONG = Lengths(example=400, answer=4, text=0)
 
 
-def needed(lengths: Lengths, shape: ModelShape = SHAPE, method: str = "full", **parameters: object) -> int:
-    return needs(shape, METHODS[method].model_validate(parameters), lengths, rows=64, kind="cpu")
+def needed(lengths: Lengths, shape: ModelShape = SHAPE, method: str = "full", kind: str = "cpu", **parameters: object) -> int:
+    return needs(shape, METHODS[method].model_validate(parameters), lengths, rows=64, kind=kind)
 
 
 def test_a_shared_start_is_counted_once_where_it_is_read_once() -> None:
@@ -35,6 +35,25 @@ def test_a_pass_has_as_many_examples_as_its_tokens_allow() -> None:
     assert needed(replace(LONG, example=2 * PASS_TOKENS["cpu"]), max_length=4096) == needed(
         replace(LONG, example=2 * PASS_TOKENS["cpu"]), accumulation=16, max_length=4096
     )
+
+
+def test_each_of_several_gpus_takes_its_share_of_the_examples_and_under_fsdp_of_the_model() -> None:
+    def on(devices: int, method: str = "full", sharding: str = "none") -> int:
+        return needed(LONG, method=method, kind="cuda", accumulation=1, devices=devices, sharding=sharding)
+
+    assert on(4) == needed(LONG, kind="cuda", accumulation=4), "a quarter of the batch, and all of the model"
+    held = 16 * SHAPE.parameters  # weights, gradients and AdamW's moments, in float32
+    tables = SHAPE.vocabulary * SHAPE.width
+    whole = 4 * (tables + 2 * (SHAPE.parameters - tables) // 30)
+    assert on(4, sharding="fsdp") == on(4) - held + held // 4 + whole
+    assert on(8, sharding="fsdp") < on(4, sharding="fsdp") < on(2, sharding="fsdp") < on(2)
+    assert on(2, "lora", sharding="fsdp") < on(2, "lora")
+
+
+def test_processes_on_one_processor_share_its_memory() -> None:
+    one = needed(LONG, devices=1, batch_size=8, accumulation=1, compile=True)  # like several devices, it reads a shared start in every row
+    assert needed(LONG, devices=2, batch_size=16, accumulation=1) == 2 * one
+    assert needed(LONG, devices=2, batch_size=16, sharding="fsdp") < 2 * one
 
 
 def test_examples_whose_inputs_are_cut_keep_the_start_they_share() -> None:

@@ -21,9 +21,16 @@ from tests.rows import add_dataset, add_model, claim
 
 
 def evaluated(
-    person: Who, dataset: str, answers: list[str], split: str = "validation", scheme: dict[str, Any] | None = None, model: int | None = None, **told: Any
+    person: Who,
+    dataset: str,
+    answers: list[str],
+    split: str = "validation",
+    scheme: dict[str, Any] | None = None,
+    model: int | None = None,
+    missed: tuple[str, ...] = (),
+    **told: Any,
 ) -> int:
-    """A finished evaluation with these answers in the order of the rows; the first ones are the surest."""
+    """A finished evaluation with these answers in the order of the rows; the first ones are the surest. Rows of `missed` labels were not offered theirs."""
     with transaction() as session:
         prompt = prompts.default(session, person).reference
     view = service.create(person, model=model or add_model(person), prompt_version=prompt, dataset=dataset, split=split, answer="generate", scheme=scheme)
@@ -36,9 +43,10 @@ def evaluated(
         for at, (row, answer) in enumerate(zip(datasets.cases(session, version, split), answers, strict=False)):
             found = judge(chosen, chosen.shape_of(bool(labels), ["x"]), row.answer, answer, source=row.input)
             margin = (1 if found.correct else -1) * (1 - at / 100)
+            offered = {"offered": row.answer not in missed}
             more = {"confidence": 0.99 - at / 100, "margin": margin, "off_list": answer not in labels, "cut_off": answer == "", "written": f"{answer}!"}
             base = {"example_id": row.id, "gold": row.answer, "answer": answer, "correct": found.correct, "judged": found.as_json(), "likelihoods": None}
-            kept.append({**base, **more, "latency_ms": 5.0, "input_tokens": 9, "output_tokens": 1})
+            kept.append({**base, **more, **offered, "latency_ms": 5.0, "input_tokens": 9, "output_tokens": 1})
         evaluations.store(session, evaluation.id, kept)
         rows = evaluations.predictions(session, evaluation.id)
         evaluations.settle(session, evaluation, evaluations.scored(evaluation, rows, labels, [5.0], {"device": "cpu"}, **told))
@@ -57,7 +65,7 @@ FIRST = ["billing", "billing", "delivery", "", "billing", "delivery", "billing",
 def test_the_worst_rows_come_first_and_each_kind_can_be_asked_for(person: Who) -> None:
     key = evaluated(person, add(person), FIRST)
     found = predictions.find(person, key)
-    assert found.counts == {"all": 10, "right": 5, "wrong": 5, "off_list": 2, "cut_off": 1, "not_offered": 0, "fitted": 0}
+    assert found.counts == {"all": 10, "right": 5, "wrong": 5, "off_list": 2, "cut_off": 1, "not_offered": 0, "fitted": 0, "refused": 0, "unread": 0}
     margins = [row.prediction.margin for row in found.rows]
     assert margins == sorted(margins, key=lambda one: one or 0.0) and not found.rows[0].prediction.correct
     for only, number in found.counts.items():
@@ -65,6 +73,32 @@ def test_the_worst_rows_come_first_and_each_kind_can_be_asked_for(person: Who) -
         assert len(some.rows) == some.found == number
     page = predictions.find(person, key, offset=8, limit=5)
     assert (len(page.rows), page.found) == (2, 10)
+
+
+def test_rows_without_an_answer_come_first_and_can_be_asked_for(person: Who) -> None:
+    key = evaluated(person, add(person), FIRST)
+    wrong = predictions.find(person, key, Filter("wrong")).rows[-2:]
+    with transaction() as session:
+        for row, why in zip(wrong, ("prompt_too_long", "constraint_failed"), strict=True):
+            one = session.get_one(Prediction, (key, row.example.id))
+            one.margin, one.confidence, one.answer, one.judged = None, None, "", {"refused": why}
+    found = predictions.find(person, key)
+    assert {row.example.id for row in found.rows[:2]} == {row.example.id for row in wrong} and found.rows[-1].prediction.correct
+    assert (found.counts["refused"], found.counts["unread"]) == (1, 1)
+    assert [predictions.find(person, key, Filter(only)).rows[0].example.id for only in ("refused", "unread")] == [row.example.id for row in wrong]
+
+
+def test_of_rows_without_a_margin_the_wrong_ones_come_before_all_and_the_right_ones_after(person: Who) -> None:
+    key = evaluated(person, add(person), FIRST)
+    for some in (6, 10):  # six without a margin and four with one, then all without one
+        with transaction() as session:
+            for one in evaluations.predictions(session, key)[:some]:
+                session.get_one(Prediction, (key, one.example_id)).margin = None
+        rows = [row.prediction for row in predictions.find(person, key).rows]
+        places = [0 if row.margin is None and not row.correct else 2 if row.margin is None else 1 for row in rows]
+        assert places == sorted(places) and set(places) == ({0, 1, 2} if some == 6 else {0, 2})
+        margins = [row.margin for row in rows if row.margin is not None]
+        assert margins == sorted(margins)
 
 
 def test_wrong_in_one_and_right_in_the_other(person: Who) -> None:

@@ -58,6 +58,17 @@ def test_a_quick_look_is_made_of_that_and_its_json_makes_it_again(person: Who, p
     assert again.rows[2].lead.cell.settings == lora.lead.cell.settings
 
 
+def test_a_quick_look_opens_no_test_rows_by_itself(person: Who) -> None:
+    model, version = add_model(person), add_dataset(person)
+    key = experiments.create(person, name="", dataset=version.reference, model=model, rungs=RUNGS[:2], quick_look=True)
+    climb(20, 22)
+    view = experiments.find(person, key)
+    assert (view.state, view.ready, view.version.scored) == ("provisional", True, 0)
+    experiments.open_test(person, key)
+    climb(20, 22)
+    assert experiments.find(person, key).state == "finished"
+
+
 def test_prompts_are_asked_before_anything_is_tuned(person: Who) -> None:
     model, version = add_model(person), add_dataset(person)
     rungs = [{"technique": technique} for technique in ("lora", "few_shot", "full", "zero_shot")]

@@ -12,6 +12,8 @@ from app.domain import evaluation as evaluations
 from app.domain import job as jobs
 from app.domain.access import Who
 from app.domain.dataset import DatasetVersion
+from app.domain.footprint import CHARACTERS_A_TOKEN
+from app.domain.scoring import CONTENT_FREE
 from app.errors import Conflict, Invalid
 from app.services import endpoints, fits, forecast, prompts, testing
 from app.services.testing import Column, Plan, Wanted
@@ -200,5 +202,11 @@ def test_an_experiment_says_the_same_of_an_endpoint(person: Who, version: Datase
     assert 2 * written.tokens < weighed.tokens < 3 * written.tokens and weighed.dollars is not None
     assert weighed.dollars == pytest.approx((10 * weighed.tokens + 1000 * 2 * 40) / 1e6), "one token written behind each of two labels, on 40 rows"
     assert forecast.experiment(person, **same, rungs=[{"technique": "zero_shot", "model": key}]) == weighed
+    rung: dict[str, Any] = {"technique": "zero_shot", "model": key, "answer": "likelihood", "calibration": ["raw", "calibrated"]}
+    raw, both = (forecast.experiment(person, **same, rungs=[rung | {"calibration": way}]) for way in ("raw", rung["calibration"]))
+    assert raw == weighed and both.dollars is not None
+    free = sum(2 * len(f"Input: {text}\nOutput:") + len(" billing delivery") for text in CONTENT_FREE) / CHARACTERS_A_TOKEN
+    assert both.tokens == pytest.approx(raw.tokens + 10 * raw.tokens / 40 + 2 * free, abs=2), "ten validation rows more, and two scorings are calibrated"
+    assert both.dollars == pytest.approx((10 * both.tokens + 1000 * (2 * 50 + 2 * 3 * 2)) / 1e6), "a token written behind each of two labels, also of theirs"
     deaf = add_remote_model(person, PRICE, name="deaf")
     assert forecast.experiment(person, **same, rungs=[{"technique": "zero_shot", "model": deaf}]).tokens == written.tokens

@@ -7,6 +7,7 @@ import pytest
 from app.domain.access import Who
 from app.domain.dataset import Case, DatasetVersion
 from app.domain.model import Model
+from app.domain.rendering import Template, read_of
 from app.errors import Invalid
 from app.services import evaluations, experiments
 from worker import parent
@@ -52,6 +53,20 @@ def test_what_it_cannot_learn_from_is_said(rows: list[Case], code: str) -> None:
     with pytest.raises(Invalid) as caught:
         fit(rows, [], NullReporter())
     assert caught.value.code == code
+
+
+def test_it_reads_every_column_that_the_prompt_reads() -> None:
+    """Premise and hypothesis: neither tells by itself, and a column that no prompt reads is not looked at."""
+    rows = [
+        Case(at, at, {"input": "A man sleeps.", "premise": f"{'asleep' if at % 2 else 'awake'} again", "note": f"n{at % 2}", "labels": "yes, no"}, str(at % 2))
+        for at in range(40)
+    ]
+    paired = Template(instruction="Premise: {premise}\nOne of {labels}.")
+    right = [one["correct"] for one in fit(rows[:30], rows[30:], NullReporter(), paired).answer(rows[30:])]
+    assert all(right) and read_of(paired, rows[1].values) == "A man sleeps.\nasleep again"
+    alone = [one["correct"] for one in fit(rows[:30], rows[30:], NullReporter()).answer(rows[30:])]
+    assert sum(alone) == 5, "by the input alone it is at chance"
+    assert read_of(Template(mode="freeform", text="No variable."), rows[0].values) == "A man sleeps."
 
 
 def test_words_of_one_letter_count() -> None:

@@ -11,7 +11,7 @@ from app.db import reading, transaction
 from app.domain import evaluation as evaluations
 from app.domain import prompt as prompts
 from app.domain.access import Who
-from app.domain.dataset import Case, DatasetVersion, cases
+from app.domain.dataset import Case, DatasetVersion, Example, cases
 from app.domain.evaluation import Evaluation, Prediction
 from app.domain.job import claim
 from app.domain.model import Model
@@ -94,6 +94,20 @@ def test_many_labels_are_offered_by_what_the_row_says(person: Who, base: Model, 
     assert not next(row for row in rows if not row.offered).correct
 
 
+def test_candidates_are_found_by_every_column_that_the_prompt_reads(person: Who, base: Model) -> None:
+    version = add_rows(person, "pairs", [("the same text", f"topic {at}", split) for split in ("train", "validation") for at in range(60)])
+    with transaction() as session:
+        session.get_one(DatasetVersion, version.id).columns = ["input", "premise", "output"]
+        for row in session.query(Example).filter_by(version_id=version.id):
+            row.cells = {"premise": f"word{(row.output or '').split()[-1]} again"}
+        template = Template(instruction="Premise: {premise}")
+        prompt = prompts.create(session, person, "paired", {**prompts.fields_of(template), "parameters": {}}).reference
+    view = service.create(person, model=base.id, prompt_version=prompt, dataset=version.reference, split="validation", scheme={"candidates": 5})
+    assert parent.run_one("gpu") is True
+    scores = service.find(person, view.evaluation.id).evaluation.scores
+    assert scores is not None and (scores["not_offered"], scores["offered"]) == (0, 5)
+
+
 def test_the_labels_that_a_written_answer_could_choose_from_are_those_that_its_page_shows(
     person: Who, base: Model, topics: DatasetVersion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,6 +132,15 @@ def test_the_labels_that_a_written_answer_could_choose_from_are_those_that_its_p
     for row in predictions.find(person, made.evaluation.id).rows:
         shown = predictions.whole(person, made.evaluation.id, row.example.id).prompt.partition("One of ")[2].partition(".")[0]
         assert shown in read and len(shown.split(", ")) == 5
+    with monkeypatch.context() as patched, transaction() as session:
+        patched.setattr(evaluations, "candidates", None)  # no index is built to show a row
+        for row in predictions.find(person, made.evaluation.id).rows:
+            predictions.whole(person, made.evaluation.id, row.example.id)
+        for kept in evaluations.predictions(session, made.evaluation.id):
+            assert len(kept.among or []) == 5
+            kept.among = None  # as a prediction was kept before
+    for row in predictions.find(person, made.evaluation.id).rows:
+        assert predictions.whole(person, made.evaluation.id, row.example.id).prompt.partition("One of ")[2].partition(".")[0] in read
 
 
 def test_every_rung_times_the_same_fifty_test_rows(person: Who, base: Model, monkeypatch: pytest.MonkeyPatch) -> None:

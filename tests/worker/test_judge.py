@@ -131,6 +131,20 @@ def test_an_endpoint_held_to_the_answers_costs_what_was_used(person: Who, pair: 
     assert scores["cost"] == pytest.approx((scores["input_tokens"] + 10 * scores["output_tokens"]) / 1e6) and scores["output_tokens"] > 0
 
 
+def test_a_rubric_is_graded_at_an_endpoint(person: Who, pair: tuple[int, int], places: None, model_server: Server) -> None:
+    add(person, model_server)
+    brief = {"text": "Kind words.", "scale": {"low": 1, "high": 4}, "read": "constrained"}
+    view = judgements.create(person, kind="rubric", evaluation=pair[1], model="there/tiny", brief=brief)
+    assert view.job is not None and view.job.queue == "light" and parent.run_one("light") is True
+    job, scores = ended(person, view)
+    assert job.state == "succeeded", job.error
+    rulings = kept(view)
+    assert len(rulings) == ROWS == scores["n"] and {one.order for one in rulings} == {""} and scores["unread"] == 0
+    assert all(one.value == one.written and one.value in ("1", "2", "3", "4") for one in rulings)
+    assert scores["mean"]["value"] == sum(int(one.value) for one in rulings) / ROWS and sum(scores["grades"].values()) == ROWS
+    assert scores["cost"] == pytest.approx((scores["input_tokens"] + 10 * scores["output_tokens"]) / 1e6) and scores["output_tokens"] > 0
+
+
 def test_words_that_are_no_ruling_are_counted_apart(person: Who, pair: tuple[int, int], places: None, model_server: Server) -> None:
     add(person, model_server)
     view = judge(person, pair, "there/tiny")

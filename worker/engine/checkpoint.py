@@ -18,6 +18,8 @@ def write(run: Path, step: int, fill: Callable[[Path], None], needed: int = 0) -
     Raises Invalid `disk_full`: the checkpoints before it are untouched then.
     """
     folder = run / f"checkpoint-{step}"
+    for later in (one for at, one in found(run) if at > step):
+        shutil.rmtree(later)  # damaged: the run was gone on with from before it, and it would count as one of the newest
     drop_old(run)  # an attempt that was killed between a checkpoint and its tidying may have left a third
     with room(run, needed, f"the checkpoint of step {step}"), whole(folder) as inside:
         fill(inside)
@@ -37,10 +39,10 @@ def found(run: Path) -> list[tuple[int, Path]]:
     return sorted(((int(match[1]), path) for match, path in names if match), reverse=True)
 
 
-def newest_valid(run: Path, log: Callable[[str], None] = lambda _: None) -> tuple[int, Path] | None:
-    """The newest checkpoint that verifies, as (step, folder). Each damaged one passed over is logged."""
+def newest_valid(run: Path, log: Callable[[str], None] = lambda _: None, harm: Callable[[Path], str | None] = damage) -> tuple[int, Path] | None:
+    """The newest checkpoint that verifies, as (step, folder): to which `harm` finds nothing. Each damaged one passed over is logged."""
     for step, folder in found(run):
-        reason = damage(folder)
+        reason = harm(folder)
         if reason is None:
             return step, folder
         log(f"Passed over a damaged checkpoint: {reason}.")

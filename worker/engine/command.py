@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from app.domain import search as searches
 from app.domain.methods import METHODS
 from app.domain.methods.base import parse
-from app.domain.rendering import DEFAULT, Template
+from app.domain.rendering import DEFAULT, Template, without_opening
 from app.domain.rendering import check as check_template
 from app.domain.search import Search
 from app.errors import FettleError, Invalid
@@ -160,20 +160,31 @@ def _spec(options: argparse.Namespace) -> "TrainSpec":
         template = Template("freeform", text=options.prompt)
     for values, _ in train + validation:
         check_template(template, values)
+    parameters, encoder_decoder = parse(METHODS, options.method, dict(options.set)), _is_encoder_decoder(options.base)
+    parameters.check_model(encoder_decoder)
+    # As in a job: a soft prompt that starts from the prompt's text takes its place.
+    bare = without_opening(template) if parameters.replaces_text(encoder_decoder) else template
     return TrainSpec(
         base=options.base,
-        template=template,
+        template=bare,
+        opening=None if bare == template else template,
         train=train,
         validation=validation,
         labels=tuple(sorted({answer for _, answer in train})) if options.labels else (),
         method=options.method,
-        parameters=parse(METHODS, options.method, dict(options.set)),
+        parameters=parameters,
         seed=options.seed,
         folder=options.out,
         resume=options.resume,
         threads=options.threads,
         device=options.device,
     )
+
+
+def _is_encoder_decoder(base: Path) -> bool:
+    from worker.engine.load import load_config
+
+    return bool(load_config(base).is_encoder_decoder)
 
 
 def _search(options: argparse.Namespace, spec: "TrainSpec") -> Search:
@@ -185,6 +196,7 @@ def _search(options: argparse.Namespace, spec: "TrainSpec") -> Search:
     if chosen.how != "none" and launched():
         raise Invalid("launched_search", "A search starts the processes of its trials itself.", "Run it without a launcher, with --set devices=N.")
     searches.check(chosen, spec.method, spec.parameters, len(spec.validation))
+    searches.share_prompt(chosen, spec.parameters, spec.opening or spec.template, _is_encoder_decoder(spec.base))
     return chosen
 
 
@@ -240,7 +252,12 @@ def _options() -> argparse.ArgumentParser:
         metavar="NAME=VALUE",
         help="or a JSON file: how, trials, factor, space, seed of a search",
     )
-    add("--instruction", default=DEFAULT.instruction, metavar="TEXT", help="put before every input")
+    add(
+        "--instruction",
+        default=DEFAULT.instruction,
+        metavar="TEXT",
+        help="put before every input; a soft prompt that starts from it takes its place (but for keep_text)",
+    )
     add("--input-prefix", default=DEFAULT.input_prefix, metavar="TEXT", help=f"default: {DEFAULT.input_prefix}")
     add("--output-prefix", default=DEFAULT.output_prefix, metavar="TEXT", help=f"default: {DEFAULT.output_prefix}")
     add("--prompt", metavar="TEXT", help="a freeform prompt with {variables} in place of the three options above")

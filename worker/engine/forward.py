@@ -1,5 +1,7 @@
 """One pass over a batch of examples, with logits only where an answer token is predicted: the training loss and the reference likelihoods."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -52,12 +54,23 @@ def answer_logits(model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Ten
     if "decoder_input_ids" in batch:
         keep, targets = batch["labels"] != IGNORED, batch["labels"]
         inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "decoder_input_ids")}
-        logits = model(**inputs, **_caching(own)).logits[keep]
+        with _projecting(own, keep):
+            logits = model(**inputs, **_caching(own)).logits
     else:
         keep, targets = torch.zeros_like(batch["labels"], dtype=torch.bool), batch["labels"].roll(-1, 1)
         keep[:, :-1] = batch["labels"][:, 1:] != IGNORED
         logits = _read(model, batch, keep)
     return logits, targets[keep], batch["owners"][keep] - 1 if "owners" in batch else keep.nonzero()[:, 0]
+
+
+@contextmanager
+def _projecting(model: Any, keep: torch.Tensor) -> Iterator[None]:
+    """Inside, only the kept positions are projected onto the vocabulary: decoders alone are told so (`logits_to_keep`), encoder-decoders not."""
+    hook = body(model).get_output_embeddings().register_forward_pre_hook(lambda _, inputs: (inputs[0][keep],))
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def _read(model: Any, batch: dict[str, torch.Tensor], keep: torch.Tensor) -> torch.Tensor:

@@ -18,6 +18,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 from transformers.distributed import DistributedConfig
 from transformers.utils import logging
 
+from app.domain.shape import ModelShape, shape_of
 from app.errors import Invalid
 from worker.engine.cascade import cascades
 from worker.engine.folders import fingerprint, whole
@@ -35,6 +36,7 @@ __all__ = [
     "loading",
     "needed_bytes",
     "parameters",
+    "shape",
     "tensor_shapes",
     "window",
     "window_of",
@@ -144,6 +146,14 @@ def window(model: Any) -> int:
 def window_of(config: Any) -> int:
     """The same by the model's configuration, a soft prompt not counted."""
     return int(getattr(config.get_text_config(decoder=True), "max_position_embeddings", None) or 1 << 30)
+
+
+def shape(folder: Path) -> ModelShape:
+    """The sizes of the model in `folder`, from the headers of its files. Raises Invalid as `load` does, KeyError for a config that does not say them."""
+    load_config(folder)  # says it in words when it is not there
+    with _readable(folder):
+        tensors = {name: sizes for file in folder.glob("*.safetensors") for name, sizes in tensor_shapes(file).items()}
+    return shape_of(json.loads((folder / "config.json").read_text()), tensors)
 
 
 def tensor_shapes(file: Path) -> dict[str, list[int]]:

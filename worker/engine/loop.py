@@ -18,39 +18,28 @@ import torch
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
+from transformers.trainer_pt_utils import nested_gather
 
-from app.domain.methods.base import MethodParameters
 from app.domain.validation import Measure
+from app.errors import Invalid
 from worker.engine import checkpoint
 from worker.engine.artefact import restore_trainable, save_trainable
 from worker.engine.batches import Example, collate
-from worker.engine.folders import whole
+from worker.engine.folders import damage, whole
 from worker.engine.forward import NONE, Savings
 from worker.engine.layers import uncompiled
 from worker.engine.pace import Pace
 from worker.engine.precision import computing
-from worker.engine.preflight import answer_loss, refuse_not_finite
+from worker.engine.preflight import NORM, answer_loss, refuse_not_finite
 from worker.engine.ranks import ALONE, Ranks
 from worker.engine.reporting import Paused, Reporter, Stopped
 from worker.engine.room import checkpoint_bytes, room, trained_bytes
+from worker.engine.run_state import FILE as RUN_STATE
+from worker.engine.run_state import RunState, best_folder, saved_state
 from worker.engine.shards import cut_state, is_cut, whole_state, whole_tensor
 from worker.engine.validate import Validation
 
-TENSORS, STATE, RUN_STATE = "trainable.safetensors", "trainer_state.json", "run_state.json"
-
-
-@dataclass
-class RunState:
-    """What a resumed run must know besides Trainer's own state."""
-
-    best_step: int | None = None
-    best: dict[str, float] | None = None
-    stale: int = 0
-    """Validations since the best one."""
-    validated: int = 0
-    """The last step whose validation is done."""
-    seconds: float = 0.0
-    """Training time so far, earlier attempts included."""
+TENSORS, STATE = "trainable.safetensors", "trainer_state.json"
 
 
 @dataclass(frozen=True)
@@ -64,11 +53,6 @@ class Batches:
     savings: Savings = NONE
     fit: Mapping[str, Any] = field(default_factory=dict)
     """How the rows fitted, see `worker.engine.fit.told`."""
-
-
-def saved_state(checkpoint: Path) -> RunState:
-    """What a checkpoint says about its run."""
-    return RunState(**json.loads((checkpoint / RUN_STATE).read_text()))
 
 
 class Loop(Trainer):
@@ -115,6 +99,7 @@ class Loop(Trainer):
         if resume_from is not None:
             self.run_state = saved_state(resume_from)
             self.last_checkpoint = resume_from
+            self._compare_threads()
         self._attempt_began = time.monotonic() - self.run_state.seconds
         self.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
         if self.stopping:
@@ -135,9 +120,29 @@ class Loop(Trainer):
         return self.run_state
 
     def best_tensors(self) -> Path | None:
-        """The trainable parameters at the best validation, or of a model in pieces the last ones; None when the model itself holds what was trained."""
-        kept = self.folder / f"best-{self.run_state.best_step or 'last'}" / TENSORS
-        return kept if self.run_state.best_step or is_cut(self.model) else None
+        """The trainable parameters at the best validation, or of a model in pieces the last ones; None when the model itself holds what was trained.
+
+        Raises Invalid `best_moment_damaged` when they are not what was saved.
+        """
+        if self.run_state.best_step is None and not is_cut(self.model):
+            return None
+        kept = best_folder(self.folder, self.run_state.best_step or "last")
+        if reason := damage(kept):
+            advice = "Retry it: it goes on from a checkpoint whose best moment is intact, or begins anew."
+            raise Invalid("best_moment_damaged", f"The best moment of the run is not what was saved: {reason}.", advice)
+        return kept / TENSORS
+
+    @property
+    def is_out_of_patience(self) -> bool:
+        """Whether validations got no better for so long that the run is over."""
+        return 0 < self.patience <= self.run_state.stale
+
+    def take_up_losses(self) -> None:
+        """Go on with the sum of losses that were not reported when the checkpoint was made; Trainer begins with none."""
+        if sums := self.run_state.unreported:
+            same = len(sums) == self.ranks.world
+            self._tr_loss.fill_(sums[self.ranks.rank] if same else sum(sums) / len(sums))
+            self._globalstep_last_logged = self.run_state.reported
 
     def drop_best(self) -> None:
         """Remove what was kept of the best moments, once the artefact holds it."""
@@ -145,6 +150,11 @@ class Loop(Trainer):
             shutil.rmtree(folder)
 
     # What Trainer calls.
+
+    def _run_epoch(self, **how: Any) -> None:
+        # Trainer asks whether to stop after a step, and a run that was gone on with may be over before its first.
+        if not self.control.should_training_stop:
+            super()._run_epoch(**how)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         # The whole run is one pass over a fixed list of steps, so a resumed run only has to skip the first ones.
@@ -179,6 +189,12 @@ class Loop(Trainer):
             loss = answer_loss(model, inputs, num_items_in_batch) * self.ranks.world
         refuse_not_finite(float(whole_tensor(loss.detach())), self.state.global_step + 1)
         return loss
+
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> float:
+        # Before the optimiser's step, which would bring it into the weights and they into a checkpoint.
+        norm = float(whole_tensor(super()._get_grad_norm(model, grad_norm=grad_norm)))
+        refuse_not_finite(norm, self.state.global_step + 1, NORM)
+        return norm
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         return 0
@@ -297,7 +313,7 @@ class Loop(Trainer):
             state.best, state.best_step, state.stale = values, step, 0
             return
         state.stale += 1
-        if self.patience and state.stale >= self.patience:
+        if self.is_out_of_patience:
             self.reporter.log(f"Stopped early at step {step}: no better validation since step {state.best_step}.")
             self.control.should_training_stop = True
 
@@ -308,27 +324,35 @@ class Loop(Trainer):
         self._save_optimizer_and_scheduler(str(folder))
         self._save_scaler(str(folder))
         self._save_rng_state(str(folder))
+        losses = nested_gather(self._tr_loss, self.args.parallel_mode).reshape(-1).tolist()
         if self.ranks.first:
             self.state.save_to_json(str(folder / STATE))
-            (folder / RUN_STATE).write_text(json.dumps(asdict(self._present_state()), indent=1))
+            state = replace(self._present_state(), reported=self._globalstep_last_logged, unreported=losses)
+            (folder / RUN_STATE).write_text(json.dumps(asdict(state), indent=1))
         self.ranks.meet()
 
     def _keep(self, moment: object) -> None:
         if not self.ranks.first:
             save_trainable(self.model, None)
             return
-        with room(self.folder, trained_bytes(self.model), "the best moment so far"), whole(self.folder / f"best-{moment}") as folder:
+        with room(self.folder, trained_bytes(self.model), "the best moment so far"), whole(best_folder(self.folder, moment)) as folder:
             save_trainable(self.model, folder / TENSORS)
 
     def _present_state(self) -> RunState:
-        return replace(self.run_state, seconds=time.monotonic() - self._attempt_began)
+        return replace(self.run_state, seconds=time.monotonic() - self._attempt_began, threads=torch.get_num_threads())
+
+    def _compare_threads(self) -> None:
+        before, now = self.run_state.threads, torch.get_num_threads()
+        if self.args.device.type == "cpu" and before not in (0, now):
+            told = f"Goes on with {now} processor {'thread' if now == 1 else 'threads'}, and the run was made with {before} so far"
+            self.reporter.log(f"{told}: the result is that of an uninterrupted run but for rounding, not bit for bit.")
 
     def _drop_old_best(self) -> None:
         """Keep the best parameters that this moment or a kept checkpoint may still ask for."""
         states = [json.loads((folder / RUN_STATE).read_text()) for _, folder in checkpoint.found(self.folder) if (folder / RUN_STATE).exists()]
         wanted = {self.run_state.best_step, *(state["best_step"] for state in states)}
         for old in self.folder.glob("best-*"):
-            if old.name not in {f"best-{step}" for step in wanted}:
+            if old not in {best_folder(self.folder, step) for step in wanted}:
                 shutil.rmtree(old)
 
 
@@ -339,11 +363,14 @@ class _Watch(TrainerCallback):
         self.loop = loop
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.loop.take_up_losses()
         # A run stopped in the middle of a validation takes it up first.
         if state.global_step == 0:
             self.loop.measure_untuned()
         elif self.loop.run_state.validated < state.global_step in self.loop.pace.plan.validations:
             self.loop.evaluate()
+        # One that was killed, or paused, behind the validation that ended it is over as well.
+        control.should_training_stop = control.should_training_stop or self.loop.is_out_of_patience
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.loop.pace.step_begins()
@@ -359,38 +386,3 @@ class _Watch(TrainerCallback):
         if asked:
             control.should_evaluate = False
             self.loop.stop()
-
-
-def arguments(
-    folder: Path, parameters: MethodParameters, rate: float, total: int, seed: int, device: torch.device, ranks: Ranks = ALONE, *, mixed: bool = False
-) -> TrainingArguments:
-    """What Trainer is told. Its own logging, validating and saving schedules are off: `_Watch` decides."""
-    on_gpu = device.type == "cuda"
-    chosen = TrainingArguments(
-        output_dir=str(folder),
-        max_steps=total,
-        per_device_train_batch_size=-(-parameters.batch_size // ranks.world),
-        learning_rate=rate,
-        lr_scheduler_type="cosine" if parameters.schedule == "cosine" else "constant_with_warmup",
-        warmup_steps=round(parameters.warmup * total),
-        weight_decay=0.0,
-        max_grad_norm=1.0,
-        optim="adamw_torch_fused",
-        bf16=mixed and on_gpu,
-        use_cpu=not on_gpu,
-        seed=seed + ranks.rank,  # ranks that dropped out the same places would learn less
-        average_tokens_across_devices=True,
-        ddp_backend=None if on_gpu or ranks.world == 1 else "gloo",
-        ddp_find_unused_parameters=None if parameters.name == "full" else False,  # an adapter is used whole
-        logging_strategy="no",
-        eval_strategy="no",
-        save_strategy="no",
-        logging_nan_inf_filter=False,
-        dataloader_pin_memory=on_gpu,
-        remove_unused_columns=False,
-        report_to="none",
-        disable_tqdm=True,
-    )
-    # One process drives one GPU. Left alone, Trainer would spread a batch over all it sees by threads; several go through accelerate.
-    chosen._n_gpu = min(chosen.n_gpu, 1)
-    return chosen

@@ -2,6 +2,7 @@
 
 What does not fit is tried again in less memory, and the first change that fits is offered by name with what it measured. On a CPU the
 step runs under a cap at what the machine has to spare (see `memory.capped`), so that too much is an error here too and not a killed process.
+Several ranks that each hold the whole model try together: what one of them cannot hold does not fit.
 """
 
 import math
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 
 from app.domain.methods.base import MethodParameters, in_words
-from app.domain.shape import PASS_TOKENS
+from app.domain.shape import PASS_TOKENS, Micro, ModelShape, pass_bytes
 from app.errors import Invalid
 from worker.engine import layers
 from worker.engine.batches import Example, collate, decoder_start, divided, on_device, schedule, size
@@ -22,7 +23,12 @@ from worker.engine.forward import NONE, Savings, answer_logits
 from worker.engine.memory import capped, forget_peak, is_out_of_memory, peak_memory, release, save_memory
 from worker.engine.precision import computing, give_back
 from worker.engine.ranks import ALONE, Ranks
-from worker.engine.shards import whole_tensor
+from worker.engine.shards import is_cut, whole_tensor
+
+Parts = list[list[Example]]
+"""The micro-batches of one step."""
+
+NORM = "gradient norm"
 
 
 @dataclass(frozen=True)
@@ -49,12 +55,12 @@ def answer_loss(model: Any, batch: dict[str, torch.Tensor], answer_tokens: Any) 
     return loss
 
 
-def refuse_not_finite(value: float, step: int) -> None:
-    """Raises Invalid `loss_not_finite` at the step (0 is the preflight), so that a broken run is never shown as a good one."""
+def refuse_not_finite(value: float, step: int, what: str = "loss") -> None:
+    """Raises Invalid `loss_not_finite` (or of another `what`) at the step (0 is the preflight), so that a broken run is never shown as a good one."""
     if not math.isfinite(value):
         raise Invalid(
-            "loss_not_finite",
-            f"The loss became {value} at step {step}.",
+            f"{what.replace(' ', '_')}_not_finite",
+            f"The {what} became {value} at step {step}.",
             "Lower the learning rate or lengthen the warm-up. If it happens at step 0, the base model's weights are damaged.",
             detail={"step": step},
         )
@@ -71,44 +77,41 @@ def preflight(
     seed: int = 0,
     savings: Savings = NONE,
     ranks: Ranks = ALONE,
+    shape: ModelShape | None = None,
 ) -> Measured:
     """Measure the hardest step of a run, this rank's part of it. `tell` hears what was tried; `ask` is called before each further try and may raise.
 
-    Raises Invalid `out_of_memory` when it does not fit, with the change that does as `suggestion` in its detail, tried and measured.
-    The model is then spent: it may recompute its activations. Raises Invalid `loss_not_finite`.
+    `shape` tells by bytes which step that is. Raises Invalid `out_of_memory` when it does not fit, with the change that does as `suggestion` in its
+    detail, tried and measured. The model is then spent: it may recompute its activations. Raises Invalid `loss_not_finite`, `gradient_norm_not_finite`.
     """
-    parts = hardest_step(examples, parameters, seed, model.device, savings, ranks)
-    measured = _tried(model, parts, pad, savings)
+    parts = hardest_step(examples, parameters, seed, model.device, savings, ranks, shape)
+    measured = _tried(model, parts, pad, savings, ranks)
     if measured is not None:
         return measured
     # From here on in float32 on a processor: oneDNN makes no more products in bfloat16 once it was short of memory. What fits so fits in bfloat16.
     savings = replace(savings, mixed=savings.mixed and model.device.type != "cpu")
-    if ranks.world > 1:
-        # What one rank tries, the others would have to try at the same time; a person can say it to all.
-        raise _does_not_fit(
-            parts, f"the memory of device {ranks.rank + 1} of {ranks.world}", "Raise accumulation, lower batch_size or max_length, or set sharding to fsdp."
-        )
-    longest, last = len(max(examples, key=len)), _largest(parts, savings)
+    longest, last = len(max(examples, key=len)), _held(parts, parameters, savings, model.device, shape)
     tell(f"The longest step does not fit: {_size(parts, savings)}.")
     for less in parameters.cheaper(longest):
         if less.max_length <= max(len(example.answer) for example in examples):
             break
         spared = savings.under(less)
-        parts, checkpointing = hardest_step(examples, less, seed, model.device, spared), less.checkpointing
-        if (largest := _largest(parts, spared)) >= last and checkpointing == parameters.checkpointing:
+        parts, checkpointing = hardest_step(examples, less, seed, model.device, spared, ranks, shape), less.checkpointing
+        if (held := _held(parts, less, spared, model.device, shape)) >= last and checkpointing == parameters.checkpointing:
             continue
-        last = largest
+        last = held
         ask()
         save_memory(less)
         if checkpointing:
             layers.recompute(model)
         changes = parameters.changes(less)
-        measured = _tried(model, parts, pad, spared)
+        measured = _tried(model, parts, pad, spared, ranks)
         tell(f"Tried {in_words(changes)}: {_size(parts, spared)}, {'does not fit' if measured is None else 'fits'}.")
         if measured is not None:
             raise _fits(changes, measured)
     smallest = "the device's memory, and neither does the smallest that was tried"
-    raise _does_not_fit(parts, smallest, "Choose a smaller model or another method, or run it on a device with more memory.")
+    cut = "set sharding to fsdp, " if ranks.world > 1 else ""
+    raise _does_not_fit(parts, smallest, f"Choose a smaller model or another method, {cut}or run it on a device with more memory.")
 
 
 def planned(
@@ -122,12 +125,19 @@ def planned(
 
 
 def hardest_step(
-    examples: Sequence[Example], parameters: MethodParameters, seed: int, device: torch.device, savings: Savings = NONE, ranks: Ranks = ALONE
-) -> list[list[Example]]:
-    """A rank's micro-batches of the run's step with the largest one, of several such steps the longest: nothing else in the run needs more memory."""
+    examples: Sequence[Example],
+    parameters: MethodParameters,
+    seed: int,
+    device: torch.device,
+    savings: Savings = NONE,
+    ranks: Ranks = ALONE,
+    shape: ModelShape | None = None,
+) -> Parts:
+    """Of all ranks, the micro-batches of the run's step with the one that holds most, of several such steps the longest: nothing else in the run needs
+    more memory."""
     fitting = [example.within(parameters.max_length) for example in examples]
     steps = ([[fitting[index] for index in part] for part in parts] for parts in planned(fitting, parameters, seed, device, savings, ranks))
-    return max(steps, key=lambda parts: (_largest(parts, savings), sum(size(part, pack=savings.pack) for part in parts)))[ranks.rank :: ranks.world]
+    return max(steps, key=lambda parts: (_held(parts, parameters, savings, device, shape), sum(size(part, pack=savings.pack) for part in parts)))
 
 
 def measure(model: Any, longest: Sequence[Sequence[Example]], pad: int, savings: Savings = NONE) -> Measured:
@@ -149,7 +159,7 @@ def measure(model: Any, longest: Sequence[Sequence[Example]], pad: int, savings:
             loss, norm = step(model, longest, pad, optimiser, savings)
             took = _now(model.device) - began
         refuse_not_finite(loss, 0)
-        refuse_not_finite(norm, 0)
+        refuse_not_finite(norm, 0, NORM)
     finally:
         optimiser.zero_grad(set_to_none=True)
     return Measured(took, sum(size(part, pack=savings.pack) for part in longest), peak_memory(model.device), min(update, took / 2))
@@ -171,15 +181,24 @@ def step(model: Any, parts: Sequence[Sequence[Example]], pad: int, optimiser: to
     return total, float(whole_tensor(norm))
 
 
-def _tried(model: Any, parts: Sequence[Sequence[Example]], pad: int, savings: Savings) -> Measured | None:
-    """What a step takes; None when it does not fit, with everything given back that it held."""
+def _tried(model: Any, parts: Parts, pad: int, savings: Savings, ranks: Ranks) -> Measured | None:
+    """What this rank's part of a step takes; None when one of the ranks cannot hold its own, with everything given back that it held.
+
+    Raises Invalid `out_of_memory` when that is a model in pieces: its ranks wait for each other within a step, so they cannot agree on another.
+    """
+    own, measured = parts[ranks.rank :: ranks.world], None
     try:
         with capped(model.device):
-            return measure(model, parts, pad, savings)
+            measured = measure(model, own, pad, savings)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
         traceback.clear_frames(error.__traceback__)  # they hold the activations
+        if is_cut(model):
+            where = f"the memory of device {ranks.rank + 1} of {ranks.world}"
+            raise _does_not_fit(own, where, "Raise accumulation, or lower batch_size or max_length.") from error
+    if ranks.everywhere(measured is not None):
+        return measured
     give_back()
     release(model.device)
     return None
@@ -199,8 +218,13 @@ def _fits(changes: dict[str, Any], measured: Measured) -> Invalid:
     )
 
 
-def _largest(parts: Sequence[Sequence[Example]], savings: Savings) -> int:
-    return max(size(part, pack=savings.pack) for part in parts)
+def _held(parts: Parts, parameters: MethodParameters, savings: Savings, device: torch.device, shape: ModelShape | None) -> int:
+    """What the largest of these passes holds, to compare steps by: bytes where the model's shape is known, else tokens."""
+    micros = [Micro(size(part, pack=savings.pack), sum(len(example.answer) for example in part)) for part in parts]
+    if shape is None:
+        return max(micro.tokens for micro in micros)
+    kept = parameters.floats_per_token(shape)
+    return max(pass_bytes(shape, kept, micro, checkpointing=parameters.checkpointing, device=device.type) for micro in micros)
 
 
 def _size(parts: Sequence[Sequence[Example]], savings: Savings = NONE) -> str:

@@ -45,6 +45,14 @@ class Ranks:
         dist.broadcast(said, 0)
         return json.loads(bytes(said.tolist()))
 
+    def everywhere(self, value: bool) -> bool:
+        """Whether it is so on every rank. All ranks have to ask."""
+        if self.world == 1:
+            return value
+        votes = torch.tensor([int(value)])
+        dist.all_reduce(votes, dist.ReduceOp.MIN)
+        return bool(votes)
+
     def meet(self) -> None:
         """Wait until every rank has come here."""
         if self.world > 1:

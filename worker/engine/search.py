@@ -26,7 +26,7 @@ from worker.engine.spec import TrainSpec
 from worker.engine.train import ARTEFACT, TrainResult, measure_of_run, result_of, train
 
 FILE = "search.json"
-LOSES = ("loss_not_finite", "weights_not_finite", "out_of_memory")
+LOSES = ("loss_not_finite", "gradient_norm_not_finite", "weights_not_finite", "out_of_memory")
 """Errors that are a trial's own fault: it loses, and the search goes on."""
 
 

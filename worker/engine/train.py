@@ -16,20 +16,22 @@ from app.domain.fitting import POLICIES, Fit, told
 from app.domain.label_book import LabelBook
 from app.domain.rendering import LABELS, label_list, render, with_opening, without_opening
 from app.domain.scoring import rouge_words
+from app.domain.shape import ModelShape
 from app.domain.starting import MEASURED, went_on
 from app.domain.validation import Measure, measure_of
 from app.errors import Invalid
 from worker.engine import artefact, checkpoint, finder, room
 from worker.engine.answers import MOST_ROWS, SAMPLES, draw, to_compare, to_watch
+from worker.engine.arguments import arguments
 from worker.engine.batches import Example, decoder_start, enough_for, pad_token, size
 from worker.engine.encode import encode_pair, encode_prompt
 from worker.engine.fit import MAX_LENGTH, fit_examples
 from worker.engine.forward import Savings
 from worker.engine.launch import started
 from worker.engine.layers import arrange
-from worker.engine.load import Loaded, fingerprint, load, parameters, window
-from worker.engine.loop import Batches, Loop, RunState, arguments, saved_state
-from worker.engine.memory import memory_told, peak_memory, save_memory
+from worker.engine.load import Loaded, fingerprint, load, parameters, shape, window
+from worker.engine.loop import Batches, Loop
+from worker.engine.memory import capped, memory_told, peak_memory, save_memory
 from worker.engine.methods import METHODS
 from worker.engine.methods.soft import width
 from worker.engine.pace import Pace, Plan
@@ -37,6 +39,7 @@ from worker.engine.place import Place
 from worker.engine.preflight import Measured, planned, preflight
 from worker.engine.ranks import Ranks, joined
 from worker.engine.reporting import NullReporter, Paused, Reporter, Stopped
+from worker.engine.run_state import RunState, newest_usable, saved_state
 from worker.engine.shards import is_cut
 from worker.engine.spec import TrainSpec
 from worker.engine.validate import Validation
@@ -48,6 +51,10 @@ READING_COST = 1 / 3
 
 VALIDATION_SHARE = 0.5
 """The most that all validations together may cost against training."""
+
+SMALLER = "Choose a method that trains less of the model, or a smaller model, or end what else uses that memory; then retry."
+GIVE_A_RATE = "Give a learning rate, so that none is looked for, or end what else uses that memory; then retry."
+"""What helps where memory ran out before the first step."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +89,7 @@ def train(spec: TrainSpec, reporter: Reporter) -> TrainResult:
     if spec.resume and (spec.folder / ARTEFACT).exists():
         return result_of(artefact.check(spec.folder / ARTEFACT))
     measure_of_run(spec)
-    if spec.resume and spec.pause_at and (point := checkpoint.newest_valid(spec.folder)) and point[0] >= spec.pause_at:
+    if spec.resume and spec.pause_at and (point := newest_usable(spec.folder)) and point[0] >= spec.pause_at:
         raise Paused(point[0], saved_state(point[1]).best)
     reporter.phase("load")
     with started(spec) as place, joined(place, spec.device) as ranks:
@@ -107,25 +114,30 @@ def _run(spec: TrainSpec, reporter: Reporter, ranks: Ranks) -> tuple[TrainSpec, 
     save_memory(spec.parameters)
     exact, four_bit = spec.parameters.precision == "float32", getattr(spec.parameters, "four_bit", False)
     loaded = load(spec.base, device=ranks.device or spec.device, four_bit=four_bit, pieces=pieces, exact=exact)
-    model = METHODS[spec.method](loaded.model, spec.parameters, opening_ids(loaded.tokenizer, spec))
-    arrange(model, spec.parameters)
+    with memory_told(loaded.device, lambda: "Preparing the model", SMALLER), capped(loaded.device):
+        model = METHODS[spec.method](loaded.model, spec.parameters, opening_ids(loaded.tokenizer, spec))
+        arrange(model, spec.parameters)
     batches, validation = _data(replace(loaded, model=model), spec, ranks, reporter)
     _ask(reporter, ranks)
 
     reporter.phase("preflight")
     ask = partial(_ask, reporter, ranks)
-    measured = preflight(model, batches.examples, batches.pad, spec.parameters, reporter.log, ask, seed=spec.seed, savings=batches.savings, ranks=ranks)
-    reporter.measured(measured.peak_memory_bytes)
+    measured = preflight(
+        model, batches.examples, batches.pad, spec.parameters, reporter.log, ask,
+        seed=spec.seed, savings=batches.savings, ranks=ranks, shape=_shape(spec.base),
+    )  # fmt: skip
     _ask(reporter, ranks)
     if spec.find_rate:
-        spec = with_found_rate(model, batches, spec, reporter)
+        with memory_told(loaded.device, lambda: "The learning-rate test", GIVE_A_RATE), capped(loaded.device):
+            spec = with_found_rate(model, batches, spec, reporter)
+    reporter.measured(max(measured.peak_memory_bytes, peak_memory(loaded.device)))  # the test keeps a copy of what is trained
 
     loop = _loop(model, loaded, batches, validation, measured, spec, ranks, reporter)
     if ranks.first and not spec.finish:
         _make_sure_of_room(loop, measured, spec, reporter)
     if not spec.finish:
         reporter.phase("train", loop.pace.plan.total)
-    point = checkpoint.newest_valid(spec.folder, reporter.log) if spec.resume and ranks.first else None
+    point = newest_usable(spec.folder, reporter.log) if spec.resume and ranks.first else None
     _foretell(loop.pace, measured, point[0] if point else 0, reporter)
     if point:
         reporter.log(went_on(point[0]))
@@ -136,10 +148,19 @@ def _run(spec: TrainSpec, reporter: Reporter, ranks: Ranks) -> tuple[TrainSpec, 
         return spec, loop, loaded, loop.run(Path(resumed) if resumed else None)
 
 
+def _shape(base: Path) -> ModelShape | None:
+    """The model's sizes; None where its config does not say them in a way that is known."""
+    with suppress(KeyError):
+        return shape(base)
+    return None
+
+
 def _finished(loop: Loop, point: str | None, reporter: Reporter) -> RunState:
     """The run as its newest checkpoint has it, for the end that was asked for. Raises Invalid `nothing_to_keep` without one."""
     if point is None:
-        raise Invalid("nothing_to_keep", "The run was stopped before its first checkpoint, so there is nothing to keep.", "Retry it: it begins anew.")
+        raise Invalid(
+            "nothing_to_keep", "The run was stopped before its first checkpoint, or none is intact, so there is nothing to keep.", "Retry it: it begins anew."
+        )
     state = loop.end_at(Path(point))
     kept = f"its best moment, step {state.best_step}" if state.best_step else "what it had learnt by then"
     reporter.log(f"Ends at step {loop.state.global_step} of {loop.pace.plan.total}, as asked, and keeps {kept}.")

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from app.domain.fitting import Policy
 from app.domain.shape import PASS_TOKENS, ModelShape
@@ -15,6 +16,11 @@ SEARCHED_WIDTH = 576
 
 SHORTEST = 32
 """Tokens below which no shorter example is suggested: a prompt that is cut so much says nothing any more."""
+
+
+def conflict(field: str, reason: str) -> PydanticCustomError:
+    """Why parameters that are each right are wrong together, as a refusal of the `field` at which a form shows it."""
+    return PydanticCustomError("conflict", "{reason}", {"reason": reason, "field": field})
 
 
 class MethodParameters(BaseModel, ABC):
@@ -103,24 +109,30 @@ class MethodParameters(BaseModel, ABC):
     @model_validator(mode="after")
     def _accumulation_divides(self) -> Self:
         if self.accumulation and self.accumulation > self.batch_size:
-            raise ValueError(f"accumulation ({self.accumulation}) cannot be larger than batch_size ({self.batch_size}); lower it.")
+            told = f"a step of {self.batch_size} examples cannot be split over {self.accumulation} passes; raise batch_size or lower accumulation"
+            raise conflict("accumulation", told)
         return self
 
     @model_validator(mode="after")
     def _devices_fit(self) -> Self:
         if self.devices > self.batch_size:
-            raise ValueError(f"a step of {self.batch_size} examples cannot be spread over {self.devices} devices; raise batch_size or lower devices.")
+            raise conflict("devices", f"a step of {self.batch_size} examples cannot be spread over {self.devices} devices; raise batch_size or lower devices")
         if self.sharding == "fsdp" and self.devices == 1:
-            raise ValueError("fsdp cuts the model into one piece per device and there is one device; raise devices or set sharding to none.")
+            raise conflict("sharding", "fsdp cuts the model into one piece per device and there is one device; raise devices or set sharding to none")
         if self.sharding == "fsdp" and (reason := self._uncut()):
-            raise ValueError(f"{reason}; set sharding to none.")
+            raise conflict("sharding", f"{reason}; set sharding to none")
         if self.compile and self.devices > 1:
-            raise ValueError("compiled layers are only known to work on one device; turn compile off or set devices to 1.")
+            raise conflict("compile", "compiled layers are only known to work on one device; turn compile off or set devices to 1")
         return self
 
     def _uncut(self) -> str:
         """Why the model cannot be cut with these parameters; empty when it can."""
         return self.uncut
+
+    def check_model(self, encoder_decoder: bool) -> None:
+        """Raises Invalid for what such a model cannot have."""
+        if encoder_decoder and self.sharding == "fsdp":
+            raise Invalid("cannot_cut", "FSDP cuts decoder-only models, and this is an encoder-decoder.", "Set sharding to none.", detail={"field": "sharding"})
 
     def replaces_text(self, encoder_decoder: bool) -> bool:
         """Whether what is trained stands for the text it starts from, which then leaves the input of such a model."""

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from app.domain.methods.base import MethodParameters
+from app.domain.methods.base import MethodParameters, conflict
 from app.domain.shape import DROPPED_INPUTS, INPUTS_OF_ADAPTERS, OUTPUTS_OF_DORA, Linear, ModelShape
 from app.errors import Invalid
 
@@ -42,9 +42,8 @@ class Lora(MethodParameters):
     @model_validator(mode="after")
     def _pissa_reads_whole_weights(self) -> Self:
         if self.four_bit and self.variant == "pissa":
-            raise ValueError(
-                "pissa starts from the main directions of the weights, which it cannot read in 4 bits; choose another variant or turn four_bit off"
-            )
+            reason = "pissa starts from the main directions of the weights, which it cannot read in 4 bits; choose another variant or turn four_bit off"
+            raise conflict("variant", reason)
         return self
 
     def trainable(self, shape: ModelShape, text_tokens: int = 0) -> int:

@@ -118,14 +118,15 @@ class Selective:
         return wilson(self.right, self.answered)
 
 
-def risk_coverage(confidences: Sequence[float], right: Sequence[bool]) -> list[Selective]:
-    """From the surest rows on (El-Yaniv and Wiener 2010, JMLR 11:1605). Rows that are equally sure are answered together, for no threshold parts them."""
+def risk_coverage(confidences: Sequence[float], right: Sequence[bool], rows: int | None = None) -> list[Selective]:
+    """From the surest rows on (El-Yaniv and Wiener 2010, JMLR 11:1605). Rows that are equally sure are answered together, for no threshold parts them.
+    `rows` is how many there are, where some have no confidence and are never answered."""
     ranked = sorted(zip(confidences, right, strict=True), key=lambda one: -one[0])
     found, hits = [], 0
     for at, (sure, one) in enumerate(ranked, 1):
         hits += one
         if at == len(ranked) or ranked[at][0] != sure:
-            found.append(Selective(sure, at, hits, len(ranked)))
+            found.append(Selective(sure, at, hits, rows or len(ranked)))
     return found
 
 

@@ -32,6 +32,9 @@ UNITS: Mapping[str, Callable[[str], int]] = {
     "lines": lambda text: len([line for line in text.splitlines() if line.strip()]),
 }
 
+_MARKER = re.compile(r"\s*(?:[*_>-]+ ?)?\(?(\d{1,3})[.)][*_]*\s")
+_GENITIVE = re.compile(r"['\u2019]s\b")
+
 Text = Annotated[str, Field(min_length=1, max_length=500)]
 
 
@@ -127,13 +130,26 @@ def _grade(check: Check, text: str, source: str) -> bool:
 
 def _numbers(check: Check, text: str, source: str) -> bool:
     del check
-    return set(numbers_in(text)) <= set(numbers_in(source))
+    return set(numbers_in(unlisted(text))) <= set(numbers_in(source))
+
+
+def unlisted(text: str) -> str:
+    """A text without the markers of its lists (1. 2. 3., or with brackets), which count its lines and say nothing. Only a number that goes on from the
+    line before it is one: a sentence that wraps may begin a line with any other."""
+    lines, last = [], 0
+    for line in text.splitlines():
+        marker = _MARKER.match(line)
+        goes_on = marker is not None and int(marker[1]) in (1, last + 1)
+        lines.append(line[marker.end() :] if marker and goes_on else line)
+        last = int(marker[1]) if marker and goes_on else last
+    return "\n".join(lines)
 
 
 def _names(check: Check, text: str, source: str) -> bool:
+    """Names are looked for part by part, as words of the source are: O'Brien and Jean-Luc stand there where both of their parts do."""
     del check
     known = {word.casefold() for word in re.findall(r"\w+", source)}
-    return all(word.casefold() in known for name in names(text) for word in name.split())
+    return all(word.casefold() in known for name in names(text) for word in re.findall(r"\w+", _GENITIVE.sub("", name)))
 
 
 def reading_grade(text: str) -> float:
@@ -162,9 +178,9 @@ def names(text: str) -> list[str]:
     """Runs of capitalised words that do not begin a sentence: names of people, places and things, as English writes them."""
     found = []
     for sentence in sentences(text):
-        for match in re.finditer(r"(?<=[\w,;:)\"'\u201d] )[A-Z][\w'-]+(?: [A-Z][\w'-]+)*", sentence):
-            name = re.sub(r"(?:'s|\u2019s)$", "", match[0])
-            if name not in ("I", "I'm", "I'll", "I've", "I'd"):
+        for match in re.finditer(r"(?<=[\w,;:)\"'\u201d] )[A-Z][\w'\u2019-]+(?: [A-Z][\w'\u2019-]+)*", sentence):
+            name = re.sub(r"['\u2019]s?$", "", match[0])
+            if name.replace("\u2019", "'") not in ("I", "I'm", "I'll", "I've", "I'd"):
                 found.append(name)
     return found
 

@@ -1,8 +1,10 @@
 """JSON answers field by field: each by its own comparator; missing, wrong and invented fields counted apart.
 
-A field is a dotted path of objects ("customer.name"); a list is one field. A null says that a field is not there, so it may be left out.
+A field is a dotted path of objects ("customer.name"); a list is one field, and a path goes through it to the fields of its items ("items.total"). A null
+says that a field is not there, so it may be left out.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -32,6 +34,10 @@ class Comparator(BaseModel):
 
 
 EXACT = Comparator()
+ALIGNED = Comparator(by="list")
+
+Comparators = Mapping[str, Comparator]
+NONE: Comparators = {}
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ class Compared:
         return 2 * sum(self.earned.values()) / both if both else float(self.valid)
 
 
-def compare(gold: str, answer: str, comparators: Mapping[str, Comparator]) -> Compared:
+def compare(gold: str, answer: str, comparators: Comparators) -> Compared:
     """An answer against the gold JSON. What is no JSON misses every field."""
     wanted, given = found_json(gold), found_json(answer)
     mine, other = flat(wanted), flat(given)
@@ -69,18 +75,37 @@ def compare(gold: str, answer: str, comparators: Mapping[str, Comparator]) -> Co
         elif path not in mine:
             statuses[path] = "invented"
         else:
-            earned[path] = credit(mine[path], other[path], comparator)
+            earned[path] = credit(mine[path], other[path], comparator, within(path, comparators))
             statuses[path] = "right" if earned[path] == 1.0 else "wrong"
     return Compared(given is not None, statuses, earned)
 
 
-def comparator_of(path: str, comparators: Mapping[str, Comparator]) -> Comparator:
-    """The comparator of a field: its own, or that of the nearest object above it."""
-    while path:
-        if path in comparators:
-            return comparators[path]
-        path = path.rpartition(".")[0]
-    return EXACT
+def comparator_of(path: str, comparators: Comparators) -> Comparator:
+    """The comparator of a field: its own, or that of the nearest object above it. A list whose items' fields have comparators is aligned, whatever
+    else was said of it but that it is a set or ignored: as a whole it would have no use for them."""
+    above = path
+    while above and above not in comparators:
+        above = above.rpartition(".")[0]
+    found = comparators.get(above, EXACT)
+    return ALIGNED if within(path, comparators) and found.by not in ("set", "list", "ignore") else found
+
+
+def within(path: str, comparators: Comparators) -> Comparators:
+    """The comparators of the fields of a list's items, by their paths inside an item."""
+    return {name.removeprefix(f"{path}."): one for name, one in comparators.items() if name.startswith(f"{path}.")}
+
+
+def compared_by(path: str, comparators: Comparators) -> str:
+    """How a field is compared, in words: "number ±0.01", "list (total: number ±0.01)"."""
+    found = comparator_of(path, comparators)
+    said = f"{found.by} \u00b1{found.tolerance:g}" if found.tolerance else found.by
+    inside = within(path, comparators)
+    return f"{said} ({', '.join(f'{name}: {compared_by(name, inside)}' for name in inside)})" if inside else said
+
+
+def placeless(path: str) -> str:
+    """A path without places in lists: "lines.total" for "lines.0.total". Items are aligned before they are compared, so a place has no comparator."""
+    return re.sub(r"\.\d{1,2}(?=\.|$)", "", path)
 
 
 def flat(value: Any, path: str = "") -> dict[str, Any]:
@@ -92,12 +117,14 @@ def flat(value: Any, path: str = "") -> dict[str, Any]:
     return {name: one for key, inner in value.items() for name, one in flat(inner, f"{path}.{key}" if path else str(key)).items()}
 
 
-def credit(gold: Any, given: Any, comparator: Comparator) -> float:
-    """How far a value is right, between 0 and 1."""
+def credit(gold: Any, given: Any, comparator: Comparator, inside: Comparators = NONE) -> float:
+    """How far a value is right, between 0 and 1; `inside` are the comparators of the fields of its items, where it is a list."""
+    if comparator.by in ("set", "list"):
+        return (_set if comparator.by == "set" else _list)(_items(gold), _items(given), inside)
     return _WAYS[comparator.by](gold, given, comparator)
 
 
-def _exact(gold: Any, given: Any, comparator: Comparator) -> float:
+def _exact(gold: Any, given: Any, comparator: Comparator = EXACT) -> float:
     del comparator
     if isinstance(gold, str) and isinstance(given, str):
         return float(normalise(gold) == normalise(given))
@@ -140,35 +167,37 @@ def _text(gold: Any, given: Any, comparator: Comparator) -> float:
     return float(normalise(str(gold), casefold=True) == normalise(str(given), casefold=True))
 
 
-def _set(gold: Any, given: Any, comparator: Comparator) -> float:
+def _set(wanted: Sequence[Any], given: Sequence[Any], inside: Comparators) -> float:
     """Items in common over those of both sides, whatever their order; each counts once."""
-    wanted, left, common = _items(gold), list(_items(given)), 0
+    left, common = list(given), 0
     total = len(wanted) + len(left)
     for item in wanted:
-        at = next((at for at, other in enumerate(left) if _exact(item, other, comparator)), None)
+        at = next((at for at, other in enumerate(left) if (_item(item, other, inside) == 1.0 if inside else _exact(item, other))), None)
         if at is not None:
             del left[at]
             common += 1
     return 2 * common / total if total else 1.0
 
 
-def _list(gold: Any, given: Any, comparator: Comparator) -> float:
+def _list(wanted: Sequence[Any], found: Sequence[Any], inside: Comparators) -> float:
     """The best alignment that keeps both orders (Needleman and Wunsch 1970), over the items of both sides; objects in it count by their fields."""
-    wanted, found = _items(gold), _items(given)
     best = [0.0] * (len(found) + 1)
     for item in wanted:
         before = 0.0
         for at, other in enumerate(found, 1):
-            before, best[at] = best[at], max(best[at], best[at - 1], before + _item(item, other, comparator))
+            before, best[at] = best[at], max(best[at], best[at - 1], before + _item(item, other, inside))
     return 2 * best[-1] / (len(wanted) + len(found)) if wanted or found else 1.0
 
 
-def _item(gold: Any, given: Any, comparator: Comparator) -> float:
-    if isinstance(gold, dict) and isinstance(given, dict):
-        mine, other = flat(gold), flat(given)
-        total = len(mine) + len(other)
-        return 2 * sum(_exact(mine[name], other[name], comparator) for name in mine if name in other) / total if total else 1.0
-    return _exact(gold, given, comparator)
+def _item(gold: Any, given: Any, inside: Comparators) -> float:
+    """One item against another: objects by their fields, each by its own comparator."""
+    if not (isinstance(gold, dict) and isinstance(given, dict)):
+        return _exact(gold, given)
+    mine, other = flat(gold), flat(given)
+    ways = {name: way for name in (*mine, *other) if (way := comparator_of(name, inside)).by != "ignore"}
+    total = sum((name in mine) + (name in other) for name in ways)
+    earned = sum(credit(mine[name], other[name], way, within(name, inside)) for name, way in ways.items() if name in mine and name in other)
+    return 2 * earned / total if total else 1.0
 
 
 def _items(value: Any) -> Sequence[Any]:
@@ -179,7 +208,5 @@ _WAYS: Mapping[str, Callable[[Any, Any, Comparator], float]] = {
     "exact": _exact,
     "number": _number,
     "date": _date,
-    "set": _set,
-    "list": _list,
     "text": _text,
 }

@@ -10,6 +10,8 @@ from app.domain.stats import Interval, wilson
 
 OFF_LIST = "(off the list)"
 """Stands in the confusion counts for every answer that is not a label."""
+NO_ANSWER = "(no answer)"
+"""The same for rows that were refused or not read."""
 
 DRAWS = 2_000
 """Bootstrap draws of the figures that are no mean over rows."""
