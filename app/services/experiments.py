@@ -23,6 +23,7 @@ from app.domain.job import ACTIVE, FINAL
 from app.domain.ladder import Step
 from app.domain.looks import Looks
 from app.domain.model import Model
+from app.domain.prompt import PromptVersion
 from app.domain.recommendation import Recommendation
 from app.domain.rendering import check
 from app.domain.scheme import Scheme
@@ -47,6 +48,7 @@ class Ladder:
     dataset: Dataset
     version: DatasetVersion
     model: Model
+    prompt: PromptVersion
     rows: list[RungRow]
     linear: RungRow | None
     """The linear baseline, which nobody chose: no rung to count, yet one that may be recommended."""
@@ -204,6 +206,7 @@ def find(person: Who, key: int) -> Ladder:
             session.get_one(Dataset, version.dataset_id),
             version,
             session.get_one(Model, experiment.model_id),
+            session.get_one(PromptVersion, experiment.prompt_version_id),
             [row for row in rows if row.rung.position != BELOW],
             next((row for row in rows if row.rung.position == BELOW), None),
             said.baseline,

@@ -3,9 +3,10 @@
 from typing import Any
 
 from app.domain.experiment import LINEAR
-from app.domain.methods import METHODS
+from app.domain.scheme import Scheme
 from app.services.experiments import Ladder
 from app.services.ladders import RungRow
+from app.services.resolved import request_of
 
 COLUMNS = (
     "rung", "figure", "rows", "score", "low", "high", "n", "accuracy", "macro_f1", "off_list", "did_not_fit", "validation", "against_baseline", "against_low", "against_high", "p_value", "verdict",
@@ -19,32 +20,27 @@ device that it answered on where most rungs have another, whose times and prices
 
 
 def request(view: Ladder) -> dict[str, Any]:
-    """The body of POST /api/v1/experiments that gives the same experiment: every prompt, list, seed and parameter as it was fixed."""
+    """The body of POST /api/v1/experiments that gives the same experiment, whatever the defaults are by then."""
     of = view.experiment
     return {
         "name": of.name,
         "dataset": view.version.reference,
         "model": of.model_id,
+        "prompt_version": view.prompt.reference,
         "margin": of.margin,
         "targets": of.targets,
-        "scheme": of.scheme,
+        "scheme": _scheme(view),
         "validation_rows": of.validation_rows,
         "open_test": of.opened_at is not None or of.opens,
-        "rungs": [_rung(row) for row in view.rows],
+        "rungs": [request_of(row) for row in view.rows],
     }
 
 
-def _rung(row: RungRow) -> dict[str, Any]:
-    """The rung as it was asked for; of one from before rungs had cells, what it ran."""
-    settings = row.settings
-    if "wanted" in settings:
-        return dict(settings["wanted"])
-    same = {"technique": row.rung.technique, "answer": settings["answer"], "seeds": row.rung.seeds, "fit": settings["fit"]}
-    if settings.get("model"):
-        return same | {"model": settings["model"]}
-    if row.rung.technique in METHODS:
-        return same | {"parameters": settings["parameters"]} | ({"prompt_version": settings["prompt_version"]} if "prompt_version" in settings else {})
-    return same | {"prompt_version": row.prompt.reference, "shots": settings["shots"]}
+def _scheme(view: Ladder) -> dict[str, Any]:
+    """How answers are read and judged, field by field; labels and their figure are said, which otherwise go without saying."""
+    scheme = Scheme.model_validate(view.experiment.scheme)
+    said = {"shape": "labels", "metric": scheme.figure.name} if view.labelled else {}
+    return scheme.model_dump(mode="json") | said
 
 
 def table(view: Ladder) -> list[dict[str, Any]]:

@@ -208,7 +208,7 @@ def _tuned(place: Place, rung: Rung, model: Model, wanted: Wanted, seed: int) ->
     if count or constraint:
         shots = _drawn(place, count, seed, selection, settings.get("label_budget"))
         shown = prompts.derive(place.session, place.person, own, shots, f"{place.experiment.name}: {count} {'shot' if count == 1 else 'shots'}")
-        settings |= {"shown": shown.id, "shots": count, **({"constraint": constraint} if constraint else {})}
+        settings |= {"shown": shown.id, "shots": count, **({"selection": selection} if count else {}), **({"constraint": constraint} if constraint else {})}
     return Cell(rung_id=rung.id, seed=seed, settings=settings, prompt_version_id=bare.id, model_id=place.base.id)
 
 
@@ -218,8 +218,8 @@ def _prompted(place: Place, rung: Rung, model: Model, wanted: Wanted, seed: int)
     fallback = len(own.shots) if rung.technique == "few_shot" and len(own.shots) > 1 else PROMPT_RUNGS[rung.technique]
     count = fallback if wanted.get("shots") is None else int(wanted["shots"])
     selection = _selection(own, count, wanted.get("selection"))
-    drawn = selection is not None or count != len(own.shots)
-    settings: Wanted = {"shots": count, "drawn": drawn, "prompt_version": own.reference, **({"selection": selection} if selection else {})}
+    drawn = count != len(own.shots) or bool(count and wanted.get("selection"))
+    settings: Wanted = {"shots": count, "drawn": drawn, "prompt_version": own.reference, **({"selection": selection} if drawn and count else {})}
     calibration = wanted.get("calibration") or "raw"
     if calibration not in CALIBRATIONS or (calibration != "raw" and rung.settings["answer"] != "likelihood"):
         known = ", ".join(CALIBRATIONS)
@@ -240,8 +240,8 @@ def _prompted(place: Place, rung: Rung, model: Model, wanted: Wanted, seed: int)
     return Cell(rung_id=rung.id, seed=seed, settings=settings, prompt_version_id=prompt.id, model_id=model.id)
 
 
-def _selection(prompt: PromptVersion, shots: int, wanted: str | None) -> Fixed | None:
-    """How a rung's shots are drawn; None leaves the prompt its own. Raises Invalid for what a rung cannot have."""
+def _selection(prompt: PromptVersion, shots: int, wanted: str | None) -> Fixed:
+    """How a rung's shots are drawn where they are not the prompt's own. Raises Invalid for what a rung cannot have."""
     if shots and prompt.mode != "structured":
         raise Invalid(
             "no_place_for_shots",
@@ -256,11 +256,11 @@ def _selection(prompt: PromptVersion, shots: int, wanted: str | None) -> Fixed |
             else f"There is no way of drawing shots called {wanted!r}.",
             "Choose random, balanced or diverse.",
         )
-    return wanted  # type: ignore[return-value]  # one of the three
+    return wanted or "balanced"  # type: ignore[return-value]  # one of the three
 
 
-def _drawn(place: Place, count: int, seed: int, selection: Fixed | None, budget: int | None) -> list[Shot]:
+def _drawn(place: Place, count: int, seed: int, selection: Fixed, budget: int | None) -> list[Shot]:
     """A seeded draw from the train rows within the rung's label budget."""
     rows = label_budget.train_rows(place.session, place.version, budget, seed) if count else []
-    found = draw((Candidate(row.position, row.input, row.answer) for row in rows), count, seed, selection or "balanced")
+    found = draw((Candidate(row.position, row.input, row.answer) for row in rows), count, seed, selection)
     return [Shot(row.input, row.output) for row in found]
