@@ -1,6 +1,6 @@
 """The form of a new experiment: what is ticked, the lists that make a rung a grid, what it would take, and what is refused where."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,6 +100,24 @@ def _also(values: Mapping[str, str]) -> list[str]:
     return [part.strip() for part in values.get("prompts_also", "").split(",") if part.strip()]
 
 
+def places(wanted: Sequence[Mapping[str, Any]], tuned: Model | None) -> dict[str, int]:
+    """The rungs that the others may be compared with, by what is ticked for them: which of the rungs asked for each is. Neither the signal nor shots beside
+    a tuned rung are among them."""
+    found: dict[str, int] = {}
+    for at, rung in enumerate(wanted):
+        if "model" not in rung:
+            found.setdefault(rung["technique"], at)
+    return found | ({"tuned": len(wanted) - 1} if tuned else {})
+
+
+def _baseline(values: Mapping[str, str], known: Mapping[str, int]) -> int | None:
+    chosen = values.get("baseline", "")
+    if chosen and chosen not in known:
+        message = "The rung that the others are to be compared with is not ticked."
+        raise Invalid("no_such_baseline", message, "Tick it, or choose another one.", detail={"field": "baseline"})
+    return known.get(chosen)
+
+
 def _rung(name: str, values: Mapping[str, str]) -> dict[str, Any]:
     rung: dict[str, Any] = {"technique": name}
     seeds = _seeds(values, "draws" if name in PROMPT_RUNGS else "seeds", USUAL_DRAWS if name in PROMPT_RUNGS else 1)
@@ -156,7 +174,8 @@ def asked(person: Who, values: Mapping[str, str]) -> dict[str, Any]:
     quick = values.get("look") == "quick"
     by_likelihood = experiment_scheme.shown(person, values.get("dataset", ""), values)["by_likelihood"]
     values = {**values, _PASSED_OVER[by_likelihood]: ""}
-    wanted = rungs({**values, "drawn": "yes"}, tuned_model(person, values.get("tuned", "")))
+    tuned = tuned_model(person, values.get("tuned", ""))
+    wanted = rungs({**values, "drawn": "yes"}, tuned)
     return {
         "name": values.get("name", ""),
         "dataset": values.get("dataset", ""),
@@ -168,6 +187,7 @@ def asked(person: Who, values: Mapping[str, str]) -> dict[str, Any]:
         "targets": targets(values),
         "quick_look": quick,
         "scheme": experiment_scheme.scheme(values),
+        "baseline": _baseline(values, places(wanted, tuned)),
     }
 
 
@@ -196,13 +216,13 @@ def context(person: Who, values: Mapping[str, str], error: FettleError | None) -
         "model": model,
         "large": models.remote(person) if large else [],
         "prompts": prompt_choices(person, values.get("prompt_version", "")),
-        "prompt_rungs": {name: TITLES[name] for name in PROMPT_RUNGS},
         "usual_shots": PROMPT_RUNGS["few_shot"],
         "usual_draws": USUAL_DRAWS,
         "methods": METHODS,
         "ticked": ticked(values),
         "tuned": tuned,
         "rungs": wanted,
+        "baselines": [(name, tuned.name if tuned and name == "tuned" else _TITLES[name]) for name in places(wanted, tuned)],
         "tuning": _steps(chosen.version, wanted) if chosen else [],
         "error": error.as_dict() if error else None,
         "policies": POLICIES,
@@ -222,6 +242,8 @@ def context(person: Who, values: Mapping[str, str], error: FettleError | None) -
         _takes(person, chosen.version.reference, model, wanted, values) if chosen and model and wanted else {"quick": "", "full": "", "takes": "", "cut": ""}
     )
 
+
+_TITLES = TITLES | {name: method.title for name, method in METHODS.items()}
 
 _PASSED_OVER = {True: "constrained", False: "calibration"}
 """What says nothing of answers by likelihood, and of answers that are written: its field is not shown, and what an earlier choice left in it goes."""

@@ -11,7 +11,7 @@ from fastapi.responses import Response
 
 from app.domain.access import Who
 from app.doors import Person
-from app.pages import ladder_view
+from app.pages import ladder_notes, ladder_view
 from app.pages.experiments import ladder_context
 from app.pages.formatting import number
 from app.pages.label_curve import drawn
@@ -79,6 +79,8 @@ def _markdown(view: Ladder) -> str:
     lines = [f"# {view.experiment.name}", "", f"**{sentence}** {aside}".rstrip(), ""]
     if view.recommendation:
         lines += [*(f"- {ladder_view.typographic(reason)}" for reason in view.recommendation.reasons), ""]
+    notes = (view.signal.sentence if view.signal else "", ladder_notes.baseline(view), ladder_notes.many_looks(view))
+    lines += [line for note in notes if note for line in (note, "")]
     lines += ["| " + " | ".join(figure.title if name == "score" else name.replace("_", " ") for name in SHOWN) + " |", "|" + "---|" * len(SHOWN)]
     lines += ["| " + " | ".join(_cell(name, row[name]) for name in SHOWN) + " |" for row in reports.table(view)]
     of, looked = view.version, view.looks["test"]

@@ -32,6 +32,7 @@ def request(view: Ladder) -> dict[str, Any]:
         "scheme": _scheme(view),
         "validation_rows": of.validation_rows,
         "open_test": of.opened_at is not None or of.opens,
+        "baseline": view.chosen_baseline.rung.position if view.chosen_baseline else None,
         "rungs": [request_of(row) for row in view.rows],
     }
 

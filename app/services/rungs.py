@@ -81,13 +81,15 @@ def combinations(wanted: Wanted) -> list[Wanted]:
     return found
 
 
-def add(place: Place, position: int, wanted: Wanted) -> Rung:
-    """A rung with its cells; the jobs of those that begin now are queued. Raises Invalid for what it cannot have."""
+def add(place: Place, position: int, wanted: Wanted, *, baseline: bool) -> Rung:
+    """A rung with its cells; the jobs of those that begin now are queued. `baseline`: the others are compared with it. Raises Invalid for what it cannot
+    have."""
     technique, version = technique_of(wanted), place.version
     seeds = list(dict.fromkeys(int(seed) for seed in wanted.get("seeds") or [0]))
     if len(seeds) > MOST_SEEDS:
         raise Invalid("too_many_seeds", f"{len(seeds)} seeds were asked for.", f"A rung has at most {MOST_SEEDS}.", detail={"field": "seeds"})
     settings, model = _shared(place, technique, wanted)
+    settings |= {"baseline": True} if baseline else {}
     grid = combinations(wanted)
     if len(grid) > 1 and not version.splits.get("validation"):
         raise Invalid("no_validation", "A rung with lists is chosen on validation rows, and there are none.", "Give one value for each, or a validation split.")
