@@ -2,11 +2,20 @@
 
 from typing import Any
 
+from sqlalchemy import select, tuple_
+
+from app.db import reading
+from app.domain.base import parse_reference
 from app.domain.experiment import LINEAR
+from app.domain.prompt import PromptVersion
 from app.domain.scheme import Scheme
 from app.services.experiments import Ladder
 from app.services.ladders import RungRow
 from app.services.resolved import request_of
+from app.settings import settings
+
+REQUEST_FILE = "experiment.json"
+"""What the command calls the file with the request."""
 
 COLUMNS = (
     "rung", "figure", "rows", "score", "low", "high", "n", "accuracy", "macro_f1", "off_list", "did_not_fit", "validation", "against_baseline", "against_low", "against_high", "p_value", "verdict",
@@ -42,6 +51,23 @@ def _scheme(view: Ladder) -> dict[str, Any]:
     scheme = Scheme.model_validate(view.experiment.scheme)
     said = {"shape": "labels", "metric": scheme.figure.name} if view.labelled else {}
     return scheme.model_dump(mode="json") | said
+
+
+def command() -> str:
+    """How a shell sends the request to this installation again."""
+    return f"""curl --fail-with-body {settings().address}/api/v1/experiments \\
+  -H "Authorization: Bearer $FETTLE_TOKEN" \\
+  -H "Content-Type: application/json" \\
+  -d @{REQUEST_FILE}"""
+
+
+def wordings(view: Ladder) -> list[PromptVersion]:
+    """The prompt versions that the request names: the experiment's own first, then those of rungs. What has drawn shots is made of one of them."""
+    named = (one.cell.settings.get("prompt_version") for row in view.rows for one in row.cells)
+    places = list(dict.fromkeys(filter(None, map(parse_reference, [view.prompt.reference, *named]))))
+    with reading() as session:
+        found = session.scalars(select(PromptVersion).where(tuple_(PromptVersion.prompt_id, PromptVersion.number).in_(places)))
+        return sorted(found, key=lambda one: places.index((one.prompt_id, one.number)))
 
 
 def table(view: Ladder) -> list[dict[str, Any]]:
