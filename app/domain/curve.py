@@ -23,7 +23,7 @@ FEWEST = 3
 
 @dataclass(frozen=True)
 class Point:
-    """One scoring: how many labels were learnt from, and the figure that came out, mostly between 0 and 1."""
+    """One scoring: how many labels were learnt from, and the figure that came out."""
 
     labels: int
     score: float
@@ -41,28 +41,32 @@ class Gain:
 
 @dataclass(frozen=True)
 class Curve:
-    """A fitted curve with the curves that were drawn for its band: each (limit, loss, power)."""
+    """A fitted curve with the curves that were drawn for its band: each (limit, loss, power). The figure is never below `low`."""
 
     limit: float
     loss: float
     power: float
     drawn: tuple[tuple[float, float, float], ...]
+    low: float = 0.0
 
     def at(self, labels: float) -> float:
-        return _value(self.limit, self.loss, self.power, labels)
+        return self._value(self.limit, self.loss, self.power, labels)
 
     def band(self, labels: float) -> Interval:
         """Where quality at so many labels lies, 95 %."""
-        return _middle([_value(*one, labels) for one in self.drawn])
+        return _middle([self._value(*one, labels) for one in self.drawn])
 
     def gain(self, now: int, more: int) -> Gain:
         """What `more` labels buy beside the `now` that are there."""
-        drawn = _middle([_value(*one, now + more) - _value(*one, now) for one in self.drawn])
+        drawn = _middle([self._value(*one, now + more) - self._value(*one, now) for one in self.drawn])
         return Gain(more, self.at(now + more) - self.at(now), drawn.low, drawn.high)
 
+    def _value(self, limit: float, loss: float, power: float, labels: float) -> float:
+        return max(self.low, limit - loss * math.pow(labels, -power))
 
-def fit(points: Sequence[Point], rows: int) -> Curve | None:
-    """The curve through scorings on the same `rows` rows; None with fewer than three label counts."""
+
+def fit(points: Sequence[Point], rows: int, low: float = 0.0) -> Curve | None:
+    """The curve through scorings on the same `rows` rows by a figure between `low` and 1; None with fewer than three label counts."""
     import numpy as np
 
     by_labels: dict[int, list[float]] = defaultdict(list)
@@ -76,11 +80,12 @@ def fit(points: Sequence[Point], rows: int) -> Curve | None:
     drawn = np.empty((DRAWS, len(counts)))
     for at, count in enumerate(counts):
         seeds = np.array(by_labels[int(count)])
-        # The rows are the same for every seed, so their noise is not averaged away by seeds.
-        spread = np.sqrt(np.clip(means[at] * (1 - means[at]), 1e-4, None) / rows)
+        # The rows are the same for every seed, so their noise is not averaged away by seeds. No values between two ends vary more than this (Bhatia and
+        # Davis 2000, American Mathematical Monthly 107:353).
+        spread = np.sqrt(np.clip((means[at] - low) * (1 - means[at]), 1e-4, None) / rows)
         drawn[:, at] = rng.choice(seeds, (DRAWS, len(seeds))).mean(1) + rng.normal(0, spread, DRAWS)
-    best, curves = _solved(counts, means[None])[0], _solved(counts, np.clip(drawn, 0, 1))
-    return Curve(float(best[0]), float(best[1]), float(best[2]), tuple((float(limit), float(loss), float(power)) for limit, loss, power in curves))
+    best, curves = _solved(counts, means[None])[0], _solved(counts, np.clip(drawn, low, 1))
+    return Curve(float(best[0]), float(best[1]), float(best[2]), tuple((float(limit), float(loss), float(power)) for limit, loss, power in curves), low)
 
 
 def _solved(counts: Any, scores: Any) -> Any:
@@ -102,10 +107,6 @@ def _solved(counts: Any, scores: Any) -> Any:
         found[better] = np.stack([limit, loss, np.full(len(scores), power)], 1)[better]
         least = np.minimum(error, least)
     return found
-
-
-def _value(limit: float, loss: float, power: float, labels: float) -> float:
-    return max(0.0, limit - loss * math.pow(labels, -power))
 
 
 def _middle(values: list[float]) -> Interval:

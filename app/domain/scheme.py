@@ -25,11 +25,17 @@ MANY_LABELS = 30
 
 @dataclass(frozen=True)
 class Metric:
-    """One figure. `by_row`: it is the mean of a value of every row, so that two evaluations are paired by it."""
+    """One figure, at most 1 and at least `low`. `by_row`: it is the mean of a value of every row, so that two evaluations are paired by it."""
 
     name: str
     title: str
     by_row: bool = True
+    low: float = 0.0
+
+    @property
+    def of_right_rows(self) -> bool:
+        """Whether one system gains or loses a row against another by having it right or wrong."""
+        return self.name == "accuracy" or not self.by_row
 
 
 ACCURACY = Metric("accuracy", "accuracy")
@@ -40,7 +46,7 @@ METRICS: Mapping[str, Mapping[str, Metric]] = {
             ACCURACY,
             Metric("balanced_accuracy", "balanced accuracy", by_row=False),
             Metric("macro_f1", "macro F1", by_row=False),
-            Metric("mcc", "MCC", by_row=False),
+            Metric("mcc", "MCC", by_row=False, low=-1.0),
         ),
         "text": (
             Metric("chrf", "chrF"),

@@ -86,7 +86,7 @@ def ladder_context(ladder: Ladder) -> dict[str, Any]:
         "ladder": ladder,
         "experiment": ladder.experiment,
         "lines": lines,
-        "priced": any(line.request_cost is not None for line in lines),
+        "unpriced": ladder.experiment.targets.get("machine_hour") is None and not all(row.model.remote for row in ladder.rows),
         "axis": ladder_view.shared_axis(lines),
         "sentence": sentence,
         "aside": aside,

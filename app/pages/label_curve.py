@@ -8,7 +8,7 @@ from fastapi.responses import HTMLResponse
 from app.domain.scheme import ACCURACY, Metric
 from app.doors import Person
 from app.pages import plots
-from app.pages.formatting import money, points
+from app.pages.formatting import money, points, points_interval
 from app.pages.ladder_view import heading
 from app.pages.render import fragment, is_fragment, page
 from app.services import experiments, label_curve
@@ -54,10 +54,10 @@ def said(one: Rising, figure: Metric) -> str:
     if one.gain is None:
         missing = "once its other runs are done" if one.under_way else "with three label counts or more"
         return f"What more labels would buy can be said {missing}."
-    half = (one.gain.high - one.gain.low) / 2
     price = "" if one.price is None else f", for {money(one.price)}"
     unit = "points" if figure == ACCURACY else f"points of {figure.title}"
-    return f"{one.gain.more:,} more labels buy {points(one.gain.gain)} \u00b1 {100 * half:.1f} {unit}{price}, if the curve goes on as it began."
+    span = points_interval((one.gain.low, one.gain.high))
+    return f"{one.gain.more:,} more labels buy {points(one.gain.gain)} {unit} {span}{price}, if the curve goes on as it began."
 
 
 def _whole(text: str) -> int | None:

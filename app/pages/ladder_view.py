@@ -53,15 +53,22 @@ class Line:
     """The evaluations of this rung and of the baseline whose rows can be looked at side by side: those of one seed."""
     measured: str
     """How its figure came about, and what else was found, in words."""
+    figure: Metric
 
     @property
     def pairs(self) -> dict[str, int] | None:
-        """The rows by who has them right, this rung and the baseline: of one seed on either side, where rows are right or wrong."""
+        """The rows by who has them right, this rung and the baseline: of one seed on either side, where right and wrong is what the figure goes by."""
         of = self.comparison.difference if self.comparison else None
-        if of is None or of.by_row or self.scores is None or self.rows_at is None:
+        if of is None or of.by_row or not self.figure.of_right_rows or self.scores is None or self.rows_at is None:
             return None
         right = round(self.scores["accuracy"] * of.n)
         return {"both": right - of.gained, "gained": of.gained, "lost": of.lost, "neither": of.n - right - of.lost}
+
+    @property
+    def undecided(self) -> str:
+        """Where it cannot be told from the baseline: from how many rows, and how many more would tell."""
+        said = self.comparison.verdict if self.comparison else None
+        return typographic(said.sentence) if said and said.kind == "cannot_tell" else ""
 
     @property
     def rows(self) -> str:
@@ -147,6 +154,7 @@ def _line(ladder: Ladder, row: RungRow, base: RungRow | None) -> Line:
         row.trained_elsewhere,
         _beside(row, base),
         measured_words(scores, ladder.experiment.figure, "validation" if row.scores is None else "test", tuned=row.rung.tunes) if scores else "",
+        ladder.experiment.figure,
     )
 
 

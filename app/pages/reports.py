@@ -87,6 +87,8 @@ def _markdown(view: Ladder) -> str:
     lines += [line for note in notes if note for line in (note, "")]
     lines += ["| " + " | ".join(figure.title if name == "score" else name.replace("_", " ") for name in SHOWN) + " |", "|" + "---|" * len(SHOWN)]
     lines += ["| " + " | ".join(_cell(name, row[name]) for name in SHOWN) + " |" for row in reports.table(view)]
+    if undecided := [f"- {line.title} against the baseline: {line.undecided}" for line in ladder_view.lines(view) if line.undecided]:
+        lines += ["", *undecided]
     of, looked = view.version, view.looks["test"]
     lines += [
         "",

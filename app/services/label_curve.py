@@ -66,7 +66,7 @@ def find(person: Who, key: int, more: int | None = None, label_price: float | No
         price = targets.label_price if label_price is None else label_price
         buys = more or max((row.labels_used for row in rows), default=version.splits.get("train", 0))
         points = [(row, _points(session, row, experiment.figure)) for row in rows]
-    return Curves(experiment, version, [_rising(row, found, buys, price) for row, found in points], buys, price)
+    return Curves(experiment, version, [_rising(row, found, experiment.figure, buys, price) for row, found in points], buys, price)
 
 
 def _points(session: Session, row: RungRow, figure: Metric) -> list[At]:
@@ -81,9 +81,9 @@ def _points(session: Session, row: RungRow, figure: Metric) -> list[At]:
     return found
 
 
-def _rising(row: RungRow, points: list[At], more: int, label_price: float | None) -> Rising:
+def _rising(row: RungRow, points: list[At], figure: Metric, more: int, label_price: float | None) -> Rising:
     rows = next((one.validated["n"] for one in [*row.own, *row.curve] if one.validated), 0)
-    fitted = curve.fit([curve.Point(at.labels, score) for at in points for score in at.seeds], rows) if rows else None
+    fitted = curve.fit([curve.Point(at.labels, score) for at in points for score in at.seeds], rows, figure.low) if rows else None
     under_way = sum(one.state in ACTIVE for one in [*row.own, *row.curve])
     gain = fitted.gain(row.labels_used, more) if fitted else None
     return Rising(row.title, points, row.labels_used, under_way, fitted, gain, None if label_price is None else more * label_price)

@@ -19,14 +19,16 @@ REQUEST_FILE = "experiment.json"
 """What the command calls the file with the request."""
 
 COLUMNS = (
-    "rung", "figure", "rows", "score", "low", "high", "n", "accuracy", "macro_f1", "off_list", "not_offered", "did_not_fit", "validation", "against_baseline", "against_low", "against_high", "p_value", "verdict",
+    "rung", "figure", "rows", "score", "low", "high", "n", "accuracy", "macro_f1", "off_list", "not_offered", "did_not_fit", "validation", "against_baseline", "against_low", "against_high", "p_value", "verdict", "more_rows",
     "latency_p50_ms", "latency_p95_ms", "input_tokens", "output_tokens", "cost_per_1000", "elsewhere", "trainable_parameters", "training_seconds", "trained_elsewhere", "artefact_bytes", "labels_used", "validation_labels",
     "prompt_version", "model", "seeds", "seed_low", "seed_high", "state",
 )  # fmt: skip
-"""What a row of the table says, in this order; `score` is of the figure that rungs are compared by, with its interval. `rows` says from
-which rows a line's figures and its comparison are: validation before the test rows are opened. `off_list` counts rows, `not_offered` is the share of rows
-whose gold label was not among those that a row of many labels is offered; `did_not_fit` counts
-rows made to fit by the rung's policy. Fractions, not percent; milliseconds, seconds and US dollars; empty where it is not known. `elsewhere`: the device that it answered on where most rungs have another, whose times and prices it cannot be compared with; `trained_elsewhere`: that it was tuned on."""
+"""What a row of the table says, in this order; `score` is of the figure that rungs are compared by, with its interval. `rows` says from which rows a
+line's figures and its comparison are: validation before the test rows are opened. `off_list` counts rows, `not_offered` is the share of rows whose gold
+label was not among those that a row of many labels is offered; `did_not_fit` counts rows made to fit by the rung's policy, `more_rows` about how many more
+would tell where the verdict is that one cannot tell. Fractions, not percent; milliseconds, seconds and US dollars; empty where it is not known.
+`elsewhere`: the device that it answered on where most rungs have another, whose times and prices it cannot be compared with; `trained_elsewhere`: that it
+was tuned on."""
 
 
 def request(view: Ladder) -> dict[str, Any]:
@@ -104,6 +106,7 @@ def _line(row: RungRow, figure: str) -> dict[str, Any]:
         against_high=against.difference.high if against else None,
         p_value=against.difference.p_value if against else None,
         verdict=against.verdict.kind if against else None,
+        more_rows=against.verdict.more_rows if against else None,
         latency_p50_ms=latency.get("p50"),
         latency_p95_ms=latency.get("p95"),
         input_tokens=scores.get("input_tokens"),

@@ -148,6 +148,18 @@ def test_the_ladder_puts_prompts_and_the_tuned_model_on_one_split(installation: 
     no_violations(page)
 
 
+def test_a_slider_that_is_moved_moves_no_other(installation: Running, page: Page) -> None:
+    page.goto(address(installation) + "/experiments/1")
+    values = page.locator("#what-if output")
+    expect(values).to_have_text(["not set", "not set", "3 points"])
+    page.get_by_label("Requests a month").press("ArrowRight")
+    expect(values).to_have_text(["20,000", "not set", "3 points"])
+    page.get_by_label("Margin").press("ArrowRight")
+    expect(values).to_have_text(["20,000", "not set", "3.5 points"])
+    page.get_by_label("Requests a month").press("ArrowLeft")
+    expect(values).to_have_text(["10,000", "not set", "3.5 points"])
+
+
 def test_the_tuned_model_answers_the_unmodified_openai_client(installation: Running, page: Page) -> None:
     token = command(installation, "token", "create", "--name", "journey").splitlines()[-1]
     client = OpenAI(base_url=f"{address(installation)}/v1", api_key=token)
@@ -199,7 +211,7 @@ def test_a_tuned_model_brings_its_prompt_to_the_lab_and_mine_comes_back(installa
     expect(note).to_contain_text("not this prompt")
 
 
-@pytest.mark.parametrize("width", [390, 1280, 1920])
+@pytest.mark.parametrize("width", [390, 1040, 1280, 1920])
 def test_every_page_fits_its_window(installation: Running, page: Page, complaints: list[str], width: int) -> None:
     page.set_viewport_size({"width": width, "height": 900})
     for path in (

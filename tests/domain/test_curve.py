@@ -42,6 +42,19 @@ def test_what_does_not_rise_buys_nothing() -> None:
     assert falling is not None and falling.gain(256, 1_000).gain == pytest.approx(0.0, abs=1e-9)
 
 
+def test_a_figure_that_may_lie_below_nothing_is_bent_at_its_own_end() -> None:
+    """MCC of few labels: worse than chance at first."""
+    points = [Point(count, law(count) - 0.9) for count in COUNTS]
+    curve = fit(points, rows=20_000, low=-1.0)
+    assert curve is not None and law(16) < 0.6
+    for count in (16, 64, 256):
+        band = curve.band(count)
+        assert curve.at(count) == pytest.approx(law(count) - 0.9, abs=0.01) and band.low < curve.at(count) < band.high < 0
+    assert curve.at(1) >= -1.0 == curve.band(0.001).low
+    never_below = fit(points, rows=20_000)
+    assert never_below is not None and never_below.at(16) == 0.0, "as every other figure"
+
+
 def test_nothing_is_above_one_and_two_points_are_no_curve() -> None:
     curve = fit([Point(16, 0.5), Point(32, 0.8), Point(64, 0.99), Point(64, 0.97)], rows=50)
     assert curve is not None and curve.at(1_000_000) <= 1.0

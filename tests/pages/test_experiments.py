@@ -55,7 +55,7 @@ def test_a_finished_ladder_gives_the_verdict_then_the_table(browser: TestClient,
     assert page.texts("tbody td:nth-of-type(1)") == ["0.500", "0.333", "0.500", "0.967"]
     assert page.text("#rung-0 td:nth-of-type(3)") == "baseline"
     assert page.text("#rung-2 .badge") == "better +63.3" and "[+" in page.text("#rung-2 .against + .sub")
-    assert page.text("#rung-2 td:nth-of-type(4)") == "20 ms p95 20 ms" and page.texts("#rung-2 td.num")[1:] == ["922k", "1 min 35 s", "20 10 validation"]
+    assert page.text("#rung-2 td:nth-of-type(4)") == "20 ms p95 20 ms" and page.texts("#rung-2 td.num")[1:] == ["–", "922k", "1 min 35 s", "20 10 validation"]
     assert "29 of 30 test rows right; Wilson, 95 %." in page.text("#score-2") and "it gained 19 and lost 0" in page.text("#against-2")
     assert len(page.all("svg.whisker")) == 4 and page.all("tr[data-best]")[0].get("id") == "rung-2"
     assert not page.all("#poll")
@@ -229,7 +229,7 @@ def test_a_tuned_model_joins_a_ladder_without_being_tuned_again(browser: TestCli
     experiments.open_test(person, int(place.rpartition("/")[2]))
     climb(10, 29)
     page = get(browser, place)
-    assert page.text(".verdict strong") == f"Use LoRA, model {model}." and page.texts("#rung-1 td.num")[1] == "922k"
+    assert page.text(".verdict strong") == f"Use LoRA, model {model}." and page.texts("#rung-1 td.num")[2] == "922k"
     with transaction() as session:
         assert session.query(Job).filter_by(kind="tune").count() == 1
 

@@ -21,7 +21,7 @@ from app.services import datasets, experiments, forecast, jobs, reserve
 from tests.dom import Dom, get
 from tests.pages.test_experiments import task
 from tests.rows import add_dataset, add_rows, answer_evaluation, claim, climb, climb_by, waiting
-from tests.services.test_figures_of_ladders import SUMMARIES
+from tests.services.test_figures_of_ladders import SUMMARIES, answer_as
 
 __all__ = ["task"]
 
@@ -160,11 +160,31 @@ def test_sliders_are_a_fragment_with_their_state_in_the_address(browser: TestCli
     assert waiting.get("hidden") is not None and waiting.get("hx-trigger") == "every 10s", "nothing can change a verdict that is not there yet"
     climb(20, 29)
     page = Dom(browser.get(place, headers={"HX-Request-Type": "partial"}).text)
-    assert [box.get("name") for box in page.all("#what-if input")] == ["requests_a_month", "label_price", "margin"]
+    assert [box.get("name") for box in page.all("#what-if input[type=range]")] == ["requests_a_month", "label_price", "margin"]
     part = browser.get(f"/experiments/{key}/what-if?margin=20", headers={"HX-Request-Type": "partial"})
     found = Dom(part.text)
     assert "<html" not in part.text and found.one("#if-margin").get("value") == "20" and found.texts("output")[2] == "10 points"
     assert browser.get(f"/experiments/{key}/what-if?margin=99").status_code == 422
+
+
+def test_a_slider_that_nobody_moved_is_sent_and_changes_nothing(browser: TestClient, person: Who, task: tuple[int, str]) -> None:
+    key = add(person, task, {"technique": "zero_shot"}, {"technique": "few_shot"}, margin=0.0325, targets=Targets(machine_hour=36.0))
+    climb(20, 29)
+
+    def sent(page: Dom, **moved: str) -> Dom:
+        fields = [(str(box.get("name")), str(box.get("value"))) for box in page.all("#what-if input")]
+        query = urlencode([(name, moved.get(name, value)) for name, value in fields])
+        return Dom(browser.get(f"/experiments/{key}/what-if?{query}", headers={"HX-Request-Type": "partial"}).text)
+
+    first = Dom(browser.get(f"/experiments/{key}/what-if").text)
+    assert first.texts("output") == ["not set", "not set", "3.25 points"] and sent(first).texts("output") == first.texts("output")
+    assert first.texts("#what-if .help")[:2] == [
+        "Changes nothing until the price of a label is set.",
+        "Changes nothing until the number of requests a month is set.",
+    ]
+    moved = sent(first, requests_a_month="3")
+    assert moved.texts("output") == ["1,000", "not set", "3.25 points"] and sent(moved).texts("output") == moved.texts("output")
+    assert sent(moved, label_price="0").texts("output") == ["1,000", "$0.00", "3.25 points"]
 
 
 def test_quality_is_drawn_over_cost(browser: TestClient, person: Who, task: tuple[int, str]) -> None:
@@ -177,6 +197,24 @@ def test_quality_is_drawn_over_cost(browser: TestClient, person: Who, task: tupl
         ]
         assert page.texts(".pareto .across-title") == 2 * ["Latency of one request, p50"], "a drawing for a wide screen, and one for a narrow"
         assert page.text(".pareto .narrow-plot .across-title") == "Latency of one request, p50"
+
+
+def test_a_point_is_drawn_with_its_interval_and_the_line_passes_by_what_another_beats(browser: TestClient, person: Who, task: tuple[int, str]) -> None:
+    key = add(person, task, {"technique": "zero_shot"}, {"technique": "few_shot"}, {"technique": "lora"})
+    climb_by(lambda rung, cell: [20, 17, 28][rung.position], latency_ms=lambda rung: [20.0, 90.0, 40.0][rung.position])
+    page = get(browser, f"/experiments/{key}")
+    ticks = [(float(tick.text or ""), float(tick.get("y") or "") - 4) for tick in page.all(".pareto .wide-plot text.up")]
+    (low, bottom), (high, top) = ticks[0], ticks[-1]
+    drawn: dict[str, tuple[float, float]] = {}
+    for mark in page.all(".pareto .wide-plot g"):
+        title, span, dot = mark.cssselect("title")[0].text or "", mark.cssselect("line.span")[0], mark.cssselect("circle")[0]
+        scores = next(row.scores for row in experiments.find(person, key).rows if title.startswith(row.title)) or {}
+        heights = [float(span.get("y1")), float(span.get("y2")), float(dot.get("cy"))]
+        told = [low + (bottom - height) / (bottom - top) * (high - low) for height in heights]
+        assert told == pytest.approx([*scores["interval"], scores["value"]], abs=0.002) and span.get("x1") == span.get("x2") == dot.get("cx")
+        drawn[title.partition(":")[0]] = (float(dot.get("cx")), float(dot.get("cy")))
+    line = [tuple(float(number) for number in point.split()) for point in (page.one(".pareto .wide-plot path.front").get("d") or "")[1:].split("L")]
+    assert line == [drawn["zero-shot"], drawn["LoRA"]] and len(drawn) == 3, "8-shot is slower than both, and worse"
 
 
 def test_a_rung_that_cannot_be_compared_is_not_drawn(browser: TestClient, person: Who, task: tuple[int, str]) -> None:
@@ -281,6 +319,23 @@ def test_the_form_offers_the_figures_of_the_dataset_and_compares_by_the_chosen_o
     assert get(browser, "/experiments").text("td .sub") == "macro F1"
     answer = browser.post("/experiments", data={**fields, "metric": "chrf"})
     assert answer.status_code == 422 and Dom(answer.text).one("#metric").get("aria-invalid") == "true"
+
+
+@pytest.mark.parametrize("metric", ["json_valid", "accuracy"])
+def test_rows_are_counted_and_opened_by_right_and_wrong_only_where_the_figure_goes_by_it(
+    browser: TestClient, person: Who, task: tuple[int, str], metric: str
+) -> None:
+    """Every answer of one rung is JSON and wrong, of the other none is JSON: it gains all rows, and is right on none."""
+    rows = [(f"{split} {at}", json.dumps({"total": at}), split) for split, count in (("train", 12), ("validation", 10), ("test", 20)) for at in range(count)]
+    scheme = {"shape": "json", "metric": metric}
+    key = add(person, (task[0], add_rows(person, "orders", rows).reference), {"technique": "zero_shot"}, {"technique": "few_shot"}, scheme=scheme)
+    climb(0, 0)
+    few = experiments.find(person, key).rows[1].evaluation
+    assert few is not None
+    answer_as(few, lambda row, at: "{}")
+    page = get(browser, f"/experiments/{key}")
+    assert ("Of 20 rows it gained 20 and lost 0." if metric == "json_valid" else "neither on 20.") in page.text("#against-1")
+    assert page.texts("#rung-1 .sub a") == (["rows"] if metric == "json_valid" else ["+0", "\u22120"])
 
 
 def test_free_text_is_offered_no_label_rungs(browser: TestClient, person: Who, task: tuple[int, str]) -> None:

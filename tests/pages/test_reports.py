@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 from app.domain.access import Who
 from app.domain.targets import Targets
 from app.services import experiments
+from tests.dom import Dom, get
 from tests.pages.test_experiments import task
 from tests.rows import climb, climb_by, make_fit
 
@@ -88,6 +89,46 @@ def test_markdown_says_the_same(browser: TestClient, key: int) -> None:
     assert text.startswith("# Tickets <b>\n\n**Use LoRA.") and "| LoRA | test | 0.967 |" in text and "```json" in text
     (line,) = [line for line in text.splitlines() if line.startswith("| LoRA |")]
     assert "| < 0.001 |" in line and "| 921,600 | 95.0 |" in line, line
+
+
+def test_what_cannot_be_told_apart_says_how_many_more_rows_would_tell(browser: TestClient, person: Who, task: tuple[int, str]) -> None:
+    rungs: list[dict[str, Any]] = [{"technique": "zero_shot"}, {"technique": "few_shot"}, {"technique": "lora"}]
+    key = experiments.create(person, name="close", dataset=task[1], model=task[0], rungs=rungs)
+    climb(20, 22, 29)
+    found = [row.comparison.verdict for row in experiments.find(person, key).rows if row.comparison]
+    assert (
+        [one.kind for one in found] == ["cannot_tell", "better"]
+        and found[0].more_rows
+        and f"about {found[0].more_rows:,} more test rows would" in found[0].sentence
+    )
+    said = "Cannot tell from 30 test rows (6.7 points [\u2212"
+    page = get(browser, f"/experiments/{key}")
+    assert f"8-shot against the baseline, points{said}" in page.text("#against-1") and page.one("#rung-1 .against").get("aria-describedby") == "against-1"
+    assert "if the difference stays as it is.Of 30 rows it gained 2 and lost 0" in page.text("#against-1") and "Cannot tell" not in page.text("#against-2")
+    assert Dom(browser.get(f"/experiments/{key}/report.html").text).text(".ladder + ul li").startswith(f"8-shot against the baseline: {said}")
+    (line,) = [
+        line for line in browser.get(f"/experiments/{key}/report.md").text.splitlines() if "more test rows would" in line and line.startswith("- 8-shot")
+    ]
+    assert line.startswith(f"- 8-shot against the baseline: {said}")
+    rows = list(csv.DictReader(io.StringIO(browser.get(f"/experiments/{key}/report.csv").text)))
+    assert [row["more_rows"] for row in rows] == ["", "", "", str(found[0].more_rows), ""]
+
+
+def test_where_an_hour_of_the_machine_has_no_price_the_table_says_where_to_set_it(browser: TestClient, person: Who, task: tuple[int, str], key: int) -> None:
+    """`key` has a price."""
+    rungs: list[dict[str, Any]] = [{"technique": "zero_shot"}, {"technique": "lora"}]
+    without = experiments.create(person, name="free", dataset=task[1], model=task[0], rungs=rungs)
+    before = get(browser, f"/experiments/{without}")
+    climb(10, 29)
+    page = get(browser, f"/experiments/{without}")
+    for one in (before, page):
+        assert one.text(".ladder thead th a") == "set a price" and one.texts(".ladder thead th")[5] == "$ / 1,000 set a price"
+    place, _, field = page.href(".ladder thead th a").partition("#")
+    assert place == f"/experiments/new?dataset={task[1]}&model={task[0]}" and get(browser, place).one(f"details #{field}").get("name") == "machine_hour"
+    assert page.texts(".ladder tbody tr td:nth-of-type(5)") == ["–"] * 3
+    assert "$ / 1,000 no price set" in Dom(browser.get(f"/experiments/{without}/report.html").text).texts("thead th")
+    priced = get(browser, f"/experiments/{key}")
+    assert priced.texts(".ladder thead th")[5] == "$ / 1,000" and priced.text("#rung-0 td:nth-of-type(5)") == "$0.0056"
 
 
 def test_a_provisional_table_is_of_validation_rows_throughout(browser: TestClient, person: Who, task: tuple[int, str]) -> None:

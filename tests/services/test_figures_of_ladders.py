@@ -162,9 +162,10 @@ def test_a_label_curve_is_of_the_figure(person: Who) -> None:
     rungs: list[dict[str, Any]] = [{"technique": "zero_shot"}, {"technique": "lora", "label_curve": [4, 8, 12]}]
     key = experiments.create(person, name="", dataset=version.reference, model=model, rungs=rungs, scheme={"metric": "mcc"})
     for queue in ("gpu", "light"):
-        climb_by(lambda rung, cell: 18 + (cell.labels or 20) // 2, queue)
+        climb_by(lambda rung, cell: 8 + (cell.labels or 20), queue)
     lora = label_curve.find(person, key).rising[1]
     assert lora.points[-1].score == pytest.approx(lora.points[-1].seeds[0]) and lora.points[-1].score < 0.95
+    assert lora.fitted and lora.points[0].score < 0 and lora.fitted.at(4) < 0, "what is worse than chance is drawn there"
 
 
 @pytest.mark.parametrize("metric", ["macro_f1", "balanced_accuracy", "mcc"])

@@ -293,25 +293,6 @@ def test_shots_are_drawn_within_a_label_budget(person: Who) -> None:
     assert {shot["input"] for shot in row.prompt.shots} <= within and row.labels_used == 4
 
 
-def test_moved_sliders_recompute_the_verdict_and_say_where_it_flips(person: Who) -> None:
-    from app.domain.targets import Targets
-
-    model, version = add_model(person), add_dataset(person, train=200, test=600)
-    targets = Targets(machine_hour=36.0, label_price=0.5, requests_a_month=1000)
-    rungs: list[dict[str, Any]] = [{"technique": "few_shot", "shots": 8}, {"technique": "lora"}]
-    key = experiments.create(person, name="", dataset=version.reference, model=model, rungs=rungs, targets=targets)
-    climb_by(lambda rung, cell: 540, latency_ms=lambda rung: 20.0 if rung.tunes else 400.0)
-    usual = what_if.ask(person, key, {})
-    assert usual.recommendation is not None and usual.recommendation.position == 0 and usual.priced and not usual.changed
-    volume = next(one for one in usual.sliders if one.name == "requests_a_month")
-    assert volume.asked and volume.value == 1000 and [flip.rung for flip in volume.flips] == ["LoRA"]
-    flip = volume.flips[0]
-    dear = what_if.ask(person, key, {"requests_a_month": flip.index})
-    assert dear.changed and dear.recommendation is not None and dear.recommendation.position == 1
-    below = what_if.ask(person, key, {"requests_a_month": flip.index - 1})
-    assert not below.changed and below.recommendation is not None and below.recommendation.position == 0
-
-
 @pytest.mark.parametrize(
     ("rung", "code"),
     [

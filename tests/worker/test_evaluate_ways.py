@@ -1,6 +1,7 @@
 """Every way of answering and judging, as jobs of a real small model: calibrated, normalised, extracted, many labels, cut off, resumed."""
 
 import threading
+from collections.abc import Sequence
 from math import exp
 from typing import Any
 
@@ -10,19 +11,21 @@ from app.db import reading, transaction
 from app.domain import evaluation as evaluations
 from app.domain import prompt as prompts
 from app.domain.access import Who
-from app.domain.dataset import Case, DatasetVersion, Example
+from app.domain.dataset import Case, DatasetVersion, Example, cases
 from app.domain.evaluation import Evaluation, Prediction
 from app.domain.job import claim
 from app.domain.model import Model
 from app.domain.rendering import Template
 from app.domain.scheme import MANY_LABELS
 from app.services import evaluations as service
-from app.services import predictions
+from app.services import experiments, predictions
 from app.services.predictions import Filter
 from tests.rows import add_rows
-from worker import evaluate, parent
+from worker import evaluate, evaluate_linear, parent
 from worker.engine.fit import tokenizer_of
-from worker.predictions import Work
+from worker.evaluate import Answerer
+from worker.evaluate_linear import Linear
+from worker.predictions import FEWER, LATENCY_ROWS, Work
 from worker.reporter import JobReporter
 from worker.weights import weights_of
 
@@ -138,6 +141,42 @@ def test_the_labels_that_a_written_answer_could_choose_from_are_those_that_its_p
             kept.among = None  # as a prediction was kept before
     for row in predictions.find(person, made.evaluation.id).rows:
         assert predictions.whole(person, made.evaluation.id, row.example.id).prompt.partition("One of ")[2].partition(".")[0] in read
+
+
+def test_every_rung_times_the_same_fifty_test_rows(person: Who, base: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    splits = {"train": 12, "validation": 20, "test": 60}
+    version = add_rows(
+        person, "many", [(f"it is {'good' if at % 2 else 'bad'} {at}", str(at % 2), split) for split, count in splits.items() for at in range(count)]
+    )
+    key = experiments.create(person, name="", dataset=version.reference, model=base.id, rungs=[{"technique": "zero_shot"}, {"technique": "one_shot"}])
+    timed: list[list[int]] = []
+    one_by_one: list[int] = []
+    latency, answer = Answerer.latency, Linear.answer
+
+    def watched(answerer: Answerer, rows: Sequence[Case]) -> list[float]:
+        timed.append([row.id for row in rows])
+        return latency(answerer, rows)
+
+    def alone(linear: Linear, rows: Sequence[Case]) -> list[Any]:
+        if len(rows) == 1:
+            one_by_one.append(rows[0].id)
+        return answer(linear, rows)
+
+    monkeypatch.setattr(Answerer, "latency", watched)
+    monkeypatch.setattr(Linear, "answer", alone)
+    for queue, run in (("gpu", evaluate.run), ("light", evaluate_linear.run)):
+        while True:
+            with transaction() as session:
+                job = claim(session, queue, "here", 60)
+            if job is None or job.lease_token is None:
+                break
+            run(job, job.lease_token, JobReporter(job.id, job.lease_token, job.attempt, threading.Event()))
+    validated, _, first, second = timed
+    assert first == second == one_by_one[FEWER:] and len(set(first)) == LATENCY_ROWS == 50 and timed[1] == validated == one_by_one[:FEWER]
+    with reading() as session:
+        assert first != [row.id for row in cases(session, version, "test")][:50], "drawn, not the first ones"
+    for row in experiments.find(person, key).all_rows:
+        assert row.scores and row.validation and (row.scores["n"], row.scores["latency_ms"]["n"], row.validation["latency_ms"]["n"]) == (60, 50, 12), row.title
 
 
 def test_a_broken_attempt_goes_on_and_nothing_is_counted_twice(person: Who, base: Model, toys: DatasetVersion) -> None:
