@@ -141,8 +141,7 @@ def create(
     its metric what rungs are compared by, where that is not the usual (app/domain/scheme.py). A `quick_look` is cut short (app/services/quick_look.py).
 
     All rungs are scored on (at most) `validation_rows` first. The test rows are opened when all are: by themselves, or with `open_test` false, of a quick
-    look, or when somebody has cancelled a rung, when somebody asks for it. The others are compared with `rungs[baseline]`, else with the first that has
-    figures.
+    look, or after a rung was cancelled, when somebody asks for it. The others are compared with `rungs[baseline]`, else with the first that has figures.
     """
     if quick_look:
         validation_rows, rungs = QUICK_ROWS, quick_looks.capped(person, rungs, dataset=dataset, model=model, prompt_version=prompt_version)
