@@ -55,6 +55,9 @@ class NewExperiment(shapes.Body):
     targets: Targets = Targets()
     validation_rows: int = Field(VALIDATION_ROWS, ge=10, le=10_000, description="Validation rows that every cell is scored on first; 100 are a quick look.")
     scheme: Scheme = Field(DEFAULT, description="How answers are read and judged; `metric` is the figure that rungs are compared by.")
+    baseline: int | None = Field(
+        None, ge=0, lt=40, description="Which of `rungs`, counted from 0, the others are compared with; else the first one that has figures, signals aside."
+    )
     quick_look: bool = Field(
         False, description="Score 100 validation rows, and cut tuning short so that a verdict on them is there in about three minutes. It opens no test rows."
     )
@@ -110,6 +113,7 @@ def shape(view: Ladder) -> dict[str, Any]:
             "held_by": [row.rung.position for row in view.held],
         },
         "margin": view.experiment.margin,
+        "baseline": {"rung": view.baseline, "chosen": view.chosen_baseline.rung.position if view.chosen_baseline else None},
         "targets": view.experiment.targets,
         "metric": view.experiment.figure.name,
         "scheme": view.experiment.scheme,

@@ -84,7 +84,8 @@ class Rung(Base):
     position: Mapped[int]
     technique: Mapped[str]
     settings: Mapped[dict[str, Any]]
-    """What all its cells share: answer, fit, seeds, and model where it brings one; `curve` are the label budgets of its label curve."""
+    """What all its cells share: answer, fit, seeds, and model where it brings one; `curve` are the label budgets of its label curve; `baseline`: the
+    others are compared with it."""
     chosen: Mapped[int | None]
 
     @property

@@ -1,7 +1,6 @@
 """The form of a new experiment: what is ticked, the lists that make a rung a grid, what it would take, and what is refused where."""
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from app.domain.access import Who
@@ -11,9 +10,10 @@ from app.domain.fitting import POLICIES
 from app.domain.methods import METHODS
 from app.domain.model import Model
 from app.domain.shots import SELECTIONS
-from app.domain.targets import MARGIN, Targets
+from app.domain.targets import MARGIN
 from app.errors import FettleError, Invalid, NotFound
 from app.pages import experiment_scheme
+from app.pages.experiment_wishes import WISHES, targets
 from app.pages.formatting import about, compact, money
 from app.pages.forms import number, one_of, prompt_choices, whole
 from app.services import datasets, forecast, models, prompts, quick_look
@@ -27,28 +27,6 @@ USUAL_DRAWS = 3
 EVERY = "every"
 """The choice of a select that stands for all its others: they are chosen among on validation rows."""
 
-
-@dataclass(frozen=True)
-class Wish:
-    """A field of Targets in the form. `scale` turns what is typed into what is kept."""
-
-    title: str
-    low: float
-    high: float
-    unit: str
-    help: str
-    scale: float = 1.0
-
-
-WISHES = {
-    "requests_a_month": Wish("Requests a month", 1, 1e10, "", "What a rung costs is counted over twelve months of them."),
-    "label_price": Wish("One label", 0, 1e6, "$", "What one more labelled row costs you."),
-    "machine_hour": Wish("One hour of this machine", 0, 1e6, "$", "The price of local answers and of tuning."),
-    "quality": Wish("Quality", 0.1, 100, "%", "The share of rows that must be shown to be right.", 0.01),
-    "latency_ms": Wish("Latency", 0.1, 1e7, "ms", "The most that 95 of 100 answers may take."),
-    "price": Wish("Price of 1,000 requests", 1e-6, 1e6, "$", "The most that they may cost."),
-}
-"""What a rung may be asked for, and what things cost: the form's fields of Targets."""
 
 REFUSALS = {
     "no_rungs": "rungs", "no_such_split": "dataset", "no_label_set": "dataset", "too_few_shots": "shots", "unknown_variable": "prompt_version",
@@ -101,6 +79,24 @@ def _also(values: Mapping[str, str]) -> list[str]:
     return [part.strip() for part in values.get("prompts_also", "").split(",") if part.strip()]
 
 
+def places(wanted: Sequence[Mapping[str, Any]], tuned: Model | None) -> dict[str, int]:
+    """The rungs that the others may be compared with, by what is ticked for them: which of the rungs asked for each is. Neither the signal nor shots beside
+    a tuned rung are among them."""
+    found: dict[str, int] = {}
+    for at, rung in enumerate(wanted):
+        if "model" not in rung:
+            found.setdefault(rung["technique"], at)
+    return found | ({"tuned": len(wanted) - 1} if tuned else {})
+
+
+def _baseline(values: Mapping[str, str], known: Mapping[str, int]) -> int | None:
+    chosen = values.get("baseline", "")
+    if chosen and chosen not in known:
+        message = "The rung that the others are to be compared with is not ticked."
+        raise Invalid("no_such_baseline", message, "Tick it, or choose another one.", detail={"field": "baseline"})
+    return known.get(chosen)
+
+
 def _rung(name: str, values: Mapping[str, str]) -> dict[str, Any]:
     rung: dict[str, Any] = {"technique": name}
     seeds = _seeds(values, "draws" if name in PROMPT_RUNGS else "seeds", USUAL_DRAWS if name in PROMPT_RUNGS else 1)
@@ -144,14 +140,6 @@ def tuned_model(person: Who, key: str) -> Model | None:
     return model
 
 
-def targets(values: Mapping[str, str]) -> Targets:
-    """What was asked for and what things cost; an empty field is left out. Raises Invalid naming the field."""
-    given = {
-        name: number(text.replace(",", ""), name, wish.low, wish.high) * wish.scale for name, wish in WISHES.items() if (text := values.get(name, "").strip())
-    }
-    return Targets.model_validate(given)
-
-
 def asked(person: Who, values: Mapping[str, str]) -> dict[str, Any]:
     """What the form asks `experiments.create` for. Raises Invalid naming the field."""
     quick = values.get("look") == "quick"
@@ -163,7 +151,8 @@ def asked(person: Who, values: Mapping[str, str]) -> dict[str, Any]:
         except NotFound:
             advice = "Write prompt versions as 3@2, with commas between."
             raise Invalid("no_such_prompt", f"There is no prompt {reference}.", advice, detail={"field": "prompts_also"}) from None
-    wanted = rungs({**values, "drawn": "yes"}, tuned_model(person, values.get("tuned", "")))
+    tuned = tuned_model(person, values.get("tuned", ""))
+    wanted = rungs({**values, "drawn": "yes"}, tuned)
     return {
         "name": values.get("name", ""),
         "dataset": values.get("dataset", ""),
@@ -175,6 +164,7 @@ def asked(person: Who, values: Mapping[str, str]) -> dict[str, Any]:
         "targets": targets(values),
         "quick_look": quick,
         "scheme": experiment_scheme.scheme(values),
+        "baseline": _baseline(values, places(wanted, tuned)),
     }
 
 
@@ -204,13 +194,13 @@ def context(person: Who, values: Mapping[str, str], error: FettleError | None) -
         "model": model,
         "large": models.remote(person) if large else [],
         "prompts": prompt_choices(person, values.get("prompt_version", "")),
-        "prompt_rungs": {name: TITLES[name] for name in PROMPT_RUNGS},
         "usual_shots": PROMPT_RUNGS["few_shot"],
         "usual_draws": USUAL_DRAWS,
         "methods": METHODS,
         "ticked": ticked(values),
         "tuned": tuned,
         "rungs": wanted,
+        "baselines": [(name, tuned.name if tuned and name == "tuned" else _TITLES[name]) for name in places(wanted, tuned)],
         "tuning": _steps(chosen.version, wanted) if chosen else [],
         "error": error.as_dict() if error else None,
         "policies": POLICIES,
@@ -229,6 +219,8 @@ def context(person: Who, values: Mapping[str, str], error: FettleError | None) -
     takes = _takes(person, chosen.version.reference, model, wanted, values) if chosen and model and wanted else NOTHING_SAID
     return {**found, **takes}
 
+
+_TITLES = TITLES | {name: method.title for name, method in METHODS.items()}
 
 _PASSED_OVER = {True: "constrained", False: "calibration"}
 """What says nothing of answers by likelihood, and of answers that are written: its field is not shown, and what an earlier choice left in it goes."""

@@ -12,7 +12,7 @@ from app.domain.fitting import POLICIES
 from app.domain.scheme import value_of
 from app.doors import Person
 from app.errors import FettleError, Invalid
-from app.pages import experiment_form, ladder_view, plots
+from app.pages import experiment_form, ladder_notes, ladder_view, plots
 from app.pages.forms import typed
 from app.pages.render import fragment, is_fragment, page, seen
 from app.services import datasets, experiments, fits, standings
@@ -98,8 +98,9 @@ def ladder_context(ladder: Ladder) -> dict[str, Any]:
         "intervals": ladder_view.intervals(ladder.experiment.figure),
         "value_of": value_of,
         "looked": ladder.looks["test"],
-        "many_looks": ladder.looks["test"].scored >= ladder_view.MANY_LOOKS,
-        "untouched": "reserve" in ladder.looks and not ladder.looks["reserve"].scored and not ladder.looks["reserve"].opened,
+        "baseline_said": ladder_notes.baseline(ladder),
+        "many_looks": ladder_notes.many_looks(ladder),
+        "untouched": ladder_notes.untouched(ladder),
         "policies": POLICIES,
         "pareto": plots.for_screens(lambda width: plots.pareto(lines, width)),
         "left_out": plots.left_out(lines),

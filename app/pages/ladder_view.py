@@ -14,9 +14,6 @@ from app.pages.formatting import Axis, axis, number, percent, points
 from app.services.experiments import Ladder
 from app.services.ladders import CellRow, RungRow
 
-MANY_LOOKS = 10
-"""Scorings of one test split after which its page says what that does to the intervals."""
-
 WORDS = {"better": "better", "worse": "worse", "tie": "tie", "at_most_margin_below": "at most {margin:g} below:", "cannot_tell": "cannot tell"}
 """What stands before the difference: the verdict, with the margin in points where it goes by that."""
 

@@ -11,7 +11,7 @@ from fastapi.responses import Response
 
 from app.domain.access import Who
 from app.doors import Person
-from app.pages import ladder_view
+from app.pages import ladder_notes, ladder_view, report_markdown, report_view
 from app.pages.experiments import ladder_context
 from app.pages.formatting import number
 from app.pages.label_curve import drawn
@@ -36,11 +36,14 @@ SHOWN = (
     "did_not_fit",
     "latency_p50_ms",
     "latency_p95_ms",
+    "input_tokens",
+    "output_tokens",
     "cost_per_1000",
     "elsewhere",
     "trainable_parameters",
     "training_seconds",
     "trained_elsewhere",
+    "artefact_bytes",
     "labels_used",
     "validation_labels",
 )
@@ -59,7 +62,8 @@ def report(person: Person, key: int, kind: Literal["html", "md", "csv", "json"])
 def _html(view: Ladder, person: Who) -> str:
     context = ladder_context(view)
     rising = drawn(label_curve.find(person, view.experiment.id)) if context["curves"] else []
-    return standalone("experiments/_report.html", view.experiment.name, **context, rising=rising, again=_json(view))
+    again = {"command": reports.command(), "file": reports.REQUEST_FILE, "request": _json(view)}
+    return standalone("experiments/_report.html", view.experiment.name, **context, rising=rising, record=report_view.record(view), again=again)
 
 
 def _json(view: Ladder) -> str:
@@ -79,6 +83,8 @@ def _markdown(view: Ladder) -> str:
     lines = [f"# {view.experiment.name}", "", f"**{sentence}** {aside}".rstrip(), ""]
     if view.recommendation:
         lines += [*(f"- {ladder_view.typographic(reason)}" for reason in view.recommendation.reasons), ""]
+    notes = (view.signal.sentence if view.signal else "", ladder_notes.baseline(view), ladder_notes.many_looks(view))
+    lines += [line for note in notes if note for line in (note, "")]
     lines += ["| " + " | ".join(figure.title if name == "score" else name.replace("_", " ") for name in SHOWN) + " |", "|" + "---|" * len(SHOWN)]
     lines += ["| " + " | ".join(_cell(name, row[name]) for name in SHOWN) + " |" for row in reports.table(view)]
     if undecided := [f"- {line.title} against the baseline: {line.undecided}" for line in ladder_view.lines(view) if line.undecided]:
@@ -90,12 +96,7 @@ def _markdown(view: Ladder) -> str:
         f"Model: {view.model.shown}, sha256 `{view.model.content_hash}`. Margin: {100 * view.experiment.margin:g} points, fixed before the run.",
         f"Compared by {figure.title}, differences paired on the same rows, with Holm's correction; intervals are 95 %: {ladder_view.intervals(figure)}.",
         "",
-        "Run it again: `POST /api/v1/experiments` with",
-        "",
-        "```json",
-        _json(view).rstrip(),
-        "```",
-        "",
+        *report_markdown.sections(report_view.record(view), _json(view)),
     ]
     return "\n".join(lines)
 
@@ -106,6 +107,8 @@ def _cell(name: str, value: Any) -> str:
         return ""
     if name == "p_value" and value < 0.001:
         return "< 0.001"
+    if name.endswith("_tokens"):
+        return f"{value:,.0f}"  # of several seeds a mean
     if isinstance(value, float):
         return number(value, 1 if name.endswith(("_ms", "_seconds")) else 3)
     return f"{value:,}" if isinstance(value, int) else str(value).replace("|", "\\|")

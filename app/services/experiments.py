@@ -23,6 +23,7 @@ from app.domain.job import ACTIVE, FINAL
 from app.domain.ladder import Step
 from app.domain.looks import Looks
 from app.domain.model import Model
+from app.domain.prompt import PromptVersion
 from app.domain.recommendation import Recommendation
 from app.domain.rendering import check
 from app.domain.scheme import Scheme
@@ -47,10 +48,12 @@ class Ladder:
     dataset: Dataset
     version: DatasetVersion
     model: Model
+    prompt: PromptVersion
     rows: list[RungRow]
     linear: RungRow | None
     """The linear baseline, which nobody chose: no rung to count, yet one that may be recommended."""
     baseline: int | None
+    """The place of the rung that the others are compared with: the one that was chosen, and where that has no figures, or none was, the first that has."""
     recommendation: Recommendation | None
     ready: bool = False
     """Whether the test rows may be opened now."""
@@ -66,6 +69,11 @@ class Ladder:
     def all_rows(self) -> list[RungRow]:
         """The rungs from below, the linear baseline among them."""
         return [self.linear, *self.rows] if self.linear else self.rows
+
+    @property
+    def chosen_baseline(self) -> RungRow | None:
+        """The rung that somebody wants the others compared with."""
+        return next((row for row in self.rows if row.rung.settings.get("baseline")), None)
 
     @property
     def labelled(self) -> bool:
@@ -127,12 +135,13 @@ def create(
     open_test: bool = True,
     scheme: Mapping[str, Any] | None = None,
     quick_look: bool = False,
+    baseline: int | None = None,
 ) -> int:
     """Queue an experiment; returns its id. Every rung's prompt and parameters are fixed now. `scheme` says how answers are read and judged, and with
     its metric what rungs are compared by, where that is not the usual (app/domain/scheme.py). A `quick_look` is cut short (app/services/quick_look.py).
 
     All rungs are scored on (at most) `validation_rows` first. The test rows are opened when all are: by themselves, or with `open_test` false, of a quick
-    look, or when somebody has cancelled a rung, when somebody asks for it.
+    look, or after a rung was cancelled, when somebody asks for it. The others are compared with `rungs[baseline]`, else with the first that has figures.
     """
     if quick_look:
         validation_rows, rungs = QUICK_ROWS, quick_looks.capped(person, rungs, dataset=dataset, model=model, prompt_version=prompt_version)
@@ -157,22 +166,24 @@ def create(
         )
         session.add(row)
         session.flush()
-        _add_rungs(adding.Place(session, person, row, version, base, prompt), [{**rung, "fit": rung.get("fit") or fit} for rung in rungs])
+        _add_rungs(adding.Place(session, person, row, version, base, prompt), [{**rung, "fit": rung.get("fit") or fit} for rung in rungs], baseline)
         climbing.go_on(session, person, row.id)
         queue.announce(session)
         return row.id
 
 
-def _add_rungs(place: adding.Place, wanted: Sequence[dict[str, Any]]) -> None:
+def _add_rungs(place: adding.Place, wanted: Sequence[dict[str, Any]], baseline: int | None) -> None:
     """The rungs in ladder order and the linear baseline; then the seeds and label curves of what is chosen already."""
     if not wanted:
         raise Invalid("no_rungs", "An experiment needs at least one rung.", f"Choose from: {', '.join(TECHNIQUES)}.")
     session, person = place.session, place.person
+    signals = [_signals(session, person, rung) for rung in wanted]
+    _check_baseline(signals, baseline)
     # A large model behind an endpoint stands first: it tells whether the task can be learnt at all, with the best of all wordings unless one is said.
-    ordered = sorted(wanted, key=lambda rung: (not _signals(session, person, rung), TECHNIQUES.index(adding.technique_of(rung))))
-    wordings = adding.wordings(place, ordered)
-    asked = [{**rung, "prompt_version": wordings} if _signals(session, person, rung) and rung.get("prompt_version") is None else rung for rung in ordered]
-    made = [adding.add(place, position, rung) for position, rung in enumerate(asked)]
+    order = sorted(range(len(wanted)), key=lambda at: (not signals[at], TECHNIQUES.index(adding.technique_of(wanted[at]))))
+    wordings = adding.wordings(place, [wanted[at] for at in order])
+    asked = [{**wanted[at], "prompt_version": wordings} if signals[at] and wanted[at].get("prompt_version") is None else wanted[at] for at in order]
+    made = [adding.add(place, position, rung, baseline=order[position] == baseline) for position, rung in enumerate(asked)]
     curve = sorted({budget for rung in made for budget in rung.settings["curve"]})
     if len(curve) > MOST_CURVE:
         raise Invalid("too_many_budgets", f"A label curve of {len(curve)} budgets was asked for.", f"It has at most {MOST_CURVE}.")
@@ -182,13 +193,24 @@ def _add_rungs(place: adding.Place, wanted: Sequence[dict[str, Any]]) -> None:
             climbing.complete(session, person, place.experiment, rung, experiments.cells(session, [rung.id]))
 
 
+def _check_baseline(signals: Sequence[bool], baseline: int | None) -> None:
+    """Raises Invalid for a baseline that is no rung, or is the signal."""
+    detail = {"field": "baseline"}
+    if baseline is not None and not 0 <= baseline < len(signals):
+        message = f"There is no rung {baseline} to compare the others with."
+        raise Invalid("no_such_baseline", message, f"Count the rungs from 0: the last one is {len(signals) - 1}.", detail=detail)
+    if baseline is not None and signals[baseline]:
+        message = "The signal is a large model that tells whether the task can be learnt; the others are not compared with it."
+        raise Invalid("signal_as_baseline", message, "Choose another rung, or leave baseline out.", detail=detail)
+
+
 def _signals(session: Session, person: Who, rung: dict[str, Any]) -> bool:
     prompted = rung.get("model") is not None and rung.get("technique") in experiments.PROMPT_RUNGS
     return prompted and models.find(session, person, rung["model"]).remote
 
 
 def find(person: Who, key: int) -> Ladder:
-    """The whole table. Comparisons are against the first finished rung; the verdict is over all finished ones."""
+    """The whole table. Comparisons are against one rung, the verdict is over all finished ones."""
     with reading() as session:
         experiment = read(session, person, Experiment, key, "experiment")
         version = session.get_one(DatasetVersion, experiment.dataset_version_id)
@@ -197,13 +219,14 @@ def find(person: Who, key: int) -> Ladder:
         rows = rows_of(session, experiment, version, now)
         terms = terms_of(experiment, version, rows)
         steps, floor = steps_of(session, experiment, rows, terms)
-        said = judge(steps, floor, terms)
+        said = judge(steps, floor, terms, next((row.rung.position for row in rows if row.rung.settings.get("baseline")), None))
         rows = [replace(row, comparison=said.comparisons.get(row.rung.position)) for row in rows]
         return Ladder(
             experiment,
             session.get_one(Dataset, version.dataset_id),
             version,
             session.get_one(Model, experiment.model_id),
+            session.get_one(PromptVersion, experiment.prompt_version_id),
             [row for row in rows if row.rung.position != BELOW],
             next((row for row in rows if row.rung.position == BELOW), None),
             said.baseline,

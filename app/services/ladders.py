@@ -182,7 +182,7 @@ class RungRow:
 
 @dataclass(frozen=True)
 class Verdicts:
-    """What may be said so far: each finished rung against the baseline (the first finished rung), and the recommendation."""
+    """What may be said so far: each finished rung against the baseline, and the recommendation."""
 
     baseline: int | None
     comparisons: Mapping[int, Comparison]
@@ -282,12 +282,13 @@ def steps_of(session: Session, experiment: Experiment, rows: Sequence[RungRow], 
     return found, _floor(session, scored[0], provisional, experiment.figure) if scored else None
 
 
-def judge(steps: Sequence[Step], floor: Step | None, terms: Terms) -> Verdicts:
-    """The comparisons and the recommendation."""
+def judge(steps: Sequence[Step], floor: Step | None, terms: Terms, chosen: int | None = None) -> Verdicts:
+    """The comparisons, with the `chosen` rung where it has figures and else with the first that has, and the recommendation."""
     if not steps:
         return Verdicts(None, {}, None)
     climbing = [step for step in steps if step.position >= 0 and not step.signal]
-    baseline = (climbing or list(steps))[0].position
+    usual = (climbing or list(steps))[0].position
+    baseline = chosen if chosen in {step.position for step in steps} else usual
     linear = next((step for step in steps if step.position == experiments.BELOW), None)
     said = signal([step for step in steps if step is not linear], floor, linear)
     return Verdicts(baseline, ladder.compare(steps, baseline, terms.margin, terms.rows, terms.figure), recommend(steps, terms, floor), said)

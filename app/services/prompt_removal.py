@@ -30,7 +30,8 @@ def users(person: Who, key: int) -> list[User]:
 
 def _users(session: Session, prompt: Prompt) -> list[User]:
     mine = _versions(prompt.id)
-    through = select(Rung.experiment_id).join(Cell, Cell.rung_id == Rung.id).where(Cell.prompt_version_id.in_(mine))
+    asked = Cell.settings["prompt_version"].as_string().like(f"{prompt.id}@%")  # the shots of a rung stand in a version made of this one
+    through = select(Rung.experiment_id).join(Cell, Cell.rung_id == Rung.id).where(Cell.prompt_version_id.in_(mine) | asked)
     experiments = select(Experiment.id, Experiment.name).where(Experiment.prompt_version_id.in_(mine) | Experiment.id.in_(through))
     jobs = _jobs(session, prompt)
     models = select(Model.id, Model.name).where(Model.prompt_version_id.in_(mine) | Model.job_id.in_([job.id for job in jobs]))

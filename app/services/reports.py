@@ -2,11 +2,21 @@
 
 from typing import Any
 
+from sqlalchemy import select, tuple_
+
+from app.db import reading
+from app.domain.base import parse_reference
 from app.domain.experiment import LINEAR
 from app.domain.figures import not_offered
-from app.domain.methods import METHODS
+from app.domain.prompt import PromptVersion
+from app.domain.scheme import Scheme
 from app.services.experiments import Ladder
 from app.services.ladders import RungRow
+from app.services.resolved import request_of
+from app.settings import settings
+
+REQUEST_FILE = "experiment.json"
+"""What the command calls the file with the request."""
 
 COLUMNS = (
     "rung", "figure", "rows", "score", "low", "high", "n", "accuracy", "macro_f1", "off_list", "not_offered", "did_not_fit", "validation", "against_baseline", "against_low", "against_high", "p_value", "verdict", "more_rows",
@@ -22,32 +32,45 @@ was tuned on."""
 
 
 def request(view: Ladder) -> dict[str, Any]:
-    """The body of POST /api/v1/experiments that gives the same experiment: every prompt, list, seed and parameter as it was fixed."""
+    """The body of POST /api/v1/experiments that gives the same experiment, whatever the defaults are by then."""
     of = view.experiment
     return {
         "name": of.name,
         "dataset": view.version.reference,
         "model": of.model_id,
+        "prompt_version": view.prompt.reference,
         "margin": of.margin,
         "targets": of.targets,
-        "scheme": of.scheme,
+        "scheme": _scheme(view),
         "validation_rows": of.validation_rows,
         "open_test": of.opened_at is not None or of.opens,
-        "rungs": [_rung(row) for row in view.rows],
+        "baseline": view.chosen_baseline.rung.position if view.chosen_baseline else None,
+        "rungs": [request_of(row) for row in view.rows],
     }
 
 
-def _rung(row: RungRow) -> dict[str, Any]:
-    """The rung as it was asked for; of one from before rungs had cells, what it ran."""
-    settings = row.settings
-    if "wanted" in settings:
-        return dict(settings["wanted"])
-    same = {"technique": row.rung.technique, "answer": settings["answer"], "seeds": row.rung.seeds, "fit": settings["fit"]}
-    if settings.get("model"):
-        return same | {"model": settings["model"]}
-    if row.rung.technique in METHODS:
-        return same | {"parameters": settings["parameters"]} | ({"prompt_version": settings["prompt_version"]} if "prompt_version" in settings else {})
-    return same | {"prompt_version": row.prompt.reference, "shots": settings["shots"]}
+def _scheme(view: Ladder) -> dict[str, Any]:
+    """How answers are read and judged, field by field; labels and their figure are said, which otherwise go without saying."""
+    scheme = Scheme.model_validate(view.experiment.scheme)
+    said = {"shape": "labels", "metric": scheme.figure.name} if view.labelled else {}
+    return scheme.model_dump(mode="json") | said
+
+
+def command() -> str:
+    """How a shell sends the request to this installation again."""
+    return f"""curl --fail-with-body {settings().address}/api/v1/experiments \\
+  -H "Authorization: Bearer $FETTLE_TOKEN" \\
+  -H "Content-Type: application/json" \\
+  -d @{REQUEST_FILE}"""
+
+
+def wordings(view: Ladder) -> list[PromptVersion]:
+    """The prompt versions that the request names: the experiment's own first, then those of rungs. What has drawn shots is made of one of them."""
+    named = (one.cell.settings.get("prompt_version") for row in view.rows for one in row.cells)
+    places = list(dict.fromkeys(filter(None, map(parse_reference, [view.prompt.reference, *named]))))
+    with reading() as session:
+        found = session.scalars(select(PromptVersion).where(tuple_(PromptVersion.prompt_id, PromptVersion.number).in_(places)))
+        return sorted(found, key=lambda one: places.index((one.prompt_id, one.number)))
 
 
 def table(view: Ladder) -> list[dict[str, Any]]:

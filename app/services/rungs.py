@@ -85,8 +85,9 @@ def _distinct(values: Sequence[Any]) -> list[Any]:
     return list({(isinstance(value, bool), value if isinstance(value, Hashable) else repr(value)): value for value in values}.values())
 
 
-def add(place: Place, position: int, wanted: Wanted) -> Rung:
-    """A rung with its cells; the jobs of those that begin now are queued. Raises Invalid for what it cannot have."""
+def add(place: Place, position: int, wanted: Wanted, *, baseline: bool) -> Rung:
+    """A rung with its cells; the jobs of those that begin now are queued. `baseline`: the others are compared with it. Raises Invalid for what it cannot
+    have."""
     technique, version = technique_of(wanted), place.version
     seeds = list(dict.fromkeys(int(seed) for seed in wanted.get("seeds") or [0]))
     if len(seeds) > MOST_SEEDS:
@@ -94,7 +95,7 @@ def add(place: Place, position: int, wanted: Wanted) -> Rung:
     model = models.find(place.session, place.person, wanted["model"]) if wanted.get("model") is not None else place.base
     if technique in METHODS and model.prompt_version_id:
         place = replace(place, prompt=place.session.get_one(PromptVersion, model.prompt_version_id))  # what a tuned model that is there was tuned through
-    settings = _shared(place, technique, wanted, model)
+    settings = _shared(place, technique, wanted, model) | ({"baseline": True} if baseline else {})
     grid = combinations(wanted)
     if len(grid) > 1 and not version.splits.get("validation"):
         raise Invalid("no_validation", "A rung with lists is chosen on validation rows, and there are none.", "Give one value for each, or a validation split.")
@@ -225,12 +226,7 @@ def _tuned(place: Place, rung: Rung, model: Model, wanted: Wanted, seed: int) ->
     if count or constraint:
         shots = _drawn(place, count, seed, selection, settings.get("label_budget"))
         shown = prompts.derive(place.session, place.person, own, shots, f"{place.experiment.name}: {count} {'shot' if count == 1 else 'shots'}")
-        settings |= {
-            "shown": shown.id,
-            "shots": count,
-            **({"constraint": constraint} if constraint else {}),
-            **({"selection": selection} if selection and count else {}),
-        }
+        settings |= {"shown": shown.id, "shots": count, **({"selection": selection} if count else {}), **({"constraint": constraint} if constraint else {})}
     return Cell(rung_id=rung.id, seed=seed, settings=settings, prompt_version_id=bare.id, model_id=model.id)
 
 
@@ -240,8 +236,8 @@ def _prompted(place: Place, rung: Rung, model: Model, wanted: Wanted, seed: int)
     fallback = len(own.shots) if rung.tunes or (rung.technique == "few_shot" and len(own.shots) > 1) else PROMPT_RUNGS[rung.technique]
     count = fallback if wanted.get("shots") is None else int(wanted["shots"])
     selection = _selection(own, count, wanted.get("selection"))
-    drawn = selection is not None or count != len(own.shots)
-    settings: Wanted = {"shots": count, "drawn": drawn, "prompt_version": own.reference, **({"selection": selection} if selection else {})}
+    drawn = count != len(own.shots) or bool(count and wanted.get("selection"))
+    settings: Wanted = {"shots": count, "drawn": drawn, "prompt_version": own.reference, **({"selection": selection} if drawn and count else {})}
     settings |= _weighing(place, rung.settings["answer"], wanted, own.template(), remote=model.remote)
     if rung.tunes:
         settings["parameters"] = model.method_parameters
@@ -256,8 +252,8 @@ def _prompted(place: Place, rung: Rung, model: Model, wanted: Wanted, seed: int)
     return Cell(rung_id=rung.id, seed=seed, settings=settings, prompt_version_id=prompt.id, model_id=model.id)
 
 
-def _selection(prompt: PromptVersion, shots: int, wanted: str | None) -> Fixed | None:
-    """How a rung's shots are drawn; None leaves the prompt its own. Raises Invalid for what a rung cannot have."""
+def _selection(prompt: PromptVersion, shots: int, wanted: str | None) -> Fixed:
+    """How a rung's shots are drawn where they are not the prompt's own. Raises Invalid for what a rung cannot have."""
     if shots and prompt.mode != "structured":
         raise Invalid(
             "no_place_for_shots",
@@ -272,11 +268,11 @@ def _selection(prompt: PromptVersion, shots: int, wanted: str | None) -> Fixed |
             else f"There is no way of drawing shots called {wanted!r}.",
             "Choose random, balanced or diverse.",
         )
-    return wanted  # type: ignore[return-value]  # one of the three
+    return wanted or "balanced"  # type: ignore[return-value]  # one of the three
 
 
-def _drawn(place: Place, count: int, seed: int, selection: Fixed | None, budget: int | None) -> list[Shot]:
+def _drawn(place: Place, count: int, seed: int, selection: Fixed, budget: int | None) -> list[Shot]:
     """A seeded draw from the train rows within the rung's label budget."""
     rows = label_budget.train_rows(place.session, place.version, budget, seed) if count else []
-    found = draw((Candidate(row.position, row.input, row.answer) for row in rows), count, seed, selection or "balanced")
+    found = draw((Candidate(row.position, row.input, row.answer) for row in rows), count, seed, selection)
     return [Shot(row.input, row.output) for row in found]

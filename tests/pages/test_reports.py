@@ -155,7 +155,7 @@ def test_the_json_makes_the_same_experiment(browser: TestClient, person: Who, ke
     first, second = experiments.find(person, key), experiments.find(person, again)
     assert (second.experiment.margin, second.experiment.targets) == (0.02, {"machine_hour": 1.0})
     for one, other in zip(first.rows, second.rows, strict=True):
-        assert {**one.rung.settings, "drawn": None} == {**other.rung.settings, "drawn": None}
+        assert {**one.rung.settings, "wanted": None} == {**other.rung.settings, "wanted": None}
         assert one.prompt.template() == other.prompt.template()
 
 

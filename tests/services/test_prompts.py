@@ -150,6 +150,13 @@ def test_a_prompt_in_use_is_kept_and_its_users_are_named(person: Who, two: int, 
     assert "ladder" in refused.value.message and prompts.find(person, two) and experiments.find(person, experiment)
 
 
+def test_the_wording_of_a_rung_whose_shots_were_drawn_is_in_use(person: Who, two: int, broker: str) -> None:
+    """The rung asks with a version made of it, and the comparison's request names it."""
+    rungs = [{"technique": "few_shot", "shots": 2, "prompt_version": two}]
+    experiments.create(person, name="ladder", dataset=add_dataset(person).reference, model=add_model(person), rungs=rungs)
+    assert [(user.noun, user.name) for user in prompt_removal.users(person, two)] == [("experiment", "ladder")]
+
+
 def test_the_prompt_whose_text_a_soft_prompt_began_with_is_in_use(person: Who, two: int, broker: str) -> None:
     data, model = add_dataset(person), add_model(person)
     job = tune(person, model, data.reference, two, "prompt_tuning")

@@ -24,13 +24,21 @@ def numbers(person: Who, key: int) -> list[Any]:
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_the_same_request_gives_the_same_numbers(person: Who, base: Model, toys: DatasetVersion) -> None:
-    rungs: list[dict[str, Any]] = [{"technique": "few_shot", "shots": 3, "seeds": [5]}, {"technique": "lora", "parameters": SHORT, "seeds": [2]}]
+    left = {name: value for name, value in SHORT.items() if name != "learning_rate"}
+    rungs: list[dict[str, Any]] = [
+        {"technique": "few_shot", "shots": 3, "seeds": [5]},
+        {"technique": "prompt_tuning", "parameters": left},
+        {"technique": "lora", "parameters": SHORT, "seeds": [2]},
+    ]
     first = experiments.create(person, name="toys", dataset=toys.reference, model=base.id, rungs=rungs)
     while parent.run_one("gpu"):
         pass
-    again = experiments.create(person, **reports.request(experiments.find(person, first)) | {"targets": None})
+    body = reports.request(experiments.find(person, first))
+    parameters = body["rungs"][1]["parameters"]
+    assert (parameters["learning_rate"], parameters["virtual_tokens"]) == (3e-2, 16), "what was used where nothing was said"
+    again = experiments.create(person, **body | {"targets": None})
     while parent.run_one("gpu"):
         pass
     found = numbers(person, first)
-    assert [len(rows) for rows in found] == [40, 40] and found[0] != found[1]
+    assert [len(rows) for rows in found] == [40, 40, 40] and found[0] != found[1] != found[2]
     assert numbers(person, again) == found

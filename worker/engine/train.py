@@ -82,6 +82,8 @@ class TrainResult:
     """What it ran with: after a search, the winner's."""
     search: Mapping[str, Any] | None = None
     """What a search chose, and how; None for a run without one."""
+    virtual_tokens: int = 0
+    """How long a soft prompt is; 0 where there is none, or it was trained by a release that did not say."""
 
 
 def train(spec: TrainSpec, reporter: Reporter) -> TrainResult:
@@ -273,6 +275,7 @@ def _facts(loop: Loop, loaded: Loaded, spec: TrainSpec, state: RunState) -> dict
         "method": spec.method,
         "parameters": spec.parameters.model_dump(mode="json"),
         "learning_rate": loop.args.learning_rate,
+        "virtual_tokens": spec.parameters.virtual(len(opening_ids(loaded.tokenizer, spec))),
         **({"search": {"how": "rate_finder", "learning_rate": loop.args.learning_rate}} if spec.find_rate else {}),
         "seed": spec.seed,
         "base_fingerprint": fingerprint(spec.base),
@@ -323,6 +326,7 @@ def result_of(saved: artefact.Artefact) -> TrainResult:
         fit=facts["fit"],
         parameters=facts["parameters"],
         search=facts.get("search"),
+        virtual_tokens=facts.get("virtual_tokens", 0),
     )
 
 
