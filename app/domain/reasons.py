@@ -65,6 +65,12 @@ def points(fraction: float) -> str:
     return f"{round(100 * fraction, 1) + 0.0:g}"
 
 
+def amount(margin: float, terms: Terms) -> str:
+    """A margin with its unit."""
+    said = points(margin)
+    return f"{said} {terms.points if said != '1' else terms.points.replace('points', 'point')}"
+
+
 def value_of(fraction: float, terms: Terms, short: bool = False) -> str:
     """A score as it is read: a share of rows as per cent, another figure as its number with its name, unless `short`."""
     if not terms.figure:

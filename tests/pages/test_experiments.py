@@ -78,7 +78,7 @@ def test_a_baseline_that_holds_is_recommended_like_any_rung(browser: TestClient,
     page = get(browser, f"/experiments/{key}")
     assert page.texts("tbody th")[1].startswith("TF-IDF + logistic regression (recommended)") and page.one("tr[data-best]").get("id") == "rung--1"
     assert page.text(".verdict").startswith(
-        "Use TF-IDF + logistic regression. It is the cheapest and has the best validation score, and shown to be less than 10 points below one-shot: +6.7, at"
+        "Use TF-IDF + logistic regression. It is the cheapest, has the best validation score, and is shown to be less than 10 points below one-shot: +6.7, at"
     )
     assert page.text("#rung-0 td:nth-of-type(3)") == "baseline" and page.texts("#rung--1 td.num")[-1] == "20 10 validation"
     assert "words and pairs of words of 20 train rows" in page.text("main")
