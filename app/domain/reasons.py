@@ -27,7 +27,7 @@ def reasons(view: Weighed) -> tuple[str, ...]:
 
 
 def _against(view: Weighed, step: Step) -> str:
-    one, k = view.against_best[step.position], len(view.against_best)
+    one, k = view.against_best[step.position], len(view.cheaper if step in view.cheaper else view.dearer)
     words = f"{signed_span(one)} {view.terms.points} against {view.best.title} (p = {_p(view.corrected[step.position])}{f', Holm over {k}' if k > 1 else ''})"
     if step not in view.cheaper:
         return words + ", and costs more"

@@ -29,7 +29,7 @@ class Weighed:
         self.cheaper, self.dearer = self.steps[:at], self.steps[at + 1 :]
         self.rival = max(self.dearer, key=lambda step: (self.quality(step), -self.steps.index(step)), default=None)
         self.against_best = {step.position: paired(step, self.best) for step in self.steps if step is not self.best}
-        self.corrected = dict(zip(self.against_best, holm([one.p_value for one in self.against_best.values()]), strict=True))
+        self.corrected = self._corrected(self.cheaper) | self._corrected(self.dearer)
 
     def quality(self, step: Step) -> float:
         return step.validation if self.validated and step.validation is not None else step.value
@@ -69,8 +69,11 @@ class Weighed:
         return max(ahead, key=lambda step: step.value, default=None)
 
     def _differs(self, step: Step) -> bool:
-        """Whether it is shown to be no equal of the best one: with Holm's correction over all that are compared with that."""
         return self.corrected[step.position] <= ALPHA
+
+    def _corrected(self, steps: Sequence[Step]) -> dict[int, float]:
+        """P-values against the best one with Holm's correction. Cheaper rungs may replace it and dearer ones cast doubt on it: each is a question of its own."""
+        return dict(zip((step.position for step in steps), holm([self.against_best[step.position].p_value for step in steps]), strict=True))
 
 
 def yearly_cost(step: Step, terms: Terms) -> float | None:
