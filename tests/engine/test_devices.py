@@ -123,12 +123,13 @@ def test_two_processes_train_as_one_does(tiny: Path, tmp_path: Path, pair: Pair,
 def test_every_method_is_spread(model: str, method: str, own: dict[str, object], request: pytest.FixtureRequest, tmp_path: Path, pair: Pair) -> None:
     base, alone, together = request.getfixturevalue(model), NullReporter(), NullReporter()
     # The random T5 magnifies the rounding of another order of sums so much that one process with other passes is far off after six steps, too.
-    asked: dict[str, Any] = {"learning_rate": 1e-3, "max_steps": 3 if model == "translator" else 6, "validation": [], **own}
+    gentle = {"learning_rate": 1e-4, "max_steps": 3} if model == "translator" else {"learning_rate": 5e-3, "max_steps": 6}
+    asked: dict[str, Any] = {**gentle, "validation": [], **own}
     one = train(spec(base, tmp_path / "one", method, **asked), alone)
     two = pair(spec(base, tmp_path / "two", method, devices=2, **asked), together)
     assert together.points("loss") == pytest.approx(alone.points("loss"), rel=1e-4)
     first, second = tensors(one.artefact), tensors(two.artefact)
-    assert first.keys() == second.keys() and all(torch.allclose(first[name], second[name], rtol=1e-2, atol=1e-4) for name in first)
+    assert first.keys() == second.keys() and all(torch.allclose(first[name], second[name], rtol=1e-2, atol=1e-3) for name in first)
 
 
 @pytest.mark.parametrize(("method", "sharding"), [("lora", "none"), ("full", "none"), ("lora", "fsdp"), ("full", "fsdp")])
