@@ -152,7 +152,7 @@ def test_a_failed_rung_says_why_and_runs_again(browser: TestClient, person: Who,
 def test_the_form_queues_what_is_ticked(browser: TestClient, person: Who, task: tuple[int, str]) -> None:
     page = get(browser, "/experiments/new")
     assert [box.get("id") for box in page.all("main input[type=checkbox][checked]")] == ["zero_shot", "one_shot", "few_shot", "lora"]
-    assert page.text(".sentence") == "4 rungs: 8 scorings of 30 test rows, and tuning of 4 steps."
+    assert page.text(".sentence") == "4 rungs: 30 test rows answered 8 times, and tuning of 4 steps."
     fields = {
         "drawn": "yes",
         "dataset": task[1],
