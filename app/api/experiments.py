@@ -29,7 +29,9 @@ Calibration = Literal["raw", "normalised", "calibrated"]
 
 class NewRung(shapes.Body):
     technique: str
-    model: int | str | None = None
+    model: int | str | None = Field(
+        None, description="Another model than the comparison's: to ask, to tune, or one that was tuned by this technique and is only scored."
+    )
     shots: Shots | list[Shots] | None = Field(None, description="How many shots, of a tuned rung beside its tuning; of several, each is a cell of the grid.")
     selection: Selection | list[Selection] | None = Field(None, description="How the shots are drawn; balanced, unless the prompt has as many of its own.")
     calibration: Calibration | list[Calibration] | None = Field(

@@ -198,7 +198,7 @@ def complete(session: Session, person: Who, experiment: Experiment, rung: Rung, 
             # A tuned cell's prompt may be the one under its soft prompt: the others begin with the one the rung began with.
             prompt = like.settings.get("through", like.prompt_version_id)
             row = Cell(
-                rung_id=rung.id, number=rung.chosen, labels=labels, seed=seed, settings=like.settings, prompt_version_id=prompt, model_id=experiment.model_id
+                rung_id=rung.id, number=rung.chosen, labels=labels, seed=seed, settings=like.settings, prompt_version_id=prompt, model_id=rung.base(experiment)
             )
             session.add(row)
             session.flush()

@@ -97,6 +97,10 @@ class Rung(Base):
         """Whether its cells are tuned. One with a model of its own (`settings["model"]`) is only scored."""
         return self.tunes and not self.settings.get("model")
 
+    def base(self, experiment: "Experiment") -> int:
+        """The model that its cells are tuned from: the experiment's, unless it has another one (`settings["base"]`)."""
+        return int(self.settings.get("base") or experiment.model_id)
+
     def stands(self, cell: "Cell") -> bool:
         """Whether a cell is one of those that stand for the rung: of the chosen combination, or any while none is chosen. A point of its label curve
         is none of them."""
@@ -145,6 +149,8 @@ def title(technique: str, settings: dict[str, Any]) -> str:
         name = TITLES["zero_shot"] if not shots else TITLES["one_shot"] if (technique, shots) == ("one_shot", 1) else f"{shots}-shot"
         return ", ".join(filter(None, [name, *asked, settings.get("named", ""), budget]))
     name = TITLES.get(technique) or METHODS[technique].title
+    if settings.get("base"):
+        name = f"{name}, {settings['named']}"
     if settings.get("model"):
         name = f"{name}, model {settings['model']}"
     elif (settings.get("parameters") or {}).get("keep_text"):
@@ -259,7 +265,7 @@ def queue_tuning(session: Session, person: Who, experiment: Experiment, rung: Ru
     job = _same_tuning(session, experiment, rung, cell)
     if job is None:
         version, prompt = session.get_one(datasets.DatasetVersion, experiment.dataset_version_id), session.get_one(PromptVersion, cell.prompt_version_id)
-        base, parameters = session.get_one(Model, experiment.model_id), parse(METHODS, rung.technique, cell.settings.get("parameters", {}))
+        base, parameters = session.get_one(Model, rung.base(experiment)), parse(METHODS, rung.technique, cell.settings.get("parameters", {}))
         settings = tuning.settings_of(session, person, base, version, prompt, parameters, cell.seed)
         if cell.budget:
             settings["label_budget"] = cell.budget
@@ -269,12 +275,14 @@ def queue_tuning(session: Session, person: Who, experiment: Experiment, rung: Ru
 
 
 def _same_tuning(session: Session, experiment: Experiment, rung: Rung, cell: Cell) -> jobs.Job | None:
-    query = select(Cell, jobs.Job).join(Rung, Rung.id == Cell.rung_id).join(jobs.Job, jobs.Job.id == Cell.tune_job_id)
+    query = select(Cell, jobs.Job, Rung).join(Rung, Rung.id == Cell.rung_id).join(jobs.Job, jobs.Job.id == Cell.tune_job_id)
     query = query.where(Rung.experiment_id == experiment.id, Rung.technique == rung.technique, Cell.id != cell.id, Cell.seed == cell.seed)
     query = query.where(jobs.Job.state.not_in(("failed", "cancelled")), jobs.Job.finish.is_(False)).order_by(Cell.id)
     alike = ("parameters", "through")
-    for other, job in session.execute(query):
-        if other.budget == cell.budget and all(other.settings.get(name) == cell.settings.get(name) for name in alike):
+    for other, job, its in session.execute(query):
+        if (other.budget, its.base(experiment)) == (cell.budget, rung.base(experiment)) and all(
+            other.settings.get(name) == cell.settings.get(name) for name in alike
+        ):
             return job
     return None
 

@@ -51,6 +51,8 @@ def rungs(values: Mapping[str, str], tuned: Model | None) -> list[dict[str, Any]
         found += [{**without_curve(rung), "shots": beside} for rung in found if rung["technique"] in METHODS]
         if tuned is not None:
             found.append({"technique": tuned.method, "model": tuned.id, "shots": beside, **_answering(values)})
+    if other := values.get("other", ""):
+        found += [{**rung, "model": other} for rung in found if rung.get("model") is None]
     if values.get("signal"):
         shots = _shots(values)
         own = [0, *(shots if isinstance(shots, list) else [shots])] if "few_shot" in ticked(values) else 0
@@ -224,7 +226,7 @@ _TITLES = TITLES | {name: method.title for name, method in METHODS.items()}
 _PASSED_OVER = {True: "constrained", False: "calibration"}
 """What says nothing of answers by likelihood, and of answers that are written: its field is not shown, and what an earlier choice left in it goes."""
 
-GRID_FIELDS = ("calibration", "constrained", "beside", "prompts_also", "seeds", "steps", "rates", "curve")
+GRID_FIELDS = ("other", "calibration", "constrained", "beside", "prompts_also", "seeds", "steps", "rates", "curve")
 
 
 def _most(rung: Mapping[str, Any]) -> int:

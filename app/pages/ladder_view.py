@@ -177,7 +177,7 @@ def _behind(ladder: Ladder, row: RungRow) -> str:
     if len(row.own) > 1 and row.rung.chosen is not None:
         lost = f", {row.seeds_lost} failed" if row.seeds_lost else ""
         return f"{len(row.own)} {'seeds' if row.rung.tunes else 'draws'}{lost}"
-    if row.rung.tunes and row.scores and row.model.id != ladder.experiment.model_id:
+    if row.rung.tunes and row.scores and row.model.id != row.rung.base(ladder.experiment):
         return row.model.name
     settings = row.settings
     if not settings.get("shots") or row.rung.chosen is None:

@@ -30,7 +30,7 @@ from app.domain.scheme import DEFAULT as SCHEME
 from app.errors import FettleError, Invalid
 from app.remote.spec import weighing
 from app.services import endpoints, estimates
-from app.services.rungs import combinations
+from app.services.rungs import combinations, trains
 
 LOOKED_AT = 20
 """Rows whose length stands for all."""
@@ -124,8 +124,8 @@ def experiment(
         template = prompts.find(session, person, prompt_version).template() if prompt_version else DEFAULT
         rows = min(validation_rows, version.splits.get("validation", 0)), version.splits.get("test", 0) if tested else 0
         known = _Known(session, person, version, template, rows, machine_hour)
-        plain = {rung["technique"] for rung in rungs if not rung.get("shots") and rung.get("model") is None}
-        return Forecast([_part(known, base, rung, shares=bool(rung.get("shots")) and rung["technique"] in plain) for rung in rungs])
+        plain = {(rung["technique"], rung.get("model")) for rung in rungs if not rung.get("shots")}
+        return Forecast([_part(known, base, rung, shares=bool(rung.get("shots")) and (rung["technique"], rung.get("model")) in plain) for rung in rungs])
 
 
 def refusals(person: Who, *, dataset: int | str, model: int | str, prompt_version: str | None, parameters: dict[str, Any]) -> dict[str, str]:
@@ -186,10 +186,10 @@ def _part(known: _Known, base: Model, rung: dict[str, Any], *, shares: bool) -> 
     model = models.find(known.session, known.person, rung["model"]) if rung.get("model") is not None else base
     grid, seeds = combinations(rung), len(rung.get("seeds") or [0])
     answer = _answer(known, model, rung.get("answer"))
-    trains, own = technique in METHODS and rung.get("model") is None, len(known.template.shots)
-    tunes = trains and not shares
-    drawn = seeds if trains or any((count := _shots(one)) and (one.get("selection") or count != own) for one in grid) else 1
-    validated = len(grid) - 1 + drawn if trains else len(grid) * drawn
+    tuned, own = trains(technique, model), len(known.template.shots)
+    tunes = tuned and not shares
+    drawn = seeds if tuned or any((count := _shots(one)) and (one.get("selection") or count != own) for one in grid) else 1
+    validated = len(grid) - 1 + drawn if tuned else len(grid) * drawn
     points = len(rung.get("label_curve") or []) * seeds
     bare, shot = known.lengths()
     shots = fmean(_shots(one) for one in grid)

@@ -8,7 +8,7 @@ from app.domain.access import Who
 from app.domain.experiment import QUICK_ROWS
 from app.domain.methods import METHODS
 from app.domain.methods.base import parse
-from app.services import datasets, forecast
+from app.services import datasets, forecast, models
 
 SECONDS = 165.0
 """How long a quick look may take by its forecast: three minutes, less what a forecast is off by."""
@@ -31,10 +31,11 @@ def capped(person: Who, rungs: Sequence[dict[str, Any]], **where: Any) -> list[d
 
     if takes(rungs) <= SECONDS:
         return list(rungs)
-    free = [_tuned(rung) and "max_steps" not in (rung.get("parameters") or {}) for rung in rungs]
+    tuned = [_tuned(person, rung) for rung in rungs]
+    free = [mine and "max_steps" not in (rung.get("parameters") or {}) for rung, mine in zip(rungs, tuned, strict=True)]
     some = list(rungs)
     if takes(_with(some, free, FEWEST)) > SECONDS:
-        some = [rung if _tuned(rung) or "seeds" not in rung else {**rung, "seeds": rung["seeds"][:1]} for rung in rungs]
+        some = [rung if mine or "seeds" not in rung else {**rung, "seeds": rung["seeds"][:1]} for rung, mine in zip(rungs, tuned, strict=True)]
     one = takes(_with(some, free, 1))
     each = (takes(_with(some, free, MANY)) - one) / (MANY - 1)
     if each <= 0:
@@ -50,8 +51,9 @@ def steps_of(rung: dict[str, Any], rows: int) -> int:
     return parse(METHODS, rung["technique"], parameters).total_steps(rows)
 
 
-def _tuned(rung: dict[str, Any]) -> bool:
-    return rung["technique"] in METHODS and rung.get("model") is None
+def _tuned(person: Who, rung: dict[str, Any]) -> bool:
+    """Whether it is tuned here; one with a tuned model of its own is only scored."""
+    return rung["technique"] in METHODS and (rung.get("model") is None or models.find(person, rung["model"]).model.kind == "foundation")
 
 
 # So few steps are looked at once, at their end: five looks would take longer than they do.

@@ -41,7 +41,7 @@ def request_of(row: RungRow) -> Settings:
     found |= {name: wanted[name] for name in LISTS if isinstance(wanted.get(name), list)}
     if _above(found.get("shots"), MOST_SHOTS):
         del found["shots"]
-    if model := rung.settings.get("model"):
+    if model := rung.settings.get("model") or rung.settings.get("base"):
         found["model"] = model
     if rung.trains:
         parameters = _common(wanted.get("parameters") or {}, tuning)

@@ -64,6 +64,11 @@ def technique_of(wanted: Mapping[str, Any]) -> str:
     return technique
 
 
+def trains(technique: str, model: Model) -> bool:
+    """Whether a rung of this technique with this model tunes it; one that is tuned already is only scored."""
+    return technique in METHODS and model.kind == "foundation"
+
+
 def combinations(wanted: Wanted) -> list[Wanted]:
     """A rung's lists multiplied out: the same rung with one value for each. Raises Invalid for too many of them."""
     lists = {name: _distinct(wanted[name]) for name in LISTS if isinstance(wanted.get(name), list)}
@@ -156,7 +161,10 @@ def _shared(place: Place, technique: str, wanted: Wanted, model: Model) -> Wante
         message = "A label curve is tuned with fewer rows than the shots are drawn from, so a rung with shots has none."
         raise Invalid("no_curve", message, "Leave the shots out, or the curve.", detail={"field": "label_curve"})
     settings: Wanted = {"fit": wanted["fit"], "curve": curve}
-    if wanted.get("model") is not None:
+    if trains(technique, model):
+        if model.id != place.base.id:
+            settings |= {"base": model.id, "named": model.shown}
+    elif wanted.get("model") is not None:
         if technique in METHODS and (field := next((name for name in TRAINING if wanted.get(name)), None)):
             message = f"{model.name} is there already, so it is only scored: {field} is for rungs that are tuned."
             raise Invalid("only_scored", message, f"Leave {field} out, or leave the model out to tune one.", detail={"field": field})
@@ -215,7 +223,7 @@ def _tuned(place: Place, rung: Rung, model: Model, wanted: Wanted, seed: int) ->
     """A cell that is tuned."""
     own = _prompt_of(place, wanted)
     parameters = parse(METHODS, rung.technique, {"fit": rung.settings["fit"], **(wanted.get("parameters") or {})})
-    parameters.check_model(place.base.encoder_decoder)
+    parameters.check_model(model.encoder_decoder)
     place.version.measure(parameters.validate_by)
     weighing = _weighing(place, rung.settings["answer"], wanted, own.template(), remote=False)
     bare = prompts.derive(place.session, place.person, own, [], f"{place.experiment.name}: without shots")

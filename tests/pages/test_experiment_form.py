@@ -138,3 +138,16 @@ def test_an_error_stands_at_its_field_or_above_the_form_where_that_is_not_drawn(
     answer = browser.post("/experiments", data={**DRAWN, **where, "constrained": "yes"})
     page = Dom(answer.text)
     assert answer.status_code == 422 and not page.all("#constrained") and "Only labels and JSON have a form" in page.text("[role=alert]")
+
+
+def test_a_second_model_doubles_the_rungs(browser: TestClient, person: Who, task: tuple[int, str]) -> None:
+    fields = {"drawn": "yes", "dataset": task[1], "zero_shot": "on", "lora": "on"}
+    assert not get(browser, f"/experiments/new?{urlencode(fields)}").all("#other"), "there is no second one"
+    other = add_model(person, "Large", "large")
+    page = get(browser, f"/experiments/new?{urlencode({**fields, 'model': str(task[0]), 'other': str(other)})}")
+    assert page.texts("#other option") == ["no other", "Large"] and page.text("p.sentence").startswith("4 rungs: 30 test rows answered 4 times")
+    asked = rungs({**fields, "other": str(other), "beside": "4"}, None)
+    assert [(rung["technique"], rung.get("model")) for rung in asked if "shots" not in rung] == [
+        ("zero_shot", None), ("lora", None), ("zero_shot", str(other)), ("lora", str(other)),
+    ]  # fmt: skip
+    assert [rung.get("model") for rung in asked if "shots" in rung] == [None, str(other)]
