@@ -18,6 +18,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 from transformers.distributed import DistributedConfig
 from transformers.utils import logging
 
+from app.domain.methods.base import CANNOT_CUT
 from app.domain.shape import ModelShape, shape_of
 from app.errors import Invalid
 from worker.engine.cascade import cascades
@@ -198,7 +199,7 @@ def _cut(pieces: int, config: Any) -> dict[str, Any]:
     if pieces == 1:
         return {}
     if config.is_encoder_decoder:
-        raise Invalid("cannot_cut", "FSDP cuts decoder-only models, and this is an encoder-decoder.", "Set sharding to none.")
+        raise Invalid(*CANNOT_CUT)
     return {"distributed_config": DistributedConfig(fsdp_size=pieces)}
 
 
