@@ -150,7 +150,7 @@ def window_of(config: Any) -> int:
 
 
 def shape(folder: Path) -> ModelShape:
-    """The sizes of the model in `folder`, from the headers of its files. Raises Invalid as `load` does, KeyError for a config that does not say them."""
+    """The sizes of the model in `folder`, from the headers of its files. Raises Invalid as `load` does, `shape_unknown` where they do not say them."""
     load_config(folder)  # says it in words when it is not there
     with _readable(folder):
         tensors = {name: sizes for file in folder.glob("*.safetensors") for name, sizes in tensor_shapes(file).items()}

@@ -16,7 +16,7 @@ from app.domain.fitting import POLICIES, Fit, told
 from app.domain.label_book import LabelBook
 from app.domain.rendering import LABELS, label_list, render, with_opening, without_opening
 from app.domain.scoring import rouge_words
-from app.domain.shape import ModelShape
+from app.domain.shape import SHAPE_UNKNOWN, ModelShape
 from app.domain.starting import MEASURED, went_on
 from app.domain.validation import Measure, measure_of
 from app.errors import Invalid
@@ -151,10 +151,13 @@ def _run(spec: TrainSpec, reporter: Reporter, ranks: Ranks) -> tuple[TrainSpec, 
 
 
 def _shape(base: Path) -> ModelShape | None:
-    """The model's sizes; None where its config does not say them in a way that is known."""
-    with suppress(KeyError):
+    """The model's sizes; None where they are not known."""
+    try:
         return shape(base)
-    return None
+    except Invalid as error:
+        if error.code != SHAPE_UNKNOWN:
+            raise
+        return None
 
 
 def _finished(loop: Loop, point: str | None, reporter: Reporter) -> RunState:
