@@ -97,6 +97,7 @@ def test_two_processes_train_as_one_does(tiny: Path, tmp_path: Path, pair: Pair,
     assert together.points("loss") == pytest.approx(losses, rel=1e-4)
     assert together.points("grad_norm") == pytest.approx(norms, rel=1e-3)
     assert together.points("validation_loss") == pytest.approx(alone.points("validation_loss"), rel=1e-4)
+    assert min((together.peak or 0) - (alone.peak or 0), two.peak_memory_bytes - one.peak_memory_bytes) > 100_000_000, "what the other process holds"
     assert (two.steps, two.trainable, two.total, two.best_step) == (one.steps, one.trainable, one.total, one.best_step)
     checked = artefact.check(two.artefact)
     assert (checked.facts["devices"], checked.kind) == (2, "full" if method == "full" else "adapter")

@@ -58,6 +58,17 @@ GIVE_A_RATE = "Give a learning rate, so that none is looked for, or end what els
 
 
 @dataclass(frozen=True)
+class Ended:
+    """A run at its last step, with the learning rate in its spec that was found for it, and the bytes its fullest device held at most."""
+
+    spec: TrainSpec
+    loop: Loop
+    loaded: Loaded
+    state: RunState
+    peak: int
+
+
+@dataclass(frozen=True)
 class TrainResult:
     """`seconds` is training time over all attempts; `best_value` is `measure` (a metric point's name) at `best_step`, taken on `validated_rows` rows."""
 
@@ -95,9 +106,9 @@ def train(spec: TrainSpec, reporter: Reporter) -> TrainResult:
         raise Paused(point[0], saved_state(point[1]).best)
     reporter.phase("load")
     with started(spec) as place, joined(place, spec.device) as ranks:
-        spec, loop, loaded, state = _run(spec, reporter, ranks)
+        ended = _run(spec, reporter, ranks)
         reporter.phase("save")
-        return result_of(_save(loop, loaded, state, spec))
+        return result_of(_save(ended))
 
 
 def take_part(spec: TrainSpec, place: Place) -> None:
@@ -108,15 +119,16 @@ def take_part(spec: TrainSpec, place: Place) -> None:
         _run(spec, NullReporter(), ranks)
 
 
-def _run(spec: TrainSpec, reporter: Reporter, ranks: Ranks) -> tuple[TrainSpec, Loop, Loaded, RunState]:
-    """The run to its last step; its spec comes back with the learning rate that was found for it."""
+def _run(spec: TrainSpec, reporter: Reporter, ranks: Ranks) -> Ended:
+    """The run to its last step."""
     ranks.threads(spec.threads)
     set_seed(spec.seed)
     pieces = ranks.world if spec.parameters.sharding == "fsdp" else 1
     save_memory(spec.parameters)
     exact, four_bit = spec.parameters.precision == "float32", getattr(spec.parameters, "four_bit", False)
     loaded = load(spec.base, device=ranks.device or spec.device, four_bit=four_bit, pieces=pieces, exact=exact)
-    with memory_told(loaded.device, lambda: "Preparing the model", SMALLER), capped(loaded.device):
+    point = _point(spec, ranks, reporter)
+    with memory_told(loaded.device, lambda: "Preparing the model", SMALLER), capped(loaded.device, ranks.world):
         model = METHODS[spec.method](loaded.model, spec.parameters, opening_ids(loaded.tokenizer, spec))
         arrange(model, spec.parameters)
     batches, validation = _data(replace(loaded, model=model), spec, ranks, reporter)
@@ -130,24 +142,34 @@ def _run(spec: TrainSpec, reporter: Reporter, ranks: Ranks) -> tuple[TrainSpec, 
     )  # fmt: skip
     _ask(reporter, ranks)
     if spec.find_rate:
-        with memory_told(loaded.device, lambda: "The learning-rate test", GIVE_A_RATE), capped(loaded.device):
+        with memory_told(loaded.device, lambda: "The learning-rate test", GIVE_A_RATE), capped(loaded.device, ranks.world):
             spec = with_found_rate(model, batches, spec, reporter)
-    reporter.measured(max(measured.peak_memory_bytes, peak_memory(loaded.device)))  # the test keeps a copy of what is trained
+    reporter.measured(_peak(loaded.device, ranks))  # the step's, and what a rate test held beside it: that keeps a copy of what is trained
 
     loop = _loop(model, loaded, batches, validation, measured, spec, ranks, reporter)
     if ranks.first and not spec.finish:
         _make_sure_of_room(loop, measured, spec, reporter)
     if not spec.finish:
         reporter.phase("train", loop.pace.plan.total)
-    point = newest_usable(spec.folder, reporter.log) if spec.resume and ranks.first else None
-    _foretell(loop.pace, measured, point[0] if point else 0, reporter)
-    if point:
-        reporter.log(went_on(point[0]))
-    resumed = ranks.tell(str(point[1]) if point else None)
-    if spec.finish:
-        return spec, loop, loaded, _finished(loop, resumed, reporter)
+    step, resumed = point or (0, None)
+    _foretell(loop.pace, measured, step, reporter)
+    if resumed:
+        reporter.log(went_on(step))
     with memory_told(loaded.device, lambda: f"Step {loop.state.global_step + 1}"):
-        return spec, loop, loaded, loop.run(Path(resumed) if resumed else None)
+        state = _finished(loop, resumed, reporter) if spec.finish else loop.run(resumed)
+    return Ended(spec, loop, loaded, state, _peak(loaded.device, ranks))
+
+
+def _point(spec: TrainSpec, ranks: Ranks, reporter: Reporter) -> tuple[int, Path] | None:
+    """The step and the checkpoint that all ranks go on from. None where the run begins."""
+    found = newest_usable(spec.folder, reporter.log) if spec.resume and ranks.first else None
+    told = ranks.tell([found[0], str(found[1])] if found else None)
+    return (told[0], Path(told[1])) if told else None
+
+
+def _peak(device: torch.device, ranks: Ranks) -> int:
+    """The most that the fullest device has held since the preflight's step. All ranks have to ask."""
+    return ranks.on_one_device(peak for (peak,) in ranks.exchange(peak_memory(device)))
 
 
 def _shape(base: Path) -> ModelShape | None:
@@ -160,13 +182,13 @@ def _shape(base: Path) -> ModelShape | None:
         return None
 
 
-def _finished(loop: Loop, point: str | None, reporter: Reporter) -> RunState:
+def _finished(loop: Loop, point: Path | None, reporter: Reporter) -> RunState:
     """The run as its newest checkpoint has it, for the end that was asked for. Raises Invalid `nothing_to_keep` without one."""
     if point is None:
         raise Invalid(
             "nothing_to_keep", "The run was stopped before its first checkpoint, or none is intact, so there is nothing to keep.", "Retry it: it begins anew."
         )
-    state = loop.end_at(Path(point))
+    state = loop.end_at(point)
     kept = f"its best moment, step {state.best_step}" if state.best_step else "what it had learnt by then"
     reporter.log(f"Ends at step {loop.state.global_step} of {loop.pace.plan.total}, as asked, and keeps {kept}.")
     return state
@@ -181,15 +203,15 @@ def _make_sure_of_room(loop: Loop, measured: Measured, spec: TrainSpec, reporter
     reporter.pace(measured.seconds_per_step, room.writing_seconds(spec.folder, point))
 
 
-def _save(loop: Loop, loaded: Loaded, state: RunState, spec: TrainSpec) -> artefact.Artefact:
+def _save(ended: Ended) -> artefact.Artefact:
     """The artefact of the best moment, of the last one without validation. Of a model in pieces, a whole one takes the trained parameters."""
-    model = loop.model
+    loop, spec, model = ended.loop, ended.spec, ended.loop.model
     if is_cut(model) and spec.method == "full":
         model = METHODS[spec.method](load(spec.base, device="cpu").model, spec.parameters, [])
     if trained := loop.best_tensors():
         artefact.restore_trainable(model, trained)
     with room.room(spec.folder, room.artefact_bytes(model, whole=spec.method == "full"), "the tuned model"):
-        saved = artefact.save(model, loaded.tokenizer, spec.folder / ARTEFACT, _facts(loop, loaded, spec, state))
+        saved = artefact.save(model, ended.loaded.tokenizer, spec.folder / ARTEFACT, _facts(ended))
     loop.drop_best()
     return saved
 
@@ -255,7 +277,8 @@ def _loop(
     plan = Plan.of(total, spec.parameters.evaluations, has_validation=validation is not None, pause=spec.pause_at)
     estimate = measured.seconds(0, validation.tokens) * READING_COST if validation else 0.0
     parts = chain.from_iterable(batches.steps)
-    step = measured.seconds(total, sum(size([batches.examples[index] for index in part], pack=batches.savings.pack) for part in parts)) / total
+    tokens = sum(size([batches.examples[index] for index in part], pack=batches.savings.pack) for part in parts)
+    step = measured.seconds(total, int(max(tokens for (tokens,) in ranks.exchange(tokens)))) / total  # all wait for the one that has most to read
     rate = spec.parameters.rate(width(model))
     options = arguments(spec.folder, spec.parameters, rate, total, spec.seed, loaded.device, ranks, mixed=batches.savings.mixed)
     pace = Pace(plan, spec.checkpoint_seconds, estimate, step_seconds=step)
@@ -270,8 +293,9 @@ def _foretell(pace: Pace, measured: Measured, done: int, reporter: Reporter) -> 
     reporter.log(f"{MEASURED}{longest}; peak memory {measured.peak_memory_bytes / 1e6:.0f} MB. All {total} steps: about {whole or 0:.0f} s.")
 
 
-def _facts(loop: Loop, loaded: Loaded, spec: TrainSpec, state: RunState) -> dict[str, Any]:
+def _facts(ended: Ended) -> dict[str, Any]:
     """What run.json says: everything the result depends on, and what the run measured."""
+    spec, loop, loaded, state = ended.spec, ended.loop, ended.loaded, ended.state
     trainable, total = parameters(loop.model)
     validation = loop.validation
     return {
@@ -293,7 +317,7 @@ def _facts(loop: Loop, loaded: Loaded, spec: TrainSpec, state: RunState) -> dict
         "best": {"step": state.best_step, **(state.best or {})},
         "trainable_parameters": trainable,
         "total_parameters": total,
-        "peak_memory_bytes": peak_memory(loaded.device),
+        "peak_memory_bytes": ended.peak,
         "threads": torch.get_num_threads(),
         "device": loaded.device.type,
         "devices": loop.ranks.world,
