@@ -43,6 +43,7 @@ from worker.engine.run_state import RunState, newest_usable, saved_state
 from worker.engine.shards import is_cut
 from worker.engine.spec import TrainSpec
 from worker.engine.validate import Validation
+from worker.engine.waits import cores
 
 ARTEFACT = "artefact"
 
@@ -127,7 +128,7 @@ def _run(spec: TrainSpec, reporter: Reporter, ranks: Ranks) -> Ended:
     save_memory(spec.parameters)
     exact, four_bit = spec.parameters.precision == "float32", getattr(spec.parameters, "four_bit", False)
     loaded = load(spec.base, device=ranks.device or spec.device, four_bit=four_bit, pieces=pieces, exact=exact)
-    point = _point(spec, ranks, reporter)
+    point = _point(spec, loaded.device, ranks, reporter)
     with memory_told(loaded.device, lambda: "Preparing the model", SMALLER), capped(loaded.device, ranks.world):
         model = METHODS[spec.method](loaded.model, spec.parameters, opening_ids(loaded.tokenizer, spec))
         arrange(model, spec.parameters)
@@ -160,11 +161,20 @@ def _run(spec: TrainSpec, reporter: Reporter, ranks: Ranks) -> Ended:
     return Ended(spec, loop, loaded, state, _peak(loaded.device, ranks))
 
 
-def _point(spec: TrainSpec, ranks: Ranks, reporter: Reporter) -> tuple[int, Path] | None:
-    """The step and the checkpoint that all ranks go on from. None where the run begins."""
+def _point(spec: TrainSpec, device: torch.device, ranks: Ranks, reporter: Reporter) -> tuple[int, Path] | None:
+    """The step and the checkpoint that all ranks go on from, with as many processor threads as the run began with: for the same bits. None where it begins.
+
+    Other threads than those only where they were asked for, or where this machine has fewer.
+    """
     found = newest_usable(spec.folder, reporter.log) if spec.resume and ranks.first else None
     told = ranks.tell([found[0], str(found[1])] if found else None)
-    return (told[0], Path(told[1])) if told else None
+    if told is None:
+        return None
+    point = Path(told[1])
+    began = saved_state(point).threads
+    if spec.threads is None and device.type == "cpu" and 0 < began * ranks.world <= len(cores()):
+        ranks.threads(began)
+    return told[0], point
 
 
 def _peak(device: torch.device, ranks: Ranks) -> int:
