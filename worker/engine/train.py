@@ -36,6 +36,7 @@ from worker.engine.methods import METHODS
 from worker.engine.methods.soft import width
 from worker.engine.pace import Pace, Plan
 from worker.engine.place import Place
+from worker.engine.prefix import virtual_tokens
 from worker.engine.preflight import Measured, planned, preflight
 from worker.engine.ranks import Ranks, joined
 from worker.engine.reporting import NullReporter, Paused, Reporter, Stopped
@@ -312,7 +313,7 @@ def _facts(ended: Ended) -> dict[str, Any]:
         "method": spec.method,
         "parameters": spec.parameters.model_dump(mode="json"),
         "learning_rate": loop.args.learning_rate,
-        "virtual_tokens": spec.parameters.virtual(len(opening_ids(loaded.tokenizer, spec))),
+        "virtual_tokens": virtual_tokens(loop.model),
         **({"search": {"how": "rate_finder", "learning_rate": loop.args.learning_rate}} if spec.find_rate else {}),
         "seed": spec.seed,
         "base_fingerprint": fingerprint(spec.base),
