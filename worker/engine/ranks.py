@@ -54,6 +54,10 @@ class Ranks:
         dist.all_gather(said, own)
         return [tuple(one.tolist()) for one in said]
 
+    def most(self, own: int) -> int:
+        """The largest figure of all ranks, on every rank: where all wait for the one that has most to do. All ranks have to ask."""
+        return int(max(figure for (figure,) in self.exchange(own)))
+
     def on_one_device(self, peaks: Iterable[float]) -> int:
         """Of the bytes that each rank's process holds at its peak, those of the device that has most to hold: a processor has all of them at once."""
         return int(sum(peaks) if self.device == "cpu" else max(peaks))

@@ -251,7 +251,9 @@ def _data(loaded: Loaded, spec: TrainSpec, ranks: Ranks, reporter: Reporter) -> 
     enough_for(ranks.world, len(examples), chosen.batch_size)
     savings = Savings.of(loaded.model, chosen, max(map(len, examples)))
     steps = [parts[ranks.rank :: ranks.world] for parts in planned(examples, chosen, spec.seed, loaded.device, savings, ranks)]
-    validation = _validation(loaded, spec, held_out, sum(len(examples[index]) for parts in steps for part in parts for index in part), reporter)
+    # Ranks differ in what they train on, and have to validate on the same rows.
+    train_tokens = ranks.most(sum(len(examples[index]) for parts in steps for part in parts for index in part))
+    validation = _validation(loaded, spec, held_out, train_tokens, reporter)
     return Batches(examples, steps, pad_token(loaded.tokenizer), decoder_start(loaded.model), savings, told(chosen.fit, look)), validation
 
 
@@ -289,7 +291,7 @@ def _loop(
     estimate = measured.seconds(0, validation.tokens) * READING_COST if validation else 0.0
     parts = chain.from_iterable(batches.steps)
     tokens = sum(size([batches.examples[index] for index in part], pack=batches.savings.pack) for part in parts)
-    step = measured.seconds(total, int(max(tokens for (tokens,) in ranks.exchange(tokens)))) / total  # all wait for the one that has most to read
+    step = measured.seconds(total, ranks.most(tokens)) / total
     rate = spec.parameters.rate(width(model))
     options = arguments(spec.folder, spec.parameters, rate, total, spec.seed, loaded.device, ranks, mixed=batches.savings.mixed)
     pace = Pace(plan, spec.checkpoint_seconds, estimate, step_seconds=step)
