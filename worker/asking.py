@@ -106,10 +106,10 @@ class Asker(ABC, Generic[Item]):
                 await self._ask(client, min(1, len(self._left)))
         if self._fatal is not None:
             raise self._fatal
-        if self._failed and self._last is not None:
-            raise predictions.rows_missing(self._failed, self._of, self._last)
         self._ready = self._refusals  # so few that they are the rows'; after an answer there are none
         self._keep()
+        if self._failed and self._last is not None:
+            raise predictions.rows_missing(self._failed, self._of, self._last)
 
     async def _ask(self, client: Client, lanes: int) -> None:
         """Ask about what is left, so many at once. Raises what a lane raised, Stopped."""

@@ -215,4 +215,6 @@ def predicted(row: Case, values: Mapping[str, Any], scheme: Scheme = DEFAULT, sh
     found.pop("refused", None)
     found["off_list"] = shape == "labels" and bool(labels) and answer not in labels and not why
     main = scheme.main(shape).name
-    return found if main not in judged.values else {**found, "margin": judged.values[main]}
+    if why or main not in judged.values:  # of a row without an answer nothing says by how much it is wrong
+        return found
+    return {**found, "margin": judged.values[main]}

@@ -18,11 +18,12 @@ from app.doors import Person
 from app.services import discarding, experiments
 from app.services.experiments import Ladder
 from app.services.ladders import CellRow, RungRow
+from app.services.rungs import MOST_SHOTS
 
 router = APIRouter(prefix="/experiments")
 
 
-Shots = Annotated[int, Field(ge=0, le=64)]
+Shots = Annotated[int, Field(ge=0, le=MOST_SHOTS)]
 Calibration = Literal["raw", "normalised", "calibrated"]
 
 
@@ -31,7 +32,9 @@ class NewRung(shapes.Body):
     model: int | str | None = None
     shots: Shots | list[Shots] | None = Field(None, description="How many shots, of a tuned rung beside its tuning; of several, each is a cell of the grid.")
     selection: Selection | list[Selection] | None = Field(None, description="How the shots are drawn; balanced, unless the prompt has as many of its own.")
-    calibration: Calibration | list[Calibration] | None = Field(None, description="How label likelihoods are weighed; raw unless said otherwise.")
+    calibration: Calibration | list[Calibration] | None = Field(
+        None, description="How label likelihoods are weighed; as `scheme.scoring` unless said otherwise."
+    )
     answer: Literal["likelihood", "generate"] | None = None
     constrained: bool | list[bool] | None = Field(None, description="Hold answers that are written to the labels, or to a JSON schema of the train rows.")
     seeds: list[Annotated[int, Field(ge=0, le=2**31 - 1)]] = Field(

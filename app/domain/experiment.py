@@ -142,8 +142,7 @@ def title(technique: str, settings: dict[str, Any]) -> str:
     budget = f"{settings['label_budget']:,} labels" if settings.get("label_budget") else ""
     asked = ["" if selection == "balanced" else selection, settings.get("calibration", ""), "constrained" if settings.get("constraint") else ""]
     if technique in PROMPT_RUNGS:
-        usual = technique != "few_shot" and shots == PROMPT_RUNGS[technique]
-        name = TITLES["zero_shot"] if not shots else TITLES[technique] if usual else f"{shots}-shot"
+        name = TITLES["zero_shot"] if not shots else TITLES["one_shot"] if (technique, shots) == ("one_shot", 1) else f"{shots}-shot"
         return ", ".join(filter(None, [name, *asked, settings.get("named", ""), budget]))
     name = TITLES.get(technique) or METHODS[technique].title
     if settings.get("model"):
@@ -162,7 +161,10 @@ def told_apart(rungs: Sequence[tuple[str, Sequence[Mapping[str, Any]]]]) -> list
         mine = _said(cells)
         words = [word for name, word in mine.items() if any(said.get(name) != word for _, said in same)]
         twins = [other for other, said in same if said == mine]
-        found.append(", ".join([*words, *([f"no. {twins.index(at) + 1}"] if len(twins) > 1 else [])]) if len(same) > 1 else "")
+        if len(twins) > 1:
+            drawn = [_seeds(rungs[other][1]) for other in twins]
+            words.append(_seeds(cells) if len({*drawn}) == len(twins) else f"no. {twins.index(at) + 1}")
+        found.append(", ".join(words) if len(same) > 1 else "")
     return found
 
 
@@ -171,7 +173,17 @@ def _said(cells: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     each = [{**(cell.get("parameters") or {}), **{name: cell[name] for name in ("prompt_version", "answer", "fit") if name in cell}} for cell in cells]
     names = dict.fromkeys(name for one in each for name in one)
     values = {name: list(dict.fromkeys(_worded(one.get(name)) for one in each)) for name in names}
-    return {name: f"{name.removesuffix('_version').replace('_', ' ')} {' or '.join(some)}" for name, some in values.items()}
+    return {name: f"{_spelt(name)} {' or '.join(some)}" for name, some in values.items()}
+
+
+def _seeds(cells: Sequence[Mapping[str, Any]]) -> str:
+    """Those of the rung, which all its cells share."""
+    seeds = [str(seed) for cell in cells[:1] for seed in cell.get("seeds", ())]
+    return f"{'seed' if len(seeds) == 1 else 'seeds'} {' and '.join(seeds)}"
+
+
+def _spelt(name: str) -> str:
+    return name.removesuffix("_version").replace("_", " ")
 
 
 def _worded(value: Any) -> str:
@@ -286,9 +298,17 @@ def queue_scoring(session: Session, person: Who, experiment: Experiment, rung: R
 
 
 def job_name(experiment: Experiment, rung: Rung, cell: Cell, rows: str = "") -> str:
-    """ "8-shot, seed 2, test rows: tickets"; of a point of the label curve "LoRA, 64 labels: tickets". The experiment's name, which all of its jobs have,
-    comes last: where a list has no room for the whole, what tells them apart stays."""
+    """ "8-shot, seed 2, test rows: tickets"; "LoRA, rank 4: tickets", with what was asked of its tuning that is not the usual; of a point of the label curve
+    "LoRA, 64 labels: tickets". The experiment's name, which all of its jobs have, comes last: where a list has no room for the whole, what tells them apart
+    stays."""
+    own = _unusual(rung, cell.settings.get("parameters") or {}) if rung.trains else ""
     seed = f", seed {cell.seed}" if len(rung.seeds) > 1 else ""
     budget = f", {cell.labels} labels" if cell.labels else ""
     of = f", {rows} rows" if rows else ""
-    return f"{title(rung.technique, {**rung.settings, **cell.settings})}{budget}{seed}{of}: {experiment.name}"
+    return f"{title(rung.technique, {**rung.settings, **cell.settings})}{own}{budget}{seed}{of}: {experiment.name}"
+
+
+def _unusual(rung: Rung, parameters: Mapping[str, Any]) -> str:
+    said = {"fit": rung.settings.get("fit", "refuse"), "keep_text": parameters.get("keep_text")}  # of every rung, and in its title
+    usual = {name: field.default for name, field in METHODS[rung.technique].model_fields.items()} | said
+    return "".join(f", {_spelt(name)} {_worded(value)}" for name, value in parameters.items() if value != usual.get(name))

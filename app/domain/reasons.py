@@ -27,7 +27,7 @@ def reasons(view: Weighed) -> tuple[str, ...]:
 
 
 def _against(view: Weighed, step: Step) -> str:
-    one, k = view.against_best[step.position], len(view.against_best)
+    one, k = view.against_best[step.position], len(view.cheaper if step in view.cheaper else view.dearer)
     words = f"{signed_span(one)} {view.terms.points} against {view.best.title} (p = {_p(view.corrected[step.position])}{f', Holm over {k}' if k > 1 else ''})"
     if step not in view.cheaper:
         return words + ", and costs more"
@@ -63,6 +63,12 @@ def _pays(tuned: Step, prompt: Step, terms: Terms) -> str:
 
 def points(fraction: float) -> str:
     return f"{round(100 * fraction, 1) + 0.0:g}"
+
+
+def amount(margin: float, terms: Terms) -> str:
+    """A margin with its unit."""
+    said = points(margin)
+    return f"{said} {terms.points if said != '1' else terms.points.replace('points', 'point')}"
 
 
 def value_of(fraction: float, terms: Terms, short: bool = False) -> str:

@@ -15,7 +15,7 @@ from statistics import NormalDist
 from typing import Literal
 
 from app.domain.ladder import Step, paired
-from app.domain.reasons import points, reasons, signed, signed_span, span, value_of
+from app.domain.reasons import amount, points, reasons, signed, signed_span, span, value_of
 from app.domain.stats import ALPHA, Difference, holds, holm, rows_for, rows_missing
 from app.domain.targets import Terms
 from app.domain.weighing import Weighed
@@ -54,7 +54,7 @@ def recommend(steps: Sequence[Step], terms: Terms = AS_USUAL, floor: Step | None
     view = Weighed(sorted(steps, key=lambda step: (step.signal, step.position)), terms, brief)
     if floor is not None and not _signal(view.steps, floor):
         return _no_signal(view, floor)
-    return _targeted(view) if terms.asked else _cheapest(view)
+    return _targeted(view, floor) if terms.asked else _cheapest(view)
 
 
 def _signal(steps: Sequence[Step], floor: Step) -> bool:
@@ -84,16 +84,16 @@ def _cheapest(view: Weighed) -> Recommendation:
     if choice is not None and choice is not view.best:
         one = view.against_best[choice.position]
         margin = view.smallest_margin(choice)
-        below = f"{points(margin)} points is the smallest margin at which this is the verdict."
-        return Recommendation(choice.position, f"{_advice(view, choice)} {_held(view, one, view.best)}.", "holds", (*reasons(view), below), margin)
+        below = f"{amount(margin, view.terms)} is the smallest margin at which this is the verdict."
+        return Recommendation(choice.position, f"{_advice(view, choice)} It is {_held(view, one, view.best)}.", "holds", (*reasons(view), below), margin)
     open_ = [step for step in view.cheaper if step.position not in view.worse()]
     if choice is None and not open_:
         return _cannot_tell(view, view.best)
     if open_:
         return _cannot_tell(view, max(open_, key=lambda step: view.against_best[step.position].difference))
     if view.rival is not None:
-        rank = "the cheapest and has" if not view.cheaper else "shown to be better than every cheaper rung, has"
-        sentence = f"It is {rank} the best {view.chosen_by}, and {_held(view, view.asked[view.best.position], view.rival, '')}."
+        rank = "the cheapest" if not view.cheaper else "shown to be better than every cheaper rung"
+        sentence = f"It is {rank}, has the best {view.chosen_by}, and is {_held(view, view.asked[view.best.position], view.rival)}."
     else:
         worst = max(view.cheaper, key=lambda step: (step.value, -step.position))
         sentence = f"Every cheaper rung is shown to be worse; {worst.title} by {span(view.against_best[worst.position], -1)} {view.terms.points}."
@@ -109,10 +109,10 @@ def _advice(view: Weighed, choice: Step) -> str:
     return f"Use {choice.title}: do not tune." if paired(choice, rival).clears(view.terms.margin, ALPHA) else f"Use {choice.title}."
 
 
-def _held(view: Weighed, one: Difference, other: Step, lead: str = "It is ") -> str:
+def _held(view: Weighed, one: Difference, other: Step) -> str:
     """What a rung that holds is shown, with the limit that it was held to: an interval of 95 % reaches further down, and would seem to say otherwise."""
-    less = f"less than {points(view.terms.margin)} {view.terms.points} below" if view.terms.margin else "better than"
-    return f"{lead}shown to be {less} {other.title}: {signed(one.difference)}, at worst {signed(one.lower(ALPHA))} (one-sided, 95 %)"
+    less = f"less than {amount(view.terms.margin, view.terms)} below" if view.terms.margin else "better than"
+    return f"shown to be {less} {other.title}: {signed(one.difference)}, at worst {signed(one.lower(ALPHA))} (one-sided, 95 %)"
 
 
 def _disagree(view: Weighed, above: Step) -> Recommendation:
@@ -131,7 +131,7 @@ def _cannot_tell(view: Weighed, near: Step) -> Recommendation:
     other = view.rival if near is view.best and view.rival else view.best
     more = _rows_to_settle(one, view.terms.margin, len(view.asked))
     hope = f"about {more:,} more {rows} rows would tell, if the difference stays as it is" if more else f"more {rows} rows alone are unlikely to tell"
-    below = f"{points(view.terms.margin)} points below" if view.terms.margin else "that it is no better"
+    below = f"{amount(view.terms.margin, view.terms)} below" if view.terms.margin else "that it is no better"
     until = f"use {near.title}, which costs less and" if near is view.best else view.best.title
     sentence = (
         f"Cannot tell whether {near.title} holds against {other.title}: {signed_span(one)} {view.terms.points}, and "
@@ -164,12 +164,12 @@ def _label_more(view: Weighed, choice: Step | None, tuned: Sequence[Step]) -> Re
     return Recommendation(use.position, sentence, "label_more", reasons(view))
 
 
-def _targeted(view: Weighed) -> Recommendation:
+def _targeted(view: Weighed, floor: Step | None) -> Recommendation:
     """The cheapest rung that is shown to meet what the user asked for."""
     terms = view.terms
     quick = [step for step in view.steps if _within(step.latency_ms, terms.latency_ms) and _within(_thousand(step), terms.price)]
     if terms.quality is None and quick:
-        return _within_limits(view, quick)
+        return _within_limits(view, quick, floor)
     limits = {} if terms.quality is None else _reaching(quick, terms.quality)
     if met := [step for step in quick if step.position in limits]:
         choice = met[0]
@@ -194,18 +194,26 @@ def _targeted(view: Weighed) -> Recommendation:
     return Recommendation(near.position, sentence, "target_unmet", reasons(view))
 
 
-def _within_limits(view: Weighed, quick: Sequence[Step]) -> Recommendation:
+def _within_limits(view: Weighed, quick: Sequence[Step], floor: Step | None) -> Recommendation:
     """Of the rungs that are quick and cheap enough, which is all that was asked, the cheapest that holds among them: being cheap is not yet being of use."""
+    terms = view.terms
+    others = tuple(f"{step.title} does not meet the targets: {_measures(step, terms)}." for step in view.steps if step not in quick)
+    if floor is not None and not _signal(quick, floor):
+        best = max(quick, key=lambda step: step.value)
+        sentence = (
+            f"No rung that meets the targets is shown to beat {floor.title}: {best.title} comes nearest, {signed_span(paired(best, floor))} {terms.points}."
+        )
+        return Recommendation(None, sentence, "target_unmet", (*others, *reasons(view)))
     if len(quick) == 1:
         (only,) = quick
-        lead = "It is the only rung that meets the targets" if len(view.steps) > 1 else "It meets the targets"
-        return Recommendation(only.position, f"Use {only.title}. {lead}: {_measures(only, view.terms)}.", "meets_targets", reasons(view))
-    found = _cheapest(Weighed(quick, view.terms, view.brief))
+        sentence = f"Use {only.title}. It is the only rung that meets the targets: {_measures(only, terms)}."
+        return Recommendation(only.position, sentence, "meets_targets", (*others, *reasons(view)))
+    found = _cheapest(Weighed(quick, terms, view.brief, among=" of those that meet the targets" if others else ""))
     kind: Kind = "meets_targets" if found.kind in ("holds", "best") else found.kind
     choice = next(step for step in quick if step.position == found.position)
     # A p95 of a dozen requests and a price are what was measured: only quality has an interval to show it by.
-    sentence = f"{found.verdict} {len(quick)} of {len(view.steps)} rungs meet the targets; {choice.title}: {_measures(choice, view.terms)}."
-    return Recommendation(found.position, sentence, kind, found.reasons, found.smallest_margin, found.more_rows)
+    sentence = f"{found.verdict} {len(quick)} of {len(view.steps)} rungs meet the targets; {choice.title}: {_measures(choice, terms)}."
+    return Recommendation(found.position, sentence, kind, (*others, *found.reasons), found.smallest_margin, found.more_rows)
 
 
 def _reaching(steps: Sequence[Step], quality: float) -> dict[int, float]:

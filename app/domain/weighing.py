@@ -14,7 +14,8 @@ MONTHS = 12
 class Weighed:
     """The rungs from cheap to dear, the best one, and which of the cheaper ones hold against it."""
 
-    def __init__(self, steps: Sequence[Step], terms: Terms, brief: bool = False) -> None:
+    def __init__(self, steps: Sequence[Step], terms: Terms, brief: bool = False, among: str = "") -> None:
+        """`among`: what these rungs are, in words, where they are not all there are."""
         self.terms, self.brief = terms, brief
         yearly = {step.position: yearly_cost(step, terms) for step in steps}
         self.priced = all(value is not None for value in yearly.values())
@@ -22,13 +23,13 @@ class Weighed:
         self.yearly = yearly
         # On validation where every rung has a score there: else on the test rows, and that is said. The cheaper of two equals is the best.
         self.validated = all(step.validation is not None for step in steps)
-        self.chosen_by = "validation score" if self.validated else "score"
+        self.chosen_by = f"{'validation score' if self.validated else 'score'}{among}"
         self.best = max(self.steps, key=lambda step: (self.quality(step), -self.steps.index(step)))
         at = self.steps.index(self.best)
         self.cheaper, self.dearer = self.steps[:at], self.steps[at + 1 :]
         self.rival = max(self.dearer, key=lambda step: (self.quality(step), -self.steps.index(step)), default=None)
         self.against_best = {step.position: paired(step, self.best) for step in self.steps if step is not self.best}
-        self.corrected = dict(zip(self.against_best, holm([one.p_value for one in self.against_best.values()]), strict=True))
+        self.corrected = self._corrected(self.cheaper) | self._corrected(self.dearer)
 
     def quality(self, step: Step) -> float:
         return step.validation if self.validated and step.validation is not None else step.value
@@ -46,25 +47,33 @@ class Weighed:
 
     def smallest_margin(self, choice: Step) -> float:
         """The margin from which on, up to the one asked for, the verdict is `choice`. Rounded up to a tenth of a point, as it is read: there it holds as well."""
-        low, high = 0.0, self.terms.margin
+        low, high = 0.0, 0.0 if self._is(choice, 0.0) else self.terms.margin
         for _ in range(0 if self.brief else 12):
             middle = (low + high) / 2
-            low, high = (low, middle) if self.choice(middle) is choice and self.above(middle) is None else (middle, high)
+            low, high = (low, middle) if self._is(choice, middle) else (middle, high)
         return min(self.terms.margin, ceil(1000 * high) / 1000)
+
+    def _is(self, choice: Step, margin: float) -> bool:
+        return self.choice(margin) is choice and self.above(margin) is None
 
     def worse(self) -> set[int]:
         """Cheaper rungs that are shown to be worse than the best one."""
-        differences = [self.against_best[step.position] for step in self.cheaper]
-        p_values = holm([one.p_value for one in differences])
-        return {step.position for step, one, p in zip(self.cheaper, differences, p_values, strict=True) if p <= ALPHA and one.high < 0}
+        return {step.position for step in self.cheaper if self._differs(step) and self.against_best[step.position].high < 0}
 
     def above(self, margin: float) -> Step | None:
         """A dearer rung that is shown to be better than the best by validation, which is not shown to be less than the margin below it: the highest."""
-        differences = [self.against_best[step.position] for step in self.dearer]
-        near = holds([one.turned for one in differences], margin) if margin > 0 else [False] * len(differences)
-        found = zip(self.dearer, differences, holm([one.p_value for one in differences]), near, strict=True)
-        better = [step for step, one, p, within in found if p <= ALPHA and one.low > 0 and not within]
-        return max(better, key=lambda step: step.value, default=None)
+        near = holds([self.against_best[step.position].turned for step in self.dearer], margin) if margin > 0 else [False] * len(self.dearer)
+        ahead = (
+            step for step, within in zip(self.dearer, near, strict=True) if not within and self._differs(step) and self.against_best[step.position].low > 0
+        )
+        return max(ahead, key=lambda step: step.value, default=None)
+
+    def _differs(self, step: Step) -> bool:
+        return self.corrected[step.position] <= ALPHA
+
+    def _corrected(self, steps: Sequence[Step]) -> dict[int, float]:
+        """P-values against the best one with Holm's correction. Cheaper rungs may replace it and dearer ones cast doubt on it: each is a question of its own."""
+        return dict(zip((step.position for step in steps), holm([self.against_best[step.position].p_value for step in steps]), strict=True))
 
 
 def yearly_cost(step: Step, terms: Terms) -> float | None:

@@ -13,28 +13,20 @@ from app.domain.shots import SELECTIONS
 from app.domain.targets import MARGIN
 from app.errors import FettleError, Invalid, NotFound
 from app.pages import experiment_scheme
+from app.pages.experiment_refusals import field_of
 from app.pages.experiment_wishes import WISHES, targets
 from app.pages.formatting import about, compact, money
 from app.pages.forms import number, one_of, prompt_choices, whole
 from app.services import datasets, forecast, models, prompts, quick_look
 from app.services.largest import largest
+from app.services.rungs import MOST_SHOTS
 
-MOST_SHOTS = 64
 MOST_MARGIN = 50.0
 USUAL = (*PROMPT_RUNGS, "lora")
 """Ticked before anybody chooses."""
 USUAL_DRAWS = 3
 EVERY = "every"
 """The choice of a select that stands for all its others: they are chosen among on validation rows."""
-
-
-REFUSALS = {
-    "no_rungs": "rungs", "no_such_split": "dataset", "no_label_set": "dataset", "too_few_shots": "shots", "unknown_variable": "prompt_version",
-    "not_a_foundation_model": "model", "not_this_method": "rungs", "no_place_for_shots": "prompt_version", "no_such_selection": "selection",
-    "too_many_cells": "shots", "no_validation": "dataset", "bad_budget": "curve", "bad_parameter": "rates",
-    "not_weighed": "calibration", "not_one_calibration": "calibration", "nothing_written": "extractor", "no_such_metric": "metric",
-}  # fmt: skip
-"""The form's field at which an error of the service is shown."""
 
 
 def listed(text: str, one: Callable[[str], Any]) -> Any:
@@ -58,13 +50,13 @@ def rungs(values: Mapping[str, str], tuned: Model | None) -> list[dict[str, Any]
         beside = listed(values["beside"], lambda text: whole(text, "beside", 1, MOST_SHOTS))
         found += [{**without_curve(rung), "shots": beside} for rung in found if rung["technique"] in METHODS]
         if tuned is not None:
-            found.append({"technique": "few_shot", "model": tuned.id, "shots": beside})
+            found.append({"technique": tuned.method, "model": tuned.id, "shots": beside, **_answering(values)})
     if values.get("signal"):
         shots = _shots(values)
         own = [0, *(shots if isinstance(shots, list) else [shots])] if "few_shot" in ticked(values) else 0
         wordings = {"prompt_version": [values.get("prompt_version") or None, *also]} if (also := _also(values)) else {}
         found.append({"technique": "few_shot", "model": values["signal"], "shots": own, **wordings})
-    return found if tuned is None else [*found, {"technique": tuned.method, "model": tuned.id}]
+    return found if tuned is None else [*found, {"technique": tuned.method, "model": tuned.id, **_answering(values)}]
 
 
 def without_curve(rung: Mapping[str, Any]) -> dict[str, Any]:
@@ -102,11 +94,8 @@ def _rung(name: str, values: Mapping[str, str]) -> dict[str, Any]:
     seeds = _seeds(values, "draws" if name in PROMPT_RUNGS else "seeds", USUAL_DRAWS if name in PROMPT_RUNGS else 1)
     if also := _also(values):
         rung["prompt_version"] = [values.get("prompt_version") or None, *also]
-    if values.get("constrained"):
-        rung["constrained"] = [False, True] if values["constrained"] == EVERY else True
+    rung |= _answering(values)
     if name in PROMPT_RUNGS:
-        if calibration := values.get("calibration"):
-            rung["calibration"] = list(CALIBRATIONS) if calibration == EVERY else calibration
         if PROMPT_RUNGS[name]:
             rung["seeds"] = seeds
         if name == "few_shot":
@@ -124,6 +113,16 @@ def _rung(name: str, values: Mapping[str, str]) -> dict[str, Any]:
         curve = listed(values["curve"], lambda text: whole(text, "curve", 2, 10_000_000))
         rung["label_curve"] = sorted(curve) if isinstance(curve, list) else [curve]
     return {**rung, **({"parameters": parameters} if parameters else {})}
+
+
+def _answering(values: Mapping[str, str]) -> dict[str, Any]:
+    """How answers are held to their form and their likelihoods weighed: the same for every rung but the signal, whose endpoint may have neither."""
+    found: dict[str, Any] = {}
+    if constrained := values.get("constrained"):
+        found["constrained"] = [False, True] if constrained == EVERY else True
+    if calibration := values.get("calibration"):
+        found["calibration"] = list(CALIBRATIONS) if calibration == EVERY else calibration
+    return found
 
 
 def _seeds(values: Mapping[str, str], field: str, usual: int) -> list[int]:
@@ -183,7 +182,7 @@ def context(person: Who, values: Mapping[str, str], error: FettleError | None) -
         wanted = rungs(values := _unticked(values, unfit), tuned)
     except Invalid as problem:
         error, wanted = error or problem, []
-    refused = {} if error is None else {str(error.detail.get("field") or REFUSALS.get(error.code, "")): f"{error.message} {error.advice}"}
+    refused = {} if error is None else {field_of(error, values, judged, signal=large is not None): f"{error.message} {error.advice}"}
     found: dict[str, Any] = {
         **judged,
         "values": values,

@@ -1,9 +1,10 @@
 """What a report says of an experiment beside its table: the settings, wordings and hashes that the figures stand for."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from app.domain.evaluation import narrows
 from app.domain.prompt import PromptVersion
 from app.domain.rendering import render, template_variables
 from app.domain.scheme import Scheme, value_of
@@ -52,14 +53,16 @@ class Record:
 
 def record(view: Ladder) -> Record:
     """What the report of an experiment keeps."""
-    answers = {row.rung.settings["answer"] for row in view.rows}
-    asked = reports.wordings(view)
+    scheme, asked = Scheme.model_validate(view.experiment.scheme), reports.wordings(view)
+    asks = {(row.rung.settings["answer"], one.prompt.reference): one.prompt.template() for row in view.rows for one in row.own}
+    narrowed = [narrows(view.version.book, scheme, answer, template) for (answer, _), template in asks.items()]
+    lines = ladder_view.lines(view)
     return Record(
-        judged=scheme_words.sentences(Scheme.model_validate(view.experiment.scheme), answers, view.version.label_texts()),
+        judged=scheme_words.sentences(scheme, {answer for answer, _ in asks}, view.version.label_texts(), narrowed),
         settings=[(row.title, _settings(row)) for row in view.rows],
-        tried=[(line.title, [_tried(view, line, one) for one in line.cells]) for line in ladder_view.lines(view) if line.cells],
+        tried=[(line.title, [_tried(view, line, one) for one in line.cells]) for line in lines if line.cells],
         wordings=_wordings(view, asked),
-        hashes=_hashes(view, asked),
+        hashes=_hashes(view, asked, {line.position: line for line in lines}),
     )
 
 
@@ -67,7 +70,8 @@ def _settings(row: RungRow) -> str:
     """ "seeds 0, 1; shots 4; learning rate 0.002": of a grid those that were chosen, while none is the lists. What has no value is left out."""
     ran = request_of(row) if row.rung.chosen is None else settings_of(row, row.lead)
     made = [steps for one in row.own if one.tune_job and (steps := (one.tune_job.result or {}).get("steps"))] if row.rung.trains else []
-    values = {"seeds": row.rung.seeds, **ran, **ran.get("parameters", {}), "steps made": made or None}
+    seeds = list(dict.fromkeys(one.cell.seed for one in row.own))
+    values = {"seeds": seeds, **ran, **ran.get("parameters", {}), "steps made": made or None}
     return "; ".join(f"{name.replace('_', ' ')} {_value(value)}" for name, value in values.items() if value is not None and name not in NOT_SAID)
 
 
@@ -100,14 +104,29 @@ def _text(prompt: PromptVersion) -> str:
     return render(template, dict(zip(names, braced(names), strict=True))).text
 
 
-def _hashes(view: Ladder, asked: Sequence[PromptVersion]) -> list[tuple[str, str]]:
+def _hashes(view: Ladder, asked: Sequence[PromptVersion], lines: Mapping[int, ladder_view.Line]) -> list[tuple[str, str]]:
     cells = [(row, one) for row in view.rows for one in row.cells]
     prompts = {one.reference: one for one in [*asked, *(one.prompt for _, one in cells)]}
     models = {one.model.id: one.model for row, one in cells if one.model.kind != "tuned"} | {view.model.id: view.model}
-    tuned = {one.model.id: (row, one) for row, one in cells if one.model.kind == "tuned"}
+    artefacts = _artefacts(view, lines)
     return [
         (f"{view.dataset.name} v{view.version.number}, the rows of all splits", view.version.content_hash),
         *((f"model {one.shown}", one.content_hash or "not known: it answers at its endpoint") for one in models.values()),
-        *((f"artefact of {one.title}, seed {one.cell.seed}", one.model.content_hash) for _, one in tuned.values()),
+        *((f"artefact of {' and '.join(names)}", digest) for digest, names in artefacts),
         *((f"prompt {reference}", prompts[reference].content_hash) for reference in sorted(prompts, key=natural)),
     ]
+
+
+def _artefacts(view: Ladder, lines: Mapping[int, ladder_view.Line]) -> list[tuple[str, list[str]]]:
+    """(hash of a tuned model, the rungs that ask it, each by the title it has in the table); a cell that was tried and left is told by its own name."""
+    models: dict[int, str] = {}
+    names: dict[int, dict[int, str]] = {}
+    for row in view.rows:
+        for one in sorted(row.cells, key=lambda one: one.cell.number != row.rung.chosen):
+            if one.model.kind == "tuned":
+                left = one.cell.number != row.rung.chosen
+                title = f"{lines[row.rung.position].named(one)}, tried for {row.title}" if left else row.title
+                seed = f", seed {one.cell.seed}" if row.rung.trains and len(row.own) > 1 and not left else ""
+                models[one.model.id] = one.model.content_hash
+                names.setdefault(one.model.id, {}).setdefault(row.rung.position, f"{title}{seed}")
+    return [(digest, list(names[key].values())) for key, digest in models.items()]

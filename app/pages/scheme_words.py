@@ -20,8 +20,8 @@ COUNTED = {
 }
 
 
-def sentences(scheme: Scheme, answers: Collection[str], labels: Collection[str]) -> list[str]:
-    """`answers` are the ways in which rungs answer, `labels` what there is to answer."""
+def sentences(scheme: Scheme, answers: Collection[str], labels: Collection[str], narrowed: Collection[bool]) -> list[str]:
+    """`answers` are the ways in which rungs answer, `labels` what there is to answer; `narrowed`: of each prompt, whether rows are offered some of them."""
     shape: Shape = "labels" if scheme.shape == "auto" else scheme.shape
     said = []
     if "likelihood" in answers:
@@ -32,8 +32,10 @@ def sentences(scheme: Scheme, answers: Collection[str], labels: Collection[str])
         counted = COUNTED[usual if scheme.extractor == "auto" else scheme.extractor].format(pattern=scheme.pattern, json_field=scheme.json_field)
         said.append(f"Generation: {counted} counts as the answer.")
     said.append(_judged(scheme, shape, written="generate" in answers))
-    if scheme.has_many(labels):
-        said.append(f"Of {len(labels):,} labels a row is offered the {scheme.candidates} that BM25 finds likeliest; one that is not offered cannot be right.")
+    if any(narrowed):
+        where = "" if all(narrowed) else " where they are weighed or the prompt names them"
+        offered = f"Of {len(labels):,} labels a row is offered the {scheme.candidates} that BM25 finds likeliest{where}"
+        said.append(f"{offered}; one that is not offered cannot be right.")
     if scheme.checks:
         said.append(f"House style, checked in every answer: {'; '.join(write_checks(scheme.checks).splitlines())}.")
     return [*said, f"Rungs are compared by {scheme.figure.title}."]

@@ -26,7 +26,8 @@ from app.domain.model import Model
 from app.domain.prompt import Prompt, PromptVersion
 from app.domain.rendering import LABELS, Template, check, template_variables
 from app.domain.scheme import ACCURACY, METRICS, Scheme
-from app.domain.scoring.json_fields import placeless
+from app.domain.scoring.json_fields import placed
+from app.domain.scoring.reading import found_json
 from app.domain.stats import Difference, Verdict, paired_difference, verdict
 from app.errors import Conflict, Invalid, NotFound, Sealed, first_problem
 
@@ -34,6 +35,8 @@ ANSWERS = ("likelihood", "generate")
 CHANGEABLE = ("model", "dataset", "prompt_version", "split", "answer", "limit", "fit", "scheme")
 """What a clone can have different, its priority aside."""
 
+LOOKED_AT = 1_000
+"""Rows whose gold answers tell what answers are like."""
 COMPARABLE = 50
 """Evaluations that are offered to be laid beside one."""
 
@@ -99,6 +102,7 @@ def _add(
     version = datasets.find(session, person, dataset)
     usable(version, split, answer)
     check_scheme(scheme, answer, remote=row.remote)
+    check_fields(session, version, scheme)
     if prompt_version is not None:
         prompt = prompts.find(session, person, prompt_version)
     elif row.prompt_version_id is not None:
@@ -144,13 +148,21 @@ def check_scheme(scheme: Scheme, answer: str, *, remote: bool) -> None:
     if scheme.scoring == "normalised" and remote:
         advice = "Choose raw or calibrated, or a model that runs here."
         raise Invalid("no_token_counts", "An endpoint does not say how many tokens a label has, so likelihoods cannot be normalised by them.", advice)
-    if (path := next((path for path in scheme.fields if placeless(path) != path), None)) is not None:
-        advice = f"Items of a list are aligned before they are compared: write {placeless(path)}, which holds for all of them."
-        raise Invalid("bad_field", f"{path} names a place in a list, which has no comparator of its own.", advice, detail={"field": "fields"})
     if scheme.scoring != "raw" and answer != "likelihood":
         raise Invalid("not_weighed", f"Answers that are generated are not compared by likelihood, so they cannot be {scheme.scoring}.", "Leave scoring on raw.")
     if scheme.extractor != "auto" and answer == "likelihood":
         raise Invalid("nothing_written", "By likelihood nothing is written, so there is nothing to extract an answer from.", "Leave extractor on auto.")
+
+
+def check_fields(session: Session, version: DatasetVersion, scheme: Scheme) -> None:
+    """Raises Invalid for a comparator of a place in a list, as train rows have one there: it would be passed over without a word."""
+    numbered = [path for path in scheme.fields if any(step.isdecimal() for step in path.split("."))]
+    golds = [found_json(row.answer) for row in datasets.cases(session, version, "train", LOOKED_AT)] if numbered else []
+    path = next((path for gold in golds for path in numbered if placed(gold, path)), None)
+    if path is not None:
+        message = f"{path} names a place in a list, which has no comparator of its own."
+        advice = "Items of a list are aligned before they are compared: leave the place out, and it holds for all of them."
+        raise Invalid("bad_field", message, advice, detail={"field": "fields"})
 
 
 def check_calibrated(version: DatasetVersion, scheme: Scheme, answer: str, template: Template) -> None:

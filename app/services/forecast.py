@@ -23,7 +23,7 @@ from app.domain.experiment import LINEAR, PROMPT_RUNGS
 from app.domain.footprint import CHARACTERS_A_TOKEN
 from app.domain.job import Job
 from app.domain.methods import METHODS
-from app.domain.methods.base import parse
+from app.domain.methods.base import MethodParameters, parse
 from app.domain.model import Model
 from app.domain.rendering import DEFAULT, Template, answer_text, render
 from app.domain.scheme import DEFAULT as SCHEME
@@ -62,7 +62,7 @@ class Part:
     dollars: float | None = 0.0
     jobs: int = 0
     scored: int = 0
-    """How often the test rows are: once, or for each draw of shots or tuning seed."""
+    """How often the test rows are answered: once, or for each draw of shots or tuning seed. It is one look at them all the same."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def experiment(
         template = prompts.find(session, person, prompt_version).template() if prompt_version else DEFAULT
         rows = min(validation_rows, version.splits.get("validation", 0)), version.splits.get("test", 0) if tested else 0
         known = _Known(session, person, version, template, rows, machine_hour)
-        plain = {rung["technique"] for rung in rungs if not rung.get("shots")}
+        plain = {rung["technique"] for rung in rungs if not rung.get("shots") and rung.get("model") is None}
         return Forecast([_part(known, base, rung, shares=bool(rung.get("shots")) and rung["technique"] in plain) for rung in rungs])
 
 
@@ -208,17 +208,21 @@ def _part(known: _Known, base: Model, rung: dict[str, Any], *, shares: bool) -> 
     measured = pace.measured
     if tunes:
         step = _stepping(known, model, technique, bare)
-        trained = [(parse(METHODS, technique, one.get("parameters") or {}), 1) for one in grid] + [
-            (parse(METHODS, technique, grid[0].get("parameters") or {}), drawn - 1)
-        ]
-        steps = sum(one.total_steps(rung.get("label_budget") or known.version.splits.get("train", 0)) * count for one, count in trained)
-        steps += sum(trained[0][0].total_steps(budget) * seeds for budget in rung.get("label_curve") or [])
-        runs = sum(count for _, count in trained) + points
+        each = _trainings(technique, grid)
+        trained = [*each, *each[:1] * (drawn - 1)]
+        steps = sum(one.total_steps(rung.get("label_budget") or known.version.splits.get("train", 0)) for one in trained)
+        steps += sum(each[0].total_steps(budget) * seeds for budget in rung.get("label_curve") or [])
+        runs = len(trained) + points
         seconds += steps * step.each + runs * step.start
-        tokens += round(steps * trained[0][0].batch_size * bare)
+        tokens += round(steps * each[0].batch_size * bare)
         jobs += runs
         measured = measured and step.measured
     return Part(technique, seconds, measured, tokens, _dollars(known, model, seconds, tokens, writes), jobs, drawn)
+
+
+def _trainings(technique: str, grid: Sequence[dict[str, Any]]) -> list[MethodParameters]:
+    """What is tuned for a grid, once for all cells that are only asked or weighed in another way."""
+    return [one for one, _ in dict.fromkeys((parse(METHODS, technique, cell.get("parameters") or {}), cell.get("prompt_version")) for cell in grid)]
 
 
 def _shots(one: dict[str, Any]) -> int:

@@ -32,6 +32,8 @@ LISTS = ("prompt_version", "shots", "selection", "calibration", "constrained")
 TRAINING = ("parameters", "label_budget", "label_curve")
 """What only a rung can have that is tuned."""
 
+MOST_SHOTS = 64
+"""What can be asked for; a prompt may bring more of its own."""
 MOST_CELLS = 64
 MOST_SEEDS = 20
 

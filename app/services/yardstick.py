@@ -14,10 +14,7 @@ from app.domain.dataset import DatasetVersion
 from app.domain.scheme import METRICS, Scheme, Shape
 from app.domain.scoring.json_schema import schema_of
 from app.errors import Invalid
-from app.services.evaluations import scheme_of
-
-LOOKED_AT = 1_000
-"""Test rows whose gold answers tell the shape."""
+from app.services.evaluations import LOOKED_AT, check_fields, scheme_of
 
 
 def shape_of(session: Session, version: DatasetVersion, scheme: Scheme) -> Shape:
@@ -30,8 +27,9 @@ def shape_of(session: Session, version: DatasetVersion, scheme: Scheme) -> Shape
 def settled(session: Session, version: DatasetVersion, scheme: Scheme) -> Scheme:
     """The same scheme with shape and figure said, so that validation and test rows are judged alike. Labels by accuracy is what goes without saying.
 
-    Raises Invalid for a figure that there is not for this shape.
+    Raises Invalid for a figure that there is not for this shape, or a comparator of what has none.
     """
+    check_fields(session, version, scheme)
     shape = shape_of(session, version, scheme)
     known = METRICS[shape]
     if scheme.metric != "auto" and scheme.metric not in known:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.scoring.json_fields import WHOLE, Comparator, as_date, comparator_of, compare, compared_by, credit, flat, placeless
+from app.domain.scoring.json_fields import WHOLE, Comparator, as_date, comparator_of, compare, compared_by, credit, flat, placed
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-1000, 1000) | st.text(max_size=8),
@@ -71,7 +71,12 @@ def test_fields_of_list_items_have_comparators() -> None:
     inner = {"orders.items.total": Comparator(by="number", tolerance=0.01)}
     wanted, given = '{"orders": [{"items": [{"total": 1.5}]}]}', '{"orders": [{"items": [{"total": 1.504}]}]}'
     assert compare(wanted, given, inner).right and not compare(wanted, given, {}).right
-    assert placeless("lines.0.total") == "lines.total" and placeless("revenue.2023") == "revenue.2023"
+
+
+def test_a_number_in_a_path_is_a_place_only_where_there_is_a_list() -> None:
+    gold = {"lines": [{"total": 1, "parts": [{"no": 7}]}], "ratings": {"1": 5}, "revenue": {"2023": {"net": 1}}}
+    found = {path: placed(gold, path) for path in ("lines.0.total", "lines.104", "lines.parts.0.no", "ratings.1", "revenue.2023.net", "lines.total", "none.0")}
+    assert [path for path, is_place in found.items() if is_place] == ["lines.0.total", "lines.104", "lines.parts.0.no"]
 
 
 def test_how_a_field_is_compared_is_said_in_words() -> None:

@@ -1,5 +1,7 @@
 """The pages of evaluations: the form, the figures, the rows and one row with its prompt."""
 
+import json
+
 import pytest
 from starlette.testclient import TestClient
 
@@ -157,9 +159,11 @@ def test_fields_of_json_answers_say_how_they_were_compared_and_count_apart(brows
 
 
 def test_a_place_in_a_list_has_no_comparator(browser: TestClient, person: Who) -> None:
-    typed = {"model": str(add_model(person)), "dataset": add_dataset(person).reference, "split": "validation", "answer": "generate", "shape": "json"}
+    rows = [(f"{split} {at}", json.dumps({"lines": [{"total": at}]}), split) for split in ("train", "validation", "test") for at in range(9)]
+    dataset = add_rows(person, "orders", rows).reference
+    typed = {"model": str(add_model(person)), "dataset": dataset, "split": "validation", "answer": "generate", "shape": "json"}
     page = Dom(browser.post("/evaluations", data={**typed, "fields": "lines.0.total: number"}).text)
-    assert "lines.0.total names a place in a list" in page.text("#fields-error") and "write lines.total" in page.text("#fields-error")
+    assert "lines.0.total names a place in a list" in page.text("#fields-error") and "leave the place out" in page.text("#fields-error")
 
 
 def test_rows_that_were_made_to_fit_are_counted_wherever_the_figures_stand(browser: TestClient, person: Who) -> None:

@@ -8,11 +8,15 @@ from starlette.testclient import TestClient
 
 from app.domain.access import Who
 from app.domain.footprint import UNSURE
+from app.domain.model import Model
+from app.errors import Invalid
+from app.pages.experiment_form import rungs
+from app.pages.experiment_refusals import field_of
 from app.services import endpoints, estimates, experiments, prompts
 from tests.dom import Dom, get
 from tests.pages.test_experiments import task
 from tests.pages.test_jobs import small, worker_with
-from tests.rows import add_dataset, add_remote_model
+from tests.rows import add_dataset, add_model, add_remote_model, add_rows
 
 __all__ = ["small", "task"]
 
@@ -31,12 +35,15 @@ def test_the_largest_model_is_chosen_for_the_signal(browser: TestClient, person:
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"zero_shot": "on"}, "1 rung: 1 scoring of 30 test rows."),
-        ({"zero_shot": "on", "few_shot": "on", "draws": "3"}, "2 rungs: 4 scorings of 30 test rows."),
-        ({"zero_shot": "on", "few_shot": "on", "shots": "2, 4", "draws": "3", "lora": "on", "seeds": "2", "steps": "5"}, "3 rungs: 6 scorings of 30 test rows"),
+        ({"zero_shot": "on"}, "1 rung: 30 test rows answered once."),
+        ({"zero_shot": "on", "few_shot": "on", "draws": "3"}, "2 rungs: 30 test rows answered 4 times."),
+        (
+            {"zero_shot": "on", "few_shot": "on", "shots": "2, 4", "draws": "3", "lora": "on", "seeds": "2", "steps": "5"},
+            "3 rungs: 30 test rows answered 6 times",
+        ),
     ],
 )
-def test_draws_and_seeds_are_scorings(browser: TestClient, task: tuple[int, str], fields: dict[str, str], said: str) -> None:
+def test_test_rows_are_answered_for_each_draw_and_seed(browser: TestClient, task: tuple[int, str], fields: dict[str, str], said: str) -> None:
     assert get(browser, f"/experiments/new?{urlencode({'drawn': 'yes', 'dataset': task[1], **fields})}").text("p.sentence").startswith(said)
 
 
@@ -44,7 +51,7 @@ def test_shots_that_are_the_prompts_own_are_drawn_once(browser: TestClient, pers
     shots = [{"input": f"about my bill {at}", "output": "billing"} for at in range(2)]
     prompt = prompts.create(person, "own", {"mode": "structured", "instruction": "Say which.", "shots": shots}).reference
     fields = {"drawn": "yes", "dataset": task[1], "few_shot": "on", "draws": "3", "prompt_version": prompt}
-    for count, said in (("2", "1 scoring "), ("4", "3 scorings ")):
+    for count, said in (("2", "answered once"), ("4", "answered 3 times")):
         assert said in get(browser, f"/experiments/new?{urlencode({**fields, 'shots': count})}").text("p.sentence")
 
 
@@ -95,3 +102,39 @@ def test_other_wordings_become_cells_of_every_rung(browser: TestClient, person: 
     answer = browser.post("/experiments", data={**fields, "prompts_also": "999@1"})
     page = Dom(answer.text)
     assert answer.status_code == 422 and page.one("#prompts_also").get("aria-invalid") == "true" and page.one("#prompts_also").get("value") == "999@1"
+
+
+@pytest.mark.usefixtures("database")
+def test_a_tuned_model_that_is_there_is_asked_as_the_form_says_by_its_own_method() -> None:
+    fields = {"drawn": "yes", "zero_shot": "on", "lora": "on", "beside": "4", "calibration": "every", "signal": "9"}
+    found = rungs(fields, Model(id=7, kind="tuned", method="prefix"))
+    assert [(one["technique"], one.get("model"), one.get("shots"), len(one.get("calibration", []))) for one in found] == [
+        ("zero_shot", None, None, 3),
+        ("lora", None, None, 3),
+        ("lora", None, 4, 3),
+        ("prefix", 7, 4, 3),
+        ("few_shot", "9", 0, 0),
+        ("prefix", 7, None, 3),
+    ]
+    held = rungs({"drawn": "yes", "constrained": "yes"}, Model(id=7, kind="tuned", method="prefix"))
+    assert held == [{"technique": "prefix", "model": 7, "constrained": True}]
+
+
+def test_an_error_stands_at_its_field_or_above_the_form_where_that_is_not_drawn(browser: TestClient, person: Who) -> None:
+    labels = {"by_likelihood": True, "shape": "labels"}
+    fields = {
+        "learning_rate": "rates",
+        "max_steps": "steps",
+        "label_curve": "curve",
+        "calibration": "calibration",
+        "constrained": "",
+        "rank": "",
+        "pattern": "",
+    }
+    found = {name: field_of(Invalid("x", "No.", "Do.", detail={"field": name}), {}, labels, signal=False) for name in fields}
+    assert found == fields and field_of(Invalid("no_rungs", "No.", "Do."), {}, labels, signal=False) == "rungs"
+    rows = [(f"{split} {at}", f"the {split} answer {at}", split) for split in ("train", "validation", "test") for at in range(9)]
+    where = {"dataset": add_rows(person, "texts", rows).reference, "model": str(add_model(person))}
+    answer = browser.post("/experiments", data={**DRAWN, **where, "constrained": "yes"})
+    page = Dom(answer.text)
+    assert answer.status_code == 422 and not page.all("#constrained") and "Only labels and JSON have a form" in page.text("[role=alert]")

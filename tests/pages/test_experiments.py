@@ -78,7 +78,7 @@ def test_a_baseline_that_holds_is_recommended_like_any_rung(browser: TestClient,
     page = get(browser, f"/experiments/{key}")
     assert page.texts("tbody th")[1].startswith("TF-IDF + logistic regression (recommended)") and page.one("tr[data-best]").get("id") == "rung--1"
     assert page.text(".verdict").startswith(
-        "Use TF-IDF + logistic regression. It is the cheapest and has the best validation score, and shown to be less than 10 points below one-shot: +6.7, at"
+        "Use TF-IDF + logistic regression. It is the cheapest, has the best validation score, and is shown to be less than 10 points below one-shot: +6.7, at"
     )
     assert page.text("#rung-0 td:nth-of-type(3)") == "baseline" and page.texts("#rung--1 td.num")[-1] == "20 10 validation"
     assert "words and pairs of words of 20 train rows" in page.text("main")
@@ -152,7 +152,7 @@ def test_a_failed_rung_says_why_and_runs_again(browser: TestClient, person: Who,
 def test_the_form_queues_what_is_ticked(browser: TestClient, person: Who, task: tuple[int, str]) -> None:
     page = get(browser, "/experiments/new")
     assert [box.get("id") for box in page.all("main input[type=checkbox][checked]")] == ["zero_shot", "one_shot", "few_shot", "lora"]
-    assert page.text(".sentence") == "4 rungs: 8 scorings of 30 test rows, and tuning of 4 steps."
+    assert page.text(".sentence") == "4 rungs: 30 test rows answered 8 times, and tuning of 4 steps."
     fields = {
         "drawn": "yes",
         "dataset": task[1],

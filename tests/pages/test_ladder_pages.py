@@ -238,7 +238,7 @@ def test_the_form_makes_grids_of_lists(browser: TestClient, person: Who, task: t
     view = experiments.find(person, int(place.rpartition("/")[2]))
     few, lora = view.rows
     assert len(few.cells) == 2 * 3 * 3, "a quick look at so many draws shots once"
-    assert len(lora.cells) == 2 and lora.rung.settings["curve"] == [4, 8] and lora.rung.seeds == [0, 1]
+    assert len(lora.cells) == 2 * 3 and lora.rung.settings["curve"] == [4, 8] and lora.rung.seeds == [0, 1]
     assert lora.cells[0].cell.settings["parameters"]["max_steps"] == 20
     assert (view.experiment.validation_rows, view.experiment.opens) == (100, False)
 

@@ -20,6 +20,7 @@ from app.domain.evaluation import Evaluation
 from app.domain.experiment import Experiment
 from app.domain.job import Job
 from app.domain.model import Model
+from app.pages import report_view
 from app.services import accounts, experiments, prompts
 from app.settings import settings
 from tests.dom import get
@@ -73,8 +74,42 @@ def test_every_hash_is_there_in_full(browser: TestClient, person: Who, key: int)
     page, text = texts(browser, key)
     for words in (folded(page, "Hashes (sha256)"), section(text, "Hashes (sha256)")):
         assert {*SHA256.findall(words)} == {*named.values()}, words
-        assert re.search(rf"artefact of LoRA, seed 0\W+{named['artefact']}", words)
+        assert re.search(rf"artefact of LoRA\W+{named['artefact']}", words)
     assert not re.search(r"[0-9a-f]{8}…", str(page.text_content())), "none is cut short"
+
+
+def test_artefacts_are_told_apart_and_with_all_that_ask_them(browser: TestClient, person: Who, task: tuple[int, str]) -> None:
+    ranks: dict[str, Any] = {"technique": "lora", "parameters": {"rank": [4, 8]}}
+    rungs: list[dict[str, Any]] = [ranks, {"technique": "lora", "seeds": [0, 1]}, {"technique": "lora", "seeds": [0, 1], "shots": 2}]
+    key = experiments.create(person, name="tickets", dataset=task[1], model=task[0], rungs=rungs)
+    climb_by(lambda rung, cell: 20 + 4 * cell.number)
+    said = re.findall(r"artefact of (.*?): `", section(texts(browser, key)[1], "Hashes (sha256)"))
+    assert said == [
+        "LoRA, rank 8",
+        "LoRA, rank 4, tried for LoRA, rank 8",
+        "LoRA, rank 16, seed 0 and LoRA, 2-shot, seed 0",
+        "LoRA, rank 16, seed 1 and LoRA, 2-shot, seed 1",
+    ]
+
+
+def test_many_labels_are_told_as_the_rungs_prompts_have_them(person: Who) -> None:
+    labels = [f"T-{at}" for at in range(31)]
+    version = add_rows(person, "many", [(f"{split} {label}", label, split) for split in ("train", "validation", "test") for label in labels])
+    plain = prompts.create(person, "plain", {"mode": "structured", "instruction": "Which?"}).reference
+    where: dict[str, Any] = {"name": "", "dataset": version.reference, "model": add_model(person), "prompt_version": plain}
+    said = {}
+    for ways in (("generate",), ("likelihood", "generate"), ("likelihood",)):
+        key = experiments.create(person, **where, rungs=[{"technique": "zero_shot", "answer": way} for way in ways])
+        judged = report_view.record(experiments.find(person, key)).judged
+        said[ways] = next((one for one in judged if one.startswith("Of 31 labels")), "")
+    assert said["generate",] == "" and " where they are weighed or the prompt names them; " in said["likelihood", "generate"]
+    assert said["likelihood",] == "Of 31 labels a row is offered the 20 that BM25 finds likeliest; one that is not offered cannot be right."
+
+
+def test_only_seeds_that_ran_are_said(person: Who, task: tuple[int, str]) -> None:
+    key = experiments.create(person, name="", dataset=task[1], model=task[0], rungs=[{"technique": "zero_shot", "seeds": [0, 1, 2]}])
+    ((_, words),) = report_view.record(experiments.find(person, key)).settings
+    assert words.startswith("seeds 0; ")
 
 
 def test_the_wordings_that_rungs_asked_with_stand_there_with_their_shots(browser: TestClient, person: Who, key: int) -> None:
@@ -93,7 +128,6 @@ def test_what_each_rung_ran_with_is_said_whatever_it_was_asked_with(browser: Tes
         for said in (
             "seeds 3, 4",
             "shots 2; selection balanced",
-            "calibration raw",
             "max steps 7",
             "learning rate 0.00123",
             "rank 16",

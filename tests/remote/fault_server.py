@@ -181,6 +181,12 @@ async def balk(writer: Writer) -> None:
     writer.write(whole(b"{}", 400) if counts["balk"] <= 3 else whole(ANSWER))
 
 
+async def sulk(writer: Writer) -> None:
+    """Refuses the first three requests, then breaks its answers off."""
+    counts["sulk"] += 1
+    await (short(writer) if counts["sulk"] > 3 else refuse(writer))
+
+
 async def loose(writer: Writer) -> None:
     """Holds every second answer to its choices."""
     counts["loose"] += 1
@@ -215,7 +221,7 @@ FAULTS: dict[str, Callable[[Writer], Awaitable[None]]] = {
     one.__name__: one
     for one in (
         stall, drip, drop, short, long, garbage, html, shape, noise, bomb, headers, big, endless, half, mad, sorry, redirect, page, quota, busy, twice, later, fine, slow,
-        moody, crowded, lined, ill, refuse, balk, loose,
+        moody, crowded, lined, ill, refuse, balk, sulk, loose,
     )
 }  # fmt: skip
 

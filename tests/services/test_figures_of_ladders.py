@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from app.domain.scheme import Scheme, judge
 from app.domain.scoring import score
 from app.domain.targets import Targets
 from app.errors import Invalid
+from app.services import evaluations as evaluating
 from app.services import experiments, label_curve, prompts, reports, what_if
 from tests.rows import add_dataset, add_model, add_rows, climb, climb_by
 
@@ -146,6 +148,26 @@ def test_a_figure_that_there_is_not_is_refused_whole(person: Who, scheme: dict[s
     with pytest.raises(Invalid) as refused:
         experiments.create(person, name="", dataset=version.reference, model=model, rungs=[{"technique": "zero_shot"}], scheme=scheme)
     assert refused.value.code == code and refused.value.advice and experiments.recent(person)[0] == []
+
+
+def test_a_comparator_of_a_place_in_a_list_is_refused_and_of_a_numbered_key_is_not(person: Who) -> None:
+    gold = [json.dumps({"ratings": {"1": at}, "items": [{"total": at}]}) for at in range(9)]
+    version = add_rows(person, "orders", [(f"{split} {at}", gold[at], split) for split in ("train", "validation", "test") for at in range(9)])
+    where: dict[str, Any] = {"dataset": version.reference, "model": add_model(person)}
+    prompt = prompts.create(person, "plain", {"mode": "structured", "instruction": "As JSON."}).reference
+
+    def both(path: str) -> list[Callable[[], object]]:
+        scheme = {"fields": {path: {"by": "number"}}}
+        return [
+            partial(experiments.create, person, name="", **where, rungs=[{"technique": "zero_shot"}], scheme=scheme),
+            partial(evaluating.create, person, **where, prompt_version=prompt, answer="generate", scheme=scheme),
+        ]
+
+    for create in both("items.0.total"):
+        with pytest.raises(Invalid) as refused:
+            create()
+        assert (refused.value.code, refused.value.detail) == ("bad_field", {"field": "fields"})
+    assert all(create() for create in both("ratings.1"))
 
 
 def test_labels_that_are_written_or_taken_as_text_have_no_linear_baseline_of_likelihoods(person: Who) -> None:

@@ -52,7 +52,7 @@ def test_of_several_tuning_settings_one_seed_is_tuned_before_one_is_chosen(perso
     key = start(person, [{"technique": "lora", "parameters": {"learning_rate": [1e-4, 1e-3]}, "seeds": [0, 1, 2]}])
     names = answer_all({(number, seed): 15 + 6 * number for number in (0, 1) for seed in range(3)})
     tunes = [name for name in names if "rows" not in name]
-    assert tunes == ["LoRA, seed 0: tickets", "LoRA, seed 0: tickets", "LoRA, seed 1: tickets", "LoRA, seed 2: tickets"]
+    assert tunes == [f"LoRA, learning rate {rate}, seed {seed}: tickets" for rate, seed in ((1e-4, 0), (1e-3, 0), (1e-3, 1), (1e-3, 2))]
     (row,) = experiments.find(person, key).rows
     assert row.rung.chosen == 1 and row.scores and row.scores["seeds"] == pytest.approx([0.7] * 3)
     with reading() as session:

@@ -7,12 +7,16 @@ from pydantic import Field
 
 from app.db import transaction
 from app.domain.access import Who
-from app.domain.experiment import PROMPT_RUNGS
+from app.domain.experiment import PROMPT_RUNGS, Cell
 from app.domain.job import Job
 from app.domain.methods import METHODS
 from app.domain.methods.lora import Lora
+from app.domain.methods.soft import MOST_TOKENS
+from app.domain.model import Model
 from app.services import experiments, prompts, reports
 from app.services.experiments import Ladder
+from app.services.resolved import settings_of
+from app.services.rungs import MOST_SHOTS
 from tests.rows import add_dataset, add_model, add_remote_model, climb_by
 
 WORDING = {
@@ -75,7 +79,8 @@ def test_other_defaults_change_nothing_of_what_is_run_again(person: Who, monkeyp
     body = reports.request(first)
     said = {(rung["technique"], str(rung["shots"])): rung for rung in body["rungs"]}
     assert said["few_shot", "8"]["selection"] == "balanced" and said["few_shot", "2"]["selection"] is None, "drawn, and the prompt's own"
-    assert (said["one_shot", "1"]["calibration"], said["few_shot", "[2, 4]"]["calibration"]) == ("raw", ["raw", "calibrated"])
+    assert "calibration" not in said["one_shot", "1"] and body["scheme"]["scoring"] == "raw", "which says it of all rungs that say nothing else"
+    assert said["few_shot", "[2, 4]"]["calibration"] == ["raw", "calibrated"]
     lora = said["lora", "0"]
     assert (lora["label_curve"], lora["parameters"]["rank"], lora["parameters"]["learning_rate"]) == ([4, 8], [4, 8], 0.002)
     assert {
@@ -116,3 +121,35 @@ def test_wordings_that_bring_their_own_shots_are_asked_for_as_they_were(person: 
     assert said["prompt_version"] == [one, other] and "shots" not in said
     again = experiments.find(person, experiments.create(person, **{**reports.request(view), "targets": None}))
     assert [cell.prompt.reference for cell in again.rows[0].cells] == [cell.prompt.reference for cell in view.rows[0].cells]
+
+
+def test_what_older_cells_do_not_keep_is_taken_from_the_request_and_the_prompt(person: Who) -> None:
+    version, base = add_dataset(person), add_model(person)
+    mine = prompts.create(person, "Mine", WORDING).reference
+    where: dict[str, Any] = {"name": "", "dataset": version.reference, "model": base}
+    made = run(person, {**where, "rungs": [{"technique": "lora", "shots": 2, "selection": "random"}]})
+    with transaction() as session:
+        session.get_one(Model, made.rows[0].model.id).prompt_version_id = prompts.find(person, mine)[1].id
+        cell = session.get_one(Cell, made.rows[0].cells[0].cell.id)
+        cell.settings = {name: value for name, value in cell.settings.items() if name != "selection"}
+    (said,) = reports.request(experiments.find(person, made.experiment.id))["rungs"]
+    assert (said["shots"], said["selection"]) == (2, "random")
+    key = experiments.create(person, **where, rungs=[{"technique": "lora", "model": made.rows[0].model.id}])
+    with transaction() as session:
+        cell = session.get_one(Cell, experiments.find(person, key).rows[0].cells[0].cell.id)
+        cell.settings = {"parameters": cell.settings["parameters"]}
+    (said,) = reports.request(experiments.find(person, key))["rungs"]
+    assert (said["shots"], said["selection"]) == (2, None)
+
+
+def test_what_is_more_than_can_be_asked_for_is_left_to_the_prompt_it_follows_from(person: Who, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(FOUND_OUT, "virtual_tokens", MOST_TOKENS + 1)
+    shots = [{"input": f"a card {at}", "output": "billing"} for at in range(MOST_SHOTS + 1)]
+    many = prompts.create(person, "Many", {**WORDING, "shots": shots}).reference
+    rungs: list[dict[str, Any]] = [{"technique": "few_shot"}, {"technique": "prompt_tuning"}]
+    first = run(person, {"name": "", "dataset": add_dataset(person).reference, "model": add_model(person), "prompt_version": many, "rungs": rungs})
+    ran = [settings_of(row, row.lead) for row in first.rows]
+    assert (ran[0]["shots"], ran[1]["parameters"]["virtual_tokens"]) == (MOST_SHOTS + 1, MOST_TOKENS + 1)
+    body = reports.request(first)
+    assert "shots" not in body["rungs"][0] and body["rungs"][1]["parameters"]["virtual_tokens"] is None
+    assert cells(run(person, {**body, "targets": None})) == cells(first)

@@ -36,6 +36,10 @@ def test_a_prompt_rung_is_called_by_its_shots(person: Who) -> None:
             ["LoRA, 2 settings, learning rate 0.0001 or 0.001, rank 16", "LoRA, 2 settings, learning rate as usual, rank 4 or 8"],
         ),
         ([{}, {}], ["LoRA, no. 1", "LoRA, no. 2"]),
+        ([{"seeds": [1]}, {}], ["LoRA, seed 1", "LoRA, seed 0"]),
+        ([{"seeds": [1, 2]}, {}, {"seeds": [0]}], ["LoRA, no. 1", "LoRA, no. 2", "LoRA, no. 3"]),
+        ([{"seeds": [0, 1]}, {"seeds": [2]}], ["LoRA, seeds 0 and 1", "LoRA, seed 2"]),
+        ([{"seeds": [0, 1]}, {"parameters": {"rank": 4}}], ["LoRA, rank 16", "LoRA, rank 4"]),
         ([{}], ["LoRA"]),
     ],
 )
@@ -47,7 +51,8 @@ def test_two_tuned_rungs_say_what_differs(person: Who, rungs: list[dict[str, Any
 def test_a_verdict_names_one_rung(person: Who) -> None:
     rungs: list[dict[str, Any]] = [{"technique": "lora", "parameters": {"rank": rank}} for rank in (4, 8)]
     key = experiments.create(person, name="", dataset=add_dataset(person).reference, model=add_model(person), rungs=rungs)
-    climb_by(lambda rung, cell: 29 if rung.position else 16)
+    names = climb_by(lambda rung, cell: 29 if rung.position else 16)
+    assert sorted(names) == [f"LoRA, rank {rank}{of}: tickets" for rank in (4, 8) for of in (", test rows", ", validation rows", "")]
     view = experiments.find(person, key)
     assert view.recommendation is not None and "LoRA, rank 8" in view.recommendation.verdict
 

@@ -51,6 +51,9 @@ def test_a_tuned_rung_is_tuned_once_and_weighed_in_every_way(person: Who, place:
     with reading() as session:
         assert session.query(Job).filter_by(kind="tune").count() == 1
     assert weighed() == ["raw", "calibrated"]
+    grid: dict[str, Any] = {"technique": "lora", "calibration": ["raw", "calibrated"], "parameters": {"rank": [4, 8]}, "seeds": [0, 1]}
+    said = forecast.experiment(person, **place, rungs=[grid], prompt_version=None, validation_rows=10)
+    assert said.jobs == (2 + 1) + (4 + 1) + 2, "each rank is tuned once, then the other seed of one of them"
 
 
 def test_a_tuned_model_that_is_there_is_asked_as_the_rung_says(person: Who, place: dict[str, Any]) -> None:
@@ -59,7 +62,7 @@ def test_a_tuned_model_that_is_there_is_asked_as_the_rung_says(person: Who, plac
     asked: dict[str, Any] = {"technique": "lora", "model": model, "shots": [0, 4], "selection": "random", "calibration": "calibrated", "seeds": [0, 1]}
     found = cells(person, place, {**asked, "prompt_version": other})
     name = f"LoRA, model {model}"
-    assert [one.title for one in found] == [f"{name}, random, calibrated", *2 * [f"{name}, 4-shot, random, calibrated"]]
+    assert [one.title for one in found] == [f"{name}, calibrated", *2 * [f"{name}, 4-shot, random, calibrated"]]
     assert [len(one.prompt.shots) for one in found] == [0, 4, 4] and found[1].prompt.shots != found[2].prompt.shots, "each seed is a draw"
     assert {one.prompt.instruction for one in found} == {"Which is it?"} and {one.model.id for one in found} == {model}
     assert weighed()[-3:] == ["calibrated"] * 3

@@ -9,10 +9,11 @@ import pytest
 from app.db import reading, transaction
 from app.domain import evaluation as kept
 from app.domain.access import Who
-from app.domain.dataset import DatasetVersion
+from app.domain.dataset import Case, DatasetVersion
 from app.domain.evaluation import Prediction
 from app.domain.job import Job, claim
 from app.domain.model import Model
+from app.domain.scheme import Shape
 from app.errors import FettleError, Invalid
 from app.services import evaluations, jobs, prompts
 from tests.remote.servers import Server
@@ -20,6 +21,7 @@ from tests.worker.test_evaluate_remote import WORDING, add, ended, evaluate, pla
 from worker import asking, parent
 from worker import evaluate as local
 from worker.engine.generate import Completion, complete
+from worker.predictions import no_answer, predicted
 from worker.reporter import JobReporter
 
 __all__ = ["places"]
@@ -53,6 +55,23 @@ def test_rows_that_are_refused_before_the_first_answer_are_kept_once_there_is_on
     done, scores = ended(person, job)
     assert done.state == "succeeded" and (scores["n"], scores["refused"], scores["off_list"]) == (20, 3, 17), done.error
     assert [row.judged for row in rows_of(person, job) if row.lacking] == [{"refused": "request_refused"}] * 3
+
+
+def test_and_where_others_are_missing_though_there_is_none(person: Who, toys: DatasetVersion, fault_server: Server) -> None:
+    add(person, fault_server, "sulk/v1", "m", concurrency=1)
+    job = evaluate(person, toys, "there/m", limit=4)
+    assert parent.run_one("light")
+    done, _ = ended(person, job)
+    assert done.error is not None and done.error["code"] == "rows_missing" and done.error["message"].startswith("1 of 4 rows")
+    assert [row.lacking for row in rows_of(person, job)] == ["refused"] * 3
+
+
+@pytest.mark.usefixtures("database")
+@pytest.mark.parametrize("shape", ["text", "json", "number"])
+def test_nothing_says_by_how_much_a_row_without_an_answer_is_wrong(shape: Shape) -> None:
+    row, read = Case(1, 0, {"input": "x"}, "{}"), {"answer": "y", "likelihoods": None}
+    assert "margin" not in predicted(row, no_answer("request_refused"), shape=shape)
+    assert ("margin" in predicted(row, read, shape=shape)) is (shape != "number")
 
 
 def test_an_answer_that_was_not_held_to_its_choices_is_not_read_and_not_asked_for_again(person: Who, toys: DatasetVersion, fault_server: Server) -> None:

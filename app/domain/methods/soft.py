@@ -9,6 +9,8 @@ from app.domain.methods.base import MethodParameters
 
 LEAST_TOKENS = 16
 """Virtual tokens of a soft prompt that starts from no text, or from a shorter one."""
+MOST_TOKENS = 1_000
+"""What can be asked for; a text that is longer makes more."""
 
 
 class SoftPrompt(MethodParameters):
@@ -18,7 +20,7 @@ class SoftPrompt(MethodParameters):
     searched: ClassVar[Mapping[str, tuple[Any, ...]]] = {"virtual_tokens": (8, 16, 32)}
 
     virtual_tokens: int | None = Field(
-        None, ge=1, le=1000, description=f"Length of the soft prompt. Empty: that of the text it starts from, at least {LEAST_TOKENS}."
+        None, ge=1, le=MOST_TOKENS, description=f"Length of the soft prompt. Empty: that of the text it starts from, at least {LEAST_TOKENS}."
     )
     keep_text: bool = Field(False, description="Keep the text the soft prompt starts from in the input as well. By default the soft prompt takes its place.")
 

@@ -4,7 +4,6 @@ A field is a dotted path of objects ("customer.name"); a list is one field, and 
 says that a field is not there, so it may be left out.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -103,9 +102,12 @@ def compared_by(path: str, comparators: Comparators) -> str:
     return f"{said} ({', '.join(f'{name}: {compared_by(name, inside)}' for name in inside)})" if inside else said
 
 
-def placeless(path: str) -> str:
-    """A path without places in lists: "lines.total" for "lines.0.total". Items are aligned before they are compared, so a place has no comparator."""
-    return re.sub(r"\.\d{1,2}(?=\.|$)", "", path)
+def placed(value: Any, path: str) -> bool:
+    """Whether a path names a place in a list of this value, as "lines.0.total" does. A number may be the key of an object as well."""
+    name, _, rest = path.partition(".")
+    if isinstance(value, list):
+        return name.isdecimal() or any(placed(item, path) for item in value)
+    return bool(rest) and isinstance(value, dict) and placed(value.get(name), rest)
 
 
 def flat(value: Any, path: str = "") -> dict[str, Any]:
