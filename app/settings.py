@@ -45,7 +45,7 @@ class Settings(BaseSettings):
         0,
         ge=0,
         le=1024,
-        description="CPU threads of one job; 0 takes every core. Recorded with the job: results are bit-exact for the same number, and a resume with another says so.",
+        description="CPU threads of one job; 0 takes every core, and on a resume as many as the run began with. Recorded with the job: results are bit-exact for the same number, and a resume with another says so.",
     )
     engine_memory: int = Field(4_000_000_000, ge=0, description="Bytes of model weights that the engine process keeps loaded.")
     lease_seconds: int = Field(30, ge=3, le=3600, description="A running job whose worker is silent for so long is taken back.")

@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import islice
@@ -151,13 +152,16 @@ def script(name: str) -> Path:
 
 
 def run(command: list[str], job: Path) -> dict[str, Any]:
-    """The last line a run prints. Raises Failed with the run's own words."""
+    """The last line a run prints, a JSON object. Raises Failed with the run's own words."""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "CUDA_VISIBLE_DEVICES": "", "PYTHONWARNINGS": "ignore"}
     done = subprocess.run([*command, str(job)], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise Failed(f"{' '.join(command)} failed:\n{done.stdout[-1500:]}\n{done.stderr[-3000:]}")
-    result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return result
+    last = (done.stdout.strip().splitlines() or [""])[-1]
+    with suppress(ValueError):
+        if isinstance(result := json.loads(last), dict):
+            return result
+    raise Failed(f"{done.stdout[-1500:]}\n{done.stderr[-3000:]}\n{' '.join(command)} ended without a result; its last line was {last!r}")
 
 
 def write_job(state: Path, row: Row, seed: int, threads: int, side: str, steps: int) -> Path:
@@ -191,13 +195,18 @@ def pairs(name: str, split: str, most: int) -> Iterator[tuple[str, str]]:
 
 
 def validation_ids(name: str) -> list[tuple[list[int], list[int]]]:
-    """The validation rows as token ids, once for both sides; the answers end with the end token."""
+    """The validation rows as token ids, once for both sides."""
+    return encoded(name, "validation", VALIDATION_ROWS)
+
+
+def encoded(name: str, split: str, most: int) -> list[tuple[list[int], list[int]]]:
+    """(prompt, completion) as token ids; the completions end with the end token."""
     from app.domain.rendering import Part, Rendered
     from worker.engine.encode import encode_pair
     from worker.engine.load import load_tokenizer
 
     tokenizer = load_tokenizer(MODEL)
-    rows = [Rendered((Part(prompt, trusted=False),), answer=completion) for prompt, completion in pairs(name, "validation", VALIDATION_ROWS)]
+    rows = [Rendered((Part(prompt, trusted=False),), answer=completion) for prompt, completion in pairs(name, split, most)]
     return [encode_pair(tokenizer, row) for row in rows]
 
 
@@ -206,7 +215,8 @@ def peer(name: str) -> Path | None:
     """The Python of a peer's environment, installed on first use. None when it cannot be installed."""
     home = ROOT / ".state" / f"bench-{name}"
     python, stamp, log = home / "bin" / "python", home / "installed", STATE / f"{name}.log"
-    wanted = "\n".join(PEERS[name])
+    check = f"import {IMPORTED[name]}"
+    wanted = "\n".join([*PEERS[name], check])
     if stamp.exists() and stamp.read_text() == wanted:
         return python
     print(f"installing {', '.join(PEERS[name])}", flush=True)
@@ -214,7 +224,7 @@ def peer(name: str) -> Path | None:
     steps = (
         [sys.executable, "-m", "venv", str(home)],
         [str(python), "-m", "pip", "install", "--progress-bar", "off", *PEERS[name]],
-        [str(python), "-W", "ignore", "-c", f"import {IMPORTED[name]}"],
+        [str(python), "-W", "ignore", "-c", check],
     )
     with log.open("w") as output:
         for command in steps:

@@ -16,11 +16,12 @@ from app.domain.job import Job
 from app.domain.methods import METHODS
 from app.domain.methods.base import parse
 from app.domain.search import Search
+from app.domain.shape import PROCESS_BYTES, SHAPE_UNKNOWN
 from app.errors import Invalid
 from app.settings import settings
 from worker.devices import own, spread_over, wait_for_memory
 from worker.engine.folders import damage, fingerprint, refuse_changed
-from worker.engine.load import shape
+from worker.engine.load import needed_bytes, shape
 from worker.engine.search import FILE as SEARCH
 from worker.engine.search import search
 from worker.engine.spec import TrainSpec
@@ -79,12 +80,18 @@ def spec_of(job: Job, say: Callable[[str], None] = lambda _: None) -> TrainSpec:
 
 
 def footprint_of(spec: TrainSpec) -> int:
-    """About what the run takes at its peak, in bytes: its preflight measures it."""
-    found = shape(spec.base)
+    """About what the run takes at its peak, in bytes: its preflight measures it. Where that cannot be reckoned, at least what holds the model itself."""
+    kind = "cpu" if spec.device.startswith("cpu") or not own().startswith("cuda") else "cuda"
     sizes = sorted(((sum(map(len, values.values())) + len(answer), len(answer)) for values, answer in spec.train), reverse=True)
     whole, answer = longest(sizes, spec.parameters.batch_size)
-    step = lengths(whole, answer, spec.template, spec.labels, spec.parameters, found.encoder_decoder)
-    return needs(found, spec.parameters, step, len(spec.train), "cpu" if spec.device.startswith("cpu") or not own().startswith("cuda") else "cuda")
+    try:
+        found = shape(spec.base)
+        step = lengths(whole, answer, spec.template, spec.labels, spec.parameters, found.encoder_decoder)
+        return needs(found, spec.parameters, step, len(spec.train), kind)
+    except Invalid as error:
+        if error.code not in (SHAPE_UNKNOWN, "no_attention_targets"):
+            raise
+        return PROCESS_BYTES[kind] + needed_bytes(spec.base, device=kind)
 
 
 def _adopt_checkpoints(job: Job, say: Callable[[str], None]) -> bool:

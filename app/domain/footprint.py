@@ -56,7 +56,8 @@ def needs(found: ModelShape, chosen: MethodParameters, lengths: Lengths, rows: i
     micro = Micro(examples * (whole + chosen.virtual(lengths.text) - once) + once, examples * lengths.answer, examples * once)
     trainable, kept = chosen.trainable(found, lengths.text), chosen.floats_per_token(found)
     four_bit, pieces = bool(getattr(chosen, "four_bit", False)), chosen.devices if chosen.sharding == "fsdp" else 1
-    each = memory(found, trainable, kept, micro, checkpointing=chosen.checkpointing, four_bit=four_bit, device=kind, pieces=pieces)
+    sent = chosen.devices > pieces
+    each = memory(found, trainable, kept, micro, checkpointing=chosen.checkpointing, four_bit=four_bit, device=kind, pieces=pieces, sent=sent)
     return each * (chosen.devices if kind == "cpu" else 1)
 
 

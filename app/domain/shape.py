@@ -3,7 +3,8 @@
 Memory of one optimiser step, in bytes (`memory`):
 
     weights     4 for each parameter on a CPU; on a GPU 2 (bfloat16), 4 when all are trained; half a byte in 4 bits
-    training    12 more for each trained one: gradient 4, and AdamW's two moments (Kingma and Ba 2015, arXiv 1412.6980); 16 for an adapter's own
+    training    12 more for each trained one: gradient 4, and AdamW's two moments (Kingma and Ba 2015, arXiv 1412.6980); 16 for an adapter's own;
+                4 again where several devices each hold the whole model (DDP): the gradients as they are sent to the others
     activations tokens of a micro-batch * the numbers its layers keep for the way back; with checkpointing (Chen et al. 2016,
                 arXiv 1604.06174) each layer keeps its input only, and one layer at a time all of it; a start that all examples have
                 is read once, and its keys and values are repeated for each
@@ -11,7 +12,8 @@ Memory of one optimiser step, in bytes (`memory`):
     process     what Python and the libraries take before the first weight
 
 Cut into `pieces` over as many devices (FSDP) each holds its share of weights and training; whole are, one at a time, the layer that is computed
-with the one that is fetched meanwhile, and the tables (reckoned from how FSDP goes about it, not measured).
+with the one that is fetched meanwhile, and the tables: one,
+or two where the output layer has its own (reckoned from how FSDP goes about it, not measured).
 
 What a layer keeps was counted with torch.autograd.graph.saved_tensors_hooks on SmolLM2-135M in float32, and is stated per number that
 goes into or comes out of its linear layers, so that it carries over to other widths. `python -m bench.memory` compares the sum with
@@ -22,6 +24,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
+
+from app.errors import Invalid
 
 OUTPUTS_PASSED = 1.6
 """Of the outputs of all linear layers, what a frozen model keeps so that gradients can pass through it: 8,294 of 5,184 a layer and token."""
@@ -55,6 +59,8 @@ has, so that only larger ones are split."""
 
 NOT_LINEAR = ("embed", "shared", "wte", "wpe", "relative_attention_bias", "lm_head")
 """Parts of the names of matrices that are tables or the output layer, which no adapter goes beside."""
+
+SHAPE_UNKNOWN = "shape_unknown"
 
 QUERY_VALUE = {
     **dict.fromkeys(("bart", "gemma", "gemma2", "gemma3_text", "gpt_neo", "gptj", "llama", "mistral", "mixtral", "opt", "qwen2", "qwen3", "stablelm"), ("q_proj", "v_proj")),
@@ -91,6 +97,8 @@ class ModelShape:
     encoder_decoder: bool
     linear: tuple[Linear, ...]
     attention: tuple[Linear, ...]
+    tables: int = 1
+    """Matrices as long as the vocabulary: one that is the output layer as well, or two."""
 
     @property
     def passed(self) -> float:
@@ -111,13 +119,28 @@ class Micro:
 
 
 def shape_of(config: Mapping[str, Any], tensors: Mapping[str, Sequence[int]]) -> ModelShape:
-    """The shape of a model from its config.json and the shapes of its tensors. Raises KeyError for a config that does not say its sizes."""
+    """The shape of a model from its config.json and the shapes of its tensors. Raises Invalid `shape_unknown` where they do not say its sizes as others do."""
+    try:
+        return _shape_of(config, tensors)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, ZeroDivisionError) as error:
+        raise shape_unknown() from error
+
+
+def shape_unknown() -> Invalid:
+    """Whose model's sizes are not known does without an estimate."""
+    return Invalid(SHAPE_UNKNOWN, "The model's files cannot be read from here.", "Its size is known once a worker has loaded it.")
+
+
+def _shape_of(config: Mapping[str, Any], tensors: Mapping[str, Sequence[int]]) -> ModelShape:
+    if not tensors:
+        raise ValueError("no weights")
     text = config.get("text_config") or config
     width = _first(text, "hidden_size", "n_embd", "d_model")
     layers = _first(text, "num_hidden_layers", "num_layers", "n_layer")
     heads = _first(text, "num_attention_heads", "n_head", "num_heads", "encoder_attention_heads")
     groups = text.get("num_key_value_heads")
     own = _own(config, tensors)
+    vocabulary = _first(text, "vocab_size")
     matrices = {name: Linear(*shape) for name, shape in own.items() if len(shape) == 2 and not any(part in name for part in NOT_LINEAR)}
     chosen = QUERY_VALUE.get(text.get("model_type", ""), ())
     encoder_decoder = bool(config.get("is_encoder_decoder"))
@@ -128,10 +151,11 @@ def shape_of(config: Mapping[str, Any], tensors: Mapping[str, Sequence[int]]) ->
         layers=layers,
         blocks=layers + int(text.get("num_decoder_layers") or text.get("decoder_layers") or layers) if encoder_decoder else layers,
         key_value_width=(text.get("head_dim") or width // heads) * groups if groups else width,
-        vocabulary=_first(text, "vocab_size"),
+        vocabulary=vocabulary,
         encoder_decoder=encoder_decoder,
         linear=tuple(matrices.values()),
         attention=tuple(linear for name, linear in matrices.items() if name.split(".")[-2] in chosen),
+        tables=max(1, sum(tuple(shape) == (vocabulary, width) for shape in own.values())),
     )
 
 
@@ -151,16 +175,25 @@ def _own(config: Mapping[str, Any], tensors: Mapping[str, Sequence[int]]) -> dic
 
 
 def memory(
-    shape: ModelShape, trainable: int, floats_per_token: float, micro: Micro, *, checkpointing: bool, four_bit: bool, device: str, pieces: int = 1
+    shape: ModelShape,
+    trainable: int,
+    floats_per_token: float,
+    micro: Micro,
+    *,
+    checkpointing: bool,
+    four_bit: bool,
+    device: str,
+    pieces: int = 1,
+    sent: bool = False,
 ) -> int:
-    """Bytes one optimiser step takes at its peak, on a "cpu" or "cuda" device. See the top of this file."""
+    """Bytes one optimiser step takes at its peak, on a "cpu" or "cuda" device; `sent`: other devices are told its gradients (DDP). See the top of this file."""
     everything = trainable == shape.parameters
     weight = 4 if device == "cpu" or everything else 2
     in_four_bits = sum(linear.outputs * linear.inputs for linear in shape.linear) if four_bit else 0
     weights = weight * (shape.parameters - in_four_bits) + in_four_bits // 2 + (0 if everything else 4 * trainable)
-    held = -(-(weights + 12 * trainable) // pieces)
+    held = -(-(weights + (16 if sent else 12) * trainable) // pieces)
     if pieces > 1:
-        tables = shape.vocabulary * shape.width
+        tables = shape.tables * shape.vocabulary * shape.width
         held += weight * (tables + 2 * (shape.parameters - tables) // shape.blocks)
     return PROCESS_BYTES[device] + held + pass_bytes(shape, floats_per_token, micro, checkpointing=checkpointing, device=device)
 

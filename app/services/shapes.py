@@ -5,27 +5,24 @@ import struct
 from functools import lru_cache
 from pathlib import Path
 
-from app.domain.shape import ModelShape, shape_of
-from app.errors import Invalid
+from app.domain.shape import ModelShape, shape_of, shape_unknown
 
 LARGEST_HEADER = 100_000_000
 """Bytes; the limit of the format itself."""
 
 
 def shape(folder: Path) -> ModelShape:
-    """The shape of the model in a folder. Read once for each state of its files. Raises Invalid when they cannot be read."""
+    """The shape of the model in a folder. Read once for each state of its files. Raises Invalid `shape_unknown` when they cannot be read."""
     try:
         files = sorted(folder.glob("*.safetensors"))
         return _read(folder, (folder / "config.json").stat().st_mtime_ns, tuple((file.name, file.stat().st_mtime_ns) for file in files))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
-        raise Invalid("shape_unknown", "The model's files cannot be read from here.", "Its size is known once a worker has loaded it.") from error
+        raise shape_unknown() from error
 
 
 @lru_cache(maxsize=64)
 def _read(folder: Path, _changed: int, files: tuple[tuple[str, int], ...]) -> ModelShape:
     tensors = {name: shape for file, _ in files for name, shape in header(folder / file).items()}
-    if not tensors:
-        raise ValueError(f"no weights in {folder.name}")
     return shape_of(json.loads((folder / "config.json").read_text()), tensors)
 
 

@@ -1,6 +1,7 @@
 """bench.tune: every peer's run is there, results are kept and gone on from, and one row that breaks takes no other with it."""
 
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -111,3 +112,30 @@ def test_a_peer_that_cannot_be_installed_says_so_in_its_row(played: Played, monk
 def test_a_run_that_fails_says_its_last_words(tmp_path: Path) -> None:
     with pytest.raises(Failed, match="ValueError: odd weights"):
         tune.run([sys.executable, "-c", "raise ValueError('odd weights')"], tmp_path / "job.json")
+
+
+@pytest.mark.parametrize("says", ["", "done", "5", '{"examples": 1}\\nbye'])
+def test_a_run_that_leaves_no_result_has_failed(tmp_path: Path, says: str) -> None:
+    with pytest.raises(Failed, match="ended without a result"):
+        tune.run([sys.executable, "-c", f"print('{says}')"], tmp_path / "job.json")
+    assert tune.run([sys.executable, "-c", "print('hello'); print('{\"examples\": 1}')"], tmp_path / "job.json") == {"examples": 1}
+
+
+def test_an_environment_that_was_never_imported_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+
+    def made(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        asked.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(tune, "ROOT", tmp_path)
+    monkeypatch.setattr(tune, "STATE", tmp_path / "state")
+    monkeypatch.setattr(subprocess, "run", made)
+    stamp = tmp_path / ".state" / "bench-trl" / "installed"
+    stamp.parent.mkdir(parents=True)
+    stamp.write_text("\n".join(tune.PEERS["trl"]))
+    for _ in range(2):
+        tune.peer.cache_clear()
+        assert tune.peer("trl") == stamp.parent / "bin" / "python"
+    tune.peer.cache_clear()
+    assert len(asked) == 3 and asked[-1][-1] == "import trl"

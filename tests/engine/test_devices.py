@@ -27,9 +27,11 @@ from worker.engine import artefact, launch, precision
 from worker.engine.batches import divided, enough_for
 from worker.engine.load import load
 from worker.engine.place import Place
+from worker.engine.ranks import Ranks
 from worker.engine.reporting import NullReporter, Stopped
 from worker.engine.spec import TrainSpec, from_json, to_json
-from worker.engine.train import TrainResult, train
+from worker.engine.train import TrainResult, _data, train
+from worker.engine.validate import LEAST_ROWS
 
 RATES = {"lora": 2e-2, "full": 5e-3}
 Pair = Callable[[TrainSpec, NullReporter], TrainResult]
@@ -97,6 +99,7 @@ def test_two_processes_train_as_one_does(tiny: Path, tmp_path: Path, pair: Pair,
     assert together.points("loss") == pytest.approx(losses, rel=1e-4)
     assert together.points("grad_norm") == pytest.approx(norms, rel=1e-3)
     assert together.points("validation_loss") == pytest.approx(alone.points("validation_loss"), rel=1e-4)
+    assert min((together.peak or 0) - (alone.peak or 0), two.peak_memory_bytes - one.peak_memory_bytes) > 100_000_000, "what the other process holds"
     assert (two.steps, two.trainable, two.total, two.best_step) == (one.steps, one.trainable, one.total, one.best_step)
     checked = artefact.check(two.artefact)
     assert (checked.facts["devices"], checked.kind) == (2, "full" if method == "full" else "adapter")
@@ -104,6 +107,27 @@ def test_two_processes_train_as_one_does(tiny: Path, tmp_path: Path, pair: Pair,
     assert first.keys() == second.keys()
     assert all(torch.allclose(first[name], second[name], rtol=1e-2, atol=1e-4) for name in first)
     load(two.artefact, device="cpu") if method == "full" else load(tiny, adapter=two.artefact, device="cpu")
+
+
+def test_ranks_that_train_on_rows_of_different_lengths_validate_on_the_same(tiny: Path, tmp_path: Path) -> None:
+    said: dict[int, tuple[float, ...]] = {}
+
+    class Rank(Ranks):
+        def exchange(self, *figures: float) -> list[tuple[float, ...]]:
+            said[self.rank] = figures
+            return list(said.values())
+
+    rows = [({"input": "good " * (1 + number % 40)}, "positive") for number in range(400)]
+    loaded = load(tiny, device="cpu")
+    chosen = spec(tiny, tmp_path, train=rows, validation=rows, max_steps=60, max_length=512, devices=2, evaluations=2)
+
+    def validated() -> set[int]:
+        return {_data(loaded, chosen, Rank(rank, 2), NullReporter())[1].rows for rank in range(2)}  # type: ignore[union-attr]
+
+    validated()
+    assert said[0] != said[1], "rank 0 has the shorter ones"
+    (count,) = validated()
+    assert LEAST_ROWS < count < len(rows)
 
 
 @pytest.mark.parametrize(

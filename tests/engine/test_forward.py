@@ -107,6 +107,15 @@ def test_nothing_but_an_answers_tokens_is_projected_onto_the_vocabulary(tiny: Pa
         rows.clear()
 
 
+@pytest.mark.parametrize("named", [lambda model: None, lambda model: model.encoder.block[0].layer[0].SelfAttention.q], ids=["none", "another"])
+def test_an_output_layer_that_is_not_where_it_is_said_to_be_is_no_harm(translator: Path, monkeypatch: pytest.MonkeyPatch, named: Callable[[Any], Any]) -> None:
+    model = load(translator, device="cpu").model
+    batch = collate(MIXED, 0, decoder_start(model))
+    logits, *_ = answer_logits(model, batch)
+    monkeypatch.setattr(model, "get_output_embeddings", lambda: named(model))
+    assert torch.allclose(answer_logits(model, batch)[0], logits, atol=1e-5)
+
+
 def test_what_a_run_may_save_follows_from_model_and_parameters(tiny: Path, translator: Path) -> None:
     decoder, both = (load(folder, device="cpu").model for folder in (tiny, translator))
     chosen = {name: METHOD() for name, METHOD in PARAMETERS.items()}

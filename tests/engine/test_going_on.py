@@ -127,19 +127,33 @@ def test_the_curve_of_a_long_run_goes_on_as_if_it_had_not_stopped(tiny: Path, tm
 
 def test_another_number_of_threads_is_said(tiny: Path, tmp_path: Path) -> None:
     first, second, third = NullReporter(stop_after=2), NullReporter(stop_after=4), NullReporter()
-    with pytest.raises(Stopped) as stopped:
+    with pytest.raises(Stopped):
         train(toy_spec(tiny, tmp_path), first)
-    assert stopped.value.checkpoint and saved_state(stopped.value.checkpoint).threads == 1
     try:
-        with pytest.raises(Stopped):
+        with pytest.raises(Stopped) as stopped:
             train(toy_spec(tiny, tmp_path, resume=True, threads=2), second)
+        assert stopped.value.checkpoint and saved_state(stopped.value.checkpoint).threads == 1, "with which it began"
         train(toy_spec(tiny, tmp_path, resume=True, threads=2), third)
     finally:
         torch.set_num_threads(1)
-    assert not any("threads" in line for line in third.lines)
-    assert [line for line in second.lines if "threads" in line] == [
-        "Goes on with 2 processor threads, and the run was made with 1 so far: the result is that of an uninterrupted run but for rounding, not bit for bit."
-    ]
+    for reporter in (second, third):
+        assert [line for line in reporter.lines if "threads" in line] == [
+            "Goes on with 2 processor threads, and the run began with 1: the result is that of an uninterrupted run but for rounding, not bit for bit."
+        ]
+
+
+@pytest.mark.parametrize("cores", [1, 4])
+def test_a_run_goes_on_with_the_threads_it_began_with_where_there_are_as_many(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int) -> None:
+    monkeypatch.setattr("worker.engine.train.cores", lambda: list(range(cores)))
+    first, second = NullReporter(stop_after=2), NullReporter()
+    try:
+        with pytest.raises(Stopped):
+            train(toy_spec(tiny, tmp_path, threads=2), first)
+        torch.set_num_threads(1)
+        assert train(toy_spec(tiny, tmp_path, resume=True, threads=None), second).threads == (2 if cores == 4 else 1)
+    finally:
+        torch.set_num_threads(1)
+    assert any("Goes on with 1 processor thread, and the run began with 2" in line for line in second.lines) == (cores == 1)
 
 
 # The best moment.

@@ -23,7 +23,7 @@ from worker.engine.batches import Example, size
 from worker.engine.forward import Savings
 from worker.engine.load import load, shape
 from worker.engine.methods import METHODS as PREPARE
-from worker.engine.preflight import Measured, hardest_step, measure, planned, preflight
+from worker.engine.preflight import Known, Measured, hardest_step, measure, planned, preflight
 from worker.engine.ranks import Ranks
 from worker.engine.reporting import NullReporter
 from worker.engine.train import train
@@ -155,21 +155,64 @@ def test_the_hardest_step_is_the_one_of_most_bytes_not_of_most_tokens(tiny: Path
     chosen = METHODS["lora"].model_validate({"batch_size": 1})
     read, written = Example(tuple(range(5, 305)), (5, 6)), Example((5, 6), tuple(range(5, 65)))
     rows = [Example((5, 6), (7,)), read, written]
-    assert hardest_step(rows, chosen, 3, CPU) == hardest_step(rows, chosen, 3, CPU, shape=shape(tiny)) == [[read]]
-    assert hardest_step(rows, chosen, 3, CPU, shape=worded) == [[written]], "whose logits hold more than the activations of five times the tokens"
+    assert hardest_step(rows, chosen, 3, CPU) == hardest_step(rows, chosen, 3, CPU, known=Known.of(shape(tiny), chosen)) == [[read]]
+    assert hardest_step(rows, chosen, 3, CPU, known=Known.of(worded, chosen)) == [[written]], (
+        "whose logits hold more than the activations of five times the tokens"
+    )
+
+
+def test_where_it_is_not_known_what_is_adapted_steps_are_compared_by_tokens(tiny: Path, examples: list[Example], monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = METHODS["lora"].model_validate({"targets": "attention", "batch_size": 1, "epochs": 1})
+    strange, asked = replace(shape(tiny), attention=()), bounded(monkeypatch, 1000)
+    assert Known.of(strange, chosen) is None
+    preflight(load(tiny, device="cpu").model, examples, 0, chosen, lambda _: None, lambda: None, shape=strange)
+    assert asked == [162], "the longest example, and no refusal"
+
+
+@pytest.mark.parametrize(("device", "peak"), [("cpu", 5_000_000), ("cuda:0", 3_000_000)])
+def test_a_step_of_several_ranks_takes_what_the_slowest_and_the_fullest_take(
+    tiny: Path, examples: list[Example], monkeypatch: pytest.MonkeyPatch, device: str, peak: int
+) -> None:
+    """Rank 0 has the lightest parts. A processor holds what all of its processes hold, a GPU what its own does."""
+
+    class First(Ranks):
+        def exchange(self, *figures: float) -> list[tuple[float, ...]]:
+            return [figures, (0.9, 400, 3_000_000, 0.1)]
+
+    monkeypatch.setattr("worker.engine.preflight.measure", lambda *_: Measured(0.5, 300, 2_000_000, 0.2))
+    chosen = METHODS["lora"].model_validate({"batch_size": 2, "devices": 2})
+    measured = preflight(load(tiny, device="cpu").model, examples, 0, chosen, lambda _: None, lambda: None, ranks=First(0, 2, device))
+    assert measured == Measured(0.9, 400, peak, 0.2)
+
+
+@linux
+def test_the_buckets_of_several_ranks_are_held_while_a_step_is_measured(tiny: Path, examples: list[Example], monkeypatch: pytest.MonkeyPatch) -> None:
+    class First(Ranks):
+        def exchange(self, *figures: float) -> list[tuple[float, ...]]:
+            return [figures] * self.world
+
+    def held(ranks: Ranks) -> int:
+        with monkeypatch.context() as patch:
+            patch.setattr("worker.engine.preflight.measure", lambda *_: Measured(0.5, 100, memory._status("VmData") or 0))
+            return preflight(model, examples, 0, chosen, lambda _: None, lambda: None, ranks=ranks).peak_memory_bytes
+
+    model, chosen = load(tiny, device="cpu").model, METHODS["full"].model_validate({"batch_size": 4, "devices": 2})
+    model.large = torch.nn.Parameter(torch.zeros(25_000_000))
+    assert held(First(0, 2, "cuda:0")) - held(Ranks()) == pytest.approx(100_000_000, rel=0.05)
 
 
 def test_ranks_try_together_and_what_one_cannot_hold_does_not_fit(tiny: Path, examples: list[Example], monkeypatch: pytest.MonkeyPatch) -> None:
     """Two ranks as two threads, the second on a smaller device."""
-    meeting, votes = Barrier(2), [False, False]
+    meeting = Barrier(2)
+    said: list[tuple[float, ...]] = [(), ()]
 
     class Rank(Ranks):
-        def everywhere(self, value: bool) -> bool:
-            votes[self.rank] = value
+        def exchange(self, *figures: float) -> list[tuple[float, ...]]:
+            said[self.rank] = figures
             meeting.wait(30)
-            agreed = all(votes)
+            heard = list(said)
             meeting.wait(30)
-            return agreed
+            return heard
 
     def limited(model: Any, parts: Any, pad: int, savings: Savings) -> Measured:
         largest, most = max(map(size, parts)), 200 if model is models[0] else 100
@@ -266,6 +309,14 @@ def test_the_cap_is_what_is_available_and_goes_again() -> None:
             torch.empty(memory.available() * 2, dtype=torch.uint8)
         assert memory.is_out_of_memory(error.value)
     assert resource.getrlimit(resource.RLIMIT_DATA) == before
+
+
+@linux
+def test_processes_that_share_a_processor_share_what_is_available() -> None:
+    held = memory._status("VmData") or 0
+    with memory.capped(CPU, 4):
+        soft, _ = resource.getrlimit(resource.RLIMIT_DATA)
+    assert soft - held < memory.available() / 3
 
 
 @linux

@@ -47,7 +47,7 @@ def test_a_waiting_thread_spends_nothing_while_it_sleeps() -> None:
 @pytest.fixture
 def team(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Two threads on two cores."""
-    monkeypatch.setattr(waits, "_cores", lambda: [0, 1])
+    monkeypatch.setattr(waits, "cores", lambda: [0, 1])
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     yield
@@ -68,7 +68,7 @@ def looked(others: float) -> bool:
 @pytest.mark.usefixtures("team")
 def test_threads_sleep_and_spin_with_the_load_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
     assert looked(BUSY) and not looked(BUSY - 0.1)
-    monkeypatch.setattr(waits, "_cores", lambda: [0, 1, 2, 3])
+    monkeypatch.setattr(waits, "cores", lambda: [0, 1, 2, 3])
     assert not looked(2.0) and looked(2.0 + BUSY), "what others do on cores that are free is in nobody's way"
 
 

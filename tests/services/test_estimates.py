@@ -41,18 +41,19 @@ def test_each_of_several_gpus_takes_its_share_of_the_examples_and_under_fsdp_of_
     def on(devices: int, method: str = "full", sharding: str = "none") -> int:
         return needed(LONG, method=method, kind="cuda", accumulation=1, devices=devices, sharding=sharding)
 
-    assert on(4) == needed(LONG, kind="cuda", accumulation=4), "a quarter of the batch, and all of the model"
+    sent = 4 * SHAPE.parameters
+    assert on(4) == needed(LONG, kind="cuda", accumulation=4) + sent, "a quarter of the batch, all of the model, and its gradients as they are sent"
     held = 16 * SHAPE.parameters  # weights, gradients and AdamW's moments, in float32
     tables = SHAPE.vocabulary * SHAPE.width
     whole = 4 * (tables + 2 * (SHAPE.parameters - tables) // 30)
-    assert on(4, sharding="fsdp") == on(4) - held + held // 4 + whole
+    assert on(4, sharding="fsdp") == on(4) - sent - held + held // 4 + whole
     assert on(8, sharding="fsdp") < on(4, sharding="fsdp") < on(2, sharding="fsdp") < on(2)
     assert on(2, "lora", sharding="fsdp") < on(2, "lora")
 
 
 def test_processes_on_one_processor_share_its_memory() -> None:
     one = needed(LONG, devices=1, batch_size=8, accumulation=1, compile=True)  # like several devices, it reads a shared start in every row
-    assert needed(LONG, devices=2, batch_size=16, accumulation=1) == 2 * one
+    assert needed(LONG, devices=2, batch_size=16, accumulation=1) == 2 * (one + 4 * SHAPE.parameters)
     assert needed(LONG, devices=2, batch_size=16, sharding="fsdp") < 2 * one
 
 

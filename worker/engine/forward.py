@@ -56,6 +56,7 @@ def answer_logits(model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Ten
         inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "decoder_input_ids")}
         with _projecting(own, keep):
             logits = model(**inputs, **_caching(own)).logits
+        logits = logits if logits.dim() == 2 else logits[keep]
     else:
         keep, targets = torch.zeros_like(batch["labels"], dtype=torch.bool), batch["labels"].roll(-1, 1)
         keep[:, :-1] = batch["labels"][:, 1:] != IGNORED
@@ -65,12 +66,21 @@ def answer_logits(model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Ten
 
 @contextmanager
 def _projecting(model: Any, keep: torch.Tensor) -> Iterator[None]:
-    """Inside, only the kept positions are projected onto the vocabulary: decoders alone are told so (`logits_to_keep`), encoder-decoders not."""
-    hook = body(model).get_output_embeddings().register_forward_pre_hook(lambda _, inputs: (inputs[0][keep],))
+    """Inside, only the kept positions are projected onto the vocabulary: decoders alone are told so (`logits_to_keep`), encoder-decoders not.
+
+    Not where a model's output layer is none, or is given something else than a state for each position: that makes all logits.
+    """
+
+    def cut(_: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        return (inputs[0][keep],) if inputs and inputs[0].shape[:-1] == keep.shape else None
+
+    output = body(model).get_output_embeddings()
+    hook = output.register_forward_pre_hook(cut) if output is not None else None
     try:
         yield
     finally:
-        hook.remove()
+        if hook is not None:
+            hook.remove()
 
 
 def _read(model: Any, batch: dict[str, torch.Tensor], keep: torch.Tensor) -> torch.Tensor:

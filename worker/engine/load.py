@@ -18,6 +18,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 from transformers.distributed import DistributedConfig
 from transformers.utils import logging
 
+from app.domain.methods.base import CANNOT_CUT
 from app.domain.shape import ModelShape, shape_of
 from app.errors import Invalid
 from worker.engine.cascade import cascades
@@ -149,7 +150,7 @@ def window_of(config: Any) -> int:
 
 
 def shape(folder: Path) -> ModelShape:
-    """The sizes of the model in `folder`, from the headers of its files. Raises Invalid as `load` does, KeyError for a config that does not say them."""
+    """The sizes of the model in `folder`, from the headers of its files. Raises Invalid as `load` does, `shape_unknown` where they do not say them."""
     load_config(folder)  # says it in words when it is not there
     with _readable(folder):
         tensors = {name: sizes for file in folder.glob("*.safetensors") for name, sizes in tensor_shapes(file).items()}
@@ -198,7 +199,7 @@ def _cut(pieces: int, config: Any) -> dict[str, Any]:
     if pieces == 1:
         return {}
     if config.is_encoder_decoder:
-        raise Invalid("cannot_cut", "FSDP cuts decoder-only models, and this is an encoder-decoder.", "Set sharding to none.")
+        raise Invalid(*CANNOT_CUT)
     return {"distributed_config": DistributedConfig(fsdp_size=pieces)}
 
 

@@ -339,12 +339,12 @@ class Loop(Trainer):
             save_trainable(self.model, folder / TENSORS)
 
     def _present_state(self) -> RunState:
-        return replace(self.run_state, seconds=time.monotonic() - self._attempt_began, threads=torch.get_num_threads())
+        return replace(self.run_state, seconds=time.monotonic() - self._attempt_began, threads=self.run_state.threads or torch.get_num_threads())
 
     def _compare_threads(self) -> None:
         before, now = self.run_state.threads, torch.get_num_threads()
         if self.args.device.type == "cpu" and before not in (0, now):
-            told = f"Goes on with {now} processor {'thread' if now == 1 else 'threads'}, and the run was made with {before} so far"
+            told = f"Goes on with {now} processor {'thread' if now == 1 else 'threads'}, and the run began with {before}"
             self.reporter.log(f"{told}: the result is that of an uninterrupted run but for rounding, not bit for bit.")
 
     def _drop_old_best(self) -> None:

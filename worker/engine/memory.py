@@ -106,8 +106,8 @@ def available() -> int:
 
 
 @contextmanager
-def capped(device: torch.device) -> Iterator[None]:
-    """Inside, an allocation on the CPU beyond what is available fails with an error, where Linux would grant it and kill the process
+def capped(device: torch.device, share: int = 1) -> Iterator[None]:
+    """Inside, an allocation on the CPU beyond what is available, or beyond one of `share` equal parts of it, fails with an error, where Linux would grant it and kill the process
     later without a word. The cap is a soft RLIMIT_DATA: it counts private memory a process may write to, as it is asked for and not
     as it is touched. A lower limit that is there already stays. On a GPU the allocator refuses by itself.
     """
@@ -117,7 +117,7 @@ def capped(device: torch.device) -> Iterator[None]:
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     limits = [limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY]
-    resource.setrlimit(resource.RLIMIT_DATA, (min([held + int(SHARE * available()), *limits]), hard))
+    resource.setrlimit(resource.RLIMIT_DATA, (min([held + int(SHARE * available() / share), *limits]), hard))
     try:
         yield
     finally:

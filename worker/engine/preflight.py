@@ -2,13 +2,14 @@
 
 What does not fit is tried again in less memory, and the first change that fits is offered by name with what it measured. On a CPU the
 step runs under a cap at what the machine has to spare (see `memory.capped`), so that too much is an error here too and not a killed process.
-Several ranks that each hold the whole model try together: what one of them cannot hold does not fit.
+Several ranks that each hold the whole model try together: what one of them cannot hold does not fit, and the slowest says how long it takes.
 """
 
 import math
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -35,7 +36,8 @@ NORM = "gradient norm"
 class Measured:
     """The hardest step of a run: its seconds, its tokens with padding, and the peak memory in bytes (the process's, or the GPU's).
 
-    `update_seconds` of the seconds went into the optimiser, however long the examples are.
+    `update_seconds` of the seconds went into the optimiser, however long the examples are. Of several ranks each figure is that of the one that
+    has most of it, and the memory what their fullest device holds.
     """
 
     seconds_per_step: float
@@ -46,6 +48,21 @@ class Measured:
     def seconds(self, steps: int, tokens: int) -> float:
         """What so many steps with so many tokens, padding included, will take."""
         return steps * self.update_seconds + tokens * (self.seconds_per_step - self.update_seconds) / self.tokens
+
+
+@dataclass(frozen=True)
+class Known:
+    """What tells how many bytes a pass holds: the model's shape, and the numbers that a method keeps of each token in it."""
+
+    shape: ModelShape
+    kept: float
+
+    @classmethod
+    def of(cls, shape: ModelShape | None, parameters: MethodParameters) -> "Known | None":
+        """None where a model does not say its sizes, or which of its layers are adapted: then passes are compared by their tokens."""
+        with suppress(Invalid):
+            return cls(shape, parameters.floats_per_token(shape)) if shape else None
+        return None
 
 
 def answer_loss(model: Any, batch: dict[str, torch.Tensor], answer_tokens: Any) -> torch.Tensor:
@@ -84,20 +101,21 @@ def preflight(
     `shape` tells by bytes which step that is. Raises Invalid `out_of_memory` when it does not fit, with the change that does as `suggestion` in its
     detail, tried and measured. The model is then spent: it may recompute its activations. Raises Invalid `loss_not_finite`, `gradient_norm_not_finite`.
     """
-    parts = hardest_step(examples, parameters, seed, model.device, savings, ranks, shape)
+    known = Known.of(shape, parameters)
+    parts = hardest_step(examples, parameters, seed, model.device, savings, ranks, known)
     measured = _tried(model, parts, pad, savings, ranks)
     if measured is not None:
         return measured
     # From here on in float32 on a processor: oneDNN makes no more products in bfloat16 once it was short of memory. What fits so fits in bfloat16.
     savings = replace(savings, mixed=savings.mixed and model.device.type != "cpu")
-    longest, last = len(max(examples, key=len)), _held(parts, parameters, savings, model.device, shape)
+    longest, last = len(max(examples, key=len)), _held(parts, parameters, savings, model.device, known)
     tell(f"The longest step does not fit: {_size(parts, savings)}.")
     for less in parameters.cheaper(longest):
         if less.max_length <= max(len(example.answer) for example in examples):
             break
         spared = savings.under(less)
-        parts, checkpointing = hardest_step(examples, less, seed, model.device, spared, ranks, shape), less.checkpointing
-        if (held := _held(parts, less, spared, model.device, shape)) >= last and checkpointing == parameters.checkpointing:
+        parts, checkpointing = hardest_step(examples, less, seed, model.device, spared, ranks, known), less.checkpointing
+        if (held := _held(parts, less, spared, model.device, known)) >= last and checkpointing == parameters.checkpointing:
             continue
         last = held
         ask()
@@ -131,13 +149,13 @@ def hardest_step(
     device: torch.device,
     savings: Savings = NONE,
     ranks: Ranks = ALONE,
-    shape: ModelShape | None = None,
+    known: Known | None = None,
 ) -> Parts:
     """Of all ranks, the micro-batches of the run's step with the one that holds most, of several such steps the longest: nothing else in the run needs
     more memory."""
     fitting = [example.within(parameters.max_length) for example in examples]
     steps = ([[fitting[index] for index in part] for part in parts] for parts in planned(fitting, parameters, seed, device, savings, ranks))
-    return max(steps, key=lambda parts: (_held(parts, parameters, savings, device, shape), sum(size(part, pack=savings.pack) for part in parts)))
+    return max(steps, key=lambda parts: (_held(parts, parameters, savings, device, known), sum(size(part, pack=savings.pack) for part in parts)))
 
 
 def measure(model: Any, longest: Sequence[Sequence[Example]], pad: int, savings: Savings = NONE) -> Measured:
@@ -182,13 +200,13 @@ def step(model: Any, parts: Sequence[Sequence[Example]], pad: int, optimiser: to
 
 
 def _tried(model: Any, parts: Parts, pad: int, savings: Savings, ranks: Ranks) -> Measured | None:
-    """What this rank's part of a step takes; None when one of the ranks cannot hold its own, with everything given back that it held.
+    """What a step takes, of which each rank tries its own part; None when one of them cannot hold it, with everything given back that was held.
 
     Raises Invalid `out_of_memory` when that is a model in pieces: its ranks wait for each other within a step, so they cannot agree on another.
     """
     own, measured = parts[ranks.rank :: ranks.world], None
     try:
-        with capped(model.device):
+        with capped(model.device, ranks.world), _gradients_sent(model, ranks):
             measured = measure(model, own, pad, savings)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
@@ -197,11 +215,31 @@ def _tried(model: Any, parts: Parts, pad: int, savings: Savings, ranks: Ranks) -
         if is_cut(model):
             where = f"the memory of device {ranks.rank + 1} of {ranks.world}"
             raise _does_not_fit(own, where, "Raise accumulation, or lower batch_size or max_length.") from error
-    if ranks.everywhere(measured is not None):
-        return measured
+    if together := _together(measured, ranks):
+        return together
     give_back()
     release(model.device)
     return None
+
+
+@contextmanager
+def _gradients_sent(model: Any, ranks: Ranks) -> Iterator[None]:
+    """Inside, as much memory is held as DDP's buckets will take, in which the gradients are sent to the other ranks; FSDP has none."""
+    buckets = [torch.ones_like(tensor) for tensor in model.parameters() if tensor.requires_grad] if ranks.world > 1 and not is_cut(model) else []
+    try:
+        yield
+    finally:
+        buckets.clear()
+
+
+def _together(measured: Measured | None, ranks: Ranks) -> Measured | None:
+    """What the ranks have measured, as one; None when any of them has nothing. The heaviest part of a step is never rank 0's."""
+    own = measured or Measured(math.nan, 0, 0)
+    said = ranks.exchange(own.seconds_per_step, own.tokens, own.peak_memory_bytes, own.update_seconds)
+    if any(math.isnan(seconds) for seconds, *_ in said):
+        return None
+    seconds, tokens, peaks, updates = zip(*said, strict=True)
+    return Measured(max(seconds), int(max(tokens)), ranks.on_one_device(peaks), max(updates))
 
 
 def _does_not_fit(parts: Sequence[Sequence[Example]], where: str, advice: str) -> Invalid:
@@ -218,13 +256,12 @@ def _fits(changes: dict[str, Any], measured: Measured) -> Invalid:
     )
 
 
-def _held(parts: Parts, parameters: MethodParameters, savings: Savings, device: torch.device, shape: ModelShape | None) -> int:
-    """What the largest of these passes holds, to compare steps by: bytes where the model's shape is known, else tokens."""
+def _held(parts: Parts, parameters: MethodParameters, savings: Savings, device: torch.device, known: Known | None) -> int:
+    """What the largest of these passes holds, to compare steps by: bytes where they are known, else tokens."""
     micros = [Micro(size(part, pack=savings.pack), sum(len(example.answer) for example in part)) for part in parts]
-    if shape is None:
+    if known is None:
         return max(micro.tokens for micro in micros)
-    kept = parameters.floats_per_token(shape)
-    return max(pass_bytes(shape, kept, micro, checkpointing=parameters.checkpointing, device=device.type) for micro in micros)
+    return max(pass_bytes(known.shape, known.kept, micro, checkpointing=parameters.checkpointing, device=device.type) for micro in micros)
 
 
 def _size(parts: Sequence[Sequence[Example]], savings: Savings = NONE) -> str:

@@ -5,7 +5,7 @@ outside is decided there and told to the others, so that all do the same thing i
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -45,13 +45,22 @@ class Ranks:
         dist.broadcast(said, 0)
         return json.loads(bytes(said.tolist()))
 
-    def everywhere(self, value: bool) -> bool:
-        """Whether it is so on every rank. All ranks have to ask."""
+    def exchange(self, *figures: float) -> list[tuple[float, ...]]:
+        """What every rank says, by rank. All ranks have to say as many figures."""
         if self.world == 1:
-            return value
-        votes = torch.tensor([int(value)])
-        dist.all_reduce(votes, dist.ReduceOp.MIN)
-        return bool(votes)
+            return [figures]
+        own = torch.tensor(figures, dtype=torch.float64)
+        said = [torch.empty_like(own) for _ in range(self.world)]
+        dist.all_gather(said, own)
+        return [tuple(one.tolist()) for one in said]
+
+    def most(self, own: int) -> int:
+        """The largest figure of all ranks, on every rank: where all wait for the one that has most to do. All ranks have to ask."""
+        return int(max(figure for (figure,) in self.exchange(own)))
+
+    def on_one_device(self, peaks: Iterable[float]) -> int:
+        """Of the bytes that each rank's process holds at its peak, those of the device that has most to hold: a processor has all of them at once."""
+        return int(sum(peaks) if self.device == "cpu" else max(peaks))
 
     def meet(self) -> None:
         """Wait until every rank has come here."""

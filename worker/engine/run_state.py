@@ -13,7 +13,7 @@ FILE = "run_state.json"
 
 @dataclass
 class RunState:
-    """As of a checkpoint; of a run that has begun here, as it stands."""
+    """A run as of a checkpoint. While one goes on here, its validations are kept up to date; time and losses are written down with the next checkpoint."""
 
     best_step: int | None = None
     best: dict[str, float] | None = None
@@ -24,7 +24,7 @@ class RunState:
     seconds: float = 0.0
     """Training time so far, earlier attempts included."""
     threads: int = 0
-    """Processor threads that it was computed with; 0 where that was not written down."""
+    """Processor threads that its first attempt computed with; 0 where that was not written down."""
     reported: int = 0
     """The last step whose loss was reported: a long run reports the mean of several."""
     unreported: list[float] = field(default_factory=list)

@@ -16,7 +16,7 @@ from app.domain.fitting import POLICIES, Fit, told
 from app.domain.label_book import LabelBook
 from app.domain.rendering import LABELS, label_list, render, with_opening, without_opening
 from app.domain.scoring import rouge_words
-from app.domain.shape import ModelShape
+from app.domain.shape import SHAPE_UNKNOWN, ModelShape
 from app.domain.starting import MEASURED, went_on
 from app.domain.validation import Measure, measure_of
 from app.errors import Invalid
@@ -36,6 +36,7 @@ from worker.engine.methods import METHODS
 from worker.engine.methods.soft import width
 from worker.engine.pace import Pace, Plan
 from worker.engine.place import Place
+from worker.engine.prefix import virtual_tokens
 from worker.engine.preflight import Measured, planned, preflight
 from worker.engine.ranks import Ranks, joined
 from worker.engine.reporting import NullReporter, Paused, Reporter, Stopped
@@ -43,6 +44,7 @@ from worker.engine.run_state import RunState, newest_usable, saved_state
 from worker.engine.shards import is_cut
 from worker.engine.spec import TrainSpec
 from worker.engine.validate import Validation
+from worker.engine.waits import cores
 
 ARTEFACT = "artefact"
 
@@ -55,6 +57,17 @@ VALIDATION_SHARE = 0.5
 SMALLER = "Choose a method that trains less of the model, or a smaller model, or end what else uses that memory; then retry."
 GIVE_A_RATE = "Give a learning rate, so that none is looked for, or end what else uses that memory; then retry."
 """What helps where memory ran out before the first step."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A run at its last step, with the learning rate in its spec that was found for it, and the bytes its fullest device held at most."""
+
+    spec: TrainSpec
+    loop: Loop
+    loaded: Loaded
+    state: RunState
+    peak: int
 
 
 @dataclass(frozen=True)
@@ -95,9 +108,9 @@ def train(spec: TrainSpec, reporter: Reporter) -> TrainResult:
         raise Paused(point[0], saved_state(point[1]).best)
     reporter.phase("load")
     with started(spec) as place, joined(place, spec.device) as ranks:
-        spec, loop, loaded, state = _run(spec, reporter, ranks)
+        ended = _run(spec, reporter, ranks)
         reporter.phase("save")
-        return result_of(_save(loop, loaded, state, spec))
+        return result_of(_save(ended))
 
 
 def take_part(spec: TrainSpec, place: Place) -> None:
@@ -108,15 +121,16 @@ def take_part(spec: TrainSpec, place: Place) -> None:
         _run(spec, NullReporter(), ranks)
 
 
-def _run(spec: TrainSpec, reporter: Reporter, ranks: Ranks) -> tuple[TrainSpec, Loop, Loaded, RunState]:
-    """The run to its last step; its spec comes back with the learning rate that was found for it."""
+def _run(spec: TrainSpec, reporter: Reporter, ranks: Ranks) -> Ended:
+    """The run to its last step."""
     ranks.threads(spec.threads)
     set_seed(spec.seed)
     pieces = ranks.world if spec.parameters.sharding == "fsdp" else 1
     save_memory(spec.parameters)
     exact, four_bit = spec.parameters.precision == "float32", getattr(spec.parameters, "four_bit", False)
     loaded = load(spec.base, device=ranks.device or spec.device, four_bit=four_bit, pieces=pieces, exact=exact)
-    with memory_told(loaded.device, lambda: "Preparing the model", SMALLER), capped(loaded.device):
+    point = _point(spec, loaded.device, ranks, reporter)
+    with memory_told(loaded.device, lambda: "Preparing the model", SMALLER), capped(loaded.device, ranks.world):
         model = METHODS[spec.method](loaded.model, spec.parameters, opening_ids(loaded.tokenizer, spec))
         arrange(model, spec.parameters)
     batches, validation = _data(replace(loaded, model=model), spec, ranks, reporter)
@@ -130,40 +144,62 @@ def _run(spec: TrainSpec, reporter: Reporter, ranks: Ranks) -> tuple[TrainSpec, 
     )  # fmt: skip
     _ask(reporter, ranks)
     if spec.find_rate:
-        with memory_told(loaded.device, lambda: "The learning-rate test", GIVE_A_RATE), capped(loaded.device):
+        with memory_told(loaded.device, lambda: "The learning-rate test", GIVE_A_RATE), capped(loaded.device, ranks.world):
             spec = with_found_rate(model, batches, spec, reporter)
-    reporter.measured(max(measured.peak_memory_bytes, peak_memory(loaded.device)))  # the test keeps a copy of what is trained
+    reporter.measured(_peak(loaded.device, ranks))  # the step's, and what a rate test held beside it: that keeps a copy of what is trained
 
     loop = _loop(model, loaded, batches, validation, measured, spec, ranks, reporter)
     if ranks.first and not spec.finish:
         _make_sure_of_room(loop, measured, spec, reporter)
     if not spec.finish:
         reporter.phase("train", loop.pace.plan.total)
-    point = newest_usable(spec.folder, reporter.log) if spec.resume and ranks.first else None
-    _foretell(loop.pace, measured, point[0] if point else 0, reporter)
-    if point:
-        reporter.log(went_on(point[0]))
-    resumed = ranks.tell(str(point[1]) if point else None)
-    if spec.finish:
-        return spec, loop, loaded, _finished(loop, resumed, reporter)
+    step, resumed = point or (0, None)
+    _foretell(loop.pace, measured, step, reporter)
+    if resumed:
+        reporter.log(went_on(step))
     with memory_told(loaded.device, lambda: f"Step {loop.state.global_step + 1}"):
-        return spec, loop, loaded, loop.run(Path(resumed) if resumed else None)
+        state = _finished(loop, resumed, reporter) if spec.finish else loop.run(resumed)
+    return Ended(spec, loop, loaded, state, _peak(loaded.device, ranks))
+
+
+def _point(spec: TrainSpec, device: torch.device, ranks: Ranks, reporter: Reporter) -> tuple[int, Path] | None:
+    """The step and the checkpoint that all ranks go on from, with as many processor threads as the run began with: for the same bits. None where it begins.
+
+    Other threads than those only where they were asked for, or where this machine has fewer.
+    """
+    found = newest_usable(spec.folder, reporter.log) if spec.resume and ranks.first else None
+    told = ranks.tell([found[0], str(found[1])] if found else None)
+    if told is None:
+        return None
+    point = Path(told[1])
+    began = saved_state(point).threads
+    if spec.threads is None and device.type == "cpu" and 0 < began * ranks.world <= len(cores()):
+        ranks.threads(began)
+    return told[0], point
+
+
+def _peak(device: torch.device, ranks: Ranks) -> int:
+    """The most that the fullest device has held since the preflight's step. All ranks have to ask."""
+    return ranks.on_one_device(peak for (peak,) in ranks.exchange(peak_memory(device)))
 
 
 def _shape(base: Path) -> ModelShape | None:
-    """The model's sizes; None where its config does not say them in a way that is known."""
-    with suppress(KeyError):
+    """The model's sizes; None where they are not known."""
+    try:
         return shape(base)
-    return None
+    except Invalid as error:
+        if error.code != SHAPE_UNKNOWN:
+            raise
+        return None
 
 
-def _finished(loop: Loop, point: str | None, reporter: Reporter) -> RunState:
+def _finished(loop: Loop, point: Path | None, reporter: Reporter) -> RunState:
     """The run as its newest checkpoint has it, for the end that was asked for. Raises Invalid `nothing_to_keep` without one."""
     if point is None:
         raise Invalid(
             "nothing_to_keep", "The run was stopped before its first checkpoint, or none is intact, so there is nothing to keep.", "Retry it: it begins anew."
         )
-    state = loop.end_at(Path(point))
+    state = loop.end_at(point)
     kept = f"its best moment, step {state.best_step}" if state.best_step else "what it had learnt by then"
     reporter.log(f"Ends at step {loop.state.global_step} of {loop.pace.plan.total}, as asked, and keeps {kept}.")
     return state
@@ -178,15 +214,15 @@ def _make_sure_of_room(loop: Loop, measured: Measured, spec: TrainSpec, reporter
     reporter.pace(measured.seconds_per_step, room.writing_seconds(spec.folder, point))
 
 
-def _save(loop: Loop, loaded: Loaded, state: RunState, spec: TrainSpec) -> artefact.Artefact:
+def _save(ended: Ended) -> artefact.Artefact:
     """The artefact of the best moment, of the last one without validation. Of a model in pieces, a whole one takes the trained parameters."""
-    model = loop.model
+    loop, spec, model = ended.loop, ended.spec, ended.loop.model
     if is_cut(model) and spec.method == "full":
         model = METHODS[spec.method](load(spec.base, device="cpu").model, spec.parameters, [])
     if trained := loop.best_tensors():
         artefact.restore_trainable(model, trained)
     with room.room(spec.folder, room.artefact_bytes(model, whole=spec.method == "full"), "the tuned model"):
-        saved = artefact.save(model, loaded.tokenizer, spec.folder / ARTEFACT, _facts(loop, loaded, spec, state))
+        saved = artefact.save(model, ended.loaded.tokenizer, spec.folder / ARTEFACT, _facts(ended))
     loop.drop_best()
     return saved
 
@@ -215,7 +251,9 @@ def _data(loaded: Loaded, spec: TrainSpec, ranks: Ranks, reporter: Reporter) -> 
     enough_for(ranks.world, len(examples), chosen.batch_size)
     savings = Savings.of(loaded.model, chosen, max(map(len, examples)))
     steps = [parts[ranks.rank :: ranks.world] for parts in planned(examples, chosen, spec.seed, loaded.device, savings, ranks)]
-    validation = _validation(loaded, spec, held_out, sum(len(examples[index]) for parts in steps for part in parts for index in part), reporter)
+    # Ranks differ in what they train on, and have to validate on the same rows.
+    train_tokens = ranks.most(sum(len(examples[index]) for parts in steps for part in parts for index in part))
+    validation = _validation(loaded, spec, held_out, train_tokens, reporter)
     return Batches(examples, steps, pad_token(loaded.tokenizer), decoder_start(loaded.model), savings, told(chosen.fit, look)), validation
 
 
@@ -252,7 +290,8 @@ def _loop(
     plan = Plan.of(total, spec.parameters.evaluations, has_validation=validation is not None, pause=spec.pause_at)
     estimate = measured.seconds(0, validation.tokens) * READING_COST if validation else 0.0
     parts = chain.from_iterable(batches.steps)
-    step = measured.seconds(total, sum(size([batches.examples[index] for index in part], pack=batches.savings.pack) for part in parts)) / total
+    tokens = sum(size([batches.examples[index] for index in part], pack=batches.savings.pack) for part in parts)
+    step = measured.seconds(total, ranks.most(tokens)) / total
     rate = spec.parameters.rate(width(model))
     options = arguments(spec.folder, spec.parameters, rate, total, spec.seed, loaded.device, ranks, mixed=batches.savings.mixed)
     pace = Pace(plan, spec.checkpoint_seconds, estimate, step_seconds=step)
@@ -267,15 +306,16 @@ def _foretell(pace: Pace, measured: Measured, done: int, reporter: Reporter) -> 
     reporter.log(f"{MEASURED}{longest}; peak memory {measured.peak_memory_bytes / 1e6:.0f} MB. All {total} steps: about {whole or 0:.0f} s.")
 
 
-def _facts(loop: Loop, loaded: Loaded, spec: TrainSpec, state: RunState) -> dict[str, Any]:
+def _facts(ended: Ended) -> dict[str, Any]:
     """What run.json says: everything the result depends on, and what the run measured."""
+    spec, loop, loaded, state = ended.spec, ended.loop, ended.loaded, ended.state
     trainable, total = parameters(loop.model)
     validation = loop.validation
     return {
         "method": spec.method,
         "parameters": spec.parameters.model_dump(mode="json"),
         "learning_rate": loop.args.learning_rate,
-        "virtual_tokens": spec.parameters.virtual(len(opening_ids(loaded.tokenizer, spec))),
+        "virtual_tokens": virtual_tokens(loop.model),
         **({"search": {"how": "rate_finder", "learning_rate": loop.args.learning_rate}} if spec.find_rate else {}),
         "seed": spec.seed,
         "base_fingerprint": fingerprint(spec.base),
@@ -290,7 +330,7 @@ def _facts(loop: Loop, loaded: Loaded, spec: TrainSpec, state: RunState) -> dict
         "best": {"step": state.best_step, **(state.best or {})},
         "trainable_parameters": trainable,
         "total_parameters": total,
-        "peak_memory_bytes": peak_memory(loaded.device),
+        "peak_memory_bytes": ended.peak,
         "threads": torch.get_num_threads(),
         "device": loaded.device.type,
         "devices": loop.ranks.world,

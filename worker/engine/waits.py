@@ -54,8 +54,8 @@ class Threads:
         now = self._clock()
         others = ((every - every_before) - (own - own_before)) / max(now - self._looked, 1e-9)
         self._seen, self._looked = (every, own), now
-        cores, team = len(_cores()), _team()
-        if others >= cores - team + BUSY or team > min(cores, _quota()):
+        mine, team = len(cores()), _team()
+        if others >= mine - team + BUSY or team > min(mine, _quota()):
             self.sleep()
         else:
             self.spin()
@@ -66,7 +66,7 @@ class Threads:
         if self._over is not None or team == 1:
             return
         self._over = threading.Event()
-        for _ in range(max(0, len(_cores()) - team) // (team - 1) + 1):
+        for _ in range(max(0, len(cores()) - team) // (team - 1) + 1):
             _told(partial(_idle, self._over))
 
     def spin(self) -> None:
@@ -97,11 +97,12 @@ def watch() -> Callable[[], None]:
 
 def seconds_busy() -> tuple[float, float]:
     """Processor seconds (of everybody, of this process) spent so far on the cores that this process may use."""
-    mine, each = _cores(), psutil.cpu_times(percpu=True)
+    mine, each = cores(), psutil.cpu_times(percpu=True)
     return sum(getattr(each[core], kind, 0.0) for core in mine if core < len(each) for kind in KINDS), time.process_time()
 
 
-def _cores() -> list[int]:
+def cores() -> list[int]:
+    """The cores that this process may use."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(psutil.cpu_count() or 1))
 
 

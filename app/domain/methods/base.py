@@ -18,6 +18,10 @@ SHORTEST = 32
 """Tokens below which no shorter example is suggested: a prompt that is cut so much says nothing any more."""
 
 
+CANNOT_CUT = ("cannot_cut", "FSDP cuts decoder-only models, and this is an encoder-decoder.", "Set sharding to none.")
+"""Code, sentence and advice of that refusal, by whom it may be."""
+
+
 def conflict(field: str, reason: str) -> PydanticCustomError:
     """Why parameters that are each right are wrong together, as a refusal of the `field` at which a form shows it."""
     return PydanticCustomError("conflict", "{reason}", {"reason": reason, "field": field})
@@ -132,7 +136,7 @@ class MethodParameters(BaseModel, ABC):
     def check_model(self, encoder_decoder: bool) -> None:
         """Raises Invalid for what such a model cannot have."""
         if encoder_decoder and self.sharding == "fsdp":
-            raise Invalid("cannot_cut", "FSDP cuts decoder-only models, and this is an encoder-decoder.", "Set sharding to none.", detail={"field": "sharding"})
+            raise Invalid(*CANNOT_CUT, detail={"field": "sharding"})
 
     def replaces_text(self, encoder_decoder: bool) -> bool:
         """Whether what is trained stands for the text it starts from, which then leaves the input of such a model."""
