@@ -111,7 +111,8 @@ def _advice(view: Weighed, choice: Step) -> str:
 
 def _held(view: Weighed, one: Difference, other: Step) -> str:
     """What a rung that holds is shown, with the limit that it was held to: an interval of 95 % reaches further down, and would seem to say otherwise."""
-    less = f"less than {amount(view.terms.margin, view.terms)} below" if view.terms.margin else "better than"
+    better = one.clears(0.0, ALPHA / 2 / len(view.asked))  # as sure as what the table calls better
+    less = "better than" if better or not view.terms.margin else f"less than {amount(view.terms.margin, view.terms)} below"
     return f"shown to be {less} {other.title}: {signed(one.difference)}, at worst {signed(one.lower(ALPHA))} (one-sided, 95 %)"
 
 

@@ -33,8 +33,8 @@ def percent(share: float | None, digits: int = 0) -> str:
 
 
 def points(difference: float | None, digits: int = 1) -> str:
-    """A difference of two scores in percentage points, always signed: 0.091 -> +9.1."""
-    return NONE if difference is None else f"{difference * 100:+.{digits}f}".replace("-", _MINUS)
+    """A difference of two scores in percentage points, always signed: 0.091 -> +9.1. None at all is +0.0, from whichever side it was rounded."""
+    return NONE if difference is None else f"{round(difference * 100, digits) + 0.0:+.{digits}f}".replace("-", _MINUS)
 
 
 def interval(bounds: Sequence[float] | None, digits: int = 3) -> str:

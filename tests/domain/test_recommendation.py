@@ -271,7 +271,13 @@ def test_a_cheaper_rung_that_is_better_holds_at_any_margin() -> None:
 
 
 def test_one_point_is_no_points() -> None:
-    assert "less than 1 point below LoRA" in found(step(0, "8-shot", 285, validation=0.80), step(1, "LoRA", 270, validation=0.90), margin=0.01).verdict
+    assert "less than 1 point below LoRA" in found(step(0, "8-shot", 899, 1000), step(1, "LoRA", 900, 1000), margin=0.01).verdict
+
+
+def test_what_is_shown_to_be_better_is_called_so() -> None:
+    answer = found(step(0, "zero-shot", 250), step(1, "LoRA", 180))
+    assert "and is shown to be better than LoRA: +23.3, at worst +1" in answer.verdict
+    assert "less than 3 points below LoRA" in found(step(0, "zero-shot", 904, 1000), step(1, "LoRA", 900, 1000)).verdict
 
 
 def test_reasons_tell_the_cheaper_from_the_dearer() -> None:

@@ -19,7 +19,7 @@ def plain(text: str) -> str:
     [
         (f.number(0.8484), "0.848"), (f.number(-1.5, 1), "-1.5"), (f.number(float("nan")), f.NONE), (f.number(None), f.NONE),
         (f.percent(0.62), "62 %"), (f.percent(0.618, 1), "61.8 %"), (f.percent(None), f.NONE),
-        (f.points(0.091), "+9.1"), (f.points(-0.006), "-0.6"), (f.points(None), f.NONE),
+        (f.points(0.091), "+9.1"), (f.points(-0.006), "-0.6"), (f.points(-0.0002), "+0.0"), (f.points(None), f.NONE),
         (f.interval((0.81, 0.88), 2), "[0.81, 0.88]"), (f.interval(None), f.NONE),
         (f.points_interval((-0.006, 0.034)), "[-0.6, +3.4]"), (f.points_interval(None), f.NONE),
         (f.count(1204), "1,204"), (f.count(0), "0"), (f.count(None), f.NONE),
