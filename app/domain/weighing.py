@@ -27,6 +27,7 @@ class Weighed:
         self.best = max(self.steps, key=lambda step: (self.quality(step), -self.steps.index(step)))
         at = self.steps.index(self.best)
         self.cheaper, self.dearer = self.steps[:at], self.steps[at + 1 :]
+        # What the best has to hold against in its turn: the best of those that cost more.
         self.rival = max(self.dearer, key=lambda step: (self.quality(step), -self.steps.index(step)), default=None)
         self.against_best = {step.position: paired(step, self.best) for step in self.steps if step is not self.best}
         self.corrected = self._corrected(self.cheaper) | self._corrected(self.dearer)
