@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 from app.domain.rendering import Part, Rendered, Shot, Template, render
 from app.errors import Invalid
 from tests.engine.conftest import SPECIAL, make_tokenizer
-from worker.engine.encode import count, encode_answer, encode_pair, encode_prompt, end_token, pieces
+from worker.engine.encode import count, encode_answer, encode_labels, encode_pair, encode_prompt, end_token, pieces
 
 BYTE_LEVEL = make_tokenizer()
 RESERVED = set(BYTE_LEVEL.added_tokens_decoder)
@@ -172,3 +172,13 @@ def test_the_pieces_of_a_chat_show_what_its_template_puts_around_the_turns() -> 
 
 def test_the_token_that_a_tokenizer_puts_before_every_text_is_shown_too() -> None:
     assert pieces(sentencepiece(), raw(author("a film")))[0] in (("<s>", "special"), ("a film", "author"))
+
+
+@settings(max_examples=60)
+@given(st.lists(st.text("ab ", min_size=1, max_size=4), min_size=1, max_size=8, unique=True))
+def test_the_end_token_counts_where_one_label_begins_another(labels: list[str]) -> None:
+    tokenizer, prompt = make_tokenizer(), render(Template(), {"input": "x"})
+    bare = [encode_answer(tokenizer, prompt, label, end=False) for label in labels]
+    ambiguous = any(one is not other and other[: len(one)] == one for one in bare for other in bare)
+    ended = [[*ids, end_token(tokenizer, prompt)] for ids in bare]
+    assert encode_labels(tokenizer, prompt, labels) == (ended if ambiguous else bare)

@@ -62,7 +62,8 @@ def encode_labels(tokenizer: Any, rendered: Rendered, labels: Sequence[str], *, 
     end token makes labels differ by what has nothing to do with them (docs/decisions/0007).
     """
     bare = [encode_answer(tokenizer, rendered, label, end=False) for label in labels]
-    ambiguous = any(one is not other and other[: len(one)] == one for one in bare for other in bare)
+    # In order, what begins with a label stands right behind it.
+    ambiguous = any(after[: len(one)] == one for one, after in pairwise(sorted(bare)))
     if ambiguous if end is None else end:
         return [encode_answer(tokenizer, rendered, label, end=True) for label in labels]
     return bare
