@@ -1,9 +1,9 @@
 """The reasons of a recommendation, one by one: every other rung against the best one, what is cheap, and when tuning pays. Pure."""
 
-from collections.abc import Sequence
 from math import ceil, inf
 
 from app.domain.ladder import Step
+from app.domain.listing import listed
 from app.domain.stats import ALPHA, Difference
 from app.domain.targets import Terms
 from app.domain.weighing import Weighed, break_even
@@ -43,13 +43,9 @@ def _unpriced(view: Weighed) -> str:
         "the price of a machine hour": terms.machine_hour is None and any(None in (cost.request, cost.tuning) for cost in costs),
     }
     if missing := [name for name, is_unset in unset.items() if is_unset]:
-        return f"The order of the ladder stands for cost: set {_listed(missing)} to count it."
-    without = _listed([step.title for step in view.steps if view.yearly[step.position] is None])
+        return f"The order of the ladder stands for cost: set {listed(missing)} to count it."
+    without = listed([step.title for step in view.steps if view.yearly[step.position] is None])
     return f"The order of the ladder stands for cost: no price is known for {without}."
-
-
-def _listed(words: Sequence[str]) -> str:
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def _pays(tuned: Step, prompt: Step, terms: Terms) -> str:

@@ -51,7 +51,7 @@ def rungs(values: Mapping[str, str], tuned: Model | None) -> list[dict[str, Any]
         found += [{**without_curve(rung), "shots": beside} for rung in found if rung["technique"] in METHODS]
         if tuned is not None:
             found.append({"technique": tuned.method, "model": tuned.id, "shots": beside, **_answering(values)})
-    if other := values.get("other", ""):
+    if (other := values.get("other", "")) and other != values.get("model"):  # the model may have been chosen after it
         found += [{**rung, "model": other} for rung in found if rung.get("model") is None]
     if values.get("signal"):
         shots = _shots(values)

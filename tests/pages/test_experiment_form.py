@@ -151,3 +151,4 @@ def test_a_second_model_doubles_the_rungs(browser: TestClient, person: Who, task
         ("zero_shot", None), ("lora", None), ("zero_shot", str(other)), ("lora", str(other)),
     ]  # fmt: skip
     assert [rung.get("model") for rung in asked if "shots" in rung] == [None, str(other)]
+    assert len(rungs({**fields, "model": str(other), "other": str(other)}, None)) == 2, "it was chosen as the first one since"

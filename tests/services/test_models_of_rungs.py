@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from app.db import reading
+from app.db import reading, transaction
 from app.domain.access import Who
 from app.domain.job import Job
+from app.domain.model import Model
 from app.errors import Invalid
 from app.services import experiments, forecast, label_curve, quick_look, reports
 from tests.rows import add_dataset, add_model, add_remote_model, climb_by
@@ -60,7 +61,15 @@ def test_it_is_asked_for_again_and_reckoned(person: Who, place: dict[str, Any]) 
     rungs: list[dict[str, Any]] = [{"technique": "lora"}, {"technique": "lora", "model": other}, {"technique": "lora", "model": other, "shots": 4}]
     said = forecast.experiment(person, **where, rungs=rungs, validation_rows=10)
     assert said.jobs == 2 * (1 + 2) + 2, "shots beside a model are tuned with it"
-    assert [("capped" in rung) for rung in quick_look.capped(person, rungs[:2], **where)] in ([True, True], [False, False])
+
+
+def test_a_quick_look_cuts_both_to_as_many_steps(person: Who, place: dict[str, Any]) -> None:
+    other = add_model(person, "Large", "large")
+    with transaction() as session:
+        session.query(Model).update({"parameters": 10**9})
+    rungs: list[dict[str, Any]] = [{"technique": "lora", **more, "parameters": {"epochs": 100}} for more in ({}, {"model": other})]
+    first, second = quick_look.capped(person, rungs, **place, prompt_version=None)
+    assert first["capped"] == second["capped"] == first["parameters"]["max_steps"] and second["model"] == other
 
 
 def test_what_cannot_be_tuned_is_refused(person: Who, place: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from pydantic_core import PydanticCustomError
 
 from app.domain.fitting import Policy
+from app.domain.listing import listed
 from app.domain.shape import PASS_TOKENS, ModelShape
 from app.errors import Invalid, first_problem
 
@@ -202,7 +203,7 @@ def in_words(changes: Mapping[str, Any]) -> str:
     """Changed parameters as a person says them: "accumulation 4, max length 128 and inputs cut to it"."""
     known = {"checkpointing": "activation checkpointing", "fit": "inputs cut to it"}
     words = [known.get(name, f"{name.replace('_', ' ')} {value}") for name, value in changes.items()]
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+    return listed(words)
 
 
 def parse(methods: dict[str, type[MethodParameters]], method: str, values: dict[str, Any]) -> MethodParameters:
