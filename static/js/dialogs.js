@@ -2,6 +2,10 @@
 //   <button data-confirm="The best checkpoint is kept." data-confirm-title="Stop job 12?" data-confirm-verb="Stop">
 // The answer is red when what asks is: class "danger".
 const dialog = document.getElementById("confirm");
+let settle = () => {};
+
+// "close" comes a moment after the dialog has gone. Where the next question stands by then, it is not that one's answer.
+dialog.addEventListener("close", () => { if (!dialog.open) settle(dialog.returnValue === "yes"); });
 
 /** Where a menu opens a dialog, the keyboard comes back to the menu's button: the menu itself is gone by then. */
 const leave = (element) => element.closest("[popover]:popover-open")?.hidePopover();
@@ -10,12 +14,13 @@ const leave = (element) => element.closest("[popover]:popover-open")?.hidePopove
 export function ask({ title, text, verb, danger }) {
   document.getElementById("confirm-title").textContent = title || "Are you sure?";
   document.getElementById("confirm-text").textContent = text;
+  settle(false);
   const yes = dialog.querySelector("[value=yes]");
   yes.textContent = verb || "Continue";
   yes.classList.toggle("danger", Boolean(danger));
   dialog.returnValue = "no";
   dialog.showModal();
-  return new Promise((resolve) => dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true }));
+  return new Promise((resolve) => { settle = resolve; });
 }
 
 const words = (element, text) => ({ text, title: element.dataset.confirmTitle, verb: element.dataset.confirmVerb, danger: element.matches(".danger") });

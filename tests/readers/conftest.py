@@ -14,6 +14,9 @@ from app.readers.frames import Broken
 
 Stand = Callable[[str], None]
 
+NO_FILE = "no-file-that-is-read"
+"""What a stand-in is called with; by that it is known among other processes."""
+
 
 @pytest.fixture
 def child_says(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stand]:
@@ -23,7 +26,7 @@ def child_says(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stand]:
         start = subprocess.Popen
 
         def popen(_: list[str], **options: object) -> "subprocess.Popen[bytes]":
-            return start([sys.executable, "-c", program, "path"], **options)  # type: ignore[call-overload, no-any-return]
+            return start([sys.executable, "-c", program, NO_FILE], **options)  # type: ignore[call-overload, no-any-return]
 
         monkeypatch.setattr(parent_module.subprocess, "Popen", popen)  # type: ignore[attr-defined]
 
@@ -32,8 +35,9 @@ def child_says(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stand]:
 
 
 def reading_children() -> list[psutil.Process]:
-    """The children that read files; a broker or a browser of other tests may be there too."""
-    return [child for child in psutil.Process().children() if "app.readers" in " ".join(child.cmdline()) or "-c" in child.cmdline()]
+    """The children that read files; a broker, a browser or a resource tracker (`python -c`, too) of other tests may be there besides."""
+    words = {child: child.cmdline() for child in psutil.Process().children()}
+    return [child for child, said in words.items() if "app.readers" in " ".join(said) or said[-1:] == [NO_FILE]]
 
 
 @pytest.fixture
