@@ -28,7 +28,7 @@ from tests.faults.tap import Tap
 from tests.house.rules import ROOT
 from tests.installation import free_port
 from tests.worker.test_device import Chat, process
-from tests.worker.test_parent import LONG, SHORT, until
+from tests.worker.test_parent import LONG, SHORT, trains, until
 from worker import interactive, parent, weights
 from worker.engine.folders import fingerprint
 from worker.tune import spec_of
@@ -288,7 +288,7 @@ def test_a_job_waits_for_an_object_store_that_is_away_at_its_start_and_at_its_en
     until(waits)
     assert jobs.find(person, key).job.state == "running"
     tap.mend()
-    until(lambda: jobs.find(person, key).job.step > 2)
+    until(lambda: trains(person, key, 2))
     tap.cut()
     until(lambda: waits() == 2)
     assert jobs.find(person, key).job.phase == "save", "the training is over"
@@ -336,7 +336,7 @@ def test_one_machine_tunes_and_the_other_goes_on_while_the_first_is_at_another_j
     one, two = machine("one", tmp_path), machine("two", tmp_path)
     key = tune(max_steps=300)
     with process("worker", environment=one, log=tmp_path / "one.log"):
-        until(lambda: jobs.find(person, key).job.step > 5, 240)
+        until(lambda: trains(person, key, 5), 240)
     left = jobs.find(person, key)  # it was asked to leave: it saved, and handed the job back
     assert left.job.state == "queued" and left.attempts[0].outcome == "handed back", left.attempts
     assert storage.store() is not None and Store(settings().storage).below(f"checkpoints/jobs/{key}") == ["attempt-1"]

@@ -44,11 +44,17 @@ def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
         time.sleep(0.1)
 
 
+def trains(person: Who, key: int, steps: int) -> bool:
+    """Whether a tuning job has trained for more than so many steps: before that it counts what it validates untuned, and has nothing to save."""
+    job = jobs.find(person, key).job
+    return job.phase == "train" and job.step > steps
+
+
 def running(person: Who, key: int) -> tuple[threading.Thread, psutil.Process]:
     """Run the queue in a thread until the job trains; gives the thread and the job's process."""
     thread = threading.Thread(target=parent.run_one, args=("gpu",))
     thread.start()
-    until(lambda: jobs.find(person, key).job.step > 2)
+    until(lambda: trains(person, key, 2))
     return thread, next(child for child in psutil.Process().children() if "worker.run_job" in child.cmdline())
 
 
@@ -219,7 +225,7 @@ def test_an_orphan_never_goes_on(person: Who, base: Model, toys: DatasetVersion,
 
     key = start(person, base, toys, LONG)
     worker = subprocess.Popen([sys.executable, "-c", "from worker import parent; parent.run_one('gpu')"], cwd=Path(__file__).parents[2], env=os.environ.copy())
-    until(lambda: jobs.find(person, key).job.step > 2)
+    until(lambda: trains(person, key, 2))
     child = psutil.Process(worker.pid).children()[0]
     worker.kill()
     worker.wait()
