@@ -1,7 +1,8 @@
-"""What two parts of a training step cost beside the model itself: `python -m bench.parts`. Processor seconds, starter model, sst2, all cores.
+"""What parts of a training step cost, done in two ways: `python -m bench.parts`. Processor seconds, starter model, sst2, all cores.
 
 The adapters' dropout: torch's against the engine's (`worker/engine/dropout.py`), a whole step of LoRA r16 on all linear layers. The
-optimiser: torch's plain AdamW against its fused one, which the engine uses, one update of full fine-tuning.
+optimiser: torch's plain AdamW against its fused one, which the engine uses, one update of full fine-tuning. The precision: a step in float32 against
+one in bfloat16 over float32 parameters, which the engine uses on processors that multiply it in hardware (`worker/engine/precision.py`).
 """
 
 import os
@@ -15,13 +16,15 @@ from bench.data import MODEL, TASKS, prepare_model, rows
 from bench.shared import BATCH, step
 
 REPEATS = 6
+PRECISION_METHODS = ("lora", "full", "prompt_tuning", "prefix")
 
 
 def main() -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"
     prepare_model()
     print("| part | torch's | ours | ratio |\n|---|---|---|---|")
-    for title, pair in (("a step of LoRA, by its dropout", dropout()), ("an update of all weights, by AdamW", optimiser())):
+    sides = {"a step of LoRA, by its dropout": dropout(), "an update of all weights, by AdamW": optimiser()}
+    for title, pair in (sides | {f"a step of {method}, by its precision": precision(method) for method in PRECISION_METHODS}).items():
         theirs, ours = in_turn(*pair)
         print(f"| {title} | {theirs:.2f} | {ours:.2f} | **{theirs / ours:.2f}** |", flush=True)
     import torch
@@ -35,9 +38,8 @@ def in_turn(*sides: Callable[[], float]) -> list[float]:
     return [sum(side) / REPEATS for side in zip(*took, strict=True)]
 
 
-def dropout() -> tuple[Callable[[], float], Callable[[], float]]:
-    from torch import nn
-
+def tuned(method: str) -> tuple[Any, dict[str, Any]]:
+    """The starter model set up for a method, and one batch of sst2."""
     from worker.engine.batches import collate
     from worker.engine.fit import fit_examples
     from worker.engine.load import load
@@ -46,8 +48,15 @@ def dropout() -> tuple[Callable[[], float], Callable[[], float]]:
     loaded = load(MODEL, device="cpu")
     found, _ = rows("sst2", BATCH, 1)
     examples, _ = fit_examples(loaded.tokenizer, TASKS["sst2"].template, found, 512)
-    batch = collate(examples, 0)
-    model = HALVES["lora"](loaded.model, METHODS["lora"](), []).train()
+    return HALVES[method](loaded.model, METHODS[method](), []).train(), collate(examples, 0)
+
+
+def dropout() -> tuple[Callable[[], float], Callable[[], float]]:
+    from torch import nn
+
+    from worker.engine.dropout import BitDropout
+
+    model, batch = tuned("lora")
     places = [(model.get_submodule(name.rpartition(".")[0]), module) for name, module in model.named_modules() if name.endswith(".lora_dropout.default")]
 
     def with_dropout(make: Callable[[float], nn.Module]) -> Callable[[], float]:
@@ -60,9 +69,22 @@ def dropout() -> tuple[Callable[[], float], Callable[[], float]]:
 
         return run
 
-    from worker.engine.dropout import BitDropout
-
     return with_dropout(nn.Dropout), with_dropout(BitDropout)
+
+
+def precision(method: str) -> tuple[Callable[[], float], Callable[[], float]]:
+    from worker.engine.precision import computing
+
+    model, batch = tuned(method)
+
+    def computed(*, mixed: bool) -> Callable[[], float]:
+        def run() -> float:
+            with computing(model.device, mixed=mixed):
+                return step(model, batch)
+
+        return run
+
+    return computed(mixed=False), computed(mixed=True)
 
 
 def optimiser() -> tuple[Callable[[], float], Callable[[], float]]:

@@ -64,14 +64,15 @@ def test_a_stopped_run_goes_on_bit_for_bit(tiny: Path, tmp_path: Path, method: s
         assert {**first.points(name), **second.points(name)} == control.points(name)
 
 
-def test_only_hardware_that_gains_by_it_and_wide_models_use_it(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("hardware", precision.MULTIPLIES)
+def test_only_hardware_that_gains_by_it_and_wide_models_use_it(tiny: Path, monkeypatch: pytest.MonkeyPatch, hardware: str) -> None:
     model, full = load(tiny, device="cpu").model, METHODS["full"]
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {hardware: True})
     assert not precision.is_mixed(model, full())
     monkeypatch.setattr(precision, "WIDE", model.config.hidden_size)
     assert precision.is_mixed(model, full())
     assert not precision.is_mixed(model, full(precision="float32")) and not precision.is_mixed(model, full(compile=True))
-    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_f": True, hardware: False})
     assert not precision.is_mixed(model, full())
 
 

@@ -13,13 +13,16 @@ from app.domain.methods.base import MethodParameters
 WIDE = 256
 """Hidden size from which bfloat16 gains on a processor: of a narrower model the conversions cost more than the products."""
 
+MULTIPLIES = ("amx_bf16", "avx512_bf16")
+"""What a processor has that multiplies bfloat16: tiles (Intel), or vectors, which take half the time of float32's (AMD since Zen 4)."""
+
 _frozen: MutableMapping[torch.Tensor, tuple[int, torch.Tensor]] = WeakTensorKeyDictionary()
 """Weights that no step changes, in bfloat16, with the version they were converted in: as long as their model lives. torch would convert them in every pass,
 and keep what it made until the way back."""
 
 
 def is_mixed(model: Any, parameters: MethodParameters) -> bool:
-    """Whether a run of this model computes in bfloat16: on GPUs that can, and on processors that multiply it in hardware (AMX).
+    """Whether a run of this model computes in bfloat16: on GPUs that can, and on processors that multiply it in hardware (`python -m bench.parts`).
 
     Compiled layers on a processor are left in float32, in which they were tried.
     """
@@ -28,7 +31,7 @@ def is_mixed(model: Any, parameters: MethodParameters) -> bool:
     if model.device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
     width = getattr(model.config.get_text_config(decoder=True), "hidden_size", 0)
-    return not parameters.compile and width >= WIDE and bool(torch.cpu.get_capabilities().get("amx_bf16"))
+    return not parameters.compile and width >= WIDE and any(torch.cpu.get_capabilities().get(name) for name in MULTIPLIES)
 
 
 def computing(device: torch.device, *, mixed: bool) -> AbstractContextManager[Any]:

@@ -96,7 +96,7 @@ class MethodParameters(BaseModel, ABC):
     )
     precision: Literal["auto", "float32"] = Field(
         "auto",
-        description="auto: compute in bfloat16, over weights and sums in float32, where that is much faster: on GPUs and on processors with AMX. "
+        description="auto: compute in bfloat16, over weights and sums in float32, where that is much faster: on GPUs and on processors that multiply it (AMX, AVX-512 BF16). "
         "float32: everywhere, to compare with other programs number by number.",
     )
     compile: bool = Field(
