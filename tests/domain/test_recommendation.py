@@ -100,6 +100,16 @@ def test_too_few_rows_cannot_tell_and_say_how_many_more() -> None:
     assert answer.verdict.startswith("Cannot tell whether 8-shot holds against LoRA: -2.0 [") and f"about {answer.more_rows:,} more test rows" in answer.verdict
 
 
+def test_what_would_hold_alone_and_does_not_among_others_is_said_so() -> None:
+    """The interval beside the sentence lies within the margin, which would read as a contradiction."""
+    two = step(8, "8-shot", 270, shift=4), step(9, "LoRA", 270, validation=0.95)
+    assert found(*two).kind == "holds"
+    answer = found(*[step(at, f"{at}-shot", 60) for at in range(7)], *two)
+    assert answer.kind == "cannot_tell" and "+0.0 [-2.2, +2.2] points" in answer.verdict
+    assert "3 points below would be ruled out by 300 test rows if no other rung were asked, but is not for one of 8 (Holm); about" in answer.verdict
+    assert "is not ruled out by 300 test rows" in found(*(step(at, title, 270, shift=20 * at) for at, title in enumerate(("8-shot", "LoRA")))).verdict
+
+
 def test_not_significantly_different_is_not_as_good() -> None:
     """Eight points below at n = 100 is not significant, and must not be recommended for that."""
     answer = found(step(0, "8-shot", 78, 100, shift=7), step(1, "LoRA", 86, 100))
