@@ -28,6 +28,8 @@ SHOWN = (
     "score",
     "low",
     "high",
+    "seed_low",
+    "seed_high",
     "against_baseline",
     "against_low",
     "against_high",
@@ -47,7 +49,7 @@ SHOWN = (
     "labels_used",
     "validation_labels",
 )
-"""The columns of the Markdown table; the CSV has all."""
+"""The columns of the Markdown table, but for those that say nothing; the CSV has all."""
 
 
 @router.get("/{key}/report.{kind}")
@@ -85,8 +87,11 @@ def _markdown(view: Ladder) -> str:
         lines += [*(f"- {ladder_view.typographic(reason)}" for reason in view.recommendation.reasons), ""]
     notes = (view.signal.sentence if view.signal else "", ladder_notes.baseline(view), ladder_notes.many_looks(view))
     lines += [line for note in notes if note for line in (note, "")]
-    lines += ["| " + " | ".join(figure.title if name == "score" else name.replace("_", " ") for name in SHOWN) + " |", "|" + "---|" * len(SHOWN)]
-    lines += ["| " + " | ".join(_cell(name, row[name]) for name in SHOWN) + " |" for row in reports.table(view)]
+    # What the seeds of a rung say apart is of one seed the score again.
+    rows = [row if (row["seeds"] or 1) > 1 else row | {"seed_low": None, "seed_high": None} for row in reports.table(view)]
+    shown = [name for name in SHOWN if any(row[name] is not None for row in rows)]
+    lines += ["| " + " | ".join(figure.title if name == "score" else name.replace("_", " ") for name in shown) + " |", "|" + "---|" * len(shown)]
+    lines += ["| " + " | ".join(_cell(name, row[name]) for name in shown) + " |" for row in rows]
     if undecided := [f"- {line.title} against the baseline: {line.undecided}" for line in ladder_view.lines(view) if line.undecided]:
         lines += ["", *undecided]
     of, looked = view.version, view.looks["test"]

@@ -202,3 +202,15 @@ def test_tokens_and_the_size_of_the_artefact_stand_in_the_table_and_on_the_page(
     assert shown.count("300 tokens read and 30 written for 30 rows") == 3 and "artefact 12.3 kB" in shown
     (line,) = [line for line in browser.get(f"/experiments/{key}/report.md").text.splitlines() if line.startswith("| LoRA |")]
     assert "| 300 | 30 |" in line and "| 12,300 |" in line
+
+
+def test_the_markdown_table_says_how_far_seeds_lie_apart_and_leaves_out_what_says_nothing(browser: TestClient, person: Who, task: tuple[int, str]) -> None:
+    """The interval of a rung with several draws is of their mean: alone it would hide that one draw is useless."""
+    rungs: list[dict[str, Any]] = [{"technique": "zero_shot"}, {"technique": "few_shot", "shots": 2, "seeds": [3, 4]}, {"technique": "lora"}]
+    key = experiments.create(person, name="tickets", dataset=task[1], model=task[0], rungs=rungs)
+    climb_by(lambda rung, cell: 3 if cell.seed == 3 else 27)
+    lines = [line.strip("| ").split(" | ") for line in browser.get(f"/experiments/{key}/report.md").text.splitlines() if line.startswith("|")]
+    rows = {line[0]: dict(zip(lines[0], line, strict=True)) for line in lines[2:] if len(line) == len(lines[0])}
+    drawn = rows["2-shot"]
+    assert (drawn["seed low"], drawn["accuracy"], drawn["seed high"]) == ("0.100", "0.500", "0.900")
+    assert rows["LoRA"]["seed low"] == "" and {"elsewhere", "cost per 1000"}.isdisjoint(drawn)
