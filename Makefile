@@ -95,7 +95,7 @@ bench-labels: ## One zero-shot row with 900 labels, at the median and the 95th p
 
 bench-ladder: ## The whole ladder on four public tasks; tables and plots in docs/examples
 	@$(BOOTSTRAP) dev
-	@$(BIN)/python -m bench.ladder
+	@$(BIN)/python -m bench.ladder --tasks trec6 banking77 sms_spam sst2
 
 docs: ## Write the reference pages of settings and methods anew
 	@$(BOOTSTRAP) dev

@@ -78,11 +78,7 @@ def precision(method: str) -> tuple[Callable[[], float], Callable[[], float]]:
     model, batch = tuned(method)
 
     def computed(*, mixed: bool) -> Callable[[], float]:
-        def run() -> float:
-            with computing(model.device, mixed=mixed):
-                return step(model, batch)
-
-        return run
+        return lambda: step(model, batch, computing(model.device, mixed=mixed))
 
     return computed(mixed=False), computed(mixed=True)
 

@@ -6,6 +6,7 @@ Every method takes the same batches of its own training order both ways, in turn
 import os
 import sys
 import time
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +61,14 @@ def line(task: str, method: str) -> str:
     return f"| {task} | {method} | {lengths} | {took[False]:.2f} | {took[True]:.2f} | **{took[False] / took[True]:.2f}** |"
 
 
-def step(model: Any, batch: dict[str, Any]) -> float:
-    """Processor seconds of one forward and backward."""
+def step(model: Any, batch: dict[str, Any], forward: AbstractContextManager[Any] | None = None) -> float:
+    """Processor seconds of one forward and backward; the forward pass alone inside `forward`."""
     from worker.engine.preflight import answer_loss
 
     began = time.process_time()
-    answer_loss(model, batch, 1).backward()  # type: ignore[no-untyped-call]
+    with forward or nullcontext():
+        loss = answer_loss(model, batch, 1)
+    loss.backward()  # type: ignore[no-untyped-call]
     took = time.process_time() - began
     model.zero_grad(set_to_none=True)
     return took

@@ -69,9 +69,10 @@ def record(view: Ladder) -> Record:
 def _settings(row: RungRow) -> str:
     """ "seeds 0, 1; shots 4; learning rate 0.002": of a grid those that were chosen, while none is the lists. What has no value is left out."""
     ran = request_of(row) if row.rung.chosen is None else settings_of(row, row.lead)
-    made = [steps for one in row.own if one.tune_job and (steps := (one.tune_job.result or {}).get("steps"))] if row.rung.trains else []
+    ended = [one.tune_job.result or {} for one in row.own if one.tune_job] if row.rung.trains else []
+    made, computed = [found["steps"] for found in ended if found.get("steps")], sorted({found["computes_in"] for found in ended if found.get("computes_in")})
     seeds = list(dict.fromkeys(one.cell.seed for one in row.own))
-    values = {"seeds": seeds, **ran, **ran.get("parameters", {}), "steps made": made or None}
+    values = {"seeds": seeds, **ran, **ran.get("parameters", {}), "steps made": made or None, "computed in": computed or None}
     return "; ".join(f"{name.replace('_', ' ')} {_value(value)}" for name, value in values.items() if value is not None and name not in NOT_SAID)
 
 

@@ -61,7 +61,7 @@ def arguments(chosen: dict[str, Any], folder: Path) -> dict[str, Any]:
         "learning_rate": chosen["learning_rate"],
         "lr_scheduler_type": "cosine",
         "warmup_steps": round(0.1 * chosen["steps"]),
-        "bf16": bool(torch.cpu.get_capabilities().get("amx_bf16")),  # all its examples have it; other processors take many times longer in it
+        "bf16": any(torch.cpu.get_capabilities().get(name) for name in ("amx_bf16", "avx512_bf16")),  # all its examples have it; others take many times longer
         "seed": chosen["seed"],
         "use_cpu": True,
         "save_strategy": "no",

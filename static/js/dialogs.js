@@ -14,7 +14,7 @@ const leave = (element) => element.closest("[popover]:popover-open")?.hidePopove
 export function ask({ title, text, verb, danger }) {
   document.getElementById("confirm-title").textContent = title || "Are you sure?";
   document.getElementById("confirm-text").textContent = text;
-  settle(false);
+  settle(!dialog.open && dialog.returnValue === "yes");
   const yes = dialog.querySelector("[value=yes]");
   yes.textContent = verb || "Continue";
   yes.classList.toggle("danger", Boolean(danger));

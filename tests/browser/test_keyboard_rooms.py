@@ -152,7 +152,15 @@ def test_a_whole_session_of_the_notebook_is_looked_at_and_deleted(page: Page) ->
     no_violations(page)
     page.keyboard.press("Enter")
     expect(page.locator(delete)).to_be_focused()
-    # Asked again before the browser has said that the dialog is closed.
+    # Asked again before the browser has said that the dialog is closed: neither answer is the other's.
+    page.evaluate("""async () => {
+        const { ask } = await import("/static/js/dialogs.js");
+        const dialog = document.getElementById("confirm"), first = ask({ text: "one" });
+        dialog.close("yes");
+        const second = ask({ text: "two" });
+        dialog.close("no");
+        if (!(await first) || (await second)) throw new Error("an answer was lost");
+    }""")
     page.locator(delete).evaluate("button => { button.click(); document.getElementById('confirm').close(); button.click() }")
     confirm(page, "Delete the session?")
     expect(page.locator("tbody tr")).to_have_count(0)

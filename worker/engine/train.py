@@ -97,6 +97,8 @@ class TrainResult:
     """What a search chose, and how; None for a run without one."""
     virtual_tokens: int = 0
     """How long a soft prompt is; 0 where there is none, or it was trained by a release that did not say."""
+    computes_in: str = ""
+    """In which numbers: bfloat16 or float32, by what the processor or GPU gains by; empty where a release did not say."""
 
 
 def train(spec: TrainSpec, reporter: Reporter) -> TrainResult:
@@ -367,6 +369,7 @@ def result_of(saved: artefact.Artefact) -> TrainResult:
         parameters=facts["parameters"],
         search=facts.get("search"),
         virtual_tokens=facts.get("virtual_tokens", 0),
+        computes_in=facts.get("computes_in", ""),
     )
 
 
