@@ -45,7 +45,7 @@ def key(person: Who, task: tuple[int, str]) -> int:
     climb_by(lambda rung, cell: 12 + 8 * rung.position + 2 * cell.number)
     with transaction() as session:
         for job in session.query(Job).filter_by(kind="tune"):
-            job.result = {**(job.result or {}), "learning_rate": 0.00123, "steps": 7}
+            job.result = {**(job.result or {}), "learning_rate": 0.00123, "steps": 7, "computes_in": "bfloat16"}
         for model in session.query(Model):
             model.content_hash = f"{model.id:064x}"
     return found
@@ -132,6 +132,7 @@ def test_what_each_rung_ran_with_is_said_whatever_it_was_asked_with(browser: Tes
             "learning rate 0.00123",
             "rank 16",
             "steps made 7",
+            "computed in bfloat16",
             "fit refuse",
         ):
             assert said in words, said
