@@ -134,15 +134,16 @@ def _cannot_tell(view: Weighed, near: Step) -> Recommendation:
     hope = f"about {more:,} more {rows} rows would tell, if the difference stays as it is" if more else f"more {rows} rows alone are unlikely to tell"
     below = f"{amount(view.terms.margin, view.terms)} below" if view.terms.margin else "that it is no better"
     until = f"use {near.title}, which costs less and" if near is view.best else view.best.title
-    open_ = f"and {below} is not ruled out by {one.n:,} {rows} rows"
-    if one.clears(view.terms.margin, ALPHA):  # which the figures beside it say
-        alone = f"at worst {signed(one.lower(ALPHA))} (one-sided, 95 %) if it alone were asked"
-        open_ = f"{alone}, but with all {len(view.asked)} that are held to the margin (Holm) {below} is not ruled out by {one.n:,} {rows} rows"
+    among, why = "", reasons(view)
+    if one.clears(view.terms.margin, ALPHA):  # then the interval seems to say otherwise
+        among = f" among {len(view.asked)} rungs"
+        limit = f"at worst {signed(one.lower(ALPHA))}, one-sided, 95 %"
+        why += (f"Were {near.title} alone asked, it would hold ({limit}); of {len(view.asked)} rungs that are held to the margin each is asked harder (Holm).",)
     sentence = (
-        f"Cannot tell whether {near.title} holds against {other.title}: {signed_span(one)} {view.terms.points}, "
-        f"{open_}; {hope}. Until then {until} has the best {view.chosen_by}."
+        f"Cannot tell whether {near.title} holds against {other.title}: {signed_span(one)} {view.terms.points}, and{among} "
+        f"{below} is not ruled out by {one.n:,} {rows} rows; {hope}. Until then {until} has the best {view.chosen_by}."
     )
-    return Recommendation(view.best.position, sentence, "cannot_tell", reasons(view), more_rows=more)
+    return Recommendation(view.best.position, sentence, "cannot_tell", why, more_rows=more)
 
 
 def _few_labels(view: Weighed, tuned: Sequence[Step]) -> bool:
